@@ -1,0 +1,99 @@
+"""The `lesions` command: a thin face over the flows. Its flags are the fields of the flows' parameters."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
+from prefect import Flow
+from pydantic import ValidationError
+from rich.console import Console
+
+from flows.demo import demo
+from flows.doctor import doctor
+from flows.evaluate_model import evaluate_model
+from flows.prepare_dataset import prepare_dataset
+from flows.run_pipeline import run_pipeline
+from flows.segment_scans import segment_scans
+from flows.train_model import train_model
+from tasks.core.config import PARAMETER_GROUPS
+from tasks.core.errors import ConfigError, LesionWorkflowError
+
+app = App(name="lesions", help="Find lung lesions in CT scans: prepare, train, evaluate, and segment archives of scans.")
+app.meta.group_parameters = app.group_parameters
+
+COMMANDS: dict[str, Flow[..., Any]] = {  # Any: each flow's own reference
+    "prepare": prepare_dataset,
+    "train": train_model,
+    "evaluate": evaluate_model,
+    "segment": segment_scans,
+    "run": run_pipeline,
+}
+
+
+def _command(flow: Flow[..., Any]) -> Callable[..., None]:
+    @wraps(flow.fn)
+    def call(*args: Any, **kwargs: Any) -> None:
+        flow(*args, **kwargs)
+
+    return call
+
+
+for _name, _flow in COMMANDS.items():
+    app.command(_command(_flow), name=_name)
+app.command(demo)
+app.command(doctor)
+
+
+@app.meta.default
+def _run(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], config: Path | None = None
+) -> None:
+    """Run a command.
+
+    Args:
+        tokens: The command and its parameters.
+        config: YAML file with groups of parameters; flags win over it.
+    """
+    if config is not None:
+        app.config = Dict(
+            _read_config(config), use_commands_as_keys=False, allow_unknown=True, source=str(config)
+        )
+    app(tokens, exit_on_error=False, print_error=False)
+
+
+def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
+    """Return the groups of a YAML file, each checked as a whole, so that a typo is an error and not ignored."""
+    try:
+        groups = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as err:
+        raise ConfigError(f"Cannot read --config {path}: {err}") from err
+    unknown = [name for name in groups if name not in PARAMETER_GROUPS]
+    if unknown:
+        raise ConfigError(f"{path} holds the groups {unknown}; known are {', '.join(PARAMETER_GROUPS)}.")
+    for name, values in groups.items():
+        PARAMETER_GROUPS[name].model_validate(values)
+    return groups
+
+
+def main() -> None:
+    """Run the command line; the exit code says what became of it (see `tasks/core/errors.py`)."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    console = Console(stderr=True)
+    try:
+        app.meta(exit_on_error=False, print_error=False)
+    except LesionWorkflowError as err:
+        console.print(f"[bold red]{type(err).__name__}[/]: {err}", highlight=False)
+        sys.exit(err.exit_code)
+    except (CycloptsError, ValidationError) as err:
+        console.print(f"[bold red]Bad parameters[/]: {err}", highlight=False)
+        sys.exit(ConfigError.exit_code)
+
+
+if __name__ == "__main__":
+    main()

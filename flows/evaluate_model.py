@@ -1,0 +1,30 @@
+"""Flow: a bundle is scored on patients it has not seen."""
+
+from prefect import flow
+
+from tasks.complete import require_complete
+from tasks.core.catalog import Split
+from tasks.core.config import ComputeConfig
+from tasks.core.records import EvaluationRef
+from tasks.evaluate import evaluate
+from tasks.locate import locate
+
+
+@flow(name="evaluate-model")
+def evaluate_model(
+    model_uri: str, dataset: str, report: str, *, split: Split = "test", compute: ComputeConfig = ComputeConfig()
+) -> EvaluationRef:
+    """Score a bundle on one split and publish metrics.json, report.html and figures.
+
+    Counts are taken on the source's own pixel grid. Running it again replaces the report.
+
+    Args:
+        model_uri: URI of a bundle.
+        dataset: URI of a prepared dataset.
+        report: URI the report is written to.
+        split: Which patients: train, val or test.
+        compute: Where the work runs.
+    """
+    scored = evaluate(locate(model_uri), locate(dataset), locate(report), split=split, compute=compute)
+    require_complete(evaluation=scored)
+    return scored

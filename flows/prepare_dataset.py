@@ -1,0 +1,44 @@
+"""Flow: labelled slices become a dataset."""
+
+from prefect import flow
+
+from tasks.complete import require_complete
+from tasks.core.config import ComputeConfig, PreparationConfig
+from tasks.core.records import DatasetRef
+from tasks.discover import discover
+from tasks.locate import locate
+from tasks.preprocess import preprocess
+from tasks.split import split
+
+
+@flow(name="prepare-dataset")
+def prepare_dataset(
+    source: str,
+    dataset: str,
+    *,
+    preparation: PreparationConfig = PreparationConfig(),
+    compute: ComputeConfig = ComputeConfig(),
+) -> DatasetRef:
+    """Turn labelled slices into a dataset, split by patient.
+
+    Writes shards, cases.parquet, failures.parquet and, last, dataset.json. Running it again changes nothing while the
+    source is unchanged; new patients join without moving anybody to another side. Ends incomplete if a slice was set aside.
+
+    Args:
+        source: URI with frames/ and masks/, images/ and masks/, or an index.csv.
+        dataset: URI the dataset is written to.
+        preparation: Size, split and mask rule.
+        compute: Where the work runs.
+    """
+    prepared = prepare_steps(locate(source), locate(dataset), preparation=preparation, compute=compute)
+    require_complete(dataset=prepared)
+    return prepared
+
+
+def prepare_steps(
+    source: str, dataset: str, *, preparation: PreparationConfig, compute: ComputeConfig
+) -> DatasetRef:
+    """Run the steps of preparation inside the calling flow."""
+    discovered = discover(source, dataset, preparation)
+    assigned = split(discovered, dataset, preparation)
+    return preprocess(assigned, source, dataset, preparation, compute)

@@ -1,0 +1,65 @@
+"""Flow: the whole mission, from labelled slices to a scored bundle, and on to new scans."""
+
+from prefect import flow
+
+from flows.prepare_dataset import prepare_steps
+from tasks.complete import require_complete, require_enough
+from tasks.core.config import (
+    AugmentConfig,
+    ComputeConfig,
+    ModelConfig,
+    PreparationConfig,
+    SegmentationConfig,
+    TrainingConfig,
+)
+from tasks.core.records import EvaluationRef
+from tasks.evaluate import evaluate
+from tasks.io import storage
+from tasks.locate import locate
+from tasks.segment import new_run_id, segment
+from tasks.train import train
+
+
+@flow(name="run-pipeline")
+def run_pipeline(
+    source: str,
+    out: str,
+    scans: str | None = None,
+    *,
+    preparation: PreparationConfig = PreparationConfig(),
+    model: ModelConfig = ModelConfig(),
+    training: TrainingConfig = TrainingConfig(),
+    augment: AugmentConfig = AugmentConfig(),
+    segmentation: SegmentationConfig = SegmentationConfig(),
+    compute: ComputeConfig = ComputeConfig(),
+) -> EvaluationRef:
+    """Prepare, train and evaluate; with `scans`, also segment them with the new model.
+
+    Writes `out`/dataset, `out`/model, `out`/evaluation and, with `scans`, `out`/segmentation. Slices that fail up to
+    `max_failed_fraction` do not stop it, but it ends incomplete; beyond, it stops after preparation.
+
+    Args:
+        source: URI with frames/ and masks/, images/ and masks/, or an index.csv.
+        out: URI everything is written below.
+        scans: URI below which new scans lie; empty segments nothing.
+        preparation: Size, split and mask rule.
+        model: Network and its first weights.
+        training: Optimisation.
+        augment: Random changes to training slices.
+        segmentation: Operating point and what is done again.
+        compute: Where the work runs.
+    """
+    source, out = locate(source), locate(out)
+    model_uri, report_uri = storage.join(out, "model"), storage.join(out, "evaluation")
+    dataset = prepare_steps(source, storage.join(out, "dataset"), preparation=preparation, compute=compute)
+    require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
+    train(dataset, model_uri, model=model, training=training, augment=augment, compute=compute)
+    evaluation = evaluate(model_uri, dataset.uri, report_uri, split="test", compute=compute)
+    segmented = None
+    if scans:
+        output = storage.join(out, "segmentation")
+        segmented = segment(
+            model_uri, locate(scans), output, segmentation=segmentation, compute=compute, run_id=new_run_id()
+        )
+    require_complete(dataset=dataset, evaluation=evaluation, segmentation=segmented)
+    return evaluation

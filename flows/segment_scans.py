@@ -1,0 +1,37 @@
+"""Flow: new scans become masks."""
+
+from prefect import flow
+
+from tasks.complete import require_complete
+from tasks.core.config import ComputeConfig, SegmentationConfig
+from tasks.core.records import SegmentationRef
+from tasks.locate import locate
+from tasks.segment import new_run_id, segment
+
+
+@flow(name="segment-scans")
+def segment_scans(
+    model_uri: str,
+    scans: str,
+    output: str,
+    *,
+    segmentation: SegmentationConfig = SegmentationConfig(),
+    compute: ComputeConfig = ComputeConfig(),
+) -> SegmentationRef:
+    """Segment every scan below a URI and publish masks, previews, scans.parquet, report.html and manifest.json.
+
+    Running it again does only what is new: a scan whose content, model, parameters and code are unchanged and whose mask
+    is intact is skipped. Ends incomplete if a scan newly failed; everything good is published first.
+
+    Args:
+        model_uri: URI of a bundle.
+        scans: URI below which the scans lie.
+        output: URI the outputs are written to.
+        segmentation: Operating point and what is done again.
+        compute: Where the work runs.
+    """
+    segmented = segment(
+        locate(model_uri), locate(scans), locate(output), segmentation=segmentation, compute=compute, run_id=new_run_id()
+    )
+    require_complete(segmentation=segmented)
+    return segmented

@@ -1,0 +1,37 @@
+"""Flow: a dataset becomes a model bundle."""
+
+from prefect import flow
+
+from tasks.core.config import AugmentConfig, ComputeConfig, ModelConfig, TrainingConfig
+from tasks.core.records import ModelRef
+from tasks.io import datasets
+from tasks.locate import locate
+from tasks.train import train
+
+
+@flow(name="train-model")
+def train_model(
+    dataset: str,
+    model_uri: str,
+    *,
+    model: ModelConfig = ModelConfig(),
+    training: TrainingConfig = TrainingConfig(),
+    augment: AugmentConfig = AugmentConfig(),
+    compute: ComputeConfig = ComputeConfig(),
+) -> ModelRef:
+    """Train a network and publish it as a bundle: weights, card, history, curves and a self-test.
+
+    The best epoch by mean validation Dice per patient is kept, and the operating point is chosen on the same patients.
+    Running it again trains anew and replaces the bundle.
+
+    Args:
+        dataset: URI of a prepared dataset.
+        model_uri: URI the bundle is written to.
+        model: Network and its first weights.
+        training: Optimisation.
+        augment: Random changes to training slices.
+        compute: Where the work runs.
+    """
+    dataset_uri = locate(dataset)
+    prepared = datasets.ref_of(datasets.read_card(dataset_uri), dataset_uri)
+    return train(prepared, locate(model_uri), model=model, training=training, augment=augment, compute=compute)

@@ -1,0 +1,93 @@
+"""What `lesions doctor` looks at: each check finds one thing and says what to do where it is not as needed."""
+
+import importlib.metadata
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import ray
+from packaging.requirements import Requirement
+from prefect.settings import PREFECT_API_URL
+
+from tasks.core.config import ComputeConfig
+from tasks.core.errors import ClusterError, StorageError
+from tasks.engine import cluster
+from tasks.io import storage
+
+DISTRIBUTION = "lung-lesion-workflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found."""
+
+    is_well: bool
+    sentence: str
+
+
+def drifted_pins() -> list[str]:
+    """Return a sentence for each library whose installed version is not the pinned one."""
+    drifted = []
+    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            drifted.append(f"{requirement.name} is not installed, {requirement.specifier} is needed")
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            drifted.append(f"{requirement.name} is {installed}, {requirement.specifier} is needed")
+    return drifted
+
+
+def check_install() -> Finding:
+    """Compare the installed libraries with the pinned ones."""
+    drifted = drifted_pins()
+    if drifted:
+        return Finding(False, "; ".join(drifted) + ". Run `make setup`.")
+    return Finding(True, "all libraries have the pinned versions")
+
+
+def check_storage() -> Finding:
+    """Write, read and remove a local object."""
+    with tempfile.TemporaryDirectory() as folder:
+        uri = storage.join(folder, "probe")
+        try:
+            storage.publish(uri, b"probe")
+            is_same = storage.read_bytes(uri) == b"probe"
+        except StorageError as err:
+            return Finding(False, str(err))
+    return Finding(is_same, f"{folder.rsplit('/', 1)[0]} can be written and read")
+
+
+def check_ray() -> Finding:
+    """Start Ray in this process tree, or reach the one that runs."""
+    try:
+        with cluster.session(ComputeConfig()):
+            resources = ray.cluster_resources()
+    except ClusterError as err:
+        return Finding(False, str(err))
+    return Finding(True, f"{resources.get('CPU', 0):.0f} logical CPUs, {resources.get('GPU', 0):.0f} GPUs")
+
+
+def check_prefect() -> Finding:
+    """Ask the configured Prefect server for its health; without one, flows start their own."""
+    url = PREFECT_API_URL.value()
+    if not url:
+        return Finding(True, "no server configured; each run starts its own. Set PREFECT_API_URL to use yours.")
+    try:
+        httpx.get(f"{url}/health", timeout=5).raise_for_status()
+    except httpx.HTTPError as err:
+        return Finding(False, f"{url} does not answer ({err}). Start it, or unset PREFECT_API_URL.")
+    return Finding(True, f"{url} answers")
+
+
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "install": check_install,
+    "storage": check_storage,
+    "Ray": check_ray,
+    "Prefect": check_prefect,
+}

@@ -1,0 +1,38 @@
+"""The last word of a flow: green only if nothing was lost."""
+
+from tasks.core.errors import IncompleteError
+from tasks.core.records import DatasetRef, EvaluationRef, SegmentationRef
+
+
+def require_complete(
+    *, dataset: DatasetRef | None = None, evaluation: EvaluationRef | None = None, segmentation: SegmentationRef | None = None
+) -> None:
+    """Raise unless every input of these outputs was used; a scan known bad from an earlier run does not count again.
+
+    Raises:
+        IncompleteError: Naming how much was lost and where the list is.
+    """
+    lost: list[str] = []
+    if dataset and dataset.n_failed:
+        lost.append(f"{dataset.n_failed} slices were set aside, listed in {dataset.uri}/failures.parquet")
+    if evaluation and evaluation.n_failed:
+        lost.append(f"{evaluation.n_failed} slices could not be scored, listed in {evaluation.uri}/metrics.json")
+    if segmentation and segmentation.n_new_failures:
+        lost.append(f"{segmentation.n_new_failures} scans newly failed, listed in {segmentation.uri}/scans.parquet")
+    if lost:
+        raise IncompleteError("Everything good is published, but the run is incomplete: " + "; ".join(lost) + ".")
+
+
+def require_enough(dataset: DatasetRef, *, max_failed_fraction: float) -> None:
+    """Stop a pipeline whose preparation lost more than it may.
+
+    Raises:
+        IncompleteError: If the failed fraction is above the limit.
+    """
+    n_all = dataset.n_slices + dataset.n_failed
+    if dataset.n_failed > max_failed_fraction * n_all:
+        raise IncompleteError(
+            f"{dataset.n_failed} of {n_all} slices were set aside ({dataset.n_failed / n_all:.1%}), more than "
+            f"preparation.max_failed_fraction {max_failed_fraction:.1%}; the dataset is published, training was not started. "
+            f"They are listed in {dataset.uri}/failures.parquet."
+        )

@@ -1,0 +1,65 @@
+"""Random changes to a training slice and its mask; the one door to albumentations.
+
+A pure function of (seed, epoch, case_id, slice_index): same slice, same change, on any machine, in any order.
+"""
+
+import hashlib
+
+import albumentations as A
+import cv2
+import numpy as np
+
+from tasks.core.config import AugmentConfig
+
+
+def build_augmentation(config: AugmentConfig) -> A.Compose:
+    """Return the transform of these parameters; flips first, then geometry, then intensities.
+
+    Borders are reflected. Intensity changes leave the mask alone.
+    """
+    return A.Compose(
+        [
+            A.HorizontalFlip(p=config.horizontal_flip),
+            A.VerticalFlip(p=config.vertical_flip),
+            A.Affine(
+                scale=(1 - config.zoom, 1 + config.zoom),
+                translate_percent=(-config.shift, config.shift),
+                rotate=(-config.rotate_degrees, config.rotate_degrees),
+                shear=(-config.shear_degrees, config.shear_degrees),
+                border_mode=cv2.BORDER_REFLECT_101,
+                mask_interpolation=cv2.INTER_NEAREST,
+                p=float(any((config.zoom, config.shift, config.rotate_degrees, config.shear_degrees))),
+            ),
+            A.RandomBrightnessContrast(
+                brightness_limit=config.brightness,
+                contrast_limit=config.contrast,
+                p=float(any((config.brightness, config.contrast))),
+            ),
+            A.GaussNoise(std_range=(0, config.noise), p=float(config.noise > 0)),
+        ]
+    )
+
+
+def augment_slice(
+    augmentation: A.Compose, image: np.ndarray, mask: np.ndarray, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Change a slice and its mask together.
+
+    Args:
+        augmentation: From `build_augmentation`; its random state is set anew here.
+        image: uint8 `(H, W)`.
+        mask: uint8 `(H, W)` of 0 and 1.
+        seed: From `augmentation_seed`.
+
+    Returns:
+        Image and mask, uint8 `(H, W)`; the mask stays binary.
+    """
+    augmentation.set_random_seed(seed)
+    changed = augmentation(image=image, mask=mask)
+    return changed["image"], changed["mask"]
+
+
+def augmentation_seed(seed: int, epoch: int, case_id: str, slice_index: int) -> int:
+    """Return the 32-bit seed of one slice in one epoch."""
+    digest = hashlib.sha256(f"{seed}:{epoch}:{case_id}:{slice_index}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")

@@ -1,0 +1,48 @@
+"""What can be chosen by name: backbones, architectures and the weights they start from."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tasks.core.errors import ConfigError
+
+Architecture = Literal["unet", "linknet", "fpn"]
+Loss = Literal["bce", "dice", "bce_dice"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Split = Literal["train", "val", "test"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """An encoder of segmentation-models.
+
+    Attributes:
+        imagenet_md5: md5 of its published ImageNet weights without the classification head, the
+            digest that classification_models (image-classifiers 1.0.0) declares for the file.
+    """
+
+    imagenet_md5: str
+
+
+BACKBONES: dict[str, Backbone] = {
+    "resnet18": Backbone(imagenet_md5="318e3ac0cd98d51e917526c9f62f0b50"),
+    "resnet34": Backbone(imagenet_md5="8caaa0ad39d927cb8ba5385bf945d582"),
+    "resnet50": Backbone(imagenet_md5="db3b217156506944570ac220086f09b6"),
+}
+
+
+def backbone_named(name: str) -> Backbone:
+    """Return the backbone of that name.
+
+    Raises:
+        ConfigError: If the catalogue has no such backbone; names the closest one.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    from difflib import get_close_matches
+
+    closest = get_close_matches(name, BACKBONES, n=1, cutoff=0)[0]
+    known = ", ".join(BACKBONES)
+    raise ConfigError(f"Unknown backbone {name!r}. Known: {known}. Closest: {closest}.")

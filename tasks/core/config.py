@@ -1,0 +1,271 @@
+"""The parameters of every flow: one `FormModel` a group, the same in the UI's form, the CLI and YAML.
+
+A field's unit stands in its title (the Prefect form shows it) and in its description (the CLI shows that).
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from tasks.core.catalog import Architecture, Loss, Precision, backbone_named
+from tasks.core.errors import ConfigError
+
+
+def _number_fields(schema: dict[str, Any]) -> None:  # Any: pydantic's own type for a JSON schema
+    """Give each field its position, because Prefect's form sorts unnumbered fields alphabetically."""
+    for position, field in enumerate(schema.get("properties", {}).values()):
+        field["position"] = position
+
+
+class FormModel(BaseModel):
+    """Base of all parameter groups: immutable, no unknown fields, fields shown in declared order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_number_fields)
+
+
+def _is_known_backbone(name: str) -> str:
+    try:
+        backbone_named(name)
+    except ConfigError as err:
+        raise ValueError(str(err)) from err
+    return name
+
+
+def _is_patient_pattern(pattern: str | None) -> str | None:
+    if pattern is None:
+        return None
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as err:
+        raise ValueError(f"{pattern!r} is not a regular expression: {err}.") from err
+    if "patient" not in groups:
+        raise ValueError(
+            f"{pattern!r} has the named groups {sorted(groups)}; it needs (?P<patient>…), "
+            "and may have (?P<case>…) and (?P<slice>…)."
+        )
+    return pattern
+
+
+class Fractions(FormModel):
+    """How much of each source goes where; train gets the rest. A list [train, val, test] is taken too."""
+
+    val: float = Field(
+        0.15, title="Validation (fraction)", gt=0, lt=1, description="Fraction of patients for validation."
+    )
+    test: float = Field(0.15, title="Test (fraction)", gt=0, lt=1, description="Fraction of patients for the test.")
+
+    @property
+    def train(self) -> float:
+        """Fraction left for training."""
+        return 1 - self.val - self.test
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            return value
+        if len(value) != 3 or abs(sum(value) - 1) > 1e-6:
+            raise ValueError(f"fractions are {list(value)}; three numbers [train, val, test] that add up to 1 are needed.")
+        return {"val": value[1], "test": value[2]}
+
+    @model_validator(mode="after")
+    def _leaves_a_train_set(self) -> "Fractions":
+        if self.train < 0.05:
+            raise ValueError(f"val {self.val:g} and test {self.test:g} leave {self.train:.2f} for training; leave ≥ 0.05.")
+        return self
+
+
+class PreparationConfig(FormModel):
+    """How labelled slices become a dataset."""
+
+    size_px: int = Field(
+        256,
+        title="Slice size (px)",
+        ge=32,
+        le=1024,
+        multiple_of=32,
+        description="Side of the square the slices are resized to, px; multiple of 32.",
+    )
+    strategy: Literal["patient", "slice"] = Field(
+        "patient",
+        title="Split by",
+        description="Split by patient, or by slice: the classic random-slice split, which leaks patients.",
+    )
+    fractions: Fractions = Field(Fractions(), title="Fractions", description="Fractions of patients for val and test.")
+    mask_rule: Literal["binary", "nonzero"] = Field(
+        "binary",
+        title="Mask values",
+        description="binary: masks hold {0,1}, {0,255} or {0,65535}; nonzero: anything above 0 is lesion.",
+    )
+    patient_id_pattern: Annotated[str | None, AfterValidator(_is_patient_pattern)] = Field(
+        None,
+        title="Patient pattern (regular expression)",
+        description="Regular expression over the file name without suffix with groups (?P<patient>), "
+        "optionally (?P<case>) and (?P<slice>); empty = the known public namings.",
+    )
+    seed: int = Field(0, title="Seed", ge=0, description="Seed of the split.")
+    max_failed_fraction: float = Field(
+        0.0,
+        title="Tolerated failures (fraction)",
+        ge=0,
+        le=1,
+        description="Fraction of failed slices up to which a pipeline goes on after preparation.",
+    )
+
+
+class AugmentConfig(FormModel):
+    """Random changes to a training slice, image and mask together; zero switches one off.
+
+    Geometric fields are half-ranges: `rotate_degrees=20` draws uniformly from [-20, 20].
+    """
+
+    horizontal_flip: float = Field(
+        0.5, title="Left-right flip (probability)", ge=0, le=1, description="Probability of a left-right flip."
+    )
+    vertical_flip: float = Field(
+        0.5, title="Up-down flip (probability)", ge=0, le=1, description="Probability of an up-down flip."
+    )
+    rotate_degrees: float = Field(
+        20.0, title="Rotation (degrees)", ge=0, le=180, description="Largest rotation either way, degrees."
+    )
+    shear_degrees: float = Field(
+        5.0, title="Shear (degrees)", ge=0, le=45, description="Largest shear either way, degrees."
+    )
+    zoom: float = Field(0.15, title="Zoom (fraction)", ge=0, lt=1, description="Largest zoom either way, fraction.")
+    shift: float = Field(
+        0.1, title="Shift (fraction)", ge=0, lt=1, description="Largest shift either way, fraction of the side."
+    )
+    brightness: float = Field(
+        0.2, title="Brightness (fraction)", ge=0, le=1, description="Largest brightness change, fraction of full scale."
+    )
+    contrast: float = Field(
+        0.2, title="Contrast (fraction)", ge=0, le=1, description="Largest contrast change, fraction."
+    )
+    noise: float = Field(
+        0.02,
+        title="Noise (fraction)",
+        ge=0,
+        le=0.5,
+        description="Largest standard deviation of Gaussian noise, fraction of full scale.",
+    )
+
+
+class ModelConfig(FormModel):
+    """Which network, and what it starts from."""
+
+    architecture: Architecture = Field("unet", title="Architecture", description="Decoder of segmentation-models.")
+    backbone: Annotated[str, AfterValidator(_is_known_backbone)] = Field(
+        "resnet34", title="Backbone", description="Encoder of segmentation-models, for instance resnet34."
+    )
+    encoder_weights: str = Field(
+        "imagenet",
+        title="Encoder weights",
+        description="imagenet (downloaded from GitHub), none (random), or the URI of a mirror's .h5 file.",
+    )
+    encoder_weights_sha256: str | None = Field(
+        None,
+        title="Encoder weights sha256",
+        pattern="^[0-9a-f]{64}$",
+        description="Expected sha256 of a mirror's file; empty = it must be the published ImageNet file.",
+    )
+
+
+class TrainingConfig(FormModel):
+    """How the network is trained."""
+
+    epochs: int = Field(10, title="Epochs", ge=1, le=10_000, description="Passes over the training slices, at most.")
+    batch_size: int = Field(
+        16, title="Batch size (slices)", ge=1, le=4096, description="Global batch size over all workers, slices."
+    )
+    lesion_free_fraction: float = Field(
+        0.25,
+        title="Lesion-free slices kept (fraction)",
+        ge=0,
+        le=1,
+        description="Fraction of the lesion-free training slices seen each epoch, drawn anew each time.",
+    )
+    loss: Loss = Field(
+        "bce_dice", title="Loss", description="bce (binary cross-entropy), dice, or bce_dice (their sum)."
+    )
+    learning_rate: float = Field(
+        1e-3, title="Learning rate", gt=0, le=1, description="Peak learning rate of Adam."
+    )
+    schedule: Literal["warmup_cosine", "reduce_on_plateau"] = Field(
+        "warmup_cosine",
+        title="Schedule",
+        description="warmup_cosine: up over half an epoch, then down to zero; reduce_on_plateau: x0.1 after `patience`/2 "
+        "epochs without a better validation loss.",
+    )
+    patience: int = Field(
+        10, title="Patience (epochs)", ge=1, description="Epochs without a better validation Dice before it stops early."
+    )
+    threshold: float | None = Field(
+        None,
+        title="Threshold (probability)",
+        gt=0,
+        lt=1,
+        description="Operating threshold of the bundle, probability; empty = chosen on the validation patients.",
+    )
+    num_workers: int = Field(1, title="Workers (count)", ge=1, description="Ray Train workers, count.")
+    gpus_per_worker: int = Field(
+        0, title="GPUs per worker (count)", ge=0, le=1, description="GPUs per worker, count; 0 trains on CPUs."
+    )
+    precision: Precision = Field(
+        "float32",
+        title="Precision",
+        description="Arithmetic: float32; bfloat16 (CPUs with AMX or AVX512-BF16, GPUs); float16 (GPUs).",
+    )
+    seed: int = Field(0, title="Seed", ge=0, description="Seed of weights, order and augmentation.")
+
+
+class SegmentationConfig(FormModel):
+    """How new scans are segmented."""
+
+    threshold: float | None = Field(
+        None,
+        title="Threshold (probability)",
+        gt=0,
+        lt=1,
+        description="Probability above which a pixel is lesion; empty = the bundle's operating point.",
+    )
+    min_lesion_px: int | None = Field(
+        None,
+        title="Smallest lesion (px)",
+        ge=0,
+        description="Lesions below this area are dropped, px of the source; empty = the bundle's.",
+    )
+    precision: Precision = Field(
+        "float32",
+        title="Precision",
+        description="Arithmetic: float32; bfloat16 (CPUs with AMX or AVX512-BF16, GPUs); float16 (GPUs).",
+    )
+    settle_minutes: float = Field(
+        30.0,
+        title="Settle time (min)",
+        ge=0,
+        description="Objects younger than this are left for the next run: they may still be uploading. Minutes.",
+    )
+    force: bool = Field(False, title="Force", description="Segment again what the ledger already holds.")
+    take_over: bool = Field(
+        False, title="Take over", description="Take the lock of the output from a run that still looks alive."
+    )
+
+
+class ComputeConfig(FormModel):
+    """Where the work runs."""
+
+    ray_address: str = Field(
+        "", title="Ray address", description="Empty = in this process; auto or host:port = a running Ray cluster."
+    )
+
+
+PARAMETER_GROUPS: dict[str, type[FormModel]] = {
+    "preparation": PreparationConfig,
+    "augment": AugmentConfig,
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "segmentation": SegmentationConfig,
+    "compute": ComputeConfig,
+}
+"""The groups by the name they have in flows, forms, flags and YAML."""

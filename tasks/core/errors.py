@@ -1,0 +1,86 @@
+"""What can go wrong, as one tree, and what a caller's shell is told about it.
+
+    LesionWorkflowError          1  a bug, unless a subclass says otherwise
+    ├── ConfigError              2  the parameters cannot work together
+    ├── DataError                3  one input is bad: a row with a code, never the end of a run
+    ├── IncompleteError          3  good outputs are published, some inputs are lost and named
+    ├── LockedError              4  another live run holds the output
+    ├── StorageError             5  the store did not answer or refused
+    ├── ClusterError             5  Ray could not be reached or lost its workers
+    └── ModelError               2  a bundle or its weights cannot be used as asked
+"""
+
+from typing import ClassVar, Literal
+
+ErrorCode = Literal[
+    "duplicate_slice",  # two files claim the same (case_id, slice_index)
+    "empty_file",  # zero bytes
+    "mask_values",  # a mask that is not binary under the declared rule
+    "missing_file",  # an index names a file that is not there
+    "shape_mismatch",  # image and mask differ in size
+    "too_large",  # more pixels than we are willing to decode
+    "unpaired_image",  # an image without a mask of the same name
+    "unpaired_mask",  # a mask without an image of the same name
+    "unreadable",  # damaged or truncated
+    "unsupported_format",  # an image, but of a kind we do not take
+    "vanished",  # listed, then gone or changed when it was read
+]
+
+
+class LesionWorkflowError(Exception):
+    """Anything this project raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(LesionWorkflowError):
+    """The parameters cannot work; nothing was started."""
+
+    exit_code = 2
+
+
+class DataError(LesionWorkflowError):
+    """One input is bad. The scan or slice is set aside under `code`, the rest goes on.
+
+    The sentence never holds a file or member name: those may hold a patient's name.
+    """
+
+    exit_code = 3
+
+    def __init__(self, code: ErrorCode, sentence: str) -> None:
+        super().__init__(code, sentence)  # both, so that the error survives pickling between processes
+        self.code: ErrorCode = code
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class IncompleteError(LesionWorkflowError):
+    """Everything good was published, but some inputs were lost: the run must not be green."""
+
+    exit_code = 3
+
+
+class LockedError(LesionWorkflowError):
+    """A live run holds the lock of this output."""
+
+    exit_code = 4
+
+
+class StorageError(LesionWorkflowError):
+    """Storage did not answer, refused, or does not hold what was expected."""
+
+    exit_code = 5
+
+
+class ClusterError(LesionWorkflowError):
+    """Ray could not be reached, or lost the workers of a step."""
+
+    exit_code = 5
+
+
+class ModelError(LesionWorkflowError):
+    """A model bundle or its weights cannot be used as asked."""
+
+    exit_code = 2

@@ -1,0 +1,79 @@
+"""Curves as PNG: training history, and precision against recall."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tasks.core.history import EpochRow
+
+TRAIN_COLOUR, VAL_COLOUR = "#1f6f8b", "#d1495b"
+
+CURVES: dict[str, tuple[str, ...]] = {
+    "f1": ("f1",),
+    "precision": ("precision",),
+    "recall": ("recall",),
+    "recall_precision": ("recall", "precision"),
+    "accuracy": ("accuracy",),
+    "loss": ("loss",),
+}
+"""The original brief's six pictures, and which columns of the history each shows."""
+
+
+def training_curves(history: Sequence[EpochRow]) -> dict[str, bytes]:
+    """Return a PNG for each entry of `CURVES`: train and validation over epochs."""
+    return {name: _history_curve(history, columns) for name, columns in CURVES.items()}
+
+
+def _history_curve(history: Sequence[EpochRow], columns: tuple[str, ...]) -> bytes:
+    figure, axes = _figure()
+    epochs = [row["epoch"] for row in history]
+    for column, line in zip(columns, ("-", "--"), strict=False):
+        for side, colour in (("train", TRAIN_COLOUR), ("val", VAL_COLOUR)):
+            values = [np.nan if row[f"{side}_{column}"] is None else row[f"{side}_{column}"] for row in history]
+            axes.plot(epochs, values, line, color=colour, marker="o", markersize=3, label=f"{side} {column}")
+    title = " and ".join("F1 (Dice)" if column == "f1" else column for column in columns)
+    axes.set(xlabel="epoch", ylabel=title, title=f"{title}, pooled over pixels" if columns != ("loss",) else "loss")
+    if columns != ("loss",):
+        axes.set_ylim(-0.02, 1.02)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def precision_recall_figure(
+    thresholds: np.ndarray, precision: np.ndarray, recall: np.ndarray, *, operating_threshold: float
+) -> bytes:
+    """Return precision against recall over thresholds, the operating point marked, as PNG.
+
+    Args:
+        thresholds: `(N,)`, rising.
+        precision: `(N,)`, NaN where nothing is predicted.
+        recall: `(N,)`.
+        operating_threshold: The bundle's.
+    """
+    figure, axes = _figure()
+    axes.plot(recall, precision, color=TRAIN_COLOUR)
+    chosen = int(np.argmin(np.abs(thresholds - operating_threshold)))
+    label = f"threshold {operating_threshold:.2f}"
+    axes.plot(recall[chosen], precision[chosen], "o", color=VAL_COLOUR, label=label)
+    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall over thresholds, pooled over pixels")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def _figure() -> tuple[Figure, Any]:  # Any: matplotlib's Axes, untyped here
+    figure = Figure(figsize=(5, 3.4), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

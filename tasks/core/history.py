@@ -1,0 +1,38 @@
+"""What a training leaves behind besides its weights."""
+
+import csv
+import io
+from dataclasses import dataclass, field
+
+from tasks.core.operating_point import ProbabilityHistogram
+
+EpochRow = dict[str, float | int | None]
+"""One epoch: learning rate, seconds, and train_ and val_ figures and counts by name; undefined ratios are None."""
+
+
+@dataclass(slots=True)
+class TrainingOutcome:
+    """What the first worker hands back.
+
+    Attributes:
+        history: One row an epoch.
+        best_epoch: The epoch whose weights were kept, counted from 1.
+        histograms: Of the best epoch, by validation patient: the operating point is chosen from them.
+    """
+
+    history: list[EpochRow] = field(default_factory=list)
+    best_epoch: int = 0
+    histograms: dict[str, ProbabilityHistogram] = field(default_factory=dict)
+
+    @property
+    def best_validation(self) -> EpochRow:
+        """Validation figures of the best epoch."""
+        return {name: value for name, value in self.history[self.best_epoch - 1].items() if name.startswith("val_")}
+
+    def to_csv(self) -> bytes:
+        """Return the history as CSV, undefined ratios empty."""
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        return buffer.getvalue().encode()

@@ -1,0 +1,55 @@
+"""From stored pixel values to what the model and the mask logic work on."""
+
+from typing import Final, Literal
+
+import numpy as np
+
+from tasks.core.errors import DataError
+
+IntensityRule = Literal["slice_8bit"]
+
+INTENSITY_RULE: Final[IntensityRule] = "slice_8bit"
+"""8-bit values as stored, wider ones by the slice's own min-max. The only rule so far; bundles name theirs."""
+
+
+def slice_to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Return a grey slice as 8 bits: 8-bit values as stored, wider ones stretched from the slice's min to its max.
+
+    Args:
+        pixels: Grey values `(H, W)`, any integer or float dtype.
+
+    Returns:
+        uint8 array `(H, W)`; all zero where a wide slice is constant.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    values = pixels.astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return np.zeros(pixels.shape, np.uint8)
+    return np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
+
+
+def binarise_mask(values: np.ndarray, rule: Literal["binary", "nonzero"]) -> np.ndarray:
+    """Return a mask of 0 and 1 from stored mask values.
+
+    Args:
+        values: Stored values `(H, W)`, any integer dtype.
+        rule: `binary` takes {0, 1}, {0, 255} and {0, 65535} (either may be missing); `nonzero` takes all.
+
+    Returns:
+        uint8 array `(H, W)` of 0 and 1.
+
+    Raises:
+        DataError: `mask_values`, if the values are not binary under the rule `binary`.
+    """
+    if rule == "binary":
+        found = np.unique(values)
+        if not any(set(found.tolist()) <= {0, on} for on in (1, 255, 65535)):
+            shown = ", ".join(map(str, found[:6].tolist())) + (", …" if found.size > 6 else "")
+            raise DataError(
+                "mask_values",
+                f"Mask holds the {found.size} values {{{shown}}}; {{0,1}} or {{0,255}} was expected. "
+                "Set preparation.mask_rule to nonzero if anything above 0 is lesion, else mend the mask.",
+            )
+    return (values > 0).astype(np.uint8)

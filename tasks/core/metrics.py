@@ -1,0 +1,123 @@
+"""How good is a mask: counts first, then every ratio a one-line formula over them.
+
+Conventions: a ratio whose denominator is zero is undefined, `None`, and is left out of means; the number left out is
+reported. So a patient without lesion whose prediction is empty too has no Dice; one with false positives has Dice 0.
+
+Source of the definitions: Maier-Hein, Reinke et al., Metrics reloaded, Nature Methods 2024, doi:10.1038/s41592-023-02151-z.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Pixels by prediction and reference: true and false positives, false and true negatives."""
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+
+def count_pixels(prediction: np.ndarray, reference: np.ndarray) -> Counts:
+    """Count agreement of two masks of 0 and 1, same shape, any shape."""
+    tp = int(np.count_nonzero(prediction & reference))
+    fp = int(np.count_nonzero(prediction)) - tp
+    fn = int(np.count_nonzero(reference)) - tp
+    return Counts(tp, fp, fn, prediction.size - tp - fp - fn)
+
+
+def dice(c: Counts) -> float | None:
+    """2 tp / (2 tp + fp + fn), the same as F1; undefined when both masks are empty."""
+    return _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn)
+
+
+def iou(c: Counts) -> float | None:
+    """tp / (tp + fp + fn), the Jaccard index; undefined when both masks are empty."""
+    return _ratio(c.tp, c.tp + c.fp + c.fn)
+
+
+def precision(c: Counts) -> float | None:
+    """tp / (tp + fp): the share of predicted lesion that is lesion; undefined without a prediction."""
+    return _ratio(c.tp, c.tp + c.fp)
+
+
+def recall(c: Counts) -> float | None:
+    """tp / (tp + fn), sensitivity: the share of lesion that was found; undefined without a lesion."""
+    return _ratio(c.tp, c.tp + c.fn)
+
+
+def specificity(c: Counts) -> float | None:
+    """tn / (tn + fp): the share of healthy pixels left alone; undefined where all is lesion."""
+    return _ratio(c.tn, c.tn + c.fp)
+
+
+def accuracy(c: Counts) -> float | None:
+    """(tp + tn) / all; high even for an empty mask, because lesions are small. Undefined without pixels."""
+    return _ratio(c.tp + c.tn, c.tp + c.fp + c.fn + c.tn)
+
+
+METRICS: dict[str, Callable[[Counts], float | None]] = {
+    "dice": dice,
+    "iou": iou,
+    "precision": precision,
+    "recall": recall,
+    "specificity": specificity,
+    "accuracy": accuracy,
+}
+"""Every metric of a report. A new one is a function above and a line here."""
+
+
+def score(counts: Counts) -> dict[str, float | None]:
+    """Return every metric of these counts, by name."""
+    return {name: metric(counts) for name, metric in METRICS.items()}
+
+
+def mean_defined(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are defined; undefined without any."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def bootstrap_interval(
+    values: Sequence[float | None], rng: np.random.Generator, *, n_resamples: int = 2000
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean by percentile bootstrap over patients.
+
+    Args:
+        values: One value a patient; undefined ones are left out.
+        rng: Source of randomness.
+        n_resamples: Number of resamples.
+
+    Returns:
+        (low, high), or None from fewer than three defined values: an interval from less would be a pretence.
+
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+    """
+    defined = np.array([value for value in values if value is not None])
+    if defined.size < 3:
+        return None
+    means = rng.choice(defined, size=(n_resamples, defined.size)).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def binary_cross_entropy(probability: np.ndarray, reference: np.ndarray) -> float:
+    """Return the mean of -log p(reference) over pixels, in nats.
+
+    Args:
+        probability: uint8 in units of 1/255, any shape; 0 and 255 count as half a unit from the edge.
+        reference: Mask of 0 and 1, same shape.
+    """
+    p = np.clip(probability.astype(np.float32), 0.5, 254.5) / 255
+    return float(-np.mean(np.log(np.where(reference > 0, p, 1 - p))))
+
+
+def _ratio(numerator: int, denominator: int) -> float | None:
+    return numerator / denominator if denominator else None

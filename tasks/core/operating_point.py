@@ -1,0 +1,92 @@
+"""At which probability does a pixel become lesion? Chosen from validation patients, and shown with its curve.
+
+A histogram of the model's 8-bit probabilities over lesion pixels and over the rest holds the counts at every
+threshold at once, in 2 x 256 integers a slice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.core.metrics import Counts, dice, mean_defined
+
+N_LEVELS = 256
+CANDIDATE_LEVELS = range(13, 243)  # thresholds from 0.05 to 0.95
+NEAR_TIE_DICE = 0.002
+"""Thresholds this close in Dice are as good as equal on few patients; the one nearest 0.5 is the safest of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbabilityHistogram:
+    """How often the model gave each 8-bit probability.
+
+    Attributes:
+        lesion: int64 `(256,)`, over reference lesion pixels.
+        healthy: int64 `(256,)`, over the other pixels.
+    """
+
+    lesion: np.ndarray
+    healthy: np.ndarray
+
+    def __add__(self, other: "ProbabilityHistogram") -> "ProbabilityHistogram":
+        return ProbabilityHistogram(self.lesion + other.lesion, self.healthy + other.healthy)
+
+    def counts_at(self, level: int) -> Counts:
+        """Return the counts when probabilities of at least `level`/255 are called lesion."""
+        tp, fp = int(self.lesion[level:].sum()), int(self.healthy[level:].sum())
+        return Counts(tp, fp, int(self.lesion.sum()) - tp, int(self.healthy.sum()) - fp)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """The chosen threshold and what it gives on the patients it was chosen from."""
+
+    threshold: float
+    mean_dice: float | None
+    n_patients: int
+
+
+def probability_histogram(probability: np.ndarray, reference: np.ndarray) -> ProbabilityHistogram:
+    """Return the histogram of a slice.
+
+    Args:
+        probability: uint8, any shape, in units of 1/255.
+        reference: Mask of 0 and 1, same shape.
+    """
+    is_lesion = reference > 0
+    return ProbabilityHistogram(
+        lesion=np.bincount(probability[is_lesion], minlength=N_LEVELS),
+        healthy=np.bincount(probability[~is_lesion], minlength=N_LEVELS),
+    )
+
+
+def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint:
+    """Return the threshold with the best mean Dice over patients, of near ties the one nearest 0.5.
+
+    Args:
+        patients: One histogram a validation patient.
+    """
+    if not any(patient.lesion.any() for patient in patients):  # nothing to choose by: every Dice is 0 or undefined
+        return OperatingPoint(threshold=0.5, mean_dice=None, n_patients=len(patients))
+    by_level = {level: mean_dice_at(patients, level) or 0.0 for level in CANDIDATE_LEVELS}
+    best = max(by_level.values())
+    good = [level for level, value in by_level.items() if value >= best - NEAR_TIE_DICE]
+    level = min(good, key=lambda level: abs(level - 127.5))
+    return OperatingPoint(threshold=round(level / 255, 4), mean_dice=by_level[level], n_patients=len(patients))
+
+
+def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:
+    """Return the mean Dice over patients at a level, leaving out patients where it is undefined."""
+    return mean_defined([dice(patient.counts_at(level)) for patient in patients])
+
+
+def precision_recall_curve(histogram: ProbabilityHistogram) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return thresholds, precision and recall, float64 `(255,)` each; precision is NaN where nothing is predicted."""
+    levels = np.arange(1, N_LEVELS)
+    tp = histogram.lesion[::-1].cumsum()[::-1][1:].astype(np.float64)
+    fp = histogram.healthy[::-1].cumsum()[::-1][1:]
+    n_lesion = float(histogram.lesion.sum())
+    precision = np.divide(tp, tp + fp, out=np.full(tp.shape, np.nan), where=(tp + fp) > 0)
+    recall = tp / n_lesion if n_lesion else np.full(tp.shape, np.nan)
+    return levels / 255, precision, recall

@@ -1,0 +1,74 @@
+"""Scans whose truth is known: a body with two lungs, vessels, and lesions inside the lungs.
+
+They carry the demo, the tests, and the self-test of every bundle, so that no patient's picture has to.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+_AIR, _LUNG, _BODY, _BONE = 0, 40, 150, 235
+_LESION_CONTRAST = 70
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomScan:
+    """A volume and its truth.
+
+    Attributes:
+        image: uint8 `(D, H, W)`.
+        mask: uint8 `(D, H, W)` of 0 and 1.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+def phantom_scan(seed: int, *, n_slices: int = 24, size_px: int = 128, n_lesions: int = 4) -> PhantomScan:
+    """Return a chest-like volume with ellipsoid lesions; the same seed gives the same volume.
+
+    Args:
+        seed: What makes this patient differ from others.
+        n_slices: Depth.
+        size_px: Height and width.
+        n_lesions: Lesions in both lungs together; parts outside the lungs are cut away.
+    """
+    rng = np.random.default_rng([seed, n_slices, size_px])
+    grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in (n_slices, size_px, size_px)), indexing="ij")
+    width, height = rng.uniform(0.80, 0.92), rng.uniform(0.62, 0.72)
+    body = _ellipsoid(grid, (0, 0, 0), (9, height, width))
+    lungs = np.zeros_like(body)
+    for side in (-1, 1):
+        centre = (rng.uniform(-0.1, 0.1), rng.uniform(-0.08, 0.02), side * width * 0.47)
+        lungs |= _ellipsoid(grid, centre, (rng.uniform(0.95, 1.2), height * 0.72, width * 0.36))
+    spine = _ellipsoid(grid, (0, height * 0.72, 0), (9, 0.12, 0.12))
+
+    vessels = gaussian_filter(rng.standard_normal(body.shape), 1.2)
+    image = np.full(body.shape, float(_AIR))
+    image[body] = _BODY
+    image[lungs] = _LUNG + 35 * (vessels[lungs] > 0.22)
+    image[spine] = _BONE
+
+    mask = _lesions(grid, lungs, rng, n_lesions)
+    image[mask] += _LESION_CONTRAST + 25 * gaussian_filter(rng.standard_normal(body.shape), 1.0)[mask]
+    image = gaussian_filter(image, (0, 0.6, 0.6)) + rng.normal(0, 5, image.shape)
+    return PhantomScan(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask.astype(np.uint8))
+
+
+def _lesions(
+    grid: list[np.ndarray], lungs: np.ndarray, rng: np.random.Generator, n_lesions: int
+) -> np.ndarray:
+    mask = np.zeros_like(lungs)
+    inside = np.argwhere(lungs)
+    for _ in range(n_lesions if len(inside) else 0):
+        voxel = tuple(inside[rng.integers(len(inside))])
+        centre = tuple(float(axis[voxel]) for axis in grid)
+        mask |= _ellipsoid(grid, centre, (rng.uniform(0.2, 0.5), *rng.uniform(0.08, 0.22, size=2)))
+    return mask & lungs
+
+
+def _ellipsoid(
+    grid: list[np.ndarray], centre: tuple[float, ...], radii: tuple[float, ...]
+) -> np.ndarray:
+    return sum(((axis - c) / r) ** 2 for axis, c, r in zip(grid, centre, radii, strict=True)) <= 1

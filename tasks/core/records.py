@@ -1,0 +1,280 @@
+"""What steps hand each other, and what the files of a dataset, bundle, evaluation and segmentation hold.
+
+Every record is small: URIs, digests, counts and rows; never an array. Files are readable by every later minor version
+of `SCHEMA_VERSION`: fields are added with a default, never renamed.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.core.catalog import Architecture, Split
+from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
+from tasks.core.errors import ErrorCode
+from tasks.core.intensity import IntensityRule
+
+SCHEMA_VERSION: Final = "1.0"
+LEAKY: Final = "leaky: slices of one patient on both sides"
+EMPTY_MASK_CONVENTION: Final = (
+    "A ratio without a denominator is undefined (null) and left out of means: Dice of a patient without lesion and "
+    "without prediction is undefined, with any false positive it is 0."
+)
+
+ScanStatus = Literal["done", "skipped", "deferred", "failed"]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable; unknown fields of a later minor version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# ---- between steps -----------------------------------------------------------------------------------------------
+
+
+class SourceRef(Record):
+    """The paired and identified slices of a labelled source, as a table at `uri`."""
+
+    uri: str
+    fingerprint: str
+    n_slices: int
+    n_failed: int
+    warnings: tuple[str, ...] = ()
+
+
+class DatasetRef(Record):
+    """A finished dataset."""
+
+    uri: str
+    fingerprint: str
+    n_slices: int
+    n_failed: int
+    warnings: tuple[str, ...] = ()
+
+
+class ModelRef(Record):
+    """A finished bundle."""
+
+    uri: str
+    fingerprint: str
+
+
+class EvaluationRef(Record):
+    """A finished evaluation."""
+
+    uri: str
+    fingerprint: str
+    n_failed: int
+
+
+class SegmentationRef(Record):
+    """A finished segmentation: how many scans ended how, and how many of the failures are new."""
+
+    uri: str
+    fingerprint: str
+    counts: dict[ScanStatus, int]
+    n_new_failures: int
+
+
+# ---- rows of tables ----------------------------------------------------------------------------------------------
+
+
+class SlicePair(Record):
+    """A labelled slice: where its image and mask lie, and whose it is."""
+
+    case_id: str
+    slice_index: int
+    patient_id: str
+    source: str
+    image_uri: str
+    mask_uri: str
+    fingerprint: str
+    split: Split | None = None
+
+
+class CaseRow(Record):
+    """A volume of the dataset; with a split by slice, its part on one side."""
+
+    case_id: str
+    patient_id: str
+    source: str
+    split: Split
+    n_slices: int
+    lesion_fraction: float
+    source_uri: str
+    source_fingerprint: str
+
+
+class FailureRow(Record):
+    """An input that was set aside, and why."""
+
+    uri: str
+    error_code: ErrorCode
+    error: str
+
+
+class ScanRow(Record):
+    """What became of one scan."""
+
+    scan_id: str
+    source_uri: str
+    source_fingerprint: str
+    status: ScanStatus
+    error_code: ErrorCode | None = None
+    error: str | None = None
+    warnings: list[str] = []
+    flags: list[str] = []
+    n_slices: int | None = None
+    lesion_voxels: int | None = None
+    lesion_ml: float | None = None
+    n_lesions: int | None = None
+    seconds: float | None = None
+    mask_uri: str | None = None
+    mask_sha256: str | None = None
+    model_digest: str
+    params_digest: str
+    code_version: str
+
+
+# ---- files -------------------------------------------------------------------------------------------------------
+
+
+class DatasetCard(Record):
+    """dataset.json, written last."""
+
+    schema_version: str = SCHEMA_VERSION
+    fingerprint: str
+    code_version: str
+    size_px: int
+    intensity_rule: IntensityRule
+    source_uri: str
+    preparation: PreparationConfig
+    assignments: dict[str, Split]
+    n_patients: int
+    n_cases: int
+    n_slices: int
+    n_slices_by_split: dict[Split, int]
+    n_failed: int
+    warnings: tuple[str, ...] = ()
+
+
+class ModelCard(Record):
+    """model.json, written last: everything needed to use the bundle and to say where it comes from."""
+
+    schema_version: str = SCHEMA_VERSION
+    architecture: Architecture
+    backbone: str
+    input_size_px: int
+    intensity_rule: IntensityRule
+    threshold: float
+    threshold_choice: str
+    min_lesion_px: int
+    dataset_uri: str
+    dataset_fingerprint: str
+    model: ModelConfig
+    training: TrainingConfig
+    augment: AugmentConfig
+    best_epoch: int
+    validation: dict[str, float | None]
+    versions: dict[str, str]
+    code_version: str
+    trained_at: datetime
+    files: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all that decides a mask: weights, network, input and operating point."""
+        decisive = self.model_dump_json(
+            include={"architecture", "backbone", "input_size_px", "intensity_rule", "threshold", "min_lesion_px"}
+        )
+        return hashlib.sha256(f"{decisive}{self.files[WEIGHTS_FILE]}".encode()).hexdigest()
+
+
+WEIGHTS_FILE: Final = "model.weights.h5"
+
+
+class EvaluationReport(Record):
+    """metrics.json: counts beside every ratio, so that anyone can recompute."""
+
+    schema_version: str = SCHEMA_VERSION
+    split: Split
+    n_patients: int
+    n_slices: int
+    threshold: float
+    pooled: dict[str, float | int | None]
+    per_patient: list[dict[str, float | int | str | None]]
+    per_source: dict[str, dict[str, float | int | None]]
+    per_patient_mean: dict[str, Any]  # Any: a mean, an interval or a count by name
+    empty_mask_convention: str = EMPTY_MASK_CONVENTION
+    model_digest: str
+    model_uri: str
+    dataset_uri: str
+    dataset_fingerprint: str
+    code_version: str
+    n_failed: int
+    failures: list[FailureRow] = []
+    warnings: tuple[str, ...] = ()
+
+
+class SegmentationManifest(Record):
+    """manifest.json of a segmentation, written last."""
+
+    schema_version: str = SCHEMA_VERSION
+    run_id: str
+    scans_uri: str
+    model_uri: str
+    model_digest: str
+    params_digest: str
+    segmentation: SegmentationConfig
+    threshold: float
+    min_lesion_px: int
+    counts: dict[ScanStatus, int]
+    n_new_failures: int
+    seconds: float
+    code_version: str
+    versions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+# ---- requests: what a step is asked to do, as JSON, so that it can run here or as a job on a cluster ---------------
+
+
+class PrepareRequest(Record):
+    """Write the dataset of a discovered and split source."""
+
+    source: SourceRef
+    source_uri: str
+    dataset_uri: str
+    preparation: PreparationConfig
+
+
+class TrainRequest(Record):
+    """Train a bundle from a dataset."""
+
+    dataset_uri: str
+    model_uri: str
+    model: ModelConfig
+    training: TrainingConfig
+    augment: AugmentConfig
+
+
+class EvaluateRequest(Record):
+    """Score a bundle on one split of a dataset."""
+
+    model_uri: str
+    dataset_uri: str
+    report_uri: str
+    split: Split
+
+
+class SegmentRequest(Record):
+    """Segment every scan below a URI."""
+
+    model_uri: str
+    scans_uri: str
+    output_uri: str
+    segmentation: SegmentationConfig
+    run_id: str

@@ -1,0 +1,137 @@
+"""Reports as one self-contained HTML file, pictures inside, and their short forms for Prefect's artifacts."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from tasks.core.figures import CURVES
+from tasks.core.metrics import METRICS
+from tasks.core.records import (
+    EMPTY_MASK_CONVENTION,
+    DatasetCard,
+    EvaluationReport,
+    FailureRow,
+    ModelCard,
+    ScanRow,
+    SegmentationManifest,
+)
+
+MAX_ROWS = 500
+"""Rows of a table a person will read in a page; the whole table lies beside it as Parquet or JSON."""
+
+RANKS = {"best": "Best patient", "median": "Median patient", "worst": "Worst patient"}
+
+
+def evaluation_report(report: EvaluationReport, card: ModelCard, *, figures: Mapping[str, bytes]) -> str:
+    """Return the page of an evaluation.
+
+    Args:
+        report: What was measured.
+        card: The bundle that was scored.
+        figures: PNG by name: the curves of `CURVES`, `precision_recall`, `patient_<rank>`.
+    """
+    return _render(
+        "evaluation.html.j2",
+        report=report,
+        card=card,
+        metrics=list(METRICS),
+        curves=[_data_uri(figures[name]) for name in CURVES if name in figures],
+        precision_recall=_data_uri(figures["precision_recall"]),
+        patients=[
+            (title, _data_uri(figures[f"patient_{rank}"])) for rank, title in RANKS.items() if f"patient_{rank}" in figures
+        ],
+    )
+
+
+def segmentation_report(
+    manifest: SegmentationManifest, rows: Sequence[ScanRow], *, previews: Sequence[tuple[ScanRow, bytes]]
+) -> str:
+    """Return the page of a segmentation: what happened first, then what failed, then the largest lesions.
+
+    Args:
+        manifest: The run.
+        rows: Every scan.
+        previews: Scans to show, with their preview PNG.
+    """
+    return _render(
+        "segmentation.html.j2",
+        manifest=manifest,
+        failed=[row for row in rows if row.status == "failed"][:MAX_ROWS],
+        n_scans=len(rows),
+        previews=[(row, _data_uri(png)) for row, png in previews],
+        max_rows=MAX_ROWS,
+    )
+
+
+def evaluation_markdown(report: EvaluationReport) -> str:
+    """Return the short form of an evaluation, for Prefect."""
+    mean, interval = report.per_patient_mean["dice"], report.per_patient_mean["dice_ci95"]
+    shown = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    lines = [
+        f"# Evaluation on {report.split}",
+        *(f"**{warning}**\n" for warning in report.warnings),
+        f"Mean Dice of {report.n_patients} patients: **{_number(mean)}**{shown}. "
+        f"Pooled over {report.n_slices} slices: {_number(report.pooled['dice'])}.",
+        "",
+        "| metric | pooled |",
+        "|---|---|",
+        *(f"| {name} | {_number(report.pooled[name])} |" for name in METRICS),
+        "",
+        EMPTY_MASK_CONVENTION,
+        "",
+        f"Report: `{report.model_uri}` scored with threshold {report.threshold:.3f}.",
+    ]
+    return "\n".join(lines)
+
+
+def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n_all: int) -> str:
+    """Return what was set aside by code, with one sentence each, for Prefect; holds no file names."""
+    if not failures:
+        return f"# {title}\n\nNothing was set aside; {n_all} inputs."
+    first: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for failure in failures:
+        code = str(failure.error_code)
+        first.setdefault(code, failure.error or "")
+        counts[code] = counts.get(code, 0) + 1
+    lines = [f"| {code} | {counts[code]} | {first[code]} |" for code in sorted(counts)]
+    return "\n".join(
+        [f"# {title}", "", f"{len(failures)} of {n_all} inputs were set aside.", "", "| code | count | for instance |", "|---|---|---|", *lines]
+    )
+
+
+def dataset_markdown(card: DatasetCard) -> str:
+    """Return the short form of a dataset, for Prefect."""
+    lines = [f"| {split} | {n} |" for split, n in card.n_slices_by_split.items()]
+    return "\n".join(
+        [
+            "# Dataset",
+            *(f"**{warning}**\n" for warning in card.warnings),
+            f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px; "
+            f"{card.n_failed} set aside.",
+            "",
+            "| split | slices |",
+            "|---|---|",
+            *lines,
+        ]
+    )
+
+
+def _render(template: str, **content: Any) -> str:  # Any: whatever the template shows
+    environment = Environment(
+        loader=PackageLoader("tasks.core"), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["number"] = _number
+    return environment.get_template(template).render(**content)
+
+
+def _number(value: float | int | None) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.3f}"
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,0 +1,76 @@
+"""Who trains and who tests: a split by patient that never changes once made, and the classic leaky one by slice."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tasks.core.catalog import SPLITS, Split
+from tasks.core.config import Fractions
+from tasks.core.errors import ConfigError
+
+
+def split_patients(
+    source_of: Mapping[str, str], *, fractions: Fractions, seed: int, earlier: Mapping[str, Split] | None = None
+) -> dict[str, Split]:
+    """Assign each patient to train, val or test.
+
+    Earlier assignments never change. New patients, in hash order, fill the emptiest split of their source;
+    every split ends with at least one patient. The answer does not depend on the order of `source_of`.
+
+    Args:
+        source_of: Source of each patient, by `patient_id`.
+        fractions: Aimed-at shares of each source.
+        seed: Seed of the hash order.
+        earlier: Assignments of a previous dataset, by `patient_id`; patients no longer present are ignored.
+
+    Returns:
+        Split by `patient_id`, of the patients in `source_of`.
+
+    Raises:
+        ConfigError: If there are fewer than three patients.
+    """
+    if len(source_of) < len(SPLITS):
+        raise ConfigError(
+            f"Found {len(source_of)} patient(s) ({', '.join(sorted(source_of))}); a split by patient needs at least 3. "
+            "Add patients, set preparation.patient_id_pattern so that patients are told apart, "
+            "or set preparation.strategy to slice and accept the leak."
+        )
+    assigned = {patient: split for patient, split in (earlier or {}).items() if patient in source_of}
+    new = sorted(source_of.keys() - assigned.keys(), key=lambda patient: _hash_order(seed, patient))
+    for n_left, patient in zip(range(len(new), 0, -1), new, strict=True):
+        candidates: Sequence[Split] = SPLITS
+        empty = [split for split in SPLITS if split not in assigned.values()]
+        if n_left <= len(empty):  # the last patients must fill the splits nobody is in
+            candidates = empty
+        filled = Counter(split for other, split in assigned.items() if source_of[other] == source_of[patient])
+        assigned[patient] = min(
+            candidates, key=lambda split: (filled[split] / getattr(fractions, split), -getattr(fractions, split))
+        )
+    return assigned
+
+
+def split_slices(keys: Sequence[tuple[str, int]], *, fractions: Fractions, seed: int) -> dict[tuple[str, int], Split]:
+    """Assign each slice on its own, at random: the classic split, which leaks patients between the sides.
+
+    Args:
+        keys: (case_id, slice_index) of every slice.
+        fractions: Shares of the slices.
+        seed: Seed of the hash order.
+
+    Returns:
+        Split by (case_id, slice_index).
+
+    Raises:
+        ConfigError: If there are too few slices for each split to get one.
+    """
+    n_val, n_test = round(len(keys) * fractions.val), round(len(keys) * fractions.test)
+    if min(n_val, n_test, len(keys) - n_val - n_test) < 1:
+        raise ConfigError(f"Found {len(keys)} slices; these fractions leave a split without any. Add slices.")
+    ordered = sorted(keys, key=lambda key: _hash_order(seed, f"{key[0]}:{key[1]}"))
+    sides: list[Split] = ["val"] * n_val + ["test"] * n_test
+    sides += ["train"] * (len(keys) - len(sides))
+    return dict(zip(ordered, sides, strict=True))
+
+
+def _hash_order(seed: int, key: str) -> str:
+    return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()

@@ -1,0 +1,32 @@
+"""Step: find, pair and identify the labelled slices of a source."""
+
+import hashlib
+
+from prefect import task
+
+from tasks.core.config import PreparationConfig
+from tasks.core.records import SourceRef
+from tasks.io import sources, storage
+from tasks.io.versions import code_version
+from tasks.retries import STORAGE_RETRIES
+
+SOURCE_FOLDER = "source"
+
+
+@task(name="discover", **STORAGE_RETRIES)
+def discover(source: str, dataset: str, preparation: PreparationConfig) -> SourceRef:
+    """Pair and identify the slices below `source`; write them as a table into the dataset's folder."""
+    found = sources.discover_source(source, patient_id_pattern=preparation.patient_id_pattern)
+    uri = storage.join(dataset, SOURCE_FOLDER)
+    sources.publish_pairs(uri, found.pairs)
+    sources.publish_failures(uri, found.failures)
+    decisive = preparation.model_dump_json(exclude={"max_failed_fraction"}) + code_version()
+    content = sources.case_fingerprint(found.pairs) + "".join(failure.uri for failure in found.failures)
+    warning = f"{found.n_unknown} slices have names no rule knows; each was made a patient of its own. Set preparation.patient_id_pattern."
+    return SourceRef(
+        uri=uri,
+        fingerprint=hashlib.sha256(f"{decisive}{content}".encode()).hexdigest(),
+        n_slices=len(found.pairs),
+        n_failed=len(found.failures),
+        warnings=(warning,) if found.n_unknown else (),
+    )

@@ -1,0 +1,88 @@
+"""A Ray session: reuse what runs, else start one; stop only what was started here. Sets the workers' environment."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from tasks.core.config import ComputeConfig
+from tasks.core.errors import ClusterError, LesionWorkflowError
+
+logger = logging.getLogger(__name__)
+
+WORKER_ENVIRONMENT = {
+    # segmentation-models needs Keras 2, and Ray Train imports TensorFlow before our code runs in the worker
+    "TF_USE_LEGACY_KERAS": "1",
+    "SM_FRAMEWORK": "tf.keras",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version of itself at import
+}
+SPARE_CPUS = 2
+"""Logical CPUs beyond the training workers', without which Ray Data starves and training waits for ever."""
+
+
+@contextlib.contextmanager
+def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0) -> Iterator[None]:
+    """Hold a Ray session while the body runs.
+
+    Args:
+        compute: Where the work runs; without an address, in this process tree, bound to loopback.
+        n_reserved_cpus: Logical CPUs that actors of the step hold throughout.
+
+    Raises:
+        ClusterError: If the cluster at the address cannot be reached.
+        LesionWorkflowError: What a worker raised, freed from Ray's wrapping.
+    """
+    if ray.is_initialized():
+        with _unwrapped():
+            yield
+        return
+    _start(compute, n_reserved_cpus)
+    try:
+        with _unwrapped():
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raise our own error where one lies inside what Ray raises, so that the user reads one sentence."""
+    try:
+        yield
+    except RayError as err:
+        own = _own_error(err)
+        if own is not None:
+            raise own from err
+        if isinstance(err, RayTaskError):  # a bug in a task: its traceback is what helps
+            raise
+        raise ClusterError(f"Ray lost the workers of a step: {err}") from err
+
+
+def _own_error(err: BaseException) -> LesionWorkflowError | None:
+    """Return the project's error in a chain of causes, if there is one."""
+    cause: BaseException | None = err
+    while cause is not None:
+        # Ray's wrapper poses as the class of its cause, but its text is a traceback.
+        if isinstance(cause, LesionWorkflowError) and not isinstance(cause, RayError):
+            return cause
+        failures = getattr(cause, "worker_failures", None) or {}  # Ray Train's, by worker rank
+        cause = next(iter(failures.values()), None) or getattr(cause, "cause", None) or cause.__cause__
+    return None
+
+
+def _start(compute: ComputeConfig, n_reserved_cpus: int) -> None:
+    options = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT}, "log_to_driver": False, "logging_level": logging.WARNING}
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    if compute.ray_address:
+        try:
+            ray.init(address=compute.ray_address, **options)
+        except (ConnectionError, ValueError, RuntimeError) as err:
+            raise ClusterError(f"No Ray cluster answers at {compute.ray_address!r}: {err}") from err
+        return
+    n_cpus = max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS)
+    # The dashboard stays on, on loopback: without it Ray Train logs failed queries without end.
+    ray.init(num_cpus=n_cpus, include_dashboard=True, dashboard_host="127.0.0.1", **options)

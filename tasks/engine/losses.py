@@ -1,0 +1,51 @@
+"""Losses on logits, one value a slice, so that padding and workers weigh in exactly."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+DICE_SMOOTHING_PX = 1.0
+"""Added above and below the fraction: keeps the loss of an empty slice finite, and 0 when nothing is predicted."""
+
+
+def bce_loss(logits: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
+    """Return the binary cross-entropy of each slice, the mean over its pixels.
+
+    Args:
+        logits: float32 `(B, H, W, 1)`.
+        reference: float32 of 0 and 1, same shape.
+
+    Returns:
+        float32 `(B,)`, in nats.
+    """
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(reference, logits), axis=(1, 2, 3))
+
+
+def dice_loss(logits: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
+    """Return 1 - soft Dice of each slice.
+
+    Args:
+        logits: float32 `(B, H, W, 1)`.
+        reference: float32 of 0 and 1, same shape.
+
+    Returns:
+        float32 `(B,)`, in [0, 1).
+
+    Source: Milletari et al., V-Net, arXiv 1606.04797, with first powers in the denominator.
+    """
+    probability = tf.sigmoid(logits)
+    overlap = tf.reduce_sum(probability * reference, axis=(1, 2, 3))
+    total = tf.reduce_sum(probability + reference, axis=(1, 2, 3))
+    return 1 - (2 * overlap + DICE_SMOOTHING_PX) / (total + DICE_SMOOTHING_PX)
+
+
+def bce_dice_loss(logits: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
+    """Return the sum of both losses, float32 `(B,)`."""
+    return bce_loss(logits, reference) + dice_loss(logits, reference)
+
+
+LOSSES: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
+    "bce": bce_loss,
+    "dice": dice_loss,
+    "bce_dice": bce_dice_loss,
+}

@@ -1,0 +1,86 @@
+"""A bundle at work: loaded once, checked against its own phantom, then called on fixed-size batches."""
+
+import numpy as np
+import tensorflow as tf
+
+from tasks.core.catalog import Precision
+from tasks.core.errors import ModelError
+from tasks.core.metrics import count_pixels, dice
+from tasks.core.postprocess import threshold_probability
+from tasks.core.records import ModelCard
+from tasks.engine.model import build_model, load_weights, set_precision, to_input
+from tasks.io.bundles import Bundle, SelfTest
+
+MIN_SELF_TEST_DICE = 0.995
+
+
+class Predictor:
+    """A loaded network that turns slices into probabilities.
+
+    Calls go through one `tf.function` of a fixed signature: `model.predict` in a loop leaks, and every new shape would
+    be compiled anew. A slice's answer does not depend on what shares its batch.
+    """
+
+    def __init__(self, card: ModelCard, weights: bytes, *, precision: Precision, batch_size: int) -> None:
+        set_precision(precision)
+        self._batch_size = batch_size
+        self._size_px = card.input_size_px
+        model = build_model(card.architecture, card.backbone)
+        load_weights(model, weights)
+        signature = tf.TensorSpec((batch_size, self._size_px, self._size_px), tf.uint8)
+
+        @tf.function(input_signature=[signature])
+        def probability(images: tf.Tensor) -> tf.Tensor:
+            logits = model(to_input(images), training=False)
+            return tf.cast(tf.round(tf.sigmoid(logits[..., 0]) * 255.0), tf.uint8)
+
+        self._probability = probability
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, *, precision: Precision, batch_size: int) -> "Predictor":
+        """Load a bundle and hold it against its self-test.
+
+        Raises:
+            ModelError: If the loaded model no longer predicts what it did when the bundle was made.
+        """
+        predictor = cls(bundle.card, bundle.weights, precision=precision, batch_size=batch_size)
+        predictor._check(bundle.self_test, precision)
+        return predictor
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return the lesion probability of each pixel.
+
+        Args:
+            images: uint8 `(N, size_px, size_px)`, any N.
+
+        Returns:
+            uint8, same shape, in units of 1/255.
+        """
+        answer = np.empty_like(images)
+        for start in range(0, len(images), self._batch_size):
+            batch = images[start : start + self._batch_size]
+            padded = np.zeros((self._batch_size, self._size_px, self._size_px), np.uint8)
+            padded[: len(batch)] = batch
+            answer[start : start + len(batch)] = self._probability(padded).numpy()[: len(batch)]
+        return answer
+
+    def _check(self, self_test: SelfTest, precision: Precision) -> None:
+        mask = threshold_probability(self.predict(self_test.image[np.newaxis])[0], self_test.threshold)
+        agreement = dice(count_pixels(mask, self_test.mask))
+        if agreement is not None and agreement < MIN_SELF_TEST_DICE:
+            raise ModelError(
+                f"Self-test failed: the loaded model agrees with its bundle's own mask to Dice {agreement:.4f}, at least "
+                f"{MIN_SELF_TEST_DICE} was expected, in {precision}. Try precision float32; else train the bundle anew."
+            )
+
+
+def make_self_test(card: ModelCard, weights: bytes, image: np.ndarray) -> SelfTest:
+    """Return what this model predicts on a phantom, in float32.
+
+    Args:
+        card: The bundle's card.
+        weights: The bundle's weights.
+        image: uint8 `(size_px, size_px)`.
+    """
+    predictor = Predictor(card, weights, precision="float32", batch_size=1)
+    return SelfTest.from_probability(image, predictor.predict(image[np.newaxis])[0])

@@ -1,0 +1,258 @@
+"""Score a bundle on one split: probabilities on the model's grid, counts on the source's own."""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import ray.data
+
+from tasks.core.errors import ConfigError, DataError
+from tasks.core.figures import precision_recall_figure
+from tasks.core.geometry import resize_slice_to, restore_probability
+from tasks.core.intensity import binarise_mask
+from tasks.core.metrics import (
+    Counts,
+    binary_cross_entropy,
+    bootstrap_interval,
+    count_pixels,
+    mean_defined,
+    score,
+)
+from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve, probability_histogram
+from tasks.core.panels import comparison
+from tasks.core.postprocess import drop_small_lesions, threshold_probability
+from tasks.core.records import (
+    DatasetCard,
+    EvaluateRequest,
+    EvaluationRef,
+    EvaluationReport,
+    FailureRow,
+    ModelCard,
+)
+from tasks.core.reports import evaluation_report
+from tasks.engine.actors import predict_slices
+from tasks.engine.slices import split_slices
+from tasks.io import bundles, datasets, storage
+from tasks.io.formats import read_labels
+from tasks.io.formats.raster import write_png
+from tasks.io.versions import code_version
+
+logger = logging.getLogger(__name__)
+
+METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
+
+
+@dataclass(slots=True)
+class PatientScore:
+    """What is summed up over a patient's slices.
+
+    Attributes:
+        source: Collection the patient comes from.
+        n_slices: Slices scored.
+        counts: Pixels on the source's grid.
+        histogram: Probabilities on the model's grid.
+        loss: Sum over slices of the binary cross-entropy on the model's grid.
+        panel: PNG of the slice with the largest lesion, and that lesion's size in pixels.
+    """
+
+    source: str
+    n_slices: int = 0
+    counts: Counts = Counts()
+    histogram: ProbabilityHistogram = field(
+        default_factory=lambda: ProbabilityHistogram(np.zeros(256, np.int64), np.zeros(256, np.int64))
+    )
+    loss: float = 0.0
+    panel: tuple[int, bytes] = (-1, b"")
+
+
+def evaluate(request: EvaluateRequest) -> EvaluationRef:
+    """Score a bundle and publish metrics, figures and report.
+
+    Raises:
+        ConfigError: If dataset and bundle do not fit each other.
+        ModelError: If the bundle is damaged or fails its self-test.
+    """
+    card, dataset = bundles.read_card(request.model_uri), datasets.read_card(request.dataset_uri)
+    if card.input_size_px != dataset.size_px:
+        raise ConfigError(
+            f"The model takes {card.input_size_px} px, the dataset holds {dataset.size_px} px. "
+            f"Prepare it with preparation.size_px {card.input_size_px}."
+        )
+    patients, failures = _score_patients(request, card, dataset)
+    report = _report(request, card, dataset, patients, failures)
+    _publish(request, card, report, patients)
+    logger.info("evaluate: %d patients, %d slices, %d failed", report.n_patients, report.n_slices, report.n_failed)
+    return EvaluationRef(uri=request.report_uri, fingerprint=card.digest, n_failed=report.n_failed)
+
+
+def _score_patients(
+    request: EvaluateRequest, card: ModelCard, dataset: DatasetCard
+) -> tuple[dict[str, PatientScore], list[FailureRow]]:
+    slices = split_slices(request.dataset_uri, request.split)
+    predicted = predict_slices(slices, model_uri=request.model_uri, precision="float32")
+    scored = predicted.map(
+        _score_slice,
+        fn_kwargs={
+            "threshold": card.threshold,
+            "min_lesion_px": card.min_lesion_px,
+            "mask_rule": dataset.preparation.mask_rule,
+        },
+    )
+    patients: dict[str, PatientScore] = {}
+    failures: list[FailureRow] = []
+    for row in scored.iter_rows():
+        if row["error_code"]:
+            failures.append(FailureRow(uri=row["mask_uri"], error_code=row["error_code"], error=row["error"]))
+            continue
+        _add(patients.setdefault(row["patient_id"], PatientScore(row["source"])), row)
+    return dict(sorted(patients.items())), sorted(failures, key=lambda failure: failure.uri)
+
+
+def _score_slice(
+    row: dict[str, Any], *, threshold: float, min_lesion_px: int, mask_rule: Any
+) -> dict[str, Any]:  # Any: a Ray row, and a Literal of PreparationConfig
+    """Return what the patient's score needs of a slice; of its pixels, only a picture."""
+    scored: dict[str, Any] = {key: row[key] for key in ("case_id", "slice_index", "patient_id", "source", "mask_uri")}
+    shape = (row["source_height"], row["source_width"])
+    try:
+        reference = _source_reference(row, shape, mask_rule)
+    except DataError as err:
+        return scored | {"error_code": err.code, "error": err.sentence}
+    probability = row["probability"]
+    mask = threshold_probability(restore_probability(probability, shape), threshold)
+    prediction, _ = drop_small_lesions(mask, min_lesion_px)
+    counts = count_pixels(prediction, reference)
+    histogram = probability_histogram(probability, row["mask"])
+    picture = comparison(resize_slice_to(row["image"], shape), prediction=prediction, reference=reference)
+    return scored | {
+        "error_code": None,
+        "error": None,
+        "counts": [counts.tp, counts.fp, counts.fn, counts.tn],
+        "lesion_histogram": histogram.lesion,
+        "healthy_histogram": histogram.healthy,
+        "loss": binary_cross_entropy(probability, row["mask"]),
+        "panel": write_png(picture) if reference.any() or prediction.any() else b"",
+    }
+
+
+def _source_reference(row: dict[str, Any], shape: tuple[int, int], mask_rule: Any) -> np.ndarray:
+    """Return the expert's mask on the source's own grid: from the shard where it is the same, else from the source."""
+    if row["mask"].shape == shape:
+        return np.asarray(row["mask"])
+    mask = binarise_mask(read_labels(row["mask_uri"], storage.read_bytes(row["mask_uri"])), mask_rule)
+    if mask.shape != shape:
+        raise DataError(
+            "vanished",
+            f"Mask is {mask.shape[1]}×{mask.shape[0]} px now, {shape[1]}×{shape[0]} when the dataset was prepared. "
+            "Prepare the dataset again.",
+        )
+    return mask
+
+
+def _add(patient: PatientScore, row: dict[str, Any]) -> None:
+    counts = Counts(*(int(n) for n in row["counts"]))
+    patient.n_slices += 1
+    patient.counts += counts
+    patient.histogram += ProbabilityHistogram(
+        np.asarray(row["lesion_histogram"], np.int64), np.asarray(row["healthy_histogram"], np.int64)
+    )
+    patient.loss += row["loss"]
+    n_lesion = counts.tp + counts.fn
+    if row["panel"] and n_lesion > patient.panel[0]:
+        patient.panel = (n_lesion, row["panel"])
+
+
+def _report(
+    request: EvaluateRequest,
+    card: ModelCard,
+    dataset: DatasetCard,
+    patients: dict[str, PatientScore],
+    failures: list[FailureRow],
+) -> EvaluationReport:
+    by_source: dict[str, list[PatientScore]] = defaultdict(list)
+    for patient in patients.values():
+        by_source[patient.source].append(patient)
+    dices = [score(patient.counts)["dice"] for patient in patients.values()]
+    return EvaluationReport(
+        split=request.split,
+        n_patients=len(patients),
+        n_slices=sum(patient.n_slices for patient in patients.values()),
+        threshold=card.threshold,
+        pooled=_figures(list(patients.values())),
+        per_patient=[
+            {"patient_id": patient_id, "source": patient.source} | _figures([patient])
+            for patient_id, patient in patients.items()
+        ],
+        per_source={
+            source: _figures(members) | {"n_patients": len(members)} for source, members in sorted(by_source.items())
+        },
+        per_patient_mean={
+            "dice": mean_defined(dices),
+            "dice_ci95": bootstrap_interval(dices, np.random.default_rng(0)),
+            "n_defined": sum(value is not None for value in dices),
+            "n_undefined": sum(value is None for value in dices),
+        },
+        model_digest=card.digest,
+        model_uri=request.model_uri,
+        dataset_uri=request.dataset_uri,
+        dataset_fingerprint=dataset.fingerprint,
+        code_version=code_version(),
+        n_failed=len(failures),
+        failures=failures,
+        warnings=tuple(dict.fromkeys((*card.warnings, *dataset.warnings))),
+    )
+
+
+def _figures(members: list[PatientScore]) -> dict[str, Any]:  # Any: float, int or None by name
+    """Return counts and every ratio over them, pooled over these patients' slices."""
+    counts = sum((patient.counts for patient in members), Counts())
+    n_slices = sum(patient.n_slices for patient in members)
+    loss = sum(patient.loss for patient in members) / n_slices if n_slices else None
+    return {
+        "n_slices": n_slices,
+        **score(counts),
+        "loss": loss,
+        "tp": counts.tp,
+        "fp": counts.fp,
+        "fn": counts.fn,
+        "tn": counts.tn,
+    }
+
+
+def _publish(
+    request: EvaluateRequest, card: ModelCard, report: EvaluationReport, patients: dict[str, PatientScore]
+) -> None:
+    figures = _pictures(request, card, patients)
+    for name, png in figures.items():
+        storage.publish(storage.join(request.report_uri, "figures", f"{name}.png"), png)
+    page = evaluation_report(report, card, figures=figures)
+    storage.publish(storage.join(request.report_uri, REPORT_FILE), page.encode())
+    storage.publish(storage.join(request.report_uri, METRICS_FILE), report.model_dump_json(indent=2).encode())
+
+
+def _pictures(
+    request: EvaluateRequest, card: ModelCard, patients: dict[str, PatientScore]
+) -> dict[str, bytes]:
+    """Return the report's pictures by name: training curves, precision-recall, and the panels of three patients."""
+    curves = {
+        path.removeprefix("curves/").removesuffix(".png"): storage.read_bytes(storage.join(request.model_uri, path))
+        for path in card.files
+        if path.startswith("curves/")
+    }
+    total = sum((patient.histogram for patient in patients.values()), PatientScore("").histogram)
+    thresholds, precision, recall = precision_recall_curve(total)
+    pictures = curves | {
+        "precision_recall": precision_recall_figure(
+            thresholds, precision, recall, operating_threshold=card.threshold
+        )
+    }
+    ranked = sorted(
+        (patient_id for patient_id, patient in patients.items() if patient.panel[1]),
+        key=lambda patient_id: score(patients[patient_id].counts)["dice"] or 0.0,
+    )
+    if ranked:
+        chosen = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
+        pictures |= {f"patient_{rank}": patients[patient_id].panel[1] for rank, patient_id in chosen.items()}
+    return pictures

@@ -1,0 +1,182 @@
+"""Turn paired slices into shards: one Ray task a shard decodes, resizes and writes; a bad slice is a row, not an end."""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import ray.data
+
+from tasks.core.catalog import SPLITS, Split
+from tasks.core.config import PreparationConfig
+from tasks.core.errors import ConfigError, DataError
+from tasks.core.geometry import resize_mask, resize_slice
+from tasks.core.intensity import INTENSITY_RULE, binarise_mask, slice_to_uint8
+from tasks.core.records import LEAKY, CaseRow, DatasetCard, DatasetRef, FailureRow, PrepareRequest, SlicePair
+from tasks.io import datasets, sources, storage
+from tasks.io.datasets import SliceRow
+from tasks.io.formats import read_image, read_labels
+from tasks.io.versions import code_version
+
+logger = logging.getLogger(__name__)
+
+SLICES_PER_SHARD = 128
+"""16 MiB of pixels at 256 px: one task's work, one object of the store."""
+
+
+def prepare(request: PrepareRequest) -> DatasetRef:
+    """Write shards, tables and card of a dataset whose slices are found and split.
+
+    Raises:
+        ConfigError: If no slice of some split could be used.
+        StorageError: If the store refuses.
+    """
+    pairs = sources.read_pairs(request.source.uri)
+    failures = sources.read_failures(request.source.uri)
+    earlier = datasets.find_card(request.dataset_uri)
+    storage.remove_tree(storage.join(request.dataset_uri, datasets.SLICES_FOLDER))
+    slices, new_failures = _write_shards(pairs, request.dataset_uri, request.preparation)
+    failures = sorted([*failures, *new_failures], key=lambda failure: failure.uri)
+    cases = _cases(pairs, slices)
+    _check_splits(cases, failures)
+    card = _card(request, pairs, cases, earlier=earlier, n_failed=len(failures))
+    datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures)
+    logger.info("prepare: %d slices from %d cases, %d failed", card.n_slices, card.n_cases, card.n_failed)
+    return datasets.ref_of(card, request.dataset_uri)
+
+
+def _write_shards(
+    pairs: Sequence[SlicePair], dataset_uri: str, preparation: PreparationConfig
+) -> tuple[dict[tuple[str, int], float], list[FailureRow]]:
+    """Write every shard; return the lesion fraction of each slice by key, and what was set aside."""
+    shards = _plan_shards(pairs, dataset_uri)
+    results = ray.data.from_items(shards, override_num_blocks=len(shards)).flat_map(
+        _write_shard, fn_kwargs={"preparation": preparation}
+    )
+    slices, failures = {}, []
+    for row in results.iter_rows():
+        if row["error_code"]:
+            failures.append(FailureRow(uri=row["uri"], error_code=row["error_code"], error=row["error"]))
+        else:
+            slices[row["case_id"], row["slice_index"]] = row["lesion_fraction"]
+    return slices, failures
+
+
+def _plan_shards(pairs: Sequence[SlicePair], dataset_uri: str) -> list[dict[str, Any]]:  # Any: a URI and its pairs
+    by_split: dict[Split, list[SlicePair]] = defaultdict(list)
+    for pair in pairs:
+        if pair.split is not None:
+            by_split[pair.split].append(pair)
+    return [
+        {
+            "shard_uri": datasets.shard_uri(dataset_uri, split, f"{number:05d}"),
+            "pairs": [pair.model_dump() for pair in members[start : start + SLICES_PER_SHARD]],
+        }
+        for split, members in by_split.items()
+        for number, start in enumerate(range(0, len(members), SLICES_PER_SHARD))
+    ]
+
+
+def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> list[dict[str, Any]]:
+    """Write one shard; return a row a slice: its lesion fraction, or why it was set aside."""
+    kept: list[SliceRow] = []
+    rows: list[dict[str, Any]] = []
+    for pair in (SlicePair.model_validate(values) for values in shard["pairs"]):
+        row = {"case_id": pair.case_id, "slice_index": pair.slice_index, "uri": pair.image_uri}
+        try:
+            slice_row = preprocess_slice(pair, preparation)
+            kept.append(slice_row)
+            lesion_fraction = float(slice_row["mask"].mean())
+            rows.append(row | {"lesion_fraction": lesion_fraction, "error_code": None, "error": None})
+        except DataError as err:
+            rows.append(row | {"lesion_fraction": None, "error_code": err.code, "error": err.sentence})
+    if kept:
+        datasets.write_shard(shard["shard_uri"], kept)
+    return rows
+
+
+def preprocess_slice(pair: SlicePair, preparation: PreparationConfig) -> SliceRow:
+    """Read, check and resize one labelled slice.
+
+    Raises:
+        DataError: If image or mask cannot be read, differ in size, or the mask is not binary by the declared rule.
+    """
+    image = slice_to_uint8(read_image(pair.image_uri, storage.read_bytes(pair.image_uri)))
+    labels = read_labels(pair.mask_uri, storage.read_bytes(pair.mask_uri))
+    if image.shape != labels.shape:
+        raise DataError(
+            "shape_mismatch",
+            f"Image is {image.shape[1]}×{image.shape[0]} px, its mask {labels.shape[1]}×{labels.shape[0]}; "
+            "they must be the same. Export the pair again.",
+        )
+    mask = binarise_mask(labels, preparation.mask_rule)
+    return SliceRow(
+        case_id=pair.case_id,
+        slice_index=pair.slice_index,
+        patient_id=pair.patient_id,
+        source=pair.source,
+        image=resize_slice(image, preparation.size_px),
+        mask=resize_mask(mask, preparation.size_px),
+        mask_uri=pair.mask_uri,
+        source_height=image.shape[0],
+        source_width=image.shape[1],
+    )
+
+
+def _cases(pairs: Iterable[SlicePair], lesion_fractions: Mapping[tuple[str, int], float]) -> list[CaseRow]:
+    """Return a row a case, or a row a case and side where the split is by slice."""
+    members: dict[tuple[str, Split], list[SlicePair]] = defaultdict(list)
+    for pair in pairs:
+        if (pair.case_id, pair.slice_index) in lesion_fractions and pair.split is not None:
+            members[pair.case_id, pair.split].append(pair)
+    return [
+        CaseRow(
+            case_id=case_id,
+            patient_id=slices[0].patient_id,
+            source=slices[0].source,
+            split=split,
+            n_slices=len(slices),
+            lesion_fraction=sum(lesion_fractions[case_id, pair.slice_index] for pair in slices) / len(slices),
+            source_uri=slices[0].image_uri.rsplit("/", 1)[0],
+            source_fingerprint=sources.case_fingerprint(slices),
+        )
+        for (case_id, split), slices in sorted(members.items())
+    ]
+
+
+def _check_splits(cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> None:
+    empty = [split for split in SPLITS if all(case.split != split for case in cases)]
+    if empty:
+        codes = ", ".join(f"{n} {code}" for code, n in Counter(failure.error_code for failure in failures).items())
+        first = f" The first: {failures[0].error}" if failures else ""
+        raise ConfigError(f"No usable slice is left for {', '.join(empty)}; set aside were: {codes or 'none'}.{first}")
+
+
+def _card(
+    request: PrepareRequest,
+    pairs: Sequence[SlicePair],
+    cases: Sequence[CaseRow],
+    *,
+    earlier: DatasetCard | None,
+    n_failed: int,
+) -> DatasetCard:
+    is_by_patient = request.preparation.strategy == "patient"
+    # Patients that are gone, or whose slices all failed, keep their side for the day they come back.
+    assignments = dict(earlier.assignments) if earlier else {}
+    assignments |= {pair.patient_id: pair.split for pair in pairs if pair.split is not None}
+    by_split = {split: sum(case.n_slices for case in cases if case.split == split) for split in SPLITS}
+    return DatasetCard(
+        fingerprint=request.source.fingerprint,
+        code_version=code_version(),
+        size_px=request.preparation.size_px,
+        intensity_rule=INTENSITY_RULE,
+        source_uri=request.source_uri,
+        preparation=request.preparation,
+        assignments=assignments if is_by_patient else {},
+        n_patients=len({case.patient_id for case in cases}),
+        n_cases=len({case.case_id for case in cases}),
+        n_slices=sum(by_split.values()),
+        n_slices_by_split=by_split,
+        n_failed=n_failed,
+        warnings=request.source.warnings if is_by_patient else (LEAKY, *request.source.warnings),
+    )

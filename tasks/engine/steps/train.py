@@ -1,0 +1,170 @@
+"""Train a bundle: slices into the object store, Ray Train over a planned stream, then the operating point and the card."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+
+from tasks.core.errors import ConfigError
+from tasks.core.figures import training_curves
+from tasks.core.history import TrainingOutcome
+from tasks.core.operating_point import OperatingPoint, choose_threshold
+from tasks.core.phantoms import phantom_scan
+from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard, ModelRef, TrainRequest
+from tasks.engine.slices import Plan, SliceStore, load_split, plan_training, split_slices, training_stream
+from tasks.io import bundles, datasets, encoders, storage
+from tasks.io.versions import code_version, library_versions
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS_FOLDER = "checkpoints"
+
+
+def train(request: TrainRequest) -> ModelRef:
+    """Train, choose the operating point on the validation patients, and publish the bundle.
+
+    Raises:
+        ConfigError: If the batch cannot be shared evenly, or no dataset is there.
+        ModelError: If encoder weights cannot be had or used.
+        ClusterError: If Ray lost the workers.
+    """
+    training = request.training
+    if training.batch_size % training.num_workers:
+        raise ConfigError(
+            f"batch_size is {training.batch_size}, the global batch; it must be a multiple of num_workers {training.num_workers}."
+        )
+    dataset = datasets.read_card(request.dataset_uri)
+    encoder_weights = encoders.read_encoder_weights(request.model)
+    # Ray Train's TensorFlow module loads TensorFlow, so it is driven from a worker, not from the flow's process.
+    outcome, weights = ray.get(_fit.remote(request, dataset, encoder_weights))
+    point = choose_threshold(list(outcome.histograms.values()))
+    card = _draft_card(request, dataset, outcome, point)
+    return _publish(request, card, outcome, weights)
+
+
+@ray.remote(num_cpus=0)
+def _fit(request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | None) -> tuple[TrainingOutcome, bytes]:
+    """Run Ray Train; return the outcome of rank 0 and the best weights."""
+    from ray.train.tensorflow import TensorflowTrainer
+
+    training = request.training
+    store = load_split(request.dataset_uri, "train")
+    plan = plan_training(
+        store.index,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        lesion_free_fraction=training.lesion_free_fraction,
+        seed=training.seed,
+    )
+    logger.info("train: %d slices, %d steps an epoch", len(store.index), plan.steps_per_epoch)
+    filesystem, path = storage.arrow_filesystem(storage.join(request.model_uri, CHECKPOINTS_FOLDER))
+    trainer = TensorflowTrainer(
+        _train_loop,
+        train_loop_config={
+            "model": request.model,
+            "training": training,
+            "size_px": dataset.size_px,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "encoder_weights": ray.put(encoder_weights),
+        },
+        scaling_config=ScalingConfig(
+            num_workers=training.num_workers,
+            use_gpu=training.gpus_per_worker > 0,
+            resources_per_worker={"CPU": 1, "GPU": training.gpus_per_worker} if training.gpus_per_worker else {"CPU": 1},
+        ),
+        run_config=RunConfig(
+            name=f"training-{datetime.now(UTC):%Y%m%dT%H%M%S}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            failure_config=FailureConfig(max_failures=0),
+        ),
+        datasets=_streams(request, store, plan),
+        # Each worker reads its own stream whole: the plan has already shared out every global batch.
+        dataset_config=DataConfig(datasets_to_split=[], execution_options=_in_order()),
+    )
+    result = trainer.fit()
+    with result.checkpoint.as_directory() as folder, open(f"{folder}/{WEIGHTS_FILE}", "rb") as file:
+        return result.return_value, file.read()
+
+
+def _train_loop(config: dict[str, Any]) -> TrainingOutcome:  # Any: Ray Train's own type
+    from tasks.engine.training import WorkerSettings, train_worker  # loads TensorFlow, here in the worker
+
+    return train_worker(WorkerSettings(**config | {"encoder_weights": ray.get(config["encoder_weights"])}))
+
+
+def _streams(request: TrainRequest, store: SliceStore, plan: Plan) -> dict[str, ray.data.Dataset]:
+    training = request.training
+    shares = {
+        f"train-{rank}": training_stream(
+            store,
+            plan,
+            batch_size=training.batch_size,
+            rank=rank,
+            num_workers=training.num_workers,
+            augment=request.augment,
+            seed=training.seed,
+        )
+        for rank in range(training.num_workers)
+    }
+    columns = ["image", "mask", "patient_id"]
+    return shares | {"val": split_slices(request.dataset_uri, "val").select_columns(columns)}
+
+
+def _in_order() -> ray.data.ExecutionOptions:
+    options = DataConfig.default_ingest_options()
+    options.preserve_order = True
+    return options
+
+
+def _draft_card(request: TrainRequest, dataset: DatasetCard, outcome: TrainingOutcome, point: OperatingPoint) -> ModelCard:
+    fixed = request.training.threshold
+    on = f"{point.n_patients} validation patient(s), mean Dice {point.mean_dice or 0:.3f}"
+    return ModelCard(
+        architecture=request.model.architecture,
+        backbone=request.model.backbone,
+        input_size_px=dataset.size_px,
+        intensity_rule=dataset.intensity_rule,
+        threshold=fixed or point.threshold,
+        threshold_choice="set by training.threshold" if fixed else f"best mean Dice of {on}, near ties towards 0.5",
+        min_lesion_px=0,
+        dataset_uri=request.dataset_uri,
+        dataset_fingerprint=dataset.fingerprint,
+        model=request.model,
+        training=request.training,
+        augment=request.augment,
+        best_epoch=outcome.best_epoch,
+        validation=outcome.best_validation,
+        versions=library_versions(),
+        code_version=code_version(),
+        trained_at=datetime.now(UTC),
+        files={},
+        warnings=dataset.warnings,
+    )
+
+
+def _publish(request: TrainRequest, card: ModelCard, outcome: TrainingOutcome, weights: bytes) -> ModelRef:
+    phantom = phantom_scan(0, n_slices=3, size_px=card.input_size_px).image[1]
+    self_test = ray.get(_make_self_test.remote(card, weights, phantom))
+    files = {
+        WEIGHTS_FILE: weights,
+        bundles.SELF_TEST_FILE: self_test.to_bytes(),
+        bundles.HISTORY_FILE: outcome.to_csv(),
+        **{f"curves/{name}.png": png for name, png in training_curves(outcome.history).items()},
+    }
+    card = card.model_copy(update={"files": bundles.publish_files(request.model_uri, files)})
+    bundles.publish_card(request.model_uri, card)
+    storage.remove_tree(storage.join(request.model_uri, CHECKPOINTS_FOLDER))
+    return ModelRef(uri=request.model_uri, fingerprint=card.digest)
+
+
+@ray.remote
+def _make_self_test(card: ModelCard, weights: bytes, phantom: np.ndarray) -> bundles.SelfTest:
+    from tasks.engine.prediction import make_self_test  # loads TensorFlow, here in the worker
+
+    return make_self_test(card, weights, phantom)

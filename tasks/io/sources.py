@@ -1,0 +1,189 @@
+"""A labelled source: which image belongs to which mask, and whose slice it is. Paired by name, never by order.
+
+A source is a prefix with `frames/` and `masks/`, with `images/` and `masks/`, or with an `index.csv`.
+"""
+
+import csv
+import hashlib
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from tasks.core.cases import SliceIdentity, custom_naming, identify_slice
+from tasks.core.errors import ConfigError, ErrorCode
+from tasks.core.records import FailureRow, SlicePair
+from tasks.io import storage
+from tasks.io.formats import READERS, suffix_of
+from tasks.io.storage import StoredObject
+from tasks.io.tables import from_parquet, to_parquet
+
+INDEX_FILE = "index.csv"
+PAIRS_FILE = "pairs.parquet"
+FAILURES_FILE = "failures.parquet"
+INDEX_COLUMNS = ("image", "mask", "patient_id")
+_MASK_FOLDER = "masks"
+_IMAGE_FOLDERS = ("frames", "images")
+_LITTER = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
+
+
+@dataclass(slots=True)
+class Discovery:
+    """What was found below a source.
+
+    Attributes:
+        pairs: Labelled slices, sorted by (case_id, slice_index).
+        failures: Files set aside.
+        n_unknown: Slices no naming rule recognised, each made a patient of its own.
+    """
+
+    pairs: list[SlicePair] = field(default_factory=list)
+    failures: list[FailureRow] = field(default_factory=list)
+    n_unknown: int = 0
+
+    def set_aside(self, uri: str, code: ErrorCode, sentence: str) -> None:
+        """Add a failure."""
+        self.failures.append(FailureRow(uri=uri, error_code=code, error=sentence))
+
+    def add(self, image: StoredObject, mask: StoredObject, identity: SliceIdentity) -> None:
+        """Add a labelled slice."""
+        self.n_unknown += not identity.is_known
+        self.pairs.append(
+            SlicePair(
+                case_id=identity.case_id,
+                slice_index=identity.slice_index,
+                patient_id=identity.patient_id,
+                source=identity.source,
+                image_uri=image.uri,
+                mask_uri=mask.uri,
+                fingerprint=storage.fingerprint([image, mask]),
+            )
+        )
+
+
+def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Discovery:
+    """Pair and identify every labelled slice below a URI, reading no pixels.
+
+    Raises:
+        ConfigError: If the layout is none of the three, or nothing could be paired.
+        StorageError: If the source does not exist or cannot be listed.
+    """
+    objects = storage.list_objects(uri)
+    by_path = {o.path: o for o in objects}
+    discovery = Discovery()
+    if INDEX_FILE in by_path:
+        _read_index(by_path, discovery)
+    else:
+        _pair_folders(uri, objects, discovery, patient_id_pattern)
+    _set_duplicates_aside(discovery)
+    if not discovery.pairs:
+        raise ConfigError(
+            f"Found {len(objects)} files below {uri} but no labelled slice. "
+            "Images and masks must have the same name; images of types " + ", ".join(READERS) + " are read."
+        )
+    discovery.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
+    discovery.failures.sort(key=lambda failure: failure.uri)
+    return discovery
+
+
+def _pair_folders(uri: str, objects: list[StoredObject], discovery: Discovery, pattern: str | None) -> None:
+    naming = custom_naming(pattern) if pattern else None
+    folders = {o.path.split("/", 1)[0] for o in objects if "/" in o.path}
+    image_folder = next((name for name in _IMAGE_FOLDERS if name in folders), None)
+    if image_folder is None or _MASK_FOLDER not in folders:
+        raise ConfigError(
+            f"{uri} holds the folders {sorted(folders)[:8]}; frames/ and masks/, images/ and masks/, "
+            f"or an {INDEX_FILE} with the columns {', '.join(INDEX_COLUMNS)} was expected."
+        )
+    images = _by_stem(objects, image_folder, discovery)
+    masks = _by_stem(objects, _MASK_FOLDER, discovery)
+    for stem in sorted(images.keys() | masks.keys()):
+        image, mask = images.get(stem), masks.get(stem)
+        if image and mask:
+            discovery.add(image, mask, identify_slice(PurePosixPath(stem).name, naming))
+        elif image:
+            discovery.set_aside(
+                image.uri, "unpaired_image", "Image has no mask of the same name; add one, all zero if it shows no lesion."
+            )
+        elif mask:
+            discovery.set_aside(mask.uri, "unpaired_mask", "Mask has no image of the same name; add it or remove the mask.")
+
+
+def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> dict[str, StoredObject]:
+    """Return a folder's readable files by their path below it without suffix."""
+    claims: dict[str, list[StoredObject]] = defaultdict(list)
+    for o in objects:
+        path = PurePosixPath(o.path)
+        if path.parts[0] != folder or path.name.lower() in _LITTER:
+            continue
+        if suffix_of(o.path) in READERS:
+            claims[str(path.relative_to(folder).with_suffix(""))].append(o)
+        else:
+            suffix = suffix_of(o.path) or "without suffix"
+            discovery.set_aside(o.uri, "unsupported_format", f"Files of type {suffix} are not read; known: {', '.join(READERS)}.")
+    for rivals in claims.values():
+        for o in rivals if len(rivals) > 1 else []:
+            discovery.set_aside(o.uri, "duplicate_slice", f"{len(rivals)} files differ only in their suffix; keep one.")
+    return {stem: rivals[0] for stem, rivals in claims.items() if len(rivals) == 1}
+
+
+def _read_index(by_path: dict[str, StoredObject], discovery: Discovery) -> None:
+    text = storage.read_bytes(by_path[INDEX_FILE].uri).decode("utf-8-sig")
+    rows = csv.DictReader(io.StringIO(text))
+    missing = [name for name in INDEX_COLUMNS if name not in (rows.fieldnames or ())]
+    if missing:
+        raise ConfigError(
+            f"{INDEX_FILE} has the columns {', '.join(rows.fieldnames or ())}; it lacks {', '.join(missing)}. "
+            "Optional: case_id, slice_index, source."
+        )
+    seen: Counter[str] = Counter()
+    for row in rows:
+        image, mask = by_path.get(row["image"]), by_path.get(row["mask"])
+        if image is None or mask is None:
+            kind = "image" if image is None else "mask"
+            uri = f"{by_path[INDEX_FILE].uri}#{rows.line_num}"
+            discovery.set_aside(uri, "missing_file", f"Line {rows.line_num} names an {kind} file that does not exist; mend the index.")
+            continue
+        case_id = row.get("case_id") or row["patient_id"]
+        slice_index = int(row["slice_index"]) if row.get("slice_index") else seen[case_id]
+        seen[case_id] += 1
+        discovery.add(image, mask, SliceIdentity(row.get("source") or "index", row["patient_id"], case_id, slice_index))
+
+
+def _set_duplicates_aside(discovery: Discovery) -> None:
+    claims = Counter((pair.case_id, pair.slice_index) for pair in discovery.pairs)
+    for pair in discovery.pairs:
+        n_claims = claims[pair.case_id, pair.slice_index]
+        if n_claims > 1:
+            discovery.set_aside(
+                pair.image_uri,
+                "duplicate_slice",
+                f"{n_claims} files claim slice {pair.slice_index} of case {pair.case_id}; keep one, or set preparation.patient_id_pattern.",
+            )
+    discovery.pairs = [pair for pair in discovery.pairs if claims[pair.case_id, pair.slice_index] == 1]
+
+
+def case_fingerprint(pairs: Iterable[SlicePair]) -> str:
+    """Return the sha256 over the fingerprints of a case's slices: it changes when any of its files does."""
+    return hashlib.sha256("\n".join(sorted(pair.fingerprint for pair in pairs)).encode()).hexdigest()
+
+
+def publish_pairs(uri: str, pairs: Sequence[SlicePair]) -> None:
+    """Publish paired slices below a URI, so that the next step reads a table instead of being handed one."""
+    storage.publish(storage.join(uri, PAIRS_FILE), to_parquet(SlicePair, pairs))
+
+
+def publish_failures(uri: str, failures: Sequence[FailureRow]) -> None:
+    """Publish what was set aside while pairing."""
+    storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))
+
+
+def read_pairs(uri: str) -> list[SlicePair]:
+    """Return the pairs below a URI."""
+    return from_parquet(SlicePair, storage.read_bytes(storage.join(uri, PAIRS_FILE)))
+
+
+def read_failures(uri: str) -> list[FailureRow]:
+    """Return what was set aside while pairing."""
+    return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))

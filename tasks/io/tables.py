@@ -1,0 +1,79 @@
+"""Rows as Parquet: one schema a table, records in and out."""
+
+import io
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.core.records import CaseRow, FailureRow, Record, ScanRow, SlicePair
+
+Row = TypeVar("Row", bound=Record)
+
+SCHEMAS: dict[type[Record], pa.Schema] = {
+    SlicePair: pa.schema(
+        [
+            ("case_id", pa.string()),
+            ("slice_index", pa.int32()),
+            ("patient_id", pa.string()),
+            ("source", pa.string()),
+            ("image_uri", pa.string()),
+            ("mask_uri", pa.string()),
+            ("fingerprint", pa.string()),
+            ("split", pa.string()),
+        ]
+    ),
+    CaseRow: pa.schema(
+        [
+            ("case_id", pa.string()),
+            ("patient_id", pa.string()),
+            ("source", pa.string()),
+            ("split", pa.string()),
+            ("n_slices", pa.int32()),
+            ("lesion_fraction", pa.float64()),
+            ("source_uri", pa.string()),
+            ("source_fingerprint", pa.string()),
+        ]
+    ),
+    FailureRow: pa.schema([("uri", pa.string()), ("error_code", pa.string()), ("error", pa.string())]),
+    ScanRow: pa.schema(
+        [
+            ("scan_id", pa.string()),
+            ("source_uri", pa.string()),
+            ("source_fingerprint", pa.string()),
+            ("status", pa.string()),
+            ("error_code", pa.string()),
+            ("error", pa.string()),
+            ("warnings", pa.list_(pa.string())),
+            ("flags", pa.list_(pa.string())),
+            ("n_slices", pa.int32()),
+            ("lesion_voxels", pa.int64()),
+            ("lesion_ml", pa.float64()),
+            ("n_lesions", pa.int32()),
+            ("seconds", pa.float64()),
+            ("mask_uri", pa.string()),
+            ("mask_sha256", pa.string()),
+            ("model_digest", pa.string()),
+            ("params_digest", pa.string()),
+            ("code_version", pa.string()),
+        ]
+    ),
+}
+
+
+def to_parquet(kind: type[Row], rows: Sequence[Row]) -> bytes:
+    """Return rows as a Parquet file; a table without rows keeps its columns."""
+    return table_to_parquet(pa.Table.from_pylist([row.model_dump() for row in rows], schema=SCHEMAS[kind]))
+
+
+def from_parquet(kind: type[Row], content: bytes) -> list[Row]:
+    """Return the rows of a Parquet file."""
+    return [kind.model_validate(row) for row in pq.read_table(io.BytesIO(content)).to_pylist()]
+
+
+def table_to_parquet(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file; the same table gives the same bytes."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

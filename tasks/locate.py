@@ -1,0 +1,17 @@
+"""Which place a URI means."""
+
+from prefect.runtime import deployment
+
+from tasks.core.errors import ConfigError
+from tasks.io import storage
+
+
+def locate(uri: str) -> str:
+    """Return the URI with its scheme; a local path becomes absolute.
+
+    Raises:
+        ConfigError: If a deployment was given a relative path, which would mean the worker's temporary folder.
+    """
+    if deployment.id and storage.is_relative(uri):
+        raise ConfigError(f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix.")
+    return storage.absolute(uri)

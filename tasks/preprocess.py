@@ -1,0 +1,34 @@
+"""Step: write the dataset."""
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.core.config import ComputeConfig, PreparationConfig
+from tasks.core.records import DatasetRef, PrepareRequest, SourceRef
+from tasks.core.reports import dataset_markdown, failures_markdown
+from tasks.engine import cluster
+from tasks.engine.steps.prepare import prepare
+from tasks.io import datasets
+from tasks.retries import STORAGE_RETRIES
+
+
+@task(name="preprocess", **STORAGE_RETRIES)
+def preprocess(
+    split_source: SourceRef, source: str, dataset: str, preparation: PreparationConfig, compute: ComputeConfig
+) -> DatasetRef:
+    """Resize and check every slice into shards, unless the very same dataset is already there."""
+    card = datasets.find_card(dataset)
+    if card is not None and card.fingerprint == split_source.fingerprint:
+        ref = datasets.ref_of(card, dataset)
+    else:
+        request = PrepareRequest(
+            source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation
+        )
+        with cluster.session(compute):
+            ref = prepare(request)
+    card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)
+    create_markdown_artifact(dataset_markdown(card), key="dataset")
+    create_markdown_artifact(
+        failures_markdown("Slices set aside", failures, n_all=card.n_slices + len(failures)), key="dataset-failures"
+    )
+    return ref

@@ -1,0 +1,23 @@
+"""When a step is tried again: only after faults that can pass, never after bad data or bad parameters."""
+
+from typing import Any, Final
+
+from tasks.core.errors import ClusterError, StorageError
+
+
+def _can_pass(_task: object, _run: object, state: Any) -> bool:  # Any: prefect's State, generic over results
+    """Say whether trying again may help."""
+    try:
+        state.result()
+    except (StorageError, ClusterError):
+        return True
+    except Exception:  # noqa: BLE001 - whatever else it was, Prefect reports it; here it only means: no retry
+        return False
+    return False
+
+
+STORAGE_RETRIES: Final[dict[str, Any]] = {  # Any: keywords of prefect.task
+    "retries": 2,
+    "retry_delay_seconds": [5, 30],
+    "retry_condition_fn": _can_pass,
+}

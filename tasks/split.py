@@ -1,0 +1,38 @@
+"""Step: decide who trains and who tests."""
+
+from prefect import task
+
+from tasks.core.config import PreparationConfig
+from tasks.core.errors import ConfigError
+from tasks.core.records import SlicePair, SourceRef
+from tasks.core.splits import split_patients, split_slices
+from tasks.io import datasets, sources
+from tasks.retries import STORAGE_RETRIES
+
+
+@task(name="split", **STORAGE_RETRIES)
+def split(source: SourceRef, dataset: str, preparation: PreparationConfig) -> SourceRef:
+    """Assign every slice a split, keeping the assignments of the dataset that is already at that URI."""
+    pairs = sources.read_pairs(source.uri)
+    chosen = _split_by_slice(pairs, preparation) if preparation.strategy == "slice" else _split_by_patient(pairs, dataset, preparation)
+    sources.publish_pairs(source.uri, chosen)
+    return source
+
+
+def _split_by_slice(pairs: list[SlicePair], preparation: PreparationConfig) -> list[SlicePair]:
+    keys = [(pair.case_id, pair.slice_index) for pair in pairs]
+    sides = split_slices(keys, fractions=preparation.fractions, seed=preparation.seed)
+    return [pair.model_copy(update={"split": sides[pair.case_id, pair.slice_index]}) for pair in pairs]
+
+
+def _split_by_patient(pairs: list[SlicePair], dataset: str, preparation: PreparationConfig) -> list[SlicePair]:
+    earlier = datasets.find_card(dataset)
+    if earlier is not None and earlier.preparation.strategy != "patient":
+        raise ConfigError(f"{dataset} holds a dataset split by slice; prepare the one split by patient in another folder.")
+    sides = split_patients(
+        {pair.patient_id: pair.source for pair in pairs},
+        fractions=preparation.fractions,
+        seed=preparation.seed,
+        earlier=earlier.assignments if earlier else None,
+    )
+    return [pair.model_copy(update={"split": sides[pair.patient_id]}) for pair in pairs]
