@@ -24,7 +24,9 @@ from flows.train_model import train_model
 from tasks.core.config import PARAMETER_GROUPS
 from tasks.core.errors import ConfigError, LesionWorkflowError
 
-app = App(name="lesions", help="Find lung lesions in CT scans: prepare, train, evaluate, and segment archives of scans.")
+app = App(
+    name="lesions", help="Find lung lesions in CT scans: prepare, train, evaluate, and segment archives of scans."
+)
 app.meta.group_parameters = app.group_parameters
 
 COMMANDS: dict[str, Flow[..., Any]] = {  # Any: each flow's own reference
@@ -51,9 +53,7 @@ app.command(doctor)
 
 
 @app.meta.default
-def _run(
-    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], config: Path | None = None
-) -> None:
+def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], config: Path | None = None) -> None:
     """Run a command.
 
     Args:
@@ -61,9 +61,7 @@ def _run(
         config: YAML file with groups of parameters; flags win over it.
     """
     if config is not None:
-        app.config = Dict(
-            _read_config(config), use_commands_as_keys=False, allow_unknown=True, source=str(config)
-        )
+        app.config = Dict(_read_config(config), use_commands_as_keys=False, allow_unknown=True, source=str(config))
     app(tokens, exit_on_error=False, print_error=False)
 
 

@@ -22,7 +22,8 @@ def prepare_dataset(
     """Turn labelled slices into a dataset, split by patient.
 
     Writes shards, cases.parquet, failures.parquet and, last, dataset.json. Running it again changes nothing while the
-    source is unchanged; new patients join without moving anybody to another side. Ends incomplete if a slice was set aside.
+    source is unchanged; new patients join without moving anybody to another side. Ends incomplete if a slice was set
+    aside.
 
     Args:
         source: URI with frames/ and masks/, images/ and masks/, or an index.csv.
@@ -35,9 +36,7 @@ def prepare_dataset(
     return prepared
 
 
-def prepare_steps(
-    source: str, dataset: str, *, preparation: PreparationConfig, compute: ComputeConfig
-) -> DatasetRef:
+def prepare_steps(source: str, dataset: str, *, preparation: PreparationConfig, compute: ComputeConfig) -> DatasetRef:
     """Run the steps of preparation inside the calling flow."""
     discovered = discover(source, dataset, preparation)
     assigned = split(discovered, dataset, preparation)

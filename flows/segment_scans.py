@@ -20,8 +20,8 @@ def segment_scans(
 ) -> SegmentationRef:
     """Segment every scan below a URI and publish masks, previews, scans.parquet, report.html and manifest.json.
 
-    Running it again does only what is new: a scan whose content, model, parameters and code are unchanged and whose mask
-    is intact is skipped. Ends incomplete if a scan newly failed; everything good is published first.
+    Running it again does only what is new: a scan whose content, model, parameters and code are unchanged and whose
+    mask is intact is skipped. Ends incomplete if a scan newly failed; everything good is published first.
 
     Args:
         model_uri: URI of a bundle.
@@ -31,7 +31,12 @@ def segment_scans(
         compute: Where the work runs.
     """
     segmented = segment(
-        locate(model_uri), locate(scans), locate(output), segmentation=segmentation, compute=compute, run_id=new_run_id()
+        locate(model_uri),
+        locate(scans),
+        locate(output),
+        segmentation=segmentation,
+        compute=compute,
+        run_id=new_run_id(),
     )
     require_complete(segmentation=segmented)
     return segmented

@@ -5,7 +5,10 @@ from tasks.core.records import DatasetRef, EvaluationRef, SegmentationRef
 
 
 def require_complete(
-    *, dataset: DatasetRef | None = None, evaluation: EvaluationRef | None = None, segmentation: SegmentationRef | None = None
+    *,
+    dataset: DatasetRef | None = None,
+    evaluation: EvaluationRef | None = None,
+    segmentation: SegmentationRef | None = None,
 ) -> None:
     """Raise unless every input of these outputs was used; a scan known bad from an earlier run does not count again.
 
@@ -33,6 +36,6 @@ def require_enough(dataset: DatasetRef, *, max_failed_fraction: float) -> None:
     if dataset.n_failed > max_failed_fraction * n_all:
         raise IncompleteError(
             f"{dataset.n_failed} of {n_all} slices were set aside ({dataset.n_failed / n_all:.1%}), more than "
-            f"preparation.max_failed_fraction {max_failed_fraction:.1%}; the dataset is published, training was not started. "
-            f"They are listed in {dataset.uri}/failures.parquet."
+            f"preparation.max_failed_fraction {max_failed_fraction:.1%}; the dataset is published, training was "
+            f"not started. They are listed in {dataset.uri}/failures.parquet."
         )

@@ -22,7 +22,10 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
     sources.publish_failures(uri, found.failures)
     decisive = preparation.model_dump_json(exclude={"max_failed_fraction"}) + code_version()
     content = sources.case_fingerprint(found.pairs) + "".join(failure.uri for failure in found.failures)
-    warning = f"{found.n_unknown} slices have names no rule knows; each was made a patient of its own. Set preparation.patient_id_pattern."
+    warning = (
+        f"{found.n_unknown} slices have names no rule knows; each was made a patient of its own. "
+        "Set preparation.patient_id_pattern."
+    )
     return SourceRef(
         uri=uri,
         fingerprint=hashlib.sha256(f"{decisive}{content}".encode()).hexdigest(),

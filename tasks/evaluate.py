@@ -17,12 +17,16 @@ from tasks.retries import STORAGE_RETRIES
 
 
 @task(name="evaluate", **STORAGE_RETRIES)
-def evaluate(model_uri: str, dataset_uri: str, report_uri: str, *, split: Split, compute: ComputeConfig) -> EvaluationRef:
+def evaluate(
+    model_uri: str, dataset_uri: str, report_uri: str, *, split: Split, compute: ComputeConfig
+) -> EvaluationRef:
     """Score the bundle on a split, publish metrics and report."""
     request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split)
     with cluster.session(compute):
         ref = evaluate_bundle(request)
     report = EvaluationReport.model_validate_json(storage.read_bytes(storage.join(report_uri, METRICS_FILE)))
     create_markdown_artifact(evaluation_markdown(report), key="evaluation")
-    create_table_artifact(json.loads(json.dumps(report.per_patient)), key="evaluation-patients", description="By patient.")
+    create_table_artifact(
+        json.loads(json.dumps(report.per_patient)), key="evaluation-patients", description="By patient."
+    )
     return ref

@@ -13,5 +13,7 @@ def locate(uri: str) -> str:
         ConfigError: If a deployment was given a relative path, which would mean the worker's temporary folder.
     """
     if deployment.id and storage.is_relative(uri):
-        raise ConfigError(f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix.")
+        raise ConfigError(
+            f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix."
+        )
     return storage.absolute(uri)

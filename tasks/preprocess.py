@@ -21,9 +21,7 @@ def preprocess(
     if card is not None and card.fingerprint == split_source.fingerprint:
         ref = datasets.ref_of(card, dataset)
     else:
-        request = PrepareRequest(
-            source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation
-        )
+        request = PrepareRequest(source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation)
         with cluster.session(compute):
             ref = prepare(request)
     card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)

@@ -14,7 +14,11 @@ from tasks.retries import STORAGE_RETRIES
 def split(source: SourceRef, dataset: str, preparation: PreparationConfig) -> SourceRef:
     """Assign every slice a split, keeping the assignments of the dataset that is already at that URI."""
     pairs = sources.read_pairs(source.uri)
-    chosen = _split_by_slice(pairs, preparation) if preparation.strategy == "slice" else _split_by_patient(pairs, dataset, preparation)
+    chosen = (
+        _split_by_slice(pairs, preparation)
+        if preparation.strategy == "slice"
+        else _split_by_patient(pairs, dataset, preparation)
+    )
     sources.publish_pairs(source.uri, chosen)
     return source
 
@@ -28,7 +32,9 @@ def _split_by_slice(pairs: list[SlicePair], preparation: PreparationConfig) -> l
 def _split_by_patient(pairs: list[SlicePair], dataset: str, preparation: PreparationConfig) -> list[SlicePair]:
     earlier = datasets.find_card(dataset)
     if earlier is not None and earlier.preparation.strategy != "patient":
-        raise ConfigError(f"{dataset} holds a dataset split by slice; prepare the one split by patient in another folder.")
+        raise ConfigError(
+            f"{dataset} holds a dataset split by slice; prepare the one split by patient in another folder."
+        )
     sides = split_patients(
         {pair.patient_id: pair.source for pair in pairs},
         fractions=preparation.fractions,

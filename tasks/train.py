@@ -21,7 +21,9 @@ def train(
     compute: ComputeConfig,
 ) -> ModelRef:
     """Train on Ray workers and publish the bundle."""
-    request = TrainRequest(dataset_uri=dataset.uri, model_uri=model_uri, model=model, training=training, augment=augment)
+    request = TrainRequest(
+        dataset_uri=dataset.uri, model_uri=model_uri, model=model, training=training, augment=augment
+    )
     with cluster.session(compute, n_reserved_cpus=training.num_workers):
         ref = train_bundle(request)
     create_table_artifact(bundles.read_history(model_uri), key="training-history", description="One row an epoch.")

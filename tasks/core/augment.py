@@ -5,7 +5,7 @@ A pure function of (seed, epoch, case_id, slice_index): same slice, same change,
 
 import hashlib
 
-import albumentations as A
+import albumentations as A  # noqa: N812 - the name its own documentation uses
 import cv2
 import numpy as np
 

@@ -66,13 +66,17 @@ class Fractions(FormModel):
         if not isinstance(value, list | tuple):
             return value
         if len(value) != 3 or abs(sum(value) - 1) > 1e-6:
-            raise ValueError(f"fractions are {list(value)}; three numbers [train, val, test] that add up to 1 are needed.")
+            raise ValueError(
+                f"fractions are {list(value)}; three numbers [train, val, test] that add up to 1 are needed."
+            )
         return {"val": value[1], "test": value[2]}
 
     @model_validator(mode="after")
     def _leaves_a_train_set(self) -> "Fractions":
         if self.train < 0.05:
-            raise ValueError(f"val {self.val:g} and test {self.test:g} leave {self.train:.2f} for training; leave ≥ 0.05.")
+            raise ValueError(
+                f"val {self.val:g} and test {self.test:g} leave {self.train:.2f} for training; leave ≥ 0.05."
+            )
         return self
 
 
@@ -188,17 +192,18 @@ class TrainingConfig(FormModel):
     loss: Loss = Field(
         "bce_dice", title="Loss", description="bce (binary cross-entropy), dice, or bce_dice (their sum)."
     )
-    learning_rate: float = Field(
-        1e-3, title="Learning rate", gt=0, le=1, description="Peak learning rate of Adam."
-    )
+    learning_rate: float = Field(1e-3, title="Learning rate", gt=0, le=1, description="Peak learning rate of Adam.")
     schedule: Literal["warmup_cosine", "reduce_on_plateau"] = Field(
         "warmup_cosine",
         title="Schedule",
-        description="warmup_cosine: up over half an epoch, then down to zero; reduce_on_plateau: x0.1 after `patience`/2 "
-        "epochs without a better validation loss.",
+        description="warmup_cosine: up over half an epoch, then down to zero; reduce_on_plateau: x0.1 after "
+        "`patience`/2 epochs without a better validation loss.",
     )
     patience: int = Field(
-        10, title="Patience (epochs)", ge=1, description="Epochs without a better validation Dice before it stops early."
+        10,
+        title="Patience (epochs)",
+        ge=1,
+        description="Epochs without a better validation Dice before it stops early.",
     )
     threshold: float | None = Field(
         None,

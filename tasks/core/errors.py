@@ -1,13 +1,13 @@
 """What can go wrong, as one tree, and what a caller's shell is told about it.
 
-    LesionWorkflowError          1  a bug, unless a subclass says otherwise
-    ├── ConfigError              2  the parameters cannot work together
-    ├── DataError                3  one input is bad: a row with a code, never the end of a run
-    ├── IncompleteError          3  good outputs are published, some inputs are lost and named
-    ├── LockedError              4  another live run holds the output
-    ├── StorageError             5  the store did not answer or refused
-    ├── ClusterError             5  Ray could not be reached or lost its workers
-    └── ModelError               2  a bundle or its weights cannot be used as asked
+LesionWorkflowError          1  a bug, unless a subclass says otherwise
+├── ConfigError              2  the parameters cannot work together
+├── DataError                3  one input is bad: a row with a code, never the end of a run
+├── IncompleteError          3  good outputs are published, some inputs are lost and named
+├── LockedError              4  another live run holds the output
+├── StorageError             5  the store did not answer or refused
+├── ClusterError             5  Ray could not be reached or lost its workers
+└── ModelError               2  a bundle or its weights cannot be used as asked
 """
 
 from typing import ClassVar, Literal

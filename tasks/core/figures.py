@@ -59,7 +59,7 @@ def precision_recall_figure(
     chosen = int(np.argmin(np.abs(thresholds - operating_threshold)))
     label = f"threshold {operating_threshold:.2f}"
     axes.plot(recall[chosen], precision[chosen], "o", color=VAL_COLOUR, label=label)
-    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall over thresholds, pooled over pixels")
+    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall, pooled over pixels")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(frameon=False)
     return _png(figure)

@@ -27,7 +27,8 @@ def slice_to_uint8(pixels: np.ndarray) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros(pixels.shape, np.uint8)
-    return np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
+    stretched: np.ndarray = np.rint((values - low) * (255 / (high - low)))
+    return stretched.astype(np.uint8)
 
 
 def binarise_mask(values: np.ndarray, rule: Literal["binary", "nonzero"]) -> np.ndarray:

@@ -3,7 +3,8 @@
 Conventions: a ratio whose denominator is zero is undefined, `None`, and is left out of means; the number left out is
 reported. So a patient without lesion whose prediction is empty too has no Dice; one with false positives has Dice 0.
 
-Source of the definitions: Maier-Hein, Reinke et al., Metrics reloaded, Nature Methods 2024, doi:10.1038/s41592-023-02151-z.
+Source of the definitions: Maier-Hein, Reinke et al., Metrics reloaded, Nature Methods 2024,
+doi:10.1038/s41592-023-02151-z.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,22 +40,22 @@ def dice(c: Counts) -> float | None:
 
 
 def iou(c: Counts) -> float | None:
-    """tp / (tp + fp + fn), the Jaccard index; undefined when both masks are empty."""
+    """Tp / (tp + fp + fn), the Jaccard index; undefined when both masks are empty."""
     return _ratio(c.tp, c.tp + c.fp + c.fn)
 
 
 def precision(c: Counts) -> float | None:
-    """tp / (tp + fp): the share of predicted lesion that is lesion; undefined without a prediction."""
+    """Tp / (tp + fp): the share of predicted lesion that is lesion; undefined without a prediction."""
     return _ratio(c.tp, c.tp + c.fp)
 
 
 def recall(c: Counts) -> float | None:
-    """tp / (tp + fn), sensitivity: the share of lesion that was found; undefined without a lesion."""
+    """Tp / (tp + fn), sensitivity: the share of lesion that was found; undefined without a lesion."""
     return _ratio(c.tp, c.tp + c.fn)
 
 
 def specificity(c: Counts) -> float | None:
-    """tn / (tn + fp): the share of healthy pixels left alone; undefined where all is lesion."""
+    """Tn / (tn + fp): the share of healthy pixels left alone; undefined where all is lesion."""
     return _ratio(c.tn, c.tn + c.fp)
 
 

@@ -3,6 +3,7 @@
 They carry the demo, the tests, and the self-test of every bundle, so that no patient's picture has to.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,19 +57,19 @@ def phantom_scan(seed: int, *, n_slices: int = 24, size_px: int = 128, n_lesions
     return PhantomScan(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask.astype(np.uint8))
 
 
-def _lesions(
-    grid: list[np.ndarray], lungs: np.ndarray, rng: np.random.Generator, n_lesions: int
-) -> np.ndarray:
+def _lesions(grid: Sequence[np.ndarray], lungs: np.ndarray, rng: np.random.Generator, n_lesions: int) -> np.ndarray:
     mask = np.zeros_like(lungs)
     inside = np.argwhere(lungs)
     for _ in range(n_lesions if len(inside) else 0):
         voxel = tuple(inside[rng.integers(len(inside))])
         centre = tuple(float(axis[voxel]) for axis in grid)
         mask |= _ellipsoid(grid, centre, (rng.uniform(0.2, 0.5), *rng.uniform(0.08, 0.22, size=2)))
-    return mask & lungs
+    mask &= lungs
+    return mask
 
 
-def _ellipsoid(
-    grid: list[np.ndarray], centre: tuple[float, ...], radii: tuple[float, ...]
-) -> np.ndarray:
-    return sum(((axis - c) / r) ** 2 for axis, c, r in zip(grid, centre, radii, strict=True)) <= 1
+def _ellipsoid(grid: Sequence[np.ndarray], centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
+    distance = np.zeros(grid[0].shape)
+    for axis, c, r in zip(grid, centre, radii, strict=True):
+        distance += ((axis - c) / r) ** 2
+    return distance <= 1

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -21,16 +22,34 @@ from tasks.core.records import (
 MAX_ROWS = 500
 """Rows of a table a person will read in a page; the whole table lies beside it as Parquet or JSON."""
 
-RANKS = {"best": "Best patient", "median": "Median patient", "worst": "Worst patient"}
+
+@dataclass(frozen=True, slots=True)
+class PatientPanel:
+    """A patient to look at: image, prediction and reference of the slice with the largest lesion.
+
+    Attributes:
+        rank: best, median or worst by Dice.
+        patient_id: Whose slice it is.
+        dice: The patient's Dice.
+        png: The picture.
+    """
+
+    rank: str
+    patient_id: str
+    dice: float | None
+    png: bytes
 
 
-def evaluation_report(report: EvaluationReport, card: ModelCard, *, figures: Mapping[str, bytes]) -> str:
+def evaluation_report(
+    report: EvaluationReport, card: ModelCard, *, figures: Mapping[str, bytes], panels: Sequence[PatientPanel]
+) -> str:
     """Return the page of an evaluation.
 
     Args:
         report: What was measured.
         card: The bundle that was scored.
-        figures: PNG by name: the curves of `CURVES`, `precision_recall`, `patient_<rank>`.
+        figures: PNG by name: the curves of `CURVES` and `precision_recall`.
+        panels: Patients to show, best first.
     """
     return _render(
         "evaluation.html.j2",
@@ -39,9 +58,7 @@ def evaluation_report(report: EvaluationReport, card: ModelCard, *, figures: Map
         metrics=list(METRICS),
         curves=[_data_uri(figures[name]) for name in CURVES if name in figures],
         precision_recall=_data_uri(figures["precision_recall"]),
-        patients=[
-            (title, _data_uri(figures[f"patient_{rank}"])) for rank, title in RANKS.items() if f"patient_{rank}" in figures
-        ],
+        panels=[(panel, _data_uri(panel.png)) for panel in panels],
     )
 
 
@@ -72,7 +89,7 @@ def evaluation_markdown(report: EvaluationReport) -> str:
     lines = [
         f"# Evaluation on {report.split}",
         *(f"**{warning}**\n" for warning in report.warnings),
-        f"Mean Dice of {report.n_patients} patients: **{_number(mean)}**{shown}. "
+        f"Mean Dice of {report.n_patients} patients: **{_number(mean)}**{shown}.",
         f"Pooled over {report.n_slices} slices: {_number(report.pooled['dice'])}.",
         "",
         "| metric | pooled |",
@@ -98,7 +115,15 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
         counts[code] = counts.get(code, 0) + 1
     lines = [f"| {code} | {counts[code]} | {first[code]} |" for code in sorted(counts)]
     return "\n".join(
-        [f"# {title}", "", f"{len(failures)} of {n_all} inputs were set aside.", "", "| code | count | for instance |", "|---|---|---|", *lines]
+        [
+            f"# {title}",
+            "",
+            f"{len(failures)} of {n_all} inputs were set aside.",
+            "",
+            "| code | count | for instance |",
+            "|---|---|---|",
+            *lines,
+        ]
     )
 
 
@@ -109,8 +134,8 @@ def dataset_markdown(card: DatasetCard) -> str:
         [
             "# Dataset",
             *(f"**{warning}**\n" for warning in card.warnings),
-            f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px; "
-            f"{card.n_failed} set aside.",
+            f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px.",
+            f"{card.n_failed} were set aside.",
             "",
             "| split | slices |",
             "|---|---|",

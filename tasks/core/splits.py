@@ -67,9 +67,10 @@ def split_slices(keys: Sequence[tuple[str, int]], *, fractions: Fractions, seed:
     if min(n_val, n_test, len(keys) - n_val - n_test) < 1:
         raise ConfigError(f"Found {len(keys)} slices; these fractions leave a split without any. Add slices.")
     ordered = sorted(keys, key=lambda key: _hash_order(seed, f"{key[0]}:{key[1]}"))
-    sides: list[Split] = ["val"] * n_val + ["test"] * n_test
-    sides += ["train"] * (len(keys) - len(sides))
-    return dict(zip(ordered, sides, strict=True))
+    sides: dict[tuple[str, int], Split] = dict.fromkeys(ordered, "train")
+    sides |= dict.fromkeys(ordered[:n_val], "val")
+    sides |= dict.fromkeys(ordered[n_val : n_val + n_test], "test")
+    return sides
 
 
 def _hash_order(seed: int, key: str) -> str:

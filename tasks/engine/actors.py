@@ -22,6 +22,7 @@ class PredictSlices:
         self._predictor = Predictor.from_bundle(read_bundle(model_uri), precision=precision, batch_size=BATCH_SIZE)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return the batch with the probability of each row's image."""
         images = np.ascontiguousarray(batch.column("image").combine_chunks().to_numpy_ndarray())
         probability = pa.FixedShapeTensorArray.from_numpy_ndarray(self._predictor.predict(images))
         return batch.append_column("probability", probability)

@@ -75,7 +75,11 @@ def _own_error(err: BaseException) -> LesionWorkflowError | None:
 
 
 def _start(compute: ComputeConfig, n_reserved_cpus: int) -> None:
-    options = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT}, "log_to_driver": False, "logging_level": logging.WARNING}
+    options = {
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+        "log_to_driver": False,
+        "logging_level": logging.WARNING,
+    }
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     if compute.ray_address:
         try:

@@ -93,7 +93,7 @@ def _load_encoder(network: tf.keras.Model, content: bytes, backbone: str) -> Non
         path.write_bytes(content)
         try:
             with h5py.File(path) as file:
-                group = file["model_weights"] if "model_weights" in file else file
+                group = file.get("model_weights", file)
                 stored = {name for name, layer in group.items() if len(layer)}
         except OSError as err:
             raise ModelError(f"The encoder weights of {len(content)} bytes are not an HDF5 file.") from err
@@ -101,7 +101,8 @@ def _load_encoder(network: tf.keras.Model, content: bytes, backbone: str) -> Non
         if missing or not stored:
             raise ModelError(
                 f"The encoder weights hold {len(stored)} layers, {len(missing)} of which {backbone} does not have "
-                f"(for instance {', '.join(sorted(missing)[:3]) or 'none'}). Use the file made for {backbone}, without its top."
+                f"(for instance {', '.join(sorted(missing)[:3]) or 'none'}). "
+                f"Use the file made for {backbone}, without its top."
             )
         try:
             network.load_weights(path, by_name=True)

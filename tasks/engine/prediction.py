@@ -69,8 +69,9 @@ class Predictor:
         agreement = dice(count_pixels(mask, self_test.mask))
         if agreement is not None and agreement < MIN_SELF_TEST_DICE:
             raise ModelError(
-                f"Self-test failed: the loaded model agrees with its bundle's own mask to Dice {agreement:.4f}, at least "
-                f"{MIN_SELF_TEST_DICE} was expected, in {precision}. Try precision float32; else train the bundle anew."
+                f"Self-test failed: in {precision} the loaded model agrees with its bundle's own mask to Dice "
+                f"{agreement:.4f}, at least {MIN_SELF_TEST_DICE} was expected. Try precision float32; "
+                "else train the bundle anew."
             )
 
 

@@ -78,9 +78,7 @@ class Plan:
     steps_per_epoch: int
 
 
-def plan_training(
-    index: pa.Table, *, epochs: int, batch_size: int, lesion_free_fraction: float, seed: int
-) -> Plan:
+def plan_training(index: pa.Table, *, epochs: int, batch_size: int, lesion_free_fraction: float, seed: int) -> Plan:
     """Return the order of all epochs: every lesion slice, a fraction of the lesion-free ones, shuffled anew each time.
 
     Each epoch is filled up to whole batches with rows of weight 0.

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class _EpochSums:
     n_steps: int = 0
     weight: float = 0.0
     loss: float = 0.0
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
 
     def figures(self, prefix: str) -> EpochRow:
         """Return loss and ratios as columns of the history."""
@@ -135,7 +135,9 @@ class _Loop:
         """Take one optimizer step and add the batch to the epoch's sums."""
         self.optimizer.learning_rate.assign(self.learning_rate)
         loss, weight, counts = self._compiled_step(
-            tf.convert_to_tensor(batch["image"]), tf.convert_to_tensor(batch["mask"]), tf.convert_to_tensor(batch["weight"])
+            tf.convert_to_tensor(batch["image"]),
+            tf.convert_to_tensor(batch["mask"]),
+            tf.convert_to_tensor(batch["weight"]),
         )
         sums.n_steps += 1
         sums.loss += float(loss)

@@ -78,12 +78,13 @@ def read_shard(uri: str) -> list[SliceRow]:
     table = pq.read_table(io.BytesIO(storage.read_bytes(uri))).combine_chunks()
     pixels = {name: table.column(name).combine_chunks().to_numpy_ndarray() for name in _PIXEL_COLUMNS}
     rows = table.drop_columns(list(_PIXEL_COLUMNS)).to_pylist()
-    return [{**row, **{name: pixels[name][i] for name in _PIXEL_COLUMNS}} for i, row in enumerate(rows)]
+    return [
+        SliceRow(**row, image=image, mask=mask)  # type: ignore[typeddict-item]  # the schema names the columns
+        for row, image, mask in zip(rows, pixels["image"], pixels["mask"], strict=True)
+    ]
 
 
-def publish_dataset(
-    uri: str, card: DatasetCard, *, cases: Sequence[CaseRow], failures: Sequence[FailureRow]
-) -> None:
+def publish_dataset(uri: str, card: DatasetCard, *, cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> None:
     """Publish the tables of a dataset whose shards are written, then its card."""
     storage.publish(storage.join(uri, CASES_FILE), to_parquet(CaseRow, cases))
     storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))

@@ -7,7 +7,9 @@ from tasks.core.config import ModelConfig
 from tasks.core.errors import ModelError, StorageError
 from tasks.io import storage
 
-IMAGENET_URL = "https://github.com/qubvel/classification_models/releases/download/0.0.1/{backbone}_imagenet_1000_no_top.h5"
+IMAGENET_URL = (
+    "https://github.com/qubvel/classification_models/releases/download/0.0.1/{backbone}_imagenet_1000_no_top.h5"
+)
 """Where segmentation-models' own encoder weights are published."""
 
 

@@ -104,10 +104,14 @@ def _pair_folders(uri: str, objects: list[StoredObject], discovery: Discovery, p
             discovery.add(image, mask, identify_slice(PurePosixPath(stem).name, naming))
         elif image:
             discovery.set_aside(
-                image.uri, "unpaired_image", "Image has no mask of the same name; add one, all zero if it shows no lesion."
+                image.uri,
+                "unpaired_image",
+                "Image has no mask of the same name; add one, all zero if it shows no lesion.",
             )
         elif mask:
-            discovery.set_aside(mask.uri, "unpaired_mask", "Mask has no image of the same name; add it or remove the mask.")
+            discovery.set_aside(
+                mask.uri, "unpaired_mask", "Mask has no image of the same name; add it or remove the mask."
+            )
 
 
 def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> dict[str, StoredObject]:
@@ -121,7 +125,9 @@ def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> 
             claims[str(path.relative_to(folder).with_suffix(""))].append(o)
         else:
             suffix = suffix_of(o.path) or "without suffix"
-            discovery.set_aside(o.uri, "unsupported_format", f"Files of type {suffix} are not read; known: {', '.join(READERS)}.")
+            discovery.set_aside(
+                o.uri, "unsupported_format", f"Files of type {suffix} are not read; known: {', '.join(READERS)}."
+            )
     for rivals in claims.values():
         for o in rivals if len(rivals) > 1 else []:
             discovery.set_aside(o.uri, "duplicate_slice", f"{len(rivals)} files differ only in their suffix; keep one.")
@@ -143,7 +149,9 @@ def _read_index(by_path: dict[str, StoredObject], discovery: Discovery) -> None:
         if image is None or mask is None:
             kind = "image" if image is None else "mask"
             uri = f"{by_path[INDEX_FILE].uri}#{rows.line_num}"
-            discovery.set_aside(uri, "missing_file", f"Line {rows.line_num} names an {kind} file that does not exist; mend the index.")
+            discovery.set_aside(
+                uri, "missing_file", f"Line {rows.line_num} names an {kind} file that does not exist; mend the index."
+            )
             continue
         case_id = row.get("case_id") or row["patient_id"]
         slice_index = int(row["slice_index"]) if row.get("slice_index") else seen[case_id]
@@ -159,7 +167,8 @@ def _set_duplicates_aside(discovery: Discovery) -> None:
             discovery.set_aside(
                 pair.image_uri,
                 "duplicate_slice",
-                f"{n_claims} files claim slice {pair.slice_index} of case {pair.case_id}; keep one, or set preparation.patient_id_pattern.",
+                f"{n_claims} files claim slice {pair.slice_index} of case {pair.case_id}; keep one, "
+                "or set preparation.patient_id_pattern.",
             )
     discovery.pairs = [pair for pair in discovery.pairs if claims[pair.case_id, pair.slice_index] == 1]
 

@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def absolute(uri: str) -> str:
 
 def is_relative(uri: str) -> bool:
     """Say whether the URI is a local path that depends on the working folder."""
-    return "://" not in uri and not os.path.isabs(uri)
+    return "://" not in uri and not Path(uri).is_absolute()
 
 
 def join(uri: str, *parts: str) -> str:
@@ -140,7 +141,7 @@ def publish(uri: str, content: bytes) -> str:
     with _storage_errors(uri, "write"):
         if isinstance(fs, LocalFileSystem):
             part = _write_part(path, content)
-            os.replace(part, path)
+            part.replace(path)
         else:
             fs.pipe_file(path, content)
     return hashlib.sha256(content).hexdigest()
@@ -163,7 +164,7 @@ def create(uri: str, content: bytes) -> bool:
                 try:
                     os.link(part, path)  # a link, unlike a rename, fails where the name is taken
                 finally:
-                    os.unlink(part)
+                    part.unlink()
             else:
                 fs.pipe_file(path, content, mode="create")
     except FileExistsError:
@@ -193,7 +194,7 @@ def _resolve(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     return fs, path
 
 
-def _write_part(path: str, content: bytes) -> str:
+def _write_part(path: str, content: bytes) -> Path:
     """Write a synced temporary file beside `path` and return its name; hidden, so that no listing shows it."""
     folder = Path(path).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +207,7 @@ def _write_part(path: str, content: bytes) -> str:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    return str(part)
+    return part
 
 
 def _version(info: dict[str, Any]) -> str:
@@ -214,7 +215,7 @@ def _version(info: dict[str, Any]) -> str:
         if info.get(key):
             return str(info[key]).strip('"')
     if "ino" in info:  # local: mtime in whole nanoseconds, which the float in `info` cannot hold
-        return f"{info['size']}:{os.stat(info['name']).st_mtime_ns}"
+        return f"{info['size']}:{Path(info['name']).stat().st_mtime_ns}"
     return f"{info['size']}:{info.get('created') or info.get('mtime')}"
 
 
@@ -223,10 +224,8 @@ def _modified_s(info: dict[str, Any]) -> float | None:
     if value is None:
         return None
     if isinstance(value, str):
-        from datetime import datetime
-
         value = datetime.fromisoformat(value)
-    return float(value.timestamp()) if hasattr(value, "timestamp") else float(value)
+    return value.timestamp() if isinstance(value, datetime) else float(value)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import ray.data
 
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.figures import precision_recall_figure
@@ -31,7 +30,7 @@ from tasks.core.records import (
     FailureRow,
     ModelCard,
 )
-from tasks.core.reports import evaluation_report
+from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.engine.actors import predict_slices
 from tasks.engine.slices import split_slices
 from tasks.io import bundles, datasets, storage
@@ -59,7 +58,7 @@ class PatientScore:
 
     source: str
     n_slices: int = 0
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
     histogram: ProbabilityHistogram = field(
         default_factory=lambda: ProbabilityHistogram(np.zeros(256, np.int64), np.zeros(256, np.int64))
     )
@@ -224,18 +223,18 @@ def _figures(members: list[PatientScore]) -> dict[str, Any]:  # Any: float, int 
 def _publish(
     request: EvaluateRequest, card: ModelCard, report: EvaluationReport, patients: dict[str, PatientScore]
 ) -> None:
-    figures = _pictures(request, card, patients)
-    for name, png in figures.items():
+    """Publish pictures and page, then the metrics."""
+    figures, panels = _figures_of(request, card, patients), _panels(patients)
+    pictures = figures | {f"patient_{panel.rank}": panel.png for panel in panels}
+    for name, png in pictures.items():
         storage.publish(storage.join(request.report_uri, "figures", f"{name}.png"), png)
-    page = evaluation_report(report, card, figures=figures)
+    page = evaluation_report(report, card, figures=figures, panels=panels)
     storage.publish(storage.join(request.report_uri, REPORT_FILE), page.encode())
     storage.publish(storage.join(request.report_uri, METRICS_FILE), report.model_dump_json(indent=2).encode())
 
 
-def _pictures(
-    request: EvaluateRequest, card: ModelCard, patients: dict[str, PatientScore]
-) -> dict[str, bytes]:
-    """Return the report's pictures by name: training curves, precision-recall, and the panels of three patients."""
+def _figures_of(request: EvaluateRequest, card: ModelCard, patients: dict[str, PatientScore]) -> dict[str, bytes]:
+    """Return the bundle's training curves and the precision-recall curve of these patients, as PNG by name."""
     curves = {
         path.removeprefix("curves/").removesuffix(".png"): storage.read_bytes(storage.join(request.model_uri, path))
         for path in card.files
@@ -243,16 +242,22 @@ def _pictures(
     }
     total = sum((patient.histogram for patient in patients.values()), PatientScore("").histogram)
     thresholds, precision, recall = precision_recall_curve(total)
-    pictures = curves | {
-        "precision_recall": precision_recall_figure(
-            thresholds, precision, recall, operating_threshold=card.threshold
-        )
+    return curves | {
+        "precision_recall": precision_recall_figure(thresholds, precision, recall, operating_threshold=card.threshold)
     }
-    ranked = sorted(
-        (patient_id for patient_id, patient in patients.items() if patient.panel[1]),
-        key=lambda patient_id: score(patients[patient_id].counts)["dice"] or 0.0,
-    )
-    if ranked:
-        chosen = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
-        pictures |= {f"patient_{rank}": patients[patient_id].panel[1] for rank, patient_id in chosen.items()}
-    return pictures
+
+
+def _panels(patients: dict[str, PatientScore]) -> list[PatientPanel]:
+    """Return the best, median and worst patient by Dice, each patient once."""
+    dices = {patient_id: score(patient.counts)["dice"] for patient_id, patient in patients.items() if patient.panel[1]}
+    ranked = sorted(dices, key=lambda patient_id: dices[patient_id] or 0.0, reverse=True)
+    places = {"best": 0, "worst": len(ranked) - 1, "median": len(ranked) // 2}
+    chosen: dict[str, str] = {}
+    for rank, place in places.items():
+        if ranked:
+            chosen.setdefault(ranked[place], rank)
+    return [
+        PatientPanel(chosen[patient_id], patient_id, dices[patient_id], patients[patient_id].panel[1])
+        for patient_id in ranked
+        if patient_id in chosen
+    ]

@@ -1,4 +1,4 @@
-"""Turn paired slices into shards: one Ray task a shard decodes, resizes and writes; a bad slice is a row, not an end."""
+"""Turn paired slices into shards: one Ray task a shard decodes, resizes and writes; a bad slice becomes a row."""
 
 import logging
 from collections import Counter, defaultdict

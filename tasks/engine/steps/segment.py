@@ -1,4 +1,4 @@
-"""Segment every scan below a URI: decode on CPUs, predict on an actor, restore and write on CPUs, one ledger entry a scan."""
+"""Segment every scan below a URI: decode on CPUs, predict on an actor, restore and write on CPUs."""
 
 import hashlib
 import logging
@@ -158,9 +158,7 @@ def _work_through(scans: Sequence[ScanSource], run: Run) -> list[ScanRow]:
         return []
     rows = ray.data.from_items([asdict(scan) for scan in scans], override_num_blocks=min(len(scans), 200))
     decoded = rows.map(_decode, fn_kwargs={"size_px": run.size_px})
-    predicted = predict_slices(
-        decoded, model_uri=run.request.model_uri, precision=run.request.segmentation.precision
-    )
+    predicted = predict_slices(decoded, model_uri=run.request.model_uri, precision=run.request.segmentation.precision)
     written = predicted.map(_finish, fn_kwargs={"run": run})
     return [ScanRow.model_validate_json(row["row"]) for row in written.iter_rows()]
 

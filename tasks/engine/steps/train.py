@@ -1,7 +1,8 @@
-"""Train a bundle: slices into the object store, Ray Train over a planned stream, then the operating point and the card."""
+"""Train a bundle: Ray Train over a planned stream of slices, then the operating point, the self-test and the card."""
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def train(request: TrainRequest) -> ModelRef:
     training = request.training
     if training.batch_size % training.num_workers:
         raise ConfigError(
-            f"batch_size is {training.batch_size}, the global batch; it must be a multiple of num_workers {training.num_workers}."
+            f"batch_size is {training.batch_size}, the global batch; "
+            f"it must be a multiple of num_workers, {training.num_workers}."
         )
     dataset = datasets.read_card(request.dataset_uri)
     encoder_weights = encoders.read_encoder_weights(request.model)
@@ -74,7 +76,9 @@ def _fit(request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | N
         scaling_config=ScalingConfig(
             num_workers=training.num_workers,
             use_gpu=training.gpus_per_worker > 0,
-            resources_per_worker={"CPU": 1, "GPU": training.gpus_per_worker} if training.gpus_per_worker else {"CPU": 1},
+            resources_per_worker={"CPU": 1, "GPU": training.gpus_per_worker}
+            if training.gpus_per_worker
+            else {"CPU": 1},
         ),
         run_config=RunConfig(
             name=f"training-{datetime.now(UTC):%Y%m%dT%H%M%S}",
@@ -88,8 +92,8 @@ def _fit(request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | N
         dataset_config=DataConfig(datasets_to_split=[], execution_options=_in_order()),
     )
     result = trainer.fit()
-    with result.checkpoint.as_directory() as folder, open(f"{folder}/{WEIGHTS_FILE}", "rb") as file:
-        return result.return_value, file.read()
+    with result.checkpoint.as_directory() as folder:
+        return result.return_value, Path(folder, WEIGHTS_FILE).read_bytes()
 
 
 def _train_loop(config: dict[str, Any]) -> TrainingOutcome:  # Any: Ray Train's own type
@@ -122,7 +126,9 @@ def _in_order() -> ray.data.ExecutionOptions:
     return options
 
 
-def _draft_card(request: TrainRequest, dataset: DatasetCard, outcome: TrainingOutcome, point: OperatingPoint) -> ModelCard:
+def _draft_card(
+    request: TrainRequest, dataset: DatasetCard, outcome: TrainingOutcome, point: OperatingPoint
+) -> ModelCard:
     fixed = request.training.threshold
     on = f"{point.n_patients} validation patient(s), mean Dice {point.mean_dice or 0:.3f}"
     return ModelCard(

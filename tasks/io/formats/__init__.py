@@ -46,5 +46,8 @@ def read_labels(path: str, content: bytes) -> np.ndarray:
 def _reader(registry: dict[str, Callable[[bytes], np.ndarray]], path: str) -> Callable[[bytes], np.ndarray]:
     suffix = suffix_of(path)
     if suffix not in registry:
-        raise DataError("unsupported_format", f"Files of type {suffix or 'without suffix'} are not read; known: {', '.join(registry)}.")
+        raise DataError(
+            "unsupported_format",
+            f"Files of type {suffix or 'without suffix'} are not read; known: {', '.join(registry)}.",
+        )
     return registry[suffix]

@@ -51,7 +51,8 @@ def read_raster_labels(content: bytes) -> np.ndarray:
         return _pixels(image)
     if image.mode == "1":
         return _pixels(image.convert("L"))
-    return _pixels(image.convert("RGB")).max(axis=2)
+    largest: np.ndarray = _pixels(image.convert("RGB")).max(axis=2)
+    return largest
 
 
 def write_mask_png(mask: np.ndarray) -> bytes:
@@ -99,4 +100,5 @@ def _check(image: Image.Image) -> None:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    return np.asarray(image).astype(np.asarray(image).dtype.newbyteorder("="))
+    pixels = np.asarray(image)
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)

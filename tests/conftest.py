@@ -1,0 +1,87 @@
+"""What tests share: phantoms on disk, one Ray session, one Prefect server, one small trained bundle."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tasks.core.config import AugmentConfig, ComputeConfig, Fractions, ModelConfig, PreparationConfig, TrainingConfig
+from tasks.engine import cluster
+from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
+
+os.environ.update(cluster.WORKER_ENVIRONMENT)  # before any test module imports TensorFlow or albumentations
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+SIZE_PX = 64
+PREPARATION = PreparationConfig(
+    size_px=SIZE_PX, patient_id_pattern=PATIENT_ID_PATTERN, fractions=Fractions(val=0.2, test=0.3)
+)
+MODEL = ModelConfig(backbone="resnet18", encoder_weights="none")
+TRAINING = TrainingConfig(epochs=2, batch_size=8)
+MILD = AugmentConfig(rotate_degrees=5, shear_degrees=0, zoom=0.05, shift=0.05, noise=0)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real CT slices; tests that need them are skipped where they are absent."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("LESIONS_TEST_DATA", default))
+    if not folder.exists():
+        pytest.skip("the real CT slices are not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled slices of five phantom patients, larger than the model's input."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, n_patients=5, n_slices=8, size_px=96)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slices of one more phantom patient, as new scans."""
+    folder = tmp_path_factory.mktemp("new-scans")
+    write_phantoms(folder, n_patients=1, n_slices=6, size_px=96, first_patient=50)
+    return folder / "frames"
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray session for all tests, started as the flows start theirs."""
+    with cluster.session(ComputeConfig(), n_reserved_cpus=2):
+        yield
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Prefect's temporary server, once."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A dataset and the bundle trained on it."""
+
+    dataset_uri: str
+    model_uri: str
+
+
+@pytest.fixture(scope="session")
+def trained(
+    ray_session: None, prefect_server: None, phantoms: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    """A small bundle trained on the phantoms through the real flows."""
+    from flows.prepare_dataset import prepare_dataset
+    from flows.train_model import train_model
+
+    root = tmp_path_factory.mktemp("trained")
+    prepare_dataset(str(phantoms), str(root / "dataset"), preparation=PREPARATION)
+    train_model(str(root / "dataset"), str(root / "model"), model=MODEL, training=TRAINING, augment=MILD)
+    return Trained(str(root / "dataset"), str(root / "model"))

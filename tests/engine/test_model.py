@@ -1,0 +1,106 @@
+import io
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tasks.core import catalog
+from tasks.core.errors import ModelError
+from tasks.engine import model
+
+pytestmark = pytest.mark.tf
+
+
+def _picture(size_px: int = 64) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(0).integers(0, 255, (2, size_px, size_px), np.uint8))
+
+
+def test_registry_holds_every_architecture_a_form_offers() -> None:
+    """What can be chosen can be built, and the other way round."""
+    assert set(model.ARCHITECTURES) == set(catalog.ARCHITECTURES)
+
+
+@pytest.mark.parametrize("architecture", catalog.ARCHITECTURES)
+def test_architecture_gives_a_float32_logit_a_pixel(architecture: catalog.Architecture) -> None:
+    """Every architecture turns a square slice into a logit for each of its pixels."""
+    network = model.build_model(architecture, "resnet18")
+    logits = network(model.to_input(_picture()), training=False)
+    assert logits.shape == (2, 64, 64, 1)
+    assert logits.dtype == tf.float32
+
+
+@pytest.mark.parametrize("backbone", catalog.BACKBONES)
+def test_backbone_builds(backbone: str) -> None:
+    """Every backbone of the catalogue is known to segmentation-models."""
+    assert model.build_model("unet", backbone).count_params() > 1_000_000
+
+
+def test_weights_survive_a_round_trip() -> None:
+    """A network with loaded weights gives the very logits of the one they came from."""
+    one, two = (model.build_model("unet", "resnet18") for _ in range(2))
+    picture = model.to_input(_picture())
+    assert not np.allclose(one(picture), two(picture))
+    model.load_weights(two, model.weights_to_bytes(one))
+    np.testing.assert_array_equal(one(picture), two(picture))
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    """Weights that do not fit give a ModelError, not a half-loaded network."""
+    content = model.weights_to_bytes(model.build_model("unet", "resnet18"))
+    with pytest.raises(ModelError, match="do not fit"):
+        model.load_weights(model.build_model("unet", "resnet34"), content)
+
+
+def _encoder_file(backbone: str) -> bytes:
+    """Return a file of the same shape as the published encoder weights, with random content."""
+    from classification_models.tfkeras import Classifiers
+
+    build, _ = Classifiers.get(backbone)
+    encoder = build(input_shape=(None, None, 3), weights=None, include_top=False)
+    return model.weights_to_bytes(encoder)
+
+
+def test_encoder_weights_are_taken_over() -> None:
+    """Two networks from one encoder file share their encoder and differ in their decoder."""
+    content = _encoder_file("resnet18")
+    one, two = (model.build_model("unet", "resnet18", encoder_weights=content) for _ in range(2))
+    np.testing.assert_array_equal(one.get_layer("conv0").get_weights()[0], two.get_layer("conv0").get_weights()[0])
+    decoder = "decoder_stage0a_conv"
+    assert not np.allclose(one.get_layer(decoder).get_weights()[0], two.get_layer(decoder).get_weights()[0])
+
+
+def test_encoder_weights_of_another_backbone_are_refused() -> None:
+    """The file of a deeper encoder names layers this one lacks, and is refused by name."""
+    with pytest.raises(ModelError, match="resnet18 does not have"):
+        model.build_model("unet", "resnet18", encoder_weights=_encoder_file("resnet34"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a weight file"])
+def test_encoder_file_that_is_no_hdf5_is_refused(content: bytes) -> None:
+    """A file of another kind gives one clear sentence."""
+    with pytest.raises(ModelError, match="not an HDF5 file"):
+        model.build_model("unet", "resnet18", encoder_weights=content)
+
+
+def test_encoder_file_without_layers_is_refused() -> None:
+    """An HDF5 file that holds nothing is not taken for weights."""
+    buffer = io.BytesIO()
+    h5py.File(buffer, "w").close()
+    with pytest.raises(ModelError, match="hold 0 layers"):
+        model.build_model("unet", "resnet18", encoder_weights=buffer.getvalue())
+
+
+def test_random_weights_get_a_fast_batchnorm() -> None:
+    """Without pretrained weights the moving averages follow within a few dozen steps."""
+    network = model.build_model("unet", "resnet18")
+    momenta = {layer.momentum for layer in network.layers if isinstance(layer, tf.keras.layers.BatchNormalization)}
+    assert momenta == {model.FAST_BATCHNORM_MOMENTUM}
+
+
+def test_float16_without_a_gpu_is_refused() -> None:
+    """Half precision on a CPU is refused with what to do instead."""
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ModelError, match="bfloat16 or float32"):
+        model.set_precision("float16")

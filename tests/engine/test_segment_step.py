@@ -1,0 +1,108 @@
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows.segment_scans import segment_scans
+from tasks.core.config import SegmentationConfig
+from tasks.core.errors import IncompleteError
+from tasks.core.records import ScanRow
+from tasks.io import storage
+from tasks.io.tables import from_parquet
+from tests.conftest import Trained
+
+pytestmark = [pytest.mark.ray, pytest.mark.tf]
+
+AT_ONCE = SegmentationConfig(settle_minutes=0)
+
+
+def _rows(output: Path) -> dict[str, ScanRow]:
+    return {row.scan_id: row for row in from_parquet(ScanRow, storage.read_bytes(f"{output}/scans.parquet"))}
+
+
+def _digests(output: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (output / "masks").iterdir()}
+
+
+def test_every_scan_gets_a_mask_of_its_own_size(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """Each scan has a 0/255 mask in its own grid, a preview, and a row whose figures are the mask's."""
+    ref = segment_scans(trained.model_uri, str(new_scans), str(tmp_path), segmentation=AT_ONCE)
+    assert ref.counts == {"done": 6, "skipped": 0, "deferred": 0, "failed": 0}
+    for scan_id, row in _rows(tmp_path).items():
+        mask = np.asarray(Image.open(tmp_path / "masks" / f"{scan_id}.png"))
+        assert mask.shape == (96, 96)
+        assert set(np.unique(mask)) <= {0, 255}
+        assert row.lesion_voxels == np.count_nonzero(mask)
+        assert row.mask_sha256 == hashlib.sha256((tmp_path / "masks" / f"{scan_id}.png").read_bytes()).hexdigest()
+        assert (tmp_path / "previews" / f"{scan_id}.png").exists()
+        assert row.lesion_ml is None  # a PNG has no spacing, and none is guessed
+    assert (tmp_path / "manifest.json").exists()
+
+
+def test_second_run_skips_what_is_finished(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """A finished scan is not done again, unless its mask was touched, its source changed, or force is set."""
+    scans, output = tmp_path / "scans", tmp_path / "output"
+    shutil.copytree(new_scans, scans)
+
+    def run(config: SegmentationConfig = AT_ONCE) -> dict[str, int]:
+        return segment_scans(trained.model_uri, str(scans), str(output), segmentation=config).counts
+
+    assert run()["done"] == 6
+    before = _digests(output)
+    assert run() == {"done": 0, "skipped": 6, "deferred": 0, "failed": 0}
+    victim = next((output / "masks").iterdir())
+    victim.write_bytes(b"damaged")
+    shutil.copy(scans / "phantom_050_0.png", scans / "phantom_050_5.png")
+    again = run()
+    assert again["done"] == (1 if victim.stem == "phantom_050_5" else 2)
+    assert _digests(output)[victim.name] == before[victim.name] or victim.stem == "phantom_050_5"
+    assert run(AT_ONCE.model_copy(update={"force": True}))["done"] == 6
+
+
+def test_other_parameters_are_other_work(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """A scan finished at one threshold is not finished at another."""
+    segment_scans(trained.model_uri, str(new_scans), str(tmp_path), segmentation=AT_ONCE)
+    other = AT_ONCE.model_copy(update={"threshold": 0.9})
+    assert segment_scans(trained.model_uri, str(new_scans), str(tmp_path), segmentation=other).counts["done"] == 6
+
+
+def test_corrupt_slice_is_named_once_and_the_rest_is_done(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """One truncated slice leaves the others done and the run not green; the next run knows it and is green."""
+    scans, output = tmp_path / "scans", tmp_path / "output"
+    shutil.copytree(new_scans, scans)
+    bad = scans / "phantom_050_2.png"
+    bad.write_bytes(bad.read_bytes()[:300])
+    with pytest.raises(IncompleteError, match="1 scans newly failed"):
+        segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    rows = _rows(output)
+    assert rows["phantom_050_2"].error_code == "unreadable"
+    assert sum(row.status == "done" for row in rows.values()) == 5
+    assert "phantom_050_2" in (output / "report.html").read_text()
+    ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    assert ref.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1}
+
+
+def test_young_objects_are_left_for_the_next_run(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """What may still be uploading is counted as deferred, not segmented, and loses nothing."""
+    scans = tmp_path / "scans"
+    shutil.copytree(new_scans, scans, copy_function=shutil.copyfile)
+    ref = segment_scans(trained.model_uri, str(scans), str(tmp_path / "output"))
+    assert ref.counts == {"done": 0, "skipped": 0, "deferred": 6, "failed": 0}
+
+
+def test_scans_in_folders_get_ids_of_their_paths(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """Folders become part of the id; two files that differ only in suffix are told apart by a hash."""
+    scans = tmp_path / "scans"
+    (scans / "a").mkdir(parents=True)
+    picture = Image.open(new_scans / "phantom_050_0.png")
+    picture.save(scans / "a" / "one.png")
+    picture.save(scans / "two.png")
+    picture.save(scans / "two.bmp")
+    segment_scans(trained.model_uri, str(scans), str(tmp_path / "output"), segmentation=AT_ONCE)
+    ids = sorted(_rows(tmp_path / "output"))
+    assert ids[0] == "a__one"
+    assert len(ids) == 3
+    assert all(scan_id.startswith("two-") for scan_id in ids[1:])

@@ -1,0 +1,89 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.evaluate_model import evaluate_model
+from flows.train_model import train_model
+from tasks.core.config import ComputeConfig, ModelConfig
+from tasks.core.errors import ConfigError, ModelError
+from tasks.core.figures import CURVES
+from tasks.engine import cluster
+from tasks.io import bundles
+from tests.conftest import MILD, MODEL, TRAINING, Trained
+
+pytestmark = [pytest.mark.ray, pytest.mark.tf]
+
+
+def test_bundle_names_every_file_by_digest(trained: Trained) -> None:
+    """The card lists weights, history, self-test and six curves, each with the digest the file has."""
+    card = bundles.read_card(trained.model_uri)
+    expected = {"model.weights.h5", "self_test.npz", "history.csv", *(f"curves/{name}.png" for name in CURVES)}
+    assert card.files.keys() == expected
+    for path, digest in card.files.items():
+        assert hashlib.sha256(Path(trained.model_uri, path).read_bytes()).hexdigest() == digest
+    assert not Path(trained.model_uri, "checkpoints").exists()
+
+
+def test_history_has_a_row_an_epoch_with_train_and_val(trained: Trained) -> None:
+    """The history holds each epoch once, with the six figures of both sides and their counts."""
+    history = bundles.read_history(trained.model_uri)
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    for figure in ("loss", "f1", "precision", "recall", "accuracy", "tp", "fp", "fn", "tn"):
+        assert {f"train_{figure}", f"val_{figure}"} <= history[0].keys()
+
+
+def test_loss_falls(trained: Trained) -> None:
+    """Two epochs on phantoms are enough to see the training loss fall."""
+    first, last = (float(row["train_loss"]) for row in bundles.read_history(trained.model_uri))
+    assert last < first
+
+
+def test_same_seed_same_metrics(trained: Trained, tmp_path: Path) -> None:
+    """Training again with the same seed gives the same test metrics to 1e-3."""
+    train_model(trained.dataset_uri, str(tmp_path / "again"), model=MODEL, training=TRAINING, augment=MILD)
+    pooled = []
+    for number, model_uri in enumerate((trained.model_uri, str(tmp_path / "again"))):
+        report = tmp_path / f"report-{number}"
+        evaluate_model(model_uri, trained.dataset_uri, str(report))
+        pooled.append(json.loads((report / "metrics.json").read_text())["pooled"])
+    for name in ("dice", "iou", "precision", "recall", "specificity", "accuracy", "loss"):
+        assert pooled[0][name] == pytest.approx(pooled[1][name], abs=1e-3)
+
+
+def test_two_workers_train(trained: Trained, tmp_path: Path) -> None:
+    """Two workers that share every global batch train to the end and publish one bundle."""
+    two = TRAINING.model_copy(update={"num_workers": 2, "epochs": 1})
+    ref = train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=two, augment=MILD)
+    assert bundles.read_bundle(ref.uri).card.training.num_workers == 2
+
+
+def test_batch_that_cannot_be_shared_is_refused(trained: Trained, tmp_path: Path) -> None:
+    """A global batch that is no multiple of the workers is refused before anything starts."""
+    uneven = TRAINING.model_copy(update={"num_workers": 3})
+    with pytest.raises(ConfigError, match="multiple of num_workers"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=uneven)
+
+
+def test_worker_error_reaches_the_user_as_one_sentence(trained: Trained, tmp_path: Path) -> None:
+    """What a training worker refuses is raised by the flow as that very error, without Ray's traceback."""
+    half = TRAINING.model_copy(update={"precision": "float16"})
+    with pytest.raises(ModelError, match=r"^precision is float16, but this worker has no GPU\. [^\n]*$"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=half)
+
+
+def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path) -> None:
+    """A mirror that cannot be reached is named with the two ways out, before a worker starts."""
+    unreachable = ModelConfig(encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5")
+    with pytest.raises(ModelError, match=r"Set model\.encoder_weights to none \(random\), or to the URI of a mirror"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=unreachable, training=TRAINING)
+
+
+def test_session_leaves_a_running_ray_alone(ray_session: None) -> None:
+    """A session inside another neither starts nor stops Ray."""
+    import ray
+
+    with cluster.session(ComputeConfig()):
+        pass
+    assert ray.is_initialized()

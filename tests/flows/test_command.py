@@ -1,0 +1,148 @@
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.__main__ import COMMANDS, main
+from tasks.core.config import PARAMETER_GROUPS, FormModel
+from tests.conftest import Trained
+
+PRESETS = Path(__file__).parents[2] / "infra" / "presets"
+
+
+def _exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run `lesions` with these arguments and return what the shell would see."""
+    monkeypatch.setattr("sys.argv", ["lesions", *arguments])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "a", "b", "--training.epochs", "0"], "greater than or equal to 1"),
+        (["train", "a", "b", "--model.backbone", "resnet35"], "Closest: resnet34"),
+        (["train", "a", "b", "--training.loss", "l2"], "l2"),
+        (["train", "a", "b", "--no-such-flag", "1"], "no-such-flag"),
+        (["prepare", "a", "b", "--preparation.size-px", "100"], "multiple of 32"),
+        (["prepare", "a", "b", "--preparation.fractions.val", "0.9"], "for training"),
+        (["prepare", "a", "b", "--preparation.patient-id-pattern", "(oops"], "not a regular expression"),
+        (["prepare", "a", "b", "--preparation.patient-id-pattern", "x"], "(?P<patient>"),
+        (["segment", "a"], "scans"),
+        (["no-such-command"], "no-such-command"),
+    ],
+)
+def test_bad_parameters_exit_2_and_say_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    """A parameter that cannot work is named before anything starts, and the exit code is 2."""
+    assert _exit_code(monkeypatch, *arguments) == 2
+    told = capsys.readouterr().err
+    assert sentence.lower() in " ".join(told.replace("│", " ").split()).lower()
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("flow", COMMANDS.values(), ids=COMMANDS)
+def test_flow_takes_groups_under_their_shared_names(flow: object) -> None:
+    """A group has the same name and type in every flow, a default, and a description in the docstring."""
+    parameters = inspect.signature(flow.fn).parameters
+    for name, parameter in parameters.items():
+        assert f"{name}: " in flow.fn.__doc__
+        if isinstance(parameter.default, FormModel):
+            assert PARAMETER_GROUPS[name] is type(parameter.default)
+
+
+@pytest.mark.parametrize("group", PARAMETER_GROUPS.values(), ids=PARAMETER_GROUPS)
+def test_form_shows_fields_in_order_with_title_and_description(group: type[FormModel]) -> None:
+    """Each field has a position, title and description; a unit in the title is in the description too."""
+    schema = group.model_json_schema()
+    assert schema["additionalProperties"] is False
+    for position, (name, field) in enumerate(schema["properties"].items()):
+        assert field["position"] == position
+        assert field["title"], name
+        assert field["description"], name
+        for unit in ("px", "min", "degrees", "fraction", "probability"):
+            if f"({unit})" in field["title"]:
+                assert unit in field["description"].lower(), name
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_hold_known_groups(preset: Path) -> None:
+    """Every preset is a file of groups that validate."""
+    for name, values in yaml.safe_load(preset.read_text()).items():
+        PARAMETER_GROUPS[name].model_validate(values)
+
+
+def test_classic_preset_is_the_original_brief() -> None:
+    """The preset holds the brief's recipe: leaky 72/8/20 split, BCE, batch 32, four epochs, threshold one half."""
+    groups = yaml.safe_load((PRESETS / "classic.yaml").read_text())
+    preparation = PARAMETER_GROUPS["preparation"].model_validate(groups["preparation"])
+    training = PARAMETER_GROUPS["training"].model_validate(groups["training"])
+    assert preparation.strategy == "slice"
+    assert (preparation.fractions.train, preparation.fractions.val, preparation.fractions.test) == pytest.approx(
+        (0.72, 0.08, 0.20)
+    )
+    assert (training.loss, training.batch_size, training.epochs, training.threshold) == ("bce", 32, 4, 0.5)
+
+
+@pytest.mark.ray
+def test_config_file_fills_flags_and_flags_win(
+    monkeypatch: pytest.MonkeyPatch, prefect_server: None, phantoms: Path, tmp_path: Path
+) -> None:
+    """Values of --config reach the flow, a flag wins over them, and other commands' groups are let be."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "preparation": {
+                    "size_px": 32,
+                    "seed": 5,
+                    "patient_id_pattern": r"^(?P<patient>phantom_\d+)_(?P<slice>\d+)$",
+                    "fractions": [0.6, 0.2, 0.2],
+                },
+                "training": {"epochs": 3},
+            }
+        )
+    )
+    dataset = tmp_path / "dataset"
+    arguments = ["prepare", str(phantoms), str(dataset), "--config", str(config), "--preparation.size-px", "64"]
+    assert _exit_code(monkeypatch, *arguments) == 0
+    from tasks.io import datasets
+
+    preparation = datasets.read_card(str(dataset)).preparation
+    assert (preparation.size_px, preparation.seed, preparation.fractions.test) == (64, 5, 0.2)
+
+
+@pytest.mark.parametrize("content", ["trainin: {epochs: 1}", "training: {epoch: 1}", "training: [", "training: 3"])
+def test_typos_in_a_config_file_are_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str) -> None:
+    """A group, field or syntax that is not known ends with exit code 2 and is not ignored."""
+    config = tmp_path / "config.yaml"
+    config.write_text(content)
+    assert _exit_code(monkeypatch, "train", "a", "b", "--config", str(config)) == 2
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_exit_codes_of_what_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A source that does not exist is storage (5), a folder that is no bundle is a parameter (2)."""
+    nowhere = str(tmp_path / "nowhere")
+    assert _exit_code(monkeypatch, "prepare", nowhere, str(tmp_path / "dataset")) == 5
+    assert _exit_code(monkeypatch, "segment", nowhere, nowhere, str(tmp_path / "output")) == 2
+
+
+@pytest.mark.ray
+def test_incomplete_run_exits_3(monkeypatch: pytest.MonkeyPatch, trained: Trained, tmp_path: Path) -> None:
+    """A run that lost a scan exits 3 after publishing the rest."""
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "bad.png").write_bytes(b"no picture")
+    arguments = ["segment", trained.model_uri, str(tmp_path / "scans"), str(tmp_path / "output")]
+    assert _exit_code(monkeypatch, *arguments, "--segmentation.settle-minutes", "0") == 3
+    assert (tmp_path / "output" / "manifest.json").exists()
+
+
+def test_doctor_finds_this_machine_well(monkeypatch: pytest.MonkeyPatch, ray_session: None) -> None:
+    """On a machine where the tests run, the doctor finds nothing wrong."""
+    assert _exit_code(monkeypatch, "doctor") == 0

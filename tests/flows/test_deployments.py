@@ -1,0 +1,175 @@
+"""A real Prefect server and a real process worker, started here on loopback, run what prefect.yaml deploys."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import PREPARATION, Trained
+from tests.phantoms import write_phantoms
+
+pytestmark = [pytest.mark.server, pytest.mark.ray, pytest.mark.tf]
+
+ROOT = Path(__file__).parents[2]
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+TIMEOUT_S = 420
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server with a worker, and how to talk to it."""
+
+    url: str
+    environment: dict[str, str]
+
+    def prefect(self, *arguments: str) -> str:
+        """Run the `prefect` command against this server and return what it prints."""
+        run = subprocess.run(
+            [PREFECT, "--no-prompt", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Ask the server's API."""
+        return httpx.post(f"{self.url}{path}", json=body, timeout=30).raise_for_status().json()
+
+    def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Start a deployment from the command line as a user does, wait until it ends, and return the flow run."""
+        self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
+        newest = {"sort": "EXPECTED_START_TIME_DESC", "limit": 1}
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            run = self.post("/flow_runs/filter", newest)[0]
+            if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+                return run
+            time.sleep(1)
+        raise AssertionError(f"{deployment} did not end within {TIMEOUT_S} s")
+
+    def artifacts(self, flow_run: dict[str, Any]) -> dict[str, Any]:
+        """Return a flow run's artifacts by key."""
+        found = self.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}})
+        return {artifact["key"]: artifact["data"] for artifact in found}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Prefect server, the deployments of prefect.yaml, and a process worker."""
+    home = tmp_path_factory.mktemp("prefect-home")
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")} | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "LESIONS_MODEL_URI": "memory://model",
+        "LESIONS_SCANS_URI": "memory://scans",
+        "LESIONS_OUTPUT_URI": "memory://output",
+    }
+    processes = []
+
+    def start(name: str, *command: str) -> None:
+        with (home / f"{name}.log").open("wb") as log:
+            processes.append(subprocess.Popen([PREFECT, *command], env=environment, stdout=log, stderr=log, cwd=home))
+
+    try:
+        start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+        _wait_for(f"{url}/health")
+        running = Server(url, environment)
+        running.prefect("work-pool", "create", "--type", "process", "lesions-local")
+        running.prefect("deploy", "--all")
+        start("worker", "worker", "start", "--pool", "lesions-local", "--name", "test-worker")
+        yield running
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url, timeout=2).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    raise AssertionError(f"{url} did not answer within 90 s")
+
+
+def test_segmentation_is_nightly_one_at_a_time(server: Server) -> None:
+    """The deployed segment-scans runs by cron in a named time zone, limit 1, a second one cancelled."""
+    found = server.post("/deployments/filter", {"deployments": {"name": {"any_": ["segment-scans"]}}})
+    (deployment,) = found
+    (schedule,) = deployment["schedules"]
+    assert schedule["schedule"] == {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "day_or": True}
+    assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert deployment["global_concurrency_limit"]["limit"] == 1
+    names = {row["name"] for row in server.post("/deployments/filter", {})}
+    assert names == {"prepare-dataset", "train-model", "evaluate-model", "segment-scans", "run-pipeline"}
+
+
+def test_segment_scans_completes_and_one_bad_slice_ends_it_not_green(
+    server: Server, trained: Trained, tmp_path: Path
+) -> None:
+    """The deployment completes on good slices; with a corrupt one it publishes the rest, fails, and names it."""
+    scans = tmp_path / "scans"
+    write_phantoms(scans, n_patients=1, n_slices=4, size_px=96, first_patient=60)
+    parameters = {
+        "model_uri": trained.model_uri,
+        "scans": str(scans / "frames"),
+        "output": str(tmp_path / "output"),
+        "segmentation": {"settle_minutes": 0},
+    }
+    run = server.run("segment-scans/segment-scans", parameters)
+    assert run["state_type"] == "COMPLETED", run["state"]
+    (scans / "frames" / "bad_scan.png").write_bytes(b"\x89PNG\r\n\x1a\n cut short")
+    run = server.run("segment-scans/segment-scans", parameters)
+    assert run["state_type"] == "FAILED"
+    assert "1 scans newly failed" in run["state"]["message"]
+    artifacts = server.artifacts(run)
+    assert "unreadable" in artifacts["segmentation-failures"]
+    assert json.loads(artifacts["segmentation"])[0] == {"done": 0, "skipped": 4, "deferred": 0, "failed": 1}
+    assert len(list((tmp_path / "output" / "masks").iterdir())) == 4
+
+
+def test_relative_paths_are_refused(server: Server, trained: Trained) -> None:
+    """A deployment given a relative path fails with what to give instead: a worker runs in a temporary folder."""
+    run = server.run("segment-scans/segment-scans", {"model_uri": "model", "scans": "scans", "output": "output"})
+    assert run["state_type"] == "FAILED"
+    assert "relative path" in run["state"]["message"]
+
+
+def test_run_pipeline_completes(server: Server, phantoms: Path, tmp_path: Path) -> None:
+    """The whole mission runs from its deployment, on the worker, to Completed."""
+    parameters = {
+        "source": str(phantoms),
+        "out": str(tmp_path),
+        "preparation": PREPARATION.model_dump(),
+        "model": {"backbone": "resnet18", "encoder_weights": "none"},
+        "training": {"epochs": 1, "batch_size": 8},
+    }
+    run = server.run("run-pipeline/run-pipeline", parameters)
+    assert run["state_type"] == "COMPLETED", run["state"]
+    assert {"dataset", "training-history", "evaluation", "evaluation-patients"} <= server.artifacts(run).keys()
+    assert (tmp_path / "evaluation" / "report.html").exists()

@@ -1,0 +1,53 @@
+"""What is installed is what was locked, and importing the core drags nothing heavy in."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tasks.check_environment import drifted_pins
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_no_pin_has_drifted() -> None:
+    """Every library has the version that pyproject.toml pins."""
+    assert drifted_pins() == []
+
+
+def test_every_direct_dependency_is_pinned_exactly() -> None:
+    """No direct dependency floats, so that last night's run can be repeated."""
+    text = (ROOT / "pyproject.toml").read_text()
+    lists = re.findall(r"^(?:dependencies|dev) = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    assert len(lists) == 2
+    for line in "".join(lists).splitlines():
+        assert re.match(r'\s+"[\w.\[\],-]+==[\w.]+"', line), line
+
+
+def test_lock_has_hashes_and_no_address() -> None:
+    """The lock names every package by hash and no place to download it from."""
+    lock = (ROOT / "requirements.lock").read_text()
+    packages = re.findall(r"^[\w.-]+(?:\[[^\]]*\])?==", lock, re.MULTILINE)
+    assert len(packages) > 100
+    assert len(re.findall(r"--hash=sha256:", lock)) >= len(packages)
+    assert "://" not in lock
+
+
+def test_core_imports_nothing_heavy() -> None:
+    """A fresh process that imports the core has loaded neither TensorFlow, Ray, Prefect nor fsspec."""
+    code = (
+        "import importlib, pkgutil, sys, tasks.core as core\n"
+        "for module in pkgutil.iter_modules(core.__path__, 'tasks.core.'):\n"
+        "    if module.name != 'tasks.core.augment': importlib.import_module(module.name)\n"
+        "heavy = ('tensorflow', 'ray', 'prefect', 'fsspec', 'albumentations')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_flows_do_not_load_tensorflow() -> None:
+    """The process that drives the flows leaves TensorFlow to the workers."""
+    code = "import sys, flows.__main__; print([m for m in ('tensorflow', 'segmentation_models') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
