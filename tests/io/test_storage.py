@@ -339,7 +339,7 @@ def test_absolute_uris_have_a_scheme_and_no_detours(tmp_path: Path, monkeypatch:
 def test_a_store_that_cannot_be_opened_is_a_config_error(uri: str) -> None:
     """An unknown scheme, or one whose package is not installed, is refused with the URI in the sentence."""
     try:
-        fsspec.get_filesystem_class(uri.split("://")[0])
+        fsspec.get_filesystem_class(uri.split("://", maxsplit=1)[0])
     except (ValueError, ImportError):
         with pytest.raises(ConfigError, match=uri):
             storage.absolute(uri)
