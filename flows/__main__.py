@@ -13,6 +13,7 @@ from cyclopts.config import Dict
 from prefect import Flow
 from pydantic import ValidationError
 from rich.console import Console
+from rich.text import Text
 
 from flows.demo import demo
 from flows.doctor import doctor
@@ -84,13 +85,25 @@ def main() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     console = Console(stderr=True)
     try:
-        app.meta(exit_on_error=False, print_error=False)
+        app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except LesionWorkflowError as err:
-        console.print(f"[bold red]{type(err).__name__}[/]: {err}", highlight=False)
+        console.print(f"[bold red]{type(err).__name__}[/]:", Text(str(err)), highlight=False)
         sys.exit(err.exit_code)
     except (CycloptsError, ValidationError) as err:
-        console.print(f"[bold red]Bad parameters[/]: {err}", highlight=False)
+        cause = err.__cause__ or err.__context__ if isinstance(err, CycloptsError) else err
+        sentence = _explain(cause) if isinstance(cause, ValidationError) else str(err)
+        console.print("[bold red]Bad parameters[/]:", Text(sentence), highlight=False)
         sys.exit(ConfigError.exit_code)
+
+
+def _explain(err: ValidationError) -> str:
+    """Return what was found and what was expected, a line a parameter, under the name its flag has."""
+    group = next((name for name, model in PARAMETER_GROUPS.items() if model.__name__ == err.title), err.title)
+    lines = []
+    for problem in err.errors():
+        name = ".".join([group, *map(str, problem["loc"])])
+        lines.append(f"{name} is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

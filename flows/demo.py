@@ -31,7 +31,7 @@ def demo(out: Path = Path("demo-output")) -> None:
             size_px=SIZE_PX, patient_id_pattern=PATIENT_ID_PATTERN, fractions=Fractions(val=0.2, test=0.3)
         ),
         model=ModelConfig(encoder_weights="none"),
-        training=TrainingConfig(epochs=10, batch_size=8),
+        training=TrainingConfig(epochs=14, batch_size=8),
         segmentation=SegmentationConfig(settle_minutes=0),
     )
     _say_what_came_out(root)

@@ -9,7 +9,9 @@ def _can_pass(_task: object, _run: object, state: Any) -> bool:  # Any: prefect'
     """Say whether trying again may help."""
     try:
         state.result()
-    except (StorageError, ClusterError):
+    except StorageError as err:
+        return err.can_pass
+    except ClusterError:
         return True
     except Exception:  # noqa: BLE001 - whatever else it was, Prefect reports it; here it only means: no retry
         return False

@@ -60,7 +60,7 @@ NAMINGS: dict[str, Naming] = {
 def custom_naming(pattern: str) -> Naming:
     """Return the naming a user declared by a regular expression with `patient`, maybe `case` and `slice` groups."""
     compiled = re.compile(pattern)
-    case = "{case}" if "case" in compiled.groupindex else "{patient}"
+    case = "{patient}_{case}" if "case" in compiled.groupindex else "{patient}"
     return Naming(compiled, patient_id="{patient}", case_id=case, source="")
 
 

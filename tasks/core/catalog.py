@@ -1,6 +1,7 @@
 """What can be chosen by name: backbones, architectures and the weights they start from."""
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Literal, get_args
 
 from tasks.core.errors import ConfigError
@@ -41,8 +42,12 @@ def backbone_named(name: str) -> Backbone:
     """
     if name in BACKBONES:
         return BACKBONES[name]
-    from difflib import get_close_matches
-
-    closest = get_close_matches(name, BACKBONES, n=1, cutoff=0)[0]
+    # Of equally similar names the one that begins alike: resnet35 is nearer to resnet34 than to resnet50.
+    closest = max(BACKBONES, key=lambda known: _likeness(name, known))
     known = ", ".join(BACKBONES)
     raise ConfigError(f"Unknown backbone {name!r}. Known: {known}. Closest: {closest}.")
+
+
+def _likeness(name: str, known: str) -> tuple[float, int]:
+    n_same = next((n for n, pair in enumerate(zip(name, known, strict=False)) if pair[0] != pair[1]), len(name))
+    return SequenceMatcher(None, name, known).ratio(), n_same

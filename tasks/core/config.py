@@ -96,7 +96,9 @@ class PreparationConfig(FormModel):
         title="Split by",
         description="Split by patient, or by slice: the classic random-slice split, which leaks patients.",
     )
-    fractions: Fractions = Field(Fractions(), title="Fractions", description="Fractions of patients for val and test.")
+    fractions: Fractions = Field(
+        Fractions(), title="Split fractions", description="Fractions of patients for val and test."
+    )
     mask_rule: Literal["binary", "nonzero"] = Field(
         "binary",
         title="Mask values",

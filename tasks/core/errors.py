@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 ErrorCode = Literal[
     "duplicate_slice",  # two files claim the same (case_id, slice_index)
     "empty_file",  # zero bytes
+    "index_row",  # a row of an index.csv that cannot be meant
     "mask_values",  # a mask that is not binary under the declared rule
     "missing_file",  # an index names a file that is not there
     "shape_mismatch",  # image and mask differ in size
@@ -69,9 +70,16 @@ class LockedError(LesionWorkflowError):
 
 
 class StorageError(LesionWorkflowError):
-    """Storage did not answer, refused, or does not hold what was expected."""
+    """Storage did not answer, refused, or does not hold what was expected.
+
+    `can_pass` is False where trying again cannot help: nothing is there, or access is denied.
+    """
 
     exit_code = 5
+
+    def __init__(self, sentence: str, *, can_pass: bool = True) -> None:
+        super().__init__(sentence)
+        self.can_pass = can_pass
 
 
 class ClusterError(LesionWorkflowError):

@@ -43,6 +43,6 @@ def predict_slices(rows: ray.data.Dataset, *, model_uri: str, precision: Precisi
         fn_constructor_kwargs={"model_uri": model_uri, "precision": precision},
         batch_size=BATCH_SIZE,
         batch_format="pyarrow",  # as NumPy, a missing error code would come back as NaN
-        concurrency=1,
+        compute=ray.data.ActorPoolStrategy(size=1),
         **resources,
     )

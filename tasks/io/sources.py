@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from tasks.core.cases import SliceIdentity, custom_naming, identify_slice
-from tasks.core.errors import ConfigError, ErrorCode
+from tasks.core.cases import Naming, SliceIdentity, custom_naming, identify_slice
+from tasks.core.errors import ConfigError, DataError, ErrorCode
 from tasks.core.records import FailureRow, SlicePair
 from tasks.io import storage
 from tasks.io.formats import READERS, suffix_of
@@ -25,6 +25,7 @@ FAILURES_FILE = "failures.parquet"
 INDEX_COLUMNS = ("image", "mask", "patient_id")
 _MASK_FOLDER = "masks"
 _IMAGE_FOLDERS = ("frames", "images")
+MAX_INDEX_DIGITS = 9
 _LITTER = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
 
 
@@ -35,12 +36,17 @@ class Discovery:
     Attributes:
         pairs: Labelled slices, sorted by (case_id, slice_index).
         failures: Files set aside.
-        n_unknown: Slices no naming rule recognised, each made a patient of its own.
+        unknown: Images whose names no rule recognised, each made a patient of its own.
     """
 
     pairs: list[SlicePair] = field(default_factory=list)
     failures: list[FailureRow] = field(default_factory=list)
-    n_unknown: int = 0
+    unknown: set[str] = field(default_factory=set)
+
+    @property
+    def n_unknown(self) -> int:
+        """Number of labelled slices no naming rule recognised."""
+        return sum(pair.image_uri in self.unknown for pair in self.pairs)
 
     def set_aside(self, uri: str, code: ErrorCode, sentence: str) -> None:
         """Add a failure."""
@@ -48,7 +54,8 @@ class Discovery:
 
     def add(self, image: StoredObject, mask: StoredObject, identity: SliceIdentity) -> None:
         """Add a labelled slice."""
-        self.n_unknown += not identity.is_known
+        if not identity.is_known:
+            self.unknown.add(image.uri)
         self.pairs.append(
             SlicePair(
                 case_id=identity.case_id,
@@ -99,22 +106,28 @@ def _pair_folders(uri: str, objects: list[StoredObject], discovery: Discovery, p
     images = _by_stem(objects, image_folder, discovery)
     masks = _by_stem(objects, _MASK_FOLDER, discovery)
     for stem in sorted(images.keys() | masks.keys()):
-        image, mask = images.get(stem), masks.get(stem)
-        if image and mask:
-            discovery.add(image, mask, identify_slice(PurePosixPath(stem).name, naming))
-        elif image:
-            discovery.set_aside(
-                image.uri,
-                "unpaired_image",
-                "Image has no mask of the same name; add one, all zero if it shows no lesion.",
-            )
-        elif mask:
-            discovery.set_aside(
-                mask.uri, "unpaired_mask", "Mask has no image of the same name; add it or remove the mask."
-            )
+        _pair(stem, images.get(stem, []), masks.get(stem, []), naming, discovery)
 
 
-def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> dict[str, StoredObject]:
+def _pair(
+    stem: str, images: list[StoredObject], masks: list[StoredObject], naming: Naming | None, discovery: Discovery
+) -> None:
+    """Take what shares a name as a labelled slice, or set it aside."""
+    if len(images) == len(masks) == 1:
+        discovery.add(images[0], masks[0], identify_slice(PurePosixPath(stem).name, naming))
+    elif max(len(images), len(masks)) > 1:
+        sentence = f"{len(images)} image(s) and {len(masks)} mask(s) differ only in their suffix; keep one of each."
+        for o in [*images, *masks]:
+            discovery.set_aside(o.uri, "duplicate_slice", sentence)
+    elif images:
+        sentence = "Image has no mask of the same name; add one, all zero if it shows no lesion."
+        discovery.set_aside(images[0].uri, "unpaired_image", sentence)
+    else:
+        sentence = "Mask has no image of the same name; add it or remove the mask."
+        discovery.set_aside(masks[0].uri, "unpaired_mask", sentence)
+
+
+def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> dict[str, list[StoredObject]]:
     """Return a folder's readable files by their path below it without suffix."""
     claims: dict[str, list[StoredObject]] = defaultdict(list)
     for o in objects:
@@ -128,14 +141,15 @@ def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> 
             discovery.set_aside(
                 o.uri, "unsupported_format", f"Files of type {suffix} are not read; known: {', '.join(READERS)}."
             )
-    for rivals in claims.values():
-        for o in rivals if len(rivals) > 1 else []:
-            discovery.set_aside(o.uri, "duplicate_slice", f"{len(rivals)} files differ only in their suffix; keep one.")
-    return {stem: rivals[0] for stem, rivals in claims.items() if len(rivals) == 1}
+    return claims
 
 
 def _read_index(by_path: dict[str, StoredObject], discovery: Discovery) -> None:
-    text = storage.read_bytes(by_path[INDEX_FILE].uri).decode("utf-8-sig")
+    index_uri = by_path[INDEX_FILE].uri
+    try:
+        text = storage.read_bytes(index_uri).decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{INDEX_FILE} is not UTF-8 (byte {err.start}). Save it as UTF-8.") from err
     rows = csv.DictReader(io.StringIO(text))
     missing = [name for name in INDEX_COLUMNS if name not in (rows.fieldnames or ())]
     if missing:
@@ -143,20 +157,40 @@ def _read_index(by_path: dict[str, StoredObject], discovery: Discovery) -> None:
             f"{INDEX_FILE} has the columns {', '.join(rows.fieldnames or ())}; it lacks {', '.join(missing)}. "
             "Optional: case_id, slice_index, source."
         )
-    seen: Counter[str] = Counter()
+    n_seen: Counter[str] = Counter()
+    patient_of: dict[str, str] = {}
     for row in rows:
-        image, mask = by_path.get(row["image"]), by_path.get(row["mask"])
-        if image is None or mask is None:
-            kind = "image" if image is None else "mask"
-            uri = f"{by_path[INDEX_FILE].uri}#{rows.line_num}"
-            discovery.set_aside(
-                uri, "missing_file", f"Line {rows.line_num} names an {kind} file that does not exist; mend the index."
-            )
+        try:
+            image, mask = _indexed_file(by_path, row, "image"), _indexed_file(by_path, row, "mask")
+            identity = _indexed_identity(row, n_seen)
+            if patient_of.setdefault(identity.case_id, identity.patient_id) != identity.patient_id:
+                raise DataError(
+                    "index_row", f"Case {identity.case_id} belongs to two patients; give each its own case_id."
+                )
+        except DataError as err:
+            discovery.set_aside(f"{index_uri}#{rows.line_num}", err.code, f"Line {rows.line_num}: {err.sentence}")
             continue
-        case_id = row.get("case_id") or row["patient_id"]
-        slice_index = int(row["slice_index"]) if row.get("slice_index") else seen[case_id]
-        seen[case_id] += 1
-        discovery.add(image, mask, SliceIdentity(row.get("source") or "index", row["patient_id"], case_id, slice_index))
+        n_seen[identity.case_id] += 1
+        discovery.add(image, mask, identity)
+
+
+def _indexed_file(by_path: dict[str, StoredObject], row: dict[str, str | None], column: str) -> StoredObject:
+    found = by_path.get(row[column] or "")
+    if found is None:
+        raise DataError("missing_file", f"The file named under {column} does not exist; mend the index.")
+    return found
+
+
+def _indexed_identity(row: dict[str, str | None], n_seen: Counter[str]) -> SliceIdentity:
+    """Return whose slice a row is; without slice_index, slices are numbered in the order of the rows."""
+    patient_id = (row["patient_id"] or "").strip()
+    if not patient_id:
+        raise DataError("index_row", "patient_id is empty; a patient is never guessed. Fill it in.")
+    case_id = row.get("case_id") or patient_id
+    position = row.get("slice_index") or str(n_seen[case_id])
+    if not position.isdecimal() or len(position) > MAX_INDEX_DIGITS:
+        raise DataError("index_row", f"slice_index is {position!r}; a whole number from 0 was expected.")
+    return SliceIdentity(row.get("source") or "index", patient_id, case_id, int(position))
 
 
 def _set_duplicates_aside(discovery: Discovery) -> None:

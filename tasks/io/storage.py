@@ -8,7 +8,8 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +17,12 @@ from typing import Any
 
 import fsspec
 import pyarrow.fs
+from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from tasks.core.errors import ConfigError, StorageError
+
+PARALLEL_READS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,16 @@ def absolute(uri: str) -> str:
 
 def is_relative(uri: str) -> bool:
     """Say whether the URI is a local path that depends on the working folder."""
-    return "://" not in uri and not Path(uri).is_absolute()
+    protocol, path = split_protocol(uri)
+    return protocol in (None, "file", "local") and not Path(path).is_absolute()
 
 
 def join(uri: str, *parts: str) -> str:
     """Return the URI of something below another."""
-    return "/".join([uri.rstrip("/"), *parts])
+    root = uri if uri.endswith("://") else uri.rstrip("/") + "/"
+    if uri.endswith(":///"):
+        root = uri
+    return root + "/".join(parts)
 
 
 def list_objects(uri: str) -> list[StoredObject]:
@@ -71,20 +79,22 @@ def list_objects(uri: str) -> list[StoredObject]:
     fs, root = _resolve(uri)
     with _storage_errors(uri, "list"):
         if not fs.exists(root):
-            raise StorageError(f"Nothing exists at {uri}. Check the path, and that this machine may read it.")
+            raise StorageError(
+                f"Nothing exists at {uri}. Check the path, and that this machine may read it.", can_pass=False
+            )
         found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
-    root = root.rstrip("/")
-    objects = [
-        StoredObject(
-            uri=str(fs.unstrip_protocol(path)),
-            path=path[len(root) :].lstrip("/") or path.rsplit("/", 1)[-1],
-            size_bytes=int(info["size"] or 0),
-            version=_version(info),
-            modified_s=_modified_s(info),
-        )
-        for path, info in found.items()
-        if info["type"] == "file"
-    ]
+        root = root.rstrip("/")
+        objects = [
+            StoredObject(
+                uri=str(fs.unstrip_protocol(path)),
+                path=path[len(root) :].lstrip("/") or path.rsplit("/", 1)[-1],
+                size_bytes=int(info["size"] or 0),
+                version=_version(info),
+                modified_s=_modified_s(info),
+            )
+            for path, info in found.items()
+            if _is_file(info)
+        ]
     visible = [o for o in objects if not any(part.startswith(".") for part in o.path.split("/"))]
     return sorted(visible, key=lambda o: o.path)
 
@@ -107,18 +117,13 @@ def read_bytes(uri: str) -> bytes:
 
 
 def read_all(uris: list[str]) -> list[bytes]:
-    """Return the content of many objects, fetched at once where the store can.
+    """Return the content of many objects, several at a time.
 
     Raises:
         StorageError: If one of them does not exist or the store does not answer.
     """
-    if not uris:
-        return []
-    fs, _ = _resolve(uris[0])
-    paths = [_resolve(uri)[1] for uri in uris]
-    with _storage_errors(uris[0], "read"):
-        contents = fs.cat(paths)
-    return [contents[path] for path in paths] if isinstance(contents, dict) else [contents]
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        return list(pool.map(read_bytes, uris))
 
 
 def exists(uri: str) -> bool:
@@ -140,8 +145,8 @@ def publish(uri: str, content: bytes) -> str:
     fs, path = _resolve(uri)
     with _storage_errors(uri, "write"):
         if isinstance(fs, LocalFileSystem):
-            part = _write_part(path, content)
-            part.replace(path)
+            with _part_file(path, content) as part:
+                part.replace(path)
         else:
             fs.pipe_file(path, content)
     return hashlib.sha256(content).hexdigest()
@@ -157,26 +162,23 @@ def create(uri: str, content: bytes) -> bool:
         StorageError: If the store refuses or does not answer.
     """
     fs, path = _resolve(uri)
-    try:
-        with _storage_errors(uri, "create"):
-            if isinstance(fs, LocalFileSystem):
-                part = _write_part(path, content)
-                try:
-                    os.link(part, path)  # a link, unlike a rename, fails where the name is taken
-                finally:
-                    part.unlink()
-            else:
-                fs.pipe_file(path, content, mode="create")
-    except FileExistsError:
-        return False
-    return True
+    with _storage_errors(uri, "create"):
+        if isinstance(fs, LocalFileSystem):
+            with _part_file(path, content) as part:
+                # a link, unlike a rename, fails where the name is taken
+                return _succeeds(lambda: Path(path).hardlink_to(part))
+        return _succeeds(lambda: fs.pipe_file(path, content, mode="create"))
 
 
 def remove_tree(uri: str) -> None:
     """Remove everything below a prefix; nothing happens where nothing is."""
     fs, path = _resolve(uri)
     with _storage_errors(uri, "remove"), contextlib.suppress(FileNotFoundError):
-        fs.rm(path, recursive=True)
+        if isinstance(fs, LocalFileSystem):
+            fs.rm(path, recursive=True)
+        else:  # one by one: `rm` would take brackets and stars in a name for a pattern
+            for found in fs.find(path):
+                fs.rm_file(found)
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -186,28 +188,51 @@ def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def _resolve(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    # fsspec caches the file system by process, so that a forked or spawned worker makes its own (gcsfs#379).
+    """Return the file system of a URI and the path in it.
+
+    Not through `fsspec.core.url_to_fs`, which takes `::` in a name for a chain of file systems. fsspec caches
+    instances by process, so that a forked or spawned worker makes its own (gcsfs#379).
+    """
+    protocol = split_protocol(uri)[0] or "file"
     try:
-        fs, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        kind = fsspec.get_filesystem_class(protocol)
+        fs = fsspec.filesystem(protocol, use_listings_cache=False, **kind._get_kwargs_from_urls(uri))
     except (ValueError, ImportError) as err:
         raise ConfigError(f"Cannot open {uri}: {err}") from err
-    return fs, path
+    return fs, str(kind._strip_protocol(uri))
 
 
-def _write_part(path: str, content: bytes) -> Path:
-    """Write a synced temporary file beside `path` and return its name; hidden, so that no listing shows it."""
+@contextlib.contextmanager
+def _part_file(path: str, content: bytes) -> Iterator[Path]:
+    """Hold a synced temporary file beside `path`; hidden, so that no listing shows it, and gone afterwards."""
     folder = Path(path).parent
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as err:
+        raise NotADirectoryError(f"{folder} is a file") from err
     part = folder / f".{uuid.uuid4().hex}.part"
     try:
         with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+        yield part
+    finally:
         part.unlink(missing_ok=True)
-        raise
-    return part
+
+
+def _succeeds(create: Callable[[], None]) -> bool:
+    """Say whether a create-only write found the name free."""
+    try:
+        create()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_file(info: dict[str, Any]) -> bool:
+    """Say whether a listed entry is a file, or a local link to one."""
+    return bool(info["type"] == "file" or (info.get("islink") and Path(info["name"]).is_file()))
 
 
 def _version(info: dict[str, Any]) -> str:
@@ -232,11 +257,13 @@ def _modified_s(info: dict[str, Any]) -> float | None:
 def _storage_errors(uri: str, verb: str) -> Iterator[None]:
     try:
         yield
-    except (FileExistsError, StorageError):
+    except StorageError:
         raise
     except FileNotFoundError as err:
-        raise StorageError(f"Could not {verb} {uri}: it does not exist.") from err
+        raise StorageError(f"Could not {verb} {uri}: it does not exist.", can_pass=False) from err
     except PermissionError as err:
-        raise StorageError(f"Could not {verb} {uri}: no permission. Check the credentials of this machine.") from err
-    except OSError as err:
+        raise StorageError(
+            f"Could not {verb} {uri}: no permission. Check the credentials of this machine.", can_pass=False
+        ) from err
+    except Exception as err:  # each store has errors of its own: aiohttp's, gcsfs's, botocore's
         raise StorageError(f"Could not {verb} {uri}: {type(err).__name__}: {err}") from err

@@ -1,8 +1,11 @@
 """PNG, JPEG, TIFF and BMP slices: 8 and 16 bit, grey, RGB, RGBA and palette."""
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -13,6 +16,7 @@ MAX_PIXELS = 64_000_000
 
 _GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 _COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "LA", "1", "RGBX", "CMYK", "YCbCr"}
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601-2; equal channels give the value itself
 
 
 def read_raster(content: bytes) -> np.ndarray:
@@ -22,20 +26,23 @@ def read_raster(content: bytes) -> np.ndarray:
         content: The whole file.
 
     Returns:
-        `(H, W)`: uint8, or uint16 / int32 / float32 where the file holds wider grey values. Colours become luma
-        (ITU-R 601-2), which for R = G = B is the value itself; transparency is dropped.
+        `(H, W)`: uint8, or uint16 / int32 / float32 where the file holds wider values. Colours become luma
+        (ITU-R BT.601-2), which for R = G = B is the value itself; transparency is dropped.
 
     Raises:
         DataError: `empty_file`, `unreadable`, `unsupported_format` or `too_large`.
     """
-    image = _open(content)
-    if image.mode in _GREY_MODES:
-        return _pixels(image)
-    return _pixels(image.convert("RGB").convert("L"))
+    with _decoding(content) as image:
+        if image.mode in _GREY_MODES:
+            return _pixels(image)
+        if _bits_per_sample(image, content) == 16:
+            luma: np.ndarray = np.rint(_wide_colour(content) @ _LUMA)
+            return luma.astype(np.uint16)
+        return _pixels(image.convert("RGB").convert("L"))
 
 
 def read_raster_labels(content: bytes) -> np.ndarray:
-    """Return a mask's stored values: grey values, or the indices of a palette.
+    """Return a mask's stored values: grey values as stored, or the indices of a palette.
 
     Args:
         content: The whole file.
@@ -46,13 +53,18 @@ def read_raster_labels(content: bytes) -> np.ndarray:
     Raises:
         DataError: `empty_file`, `unreadable`, `unsupported_format` or `too_large`.
     """
-    image = _open(content)
-    if image.mode in _GREY_MODES | {"P"}:
-        return _pixels(image)
-    if image.mode == "1":
-        return _pixels(image.convert("L"))
-    largest: np.ndarray = _pixels(image.convert("RGB")).max(axis=2)
-    return largest
+    with _decoding(content) as image:
+        if image.mode in {"P", "PA"}:
+            return _pixels(image if image.mode == "P" else image.getchannel("P"))
+        if image.mode in _GREY_MODES:
+            # Pillow stretches 2 and 4 bits to 8 (1 becomes 85 or 17); labels are what is stored.
+            depth = _bits_per_sample(image, content)
+            return _pixels(image) // (255 // (2**depth - 1)) if depth in (2, 4) else _pixels(image)
+        if image.mode == "1":
+            return _pixels(image.convert("L"))
+        colours = _wide_colour(content) if _bits_per_sample(image, content) == 16 else _pixels(image.convert("RGB"))
+        largest: np.ndarray = colours.max(axis=2)
+        return largest
 
 
 def write_mask_png(mask: np.ndarray) -> bytes:
@@ -67,24 +79,33 @@ def write_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _open(content: bytes) -> Image.Image:
+@contextlib.contextmanager
+def _decoding(content: bytes) -> Iterator[Image.Image]:
+    """Hold a decoded image; whatever Pillow raises on damaged input becomes a `DataError`.
+
+    Pillow's decoders raise nearly anything (OSError, SyntaxError, TypeError, KeyError, struct.error …), and warn.
+    """
     if not content:
         raise DataError("empty_file", "File has 0 bytes; an image was expected. Upload it again.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is stricter
+            warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "TIFF", "BMP"])
             _check(image)
             image.load()
+            yield image
     except DataError:
         raise
     except UnidentifiedImageError as err:
         raise DataError(
             "unreadable", f"File of {len(content)} bytes is not a PNG, JPEG, TIFF or BMP image. Upload it again."
         ) from err
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as err:
-        raise DataError("unreadable", f"Image is damaged or cut short ({err}). Upload it again.") from err
-    return image
+    except Image.DecompressionBombError as err:
+        raise DataError("too_large", f"Image has far more than the {MAX_PIXELS} pixels that are decoded.") from err
+    except Exception as err:
+        raise DataError(
+            "unreadable", f"Image is damaged or cut short ({type(err).__name__}: {err}). Upload it again."
+        ) from err
 
 
 def _check(image: Image.Image) -> None:
@@ -97,6 +118,24 @@ def _check(image: Image.Image) -> None:
         raise DataError("unsupported_format", f"Image holds {n_frames} frames; one slice a file was expected.")
     if image.mode not in _GREY_MODES | _COLOUR_MODES:
         raise DataError("unsupported_format", f"Pixel type {image.mode} is not one of 8 or 16 bit grey or colour.")
+
+
+def _bits_per_sample(image: Image.Image, content: bytes) -> int:
+    """Return the stored depth, which Pillow's modes do not keep: 4-bit grey and 16-bit colour come out as 8 bits."""
+    if image.format == "PNG":
+        return content[24]  # PNG specification, 11.2.2: IHDR is first, its ninth byte is the bit depth
+    if image.format == "TIFF":
+        depth = image.tag_v2.get(258, 8)  # type: ignore[attr-defined]  # BitsPerSample, TIFF 6.0
+        return int(depth[0] if isinstance(depth, tuple) else depth)
+    return 8
+
+
+def _wide_colour(content: bytes) -> np.ndarray:
+    """Return 16-bit colours, uint16 `(H, W, 3)`, R G B; by OpenCV, because Pillow keeps their high byte only."""
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise DataError("unsupported_format", "16-bit colours of this kind are not read; save the slice as grey.")
+    return pixels[:, :, 2::-1]
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

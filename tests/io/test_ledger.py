@@ -1,0 +1,118 @@
+"""The ledger: entries are only added, and what they say decides what is worked on again."""
+
+import pytest
+
+from tasks.core.records import ScanRow
+from tasks.io import ledger, storage
+from tasks.io.formats import READER_VERSION
+from tasks.io.ledger import Ledger, LedgerEntry, is_mask_intact, work_key
+
+DONE = ScanRow(
+    scan_id="a__b",
+    source_uri="gs://bucket/a/b.png",
+    source_fingerprint="f1",
+    status="done",
+    seconds=1.0,
+    model_digest="m1",
+    params_digest="p1",
+    code_version="0.1.0+abc",
+)
+FAILED = DONE.model_copy(update={"status": "failed", "error_code": "unreadable", "error": "Image is damaged."})
+
+
+def _entry(row: ScanRow, *, reader_version: str = READER_VERSION) -> LedgerEntry:
+    return LedgerEntry(**row.model_dump(), reader_version=reader_version)
+
+
+def test_a_new_output_has_an_empty_ledger(root: str) -> None:
+    """Where nothing was segmented yet, nothing is finished and nothing is known bad."""
+    opened = Ledger.open(root)
+    assert list(opened.entries) == []
+    assert opened.finished() == opened.known_bad() == {}
+
+
+def test_entries_make_the_round_trip(root: str) -> None:
+    """What became of a scan is read back whole, with the version of the readers that took or refused it."""
+    ledger.record(root, DONE, "run-1")
+    ledger.record(root, FAILED.model_copy(update={"scan_id": "c"}), "run-1")
+    opened = Ledger.open(root)
+    assert list(opened.entries) == [_entry(DONE), _entry(FAILED.model_copy(update={"scan_id": "c"}))]
+
+
+def test_entries_are_never_overwritten(root: str) -> None:
+    """A second entry of the same scan and run leaves the first as it was; another run adds its own."""
+    ledger.record(root, DONE, "run-1")
+    before = [storage.read_bytes(o.uri) for o in storage.list_objects(root)]
+    ledger.record(root, DONE.model_copy(update={"seconds": 9.0}), "run-1")
+    assert [storage.read_bytes(o.uri) for o in storage.list_objects(root)] == before
+    ledger.record(root, DONE.model_copy(update={"seconds": 9.0}), "run-2")
+    assert [entry.seconds for entry in Ledger.open(root).entries] == [1.0, 9.0]
+
+
+def test_the_newest_run_wins(root: str) -> None:
+    """Of several entries of the same work the one of the last run counts, in whatever order they were written."""
+    for run_id, seconds in (("20240506T120000Z-b", 2.0), ("20240507T080000Z-a", 3.0), ("20240505T235959Z-c", 1.0)):
+        ledger.record(root, DONE.model_copy(update={"seconds": seconds}), run_id)
+        ledger.record(root, FAILED.model_copy(update={"scan_id": "bad", "error": f"{seconds}"}), run_id)
+    opened = Ledger.open(root)
+    assert opened.finished() == {work_key(DONE): _entry(DONE.model_copy(update={"seconds": 3.0}))}
+    assert [entry.error for entry in opened.known_bad().values()] == ["3.0"]
+
+
+@pytest.mark.parametrize("changed", ["scan_id", "source_fingerprint", "model_digest", "params_digest", "code_version"])
+def test_other_work_is_not_finished(changed: str) -> None:
+    """Another scan, content, model, parameter or code is other work; time spent and source address are not."""
+    finished = Ledger([_entry(DONE)]).finished()
+    assert work_key(DONE.model_copy(update={changed: "another"})) not in finished
+    assert work_key(DONE.model_copy(update={"seconds": 7.0, "source_uri": "s3://mirror/a/b.png"})) in finished
+
+
+@pytest.mark.parametrize("status", ["failed", "deferred", "skipped"])
+def test_only_what_is_done_is_finished(status: str) -> None:
+    """A scan that was set aside or put off is not finished."""
+    assert Ledger([_entry(DONE.model_copy(update={"status": status}))]).finished() == {}
+
+
+def test_a_refused_scan_is_known_bad_for_this_content_and_any_model() -> None:
+    """What these readers refused stays refused under another model, but not with another content."""
+    known_bad = Ledger([_entry(FAILED)]).known_bad()
+    assert known_bad == {("a__b", "f1"): _entry(FAILED)}
+    assert known_bad.get(("a__b", "f2")) is None
+
+
+def test_another_version_of_the_readers_tries_again() -> None:
+    """What an earlier version of the readers refused is not known bad to this one."""
+    entries = [_entry(FAILED, reader_version=f"{READER_VERSION}-before")]
+    assert Ledger(entries).known_bad() == {}
+
+
+def test_a_finished_scan_is_not_known_bad() -> None:
+    """Only failures are known bad."""
+    assert Ledger([_entry(DONE)]).known_bad() == {}
+
+
+def test_a_mask_is_intact_while_its_bytes_are_those_recorded(root: str) -> None:
+    """The mask must be there with the recorded digest: missing, changed or never written, it is not intact."""
+    uri = f"{root}/masks/a__b.png"
+    digest = storage.publish(uri, b"mask")
+    entry = _entry(DONE.model_copy(update={"mask_uri": uri, "mask_sha256": digest}))
+    assert is_mask_intact(entry)
+    storage.publish(uri, b"mAsk")
+    assert not is_mask_intact(entry)
+    storage.remove_tree(f"{root}/masks")
+    assert not is_mask_intact(entry)
+
+
+def test_a_scan_without_mask_has_no_intact_one(root: str) -> None:
+    """An entry that names no mask, or a mask without a digest, vouches for nothing."""
+    assert not is_mask_intact(_entry(DONE))
+    storage.publish(f"{root}/a.png", b"mask")
+    assert not is_mask_intact(_entry(DONE.model_copy(update={"mask_uri": f"{root}/a.png"})))
+
+
+@pytest.mark.parametrize("names", [["scan[1]"], ["scan[1]", "other"]])
+def test_a_scan_may_have_brackets_in_its_name(root: str, names: list[str]) -> None:
+    """An output that holds a scan named like a browser's second download is opened like any other."""
+    for name in names:
+        ledger.record(root, DONE.model_copy(update={"scan_id": name}), "run-1")
+    assert {entry.scan_id for entry in Ledger.open(root).entries} == set(names)

@@ -1,0 +1,258 @@
+"""Labelled sources: pairing by name in three layouts, and everything that is set aside on the way."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import ConfigError, StorageError
+from tasks.core.records import FailureRow, SlicePair
+from tasks.io import sources, storage
+from tasks.io.sources import discover_source
+from tests.io.stores import failed, pair_names, put
+
+# ---- the three layouts ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["frames", "images"])
+def test_images_and_masks_of_one_name_are_a_pair(root: str, folder: str) -> None:
+    """Images in frames/ or images/ meet the mask of their name, and the name says whose slice it is."""
+    name = "Jun_radiopaedia_10_85902_1_case11_o003"
+    put(root, f"{folder}/{name}.png", f"masks/{name}.png")
+    found = discover_source(root)
+    assert found.failures == []
+    assert found.n_unknown == 0
+    [image, mask] = storage.list_objects(root)
+    assert found.pairs == [
+        SlicePair(
+            case_id="radiopaedia_10_85902_1_case11",
+            slice_index=3,
+            patient_id="radiopaedia_10",
+            source="radiopaedia",
+            image_uri=image.uri,
+            mask_uri=mask.uri,
+            fingerprint=storage.fingerprint([image, mask]),
+        )
+    ]
+
+
+def test_frames_come_before_images(root: str) -> None:
+    """Where both folders exist, frames/ are the images and images/ is left alone."""
+    put(root, "frames/study_0255_1.png", "images/study_0255_2.png", "masks/study_0255_1.png")
+    found = discover_source(root)
+    assert pair_names(found) == [("frames/study_0255_1.png", "masks/study_0255_1.png")]
+    assert found.failures == []
+
+
+def test_pairs_go_by_name_and_never_by_order(root: str) -> None:
+    """Written in different orders, with other suffixes and with gaps on both sides, each image meets its own mask."""
+    numbers = [7, 100, 2, 31, 9, 12, 5]
+    for number in numbers:
+        storage.publish(f"{root}/frames/study_0001_{number}.jpg", b"i" * (200 - number))
+    for number in sorted(numbers):
+        storage.publish(f"{root}/masks/study_0001_{number}.png", b"m" * (number + 1))
+    put(root, "frames/study_0001_1.png", "frames/study_0001_50.png", "masks/study_0001_3.png")
+    found = discover_source(root)
+    assert [p.slice_index for p in found.pairs] == sorted(numbers)
+    assert pair_names(found) == [(f"frames/study_0001_{n}.jpg", f"masks/study_0001_{n}.png") for n in sorted(numbers)]
+    assert failed(found) == [
+        ("study_0001_1.png", "unpaired_image"),
+        ("study_0001_50.png", "unpaired_image"),
+        ("study_0001_3.png", "unpaired_mask"),
+    ]
+
+
+def test_an_image_without_mask_and_a_mask_without_image_are_set_aside(root: str) -> None:
+    """What is unpaired either way is named by its URI, with what to do in the sentence."""
+    put(root, "frames/study_1_1.png", "masks/study_1_1.png", "frames/study_1_2.png", "masks/study_1_3.png")
+    found = discover_source(root)
+    assert len(found.pairs) == 1
+    assert found.failures == [
+        FailureRow(
+            uri=storage.absolute(f"{root}/frames/study_1_2.png"),
+            error_code="unpaired_image",
+            error="Image has no mask of the same name; add one, all zero if it shows no lesion.",
+        ),
+        FailureRow(
+            uri=storage.absolute(f"{root}/masks/study_1_3.png"),
+            error_code="unpaired_mask",
+            error="Mask has no image of the same name; add it or remove the mask.",
+        ),
+    ]
+
+
+def test_files_in_subfolders_pair_by_their_whole_path(root: str) -> None:
+    """A subfolder is part of the name: only the same subfolder of masks/ is looked into."""
+    put(root, "frames/a/study_1_1.png", "masks/a/study_1_1.PNG", "frames/b/study_1_2.png", "masks/c/study_1_2.png")
+    found = discover_source(root)
+    assert pair_names(found) == [("a/study_1_1.png", "a/study_1_1.PNG")]
+    assert failed(found) == [("study_1_2.png", "unpaired_image"), ("study_1_2.png", "unpaired_mask")]
+
+
+def test_pairs_are_sorted_by_case_and_number(root: str) -> None:
+    """Slices come in the order of the volume, 2 before 10, whatever the order of the names."""
+    for name in ("study_2_1", "study_1_10", "study_1_2"):
+        put(root, f"frames/{name}.png", f"masks/{name}.png")
+    assert [(p.case_id, p.slice_index) for p in discover_source(root).pairs] == [
+        ("morozov_1", 2),
+        ("morozov_1", 10),
+        ("morozov_2", 1),
+    ]
+
+
+def test_the_users_own_pattern_names_the_patient(root: str) -> None:
+    """A patient_id_pattern replaces the known namings; names it does not match are unknown."""
+    for name in ("P7-v1-003", "study_1_1"):
+        put(root, f"frames/{name}.png", f"masks/{name}.png")
+    found = discover_source(root, patient_id_pattern=r"^(?P<patient>P\d+)-(?P<case>v\d+)-(?P<slice>\d+)$")
+    assert [(p.patient_id, p.case_id, p.slice_index) for p in found.pairs] == [
+        ("P7", "P7_v1", 3),
+        ("study_1_1", "study_1_1", 0),
+    ]
+    assert found.n_unknown == 1
+
+
+def test_volumes_of_two_patients_are_two_cases(root: str) -> None:
+    """Patients whose volumes are numbered alike share no case."""
+    for name in ("P7-v1-003", "P8-v1-003"):
+        put(root, f"frames/{name}.png", f"masks/{name}.png")
+    found = discover_source(root, patient_id_pattern=r"^(?P<patient>P\d+)-(?P<case>v\d+)-(?P<slice>\d+)$")
+    assert len({p.case_id for p in found.pairs}) == 2
+
+
+def test_unknown_names_are_counted_and_are_patients_of_their_own(root: str) -> None:
+    """A name no rule knows is never guessed: it is its own patient, and counted so that a warning can say so."""
+    for name in ("bjorke_5", "bjorke_6", "study_0255_12"):
+        put(root, f"frames/{name}.png", f"masks/{name}.png")
+    found = discover_source(root)
+    assert found.n_unknown == 2
+    assert [p.patient_id for p in found.pairs] == ["bjorke_5", "bjorke_6", "morozov_0255"]
+
+
+# ---- set aside -----------------------------------------------------------------------------------------------------
+
+
+def test_two_files_of_one_name_are_both_set_aside(root: str) -> None:
+    """Which of a.png and a.jpg is meant is not guessed: neither is used, both are named."""
+    put(root, "frames/study_1_1.png", "frames/study_1_1.jpg", "masks/study_1_1.png")
+    put(root, "frames/study_1_2.png", "masks/study_1_2.png")
+    found = discover_source(root)
+    assert [p.slice_index for p in found.pairs] == [2]
+    assert ("study_1_1.jpg", "duplicate_slice") in failed(found)
+    assert ("study_1_1.png", "duplicate_slice") in failed(found)
+
+
+def test_two_masks_of_one_name_are_both_set_aside(root: str) -> None:
+    """Which of two masks is meant is not guessed either."""
+    put(root, "frames/study_1_1.png", "masks/study_1_1.png", "masks/study_1_1.tif")
+    put(root, "frames/study_1_2.png", "masks/study_1_2.png")
+    found = discover_source(root)
+    assert [p.slice_index for p in found.pairs] == [2]
+    assert [f.error for f in found.failures if f.error_code == "duplicate_slice"] == [
+        "1 image(s) and 2 mask(s) differ only in their suffix; keep one of each."
+    ] * 3
+
+
+def test_the_mask_of_two_rival_images_is_not_said_to_have_none(root: str) -> None:
+    """A mask whose images were set aside has images of its name, and no sentence denies it."""
+    put(root, "frames/study_1_1.png", "frames/study_1_1.jpg", "masks/study_1_1.png")
+    put(root, "frames/study_1_2.png", "masks/study_1_2.png")
+    assert "unpaired_mask" not in {code for _, code in failed(discover_source(root))}
+
+
+def test_two_files_that_claim_one_slice_are_both_set_aside(root: str) -> None:
+    """Names that mean the same (case_id, slice_index) are not told apart by luck: neither is used."""
+    for name in ("Jun_coronacases_case1_7", "coronacases_case1_007", "coronacases_case1_8"):
+        put(root, f"frames/{name}.png", f"masks/{name}.png")
+    found = discover_source(root)
+    assert [p.slice_index for p in found.pairs] == [8]
+    assert failed(found) == [
+        ("Jun_coronacases_case1_7.png", "duplicate_slice"),
+        ("coronacases_case1_007.png", "duplicate_slice"),
+    ]
+    assert "2 files claim slice 7 of case coronacases_case1" in found.failures[0].error
+
+
+def test_unknown_names_that_are_set_aside_are_not_counted(root: str) -> None:
+    """n_unknown counts slices of the dataset, so a duplicate that was set aside is not among them."""
+    for name in ("a/bjorke_5", "b/bjorke_5", "a/bjorke_6"):
+        put(root, f"frames/{name}.png", f"masks/{name}.png")
+    found = discover_source(root)
+    assert [p.patient_id for p in found.pairs] == ["bjorke_6"]
+    assert found.n_unknown == 1
+
+
+def test_litter_is_ignored_and_other_files_are_named(root: str) -> None:
+    """What file managers leave behind is nobody's loss; any other file that is not read is a failure."""
+    put(root, "frames/study_1_1.png", "masks/study_1_1.png", "README.txt", "frames/.DS_Store", "masks/Thumbs.db")
+    put(root, "frames/desktop.ini", "frames/study_1_2.dcm", "masks/notes", "elsewhere/study_1_3.png")
+    found = discover_source(root)
+    assert len(found.pairs) == 1
+    assert failed(found) == [("study_1_2.dcm", "unsupported_format"), ("notes", "unsupported_format")]
+    assert "type .dcm" in found.failures[0].error
+    assert "type without suffix" in found.failures[1].error
+
+
+# ---- nothing to work with ------------------------------------------------------------------------------------------
+
+
+def test_a_source_in_no_known_layout_is_refused(root: str) -> None:
+    """Without frames/ or images/ beside masks/ and without an index, the error says what was found and expected."""
+    put(root, "slices/a.png", "masks/a.png")
+    with pytest.raises(ConfigError, match=r"\['masks', 'slices'\].*index.csv"):
+        discover_source(root)
+
+
+def test_images_without_a_mask_folder_are_refused(root: str) -> None:
+    """Images alone are no labelled source."""
+    put(root, "frames/a.png")
+    with pytest.raises(ConfigError, match="masks/"):
+        discover_source(root)
+
+
+def test_nothing_to_pair_is_refused(root: str) -> None:
+    """Images and masks of which no two have the same name give a ConfigError that counts them."""
+    put(root, "frames/a.png", "masks/b.png", "masks/c.png")
+    with pytest.raises(ConfigError, match=r"Found 3 files .* no labelled slice"):
+        discover_source(root)
+
+
+def test_only_duplicates_are_nothing_to_work_with(root: str) -> None:
+    """A source all of whose slices are claimed twice is refused like an empty one."""
+    put(root, *(f"{folder}/{name}.png" for folder in ("frames", "masks") for name in ("study_1_1", "study_1_01")))
+    with pytest.raises(ConfigError, match="Found 4 files"):
+        discover_source(root)
+
+
+def test_a_source_that_does_not_exist_is_a_storage_error(root: str) -> None:
+    """A mistyped address is not taken for an empty source."""
+    with pytest.raises(StorageError, match="Nothing exists"):
+        discover_source(root)
+
+
+# ---- fingerprints and tables ---------------------------------------------------------------------------------------
+
+
+def test_a_case_changes_when_any_of_its_files_does(tmp_path: Path) -> None:
+    """The fingerprint of a case does not depend on the order of its slices, and changes with a mask or an image."""
+    root = str(tmp_path)
+    for n in (1, 2):
+        put(root, f"frames/study_1_{n}.png", f"masks/study_1_{n}.png")
+    before = discover_source(root).pairs
+    assert sources.case_fingerprint(before) == sources.case_fingerprint(reversed(before))
+    storage.publish(f"{root}/masks/study_1_2.png", b"another")
+    after = discover_source(root).pairs
+    assert after[0] == before[0]
+    assert sources.case_fingerprint(after) != sources.case_fingerprint(before)
+
+
+def test_pairs_and_failures_make_the_round_trip(root: str) -> None:
+    """What was found is the same when the next step reads it, splits and empty tables included."""
+    put(root, "frames/study_1_1.png", "masks/study_1_1.png", "frames/study_1_2.png")
+    found = discover_source(root)
+    pairs = [found.pairs[0], found.pairs[0].model_copy(update={"split": "val"})]
+    sources.publish_pairs(f"{root}/step", pairs)
+    sources.publish_failures(f"{root}/step", found.failures)
+    assert sources.read_pairs(f"{root}/step") == pairs
+    assert sources.read_failures(f"{root}/step") == found.failures
+    sources.publish_failures(f"{root}/step", [])
+    assert sources.read_failures(f"{root}/step") == []

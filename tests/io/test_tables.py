@@ -1,0 +1,89 @@
+"""Rows as Parquet: what goes in comes out, unknown stays unknown, and the columns are those of the contract."""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.core.records import CaseRow, FailureRow, Record, ScanRow, SlicePair
+from tasks.io.tables import SCHEMAS, from_parquet, table_to_parquet, to_parquet
+
+SLICE = SlicePair(
+    case_id="c", slice_index=3, patient_id="p", source="s", image_uri="file:///i", mask_uri="file:///m", fingerprint="f"
+)
+CASE = CaseRow(
+    case_id="c",
+    patient_id="p",
+    source="s",
+    split="val",
+    n_slices=2,
+    lesion_fraction=0.125,
+    source_uri="gs://b/s",
+    source_fingerprint="f",
+)
+FAILURE = FailureRow(uri="gs://b/ä.png", error_code="unreadable", error="Image is damaged.")
+QUEUED = ScanRow(
+    scan_id="a__b",
+    source_uri="gs://b/a/b.png",
+    source_fingerprint="f",
+    status="deferred",
+    model_digest="m",
+    params_digest="p",
+    code_version="0.1.0+abc",
+)
+DONE = QUEUED.model_copy(
+    update={
+        "status": "done",
+        "warnings": ["8-bit"],
+        "flags": ["no_lesion", "odd"],
+        "n_slices": 1,
+        "lesion_voxels": 3_000_000_000,  # more than 32 bits hold
+        "lesion_ml": 1.5,
+        "n_lesions": 4,
+        "seconds": 0.25,
+        "mask_uri": "gs://b/m.png",
+        "mask_sha256": "0" * 64,
+    }
+)
+ROWS: dict[type[Record], list[Record]] = {
+    SlicePair: [SLICE, SLICE.model_copy(update={"split": "test", "slice_index": 0})],
+    CaseRow: [CASE],
+    FailureRow: [FAILURE, FAILURE],
+    ScanRow: [DONE, QUEUED],
+}
+
+
+def test_every_table_is_tried_here() -> None:
+    """A table added to SCHEMAS needs rows in this file."""
+    assert ROWS.keys() == SCHEMAS.keys()
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_rows_make_the_round_trip_in_order(kind: type[Record]) -> None:
+    """Rows come back equal and in order; what was unknown is None, not a number or an empty text."""
+    assert from_parquet(kind, to_parquet(kind, ROWS[kind])) == ROWS[kind]
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_table_without_rows_keeps_its_columns(kind: type[Record]) -> None:
+    """An empty table has every field of its record as a column, in the same types as a full one."""
+    empty, full = (pq.read_table(io.BytesIO(to_parquet(kind, rows))) for rows in ([], ROWS[kind]))
+    assert empty.num_rows == 0
+    assert empty.schema == full.schema
+    assert empty.column_names == list(kind.model_fields)
+    assert from_parquet(kind, to_parquet(kind, [])) == []
+
+
+def test_the_same_rows_give_the_same_bytes() -> None:
+    """Written twice, a table has the same bytes, so that its digest says whether it changed."""
+    assert to_parquet(ScanRow, [DONE, QUEUED]) == to_parquet(ScanRow, [DONE, QUEUED])
+    assert to_parquet(ScanRow, [DONE, QUEUED]) != to_parquet(ScanRow, [QUEUED, DONE])
+
+
+def test_tables_of_a_later_and_an_earlier_minor_version_are_read() -> None:
+    """A column this version does not know is ignored; one that an earlier version lacked has its default."""
+    later = table_to_parquet(pa.table({"uri": ["u"], "error_code": ["unreadable"], "error": ["e"], "new_in_1_1": [5]}))
+    assert from_parquet(FailureRow, later) == [FailureRow(uri="u", error_code="unreadable", error="e")]
+    whole = pq.read_table(io.BytesIO(to_parquet(SlicePair, [SLICE])))
+    assert from_parquet(SlicePair, table_to_parquet(whole.drop_columns(["split"]))) == [SLICE]
