@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 
 from tasks.core.config import ComputeConfig, SegmentationConfig
 from tasks.core.records import ScanRow, SegmentationRef, SegmentRequest
-from tasks.core.reports import failures_markdown
+from tasks.core.reports import MAX_ROWS, failures_markdown
 from tasks.engine import cluster
 from tasks.engine.steps.segment import SCANS_FILE
 from tasks.engine.steps.segment import segment as segment_collection
@@ -37,6 +37,10 @@ def segment(
     failed = [row for row in rows if row.status == "failed"]
     create_table_artifact([dict(ref.counts)], key="segmentation", description="Scans by status.")
     create_markdown_artifact(failures_markdown("Scans set aside", failed, n_all=len(rows)), key="segmentation-failures")
+    named = [row.model_dump(include={"scan_id", "error_code", "error"}) for row in failed[:MAX_ROWS]]
+    create_table_artifact(
+        named, key="segmentation-failed-scans", description=f"Each of the {len(failed)} failed scans."
+    )
     return ref
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from string import Formatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class Naming:
     patient_id: str
     case_id: str
     source: str
+
+    @property
+    def needed(self) -> set[str]:
+        """Groups that must have matched for the ids to be known."""
+        return {name for _, name, _, _ in Formatter().parse(self.patient_id + self.case_id) if name}
 
 
 # The public "COVID-19 CT scan lesion segmentation" set (Zenodo 3757476 and MosMedData as gathered there).
@@ -75,13 +81,15 @@ def identify_slice(stem: str, naming: Naming | None = None) -> SliceIdentity:
         The identity; where no rule matches, the slice is its own patient and `is_known` is False.
     """
     for rule in [naming] if naming else NAMINGS.values():
-        if match := rule.pattern.search(stem):
-            groups = match.groupdict()
+        match = rule.pattern.search(stem)
+        groups = {name: text for name, text in (match.groupdict() if match else {}).items() if text is not None}
+        position = groups.get("slice", "0")
+        if groups.keys() >= rule.needed and position.isdecimal():
             return SliceIdentity(
                 source=rule.source or _leading_word(stem),
                 patient_id=rule.patient_id.format(**groups),
                 case_id=rule.case_id.format(**groups),
-                slice_index=int(groups.get("slice") or 0),
+                slice_index=int(position),
             )
     return SliceIdentity(_leading_word(stem), patient_id=stem, case_id=stem, slice_index=0, is_known=False)
 

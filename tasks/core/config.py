@@ -21,7 +21,7 @@ def _number_fields(schema: dict[str, Any]) -> None:  # Any: pydantic's own type 
 class FormModel(BaseModel):
     """Base of all parameter groups: immutable, no unknown fields, fields shown in declared order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_number_fields)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_number_fields)
 
 
 def _is_known_backbone(name: str) -> str:
@@ -65,7 +65,8 @@ class Fractions(FormModel):
     def _from_list(cls, value: object) -> object:
         if not isinstance(value, list | tuple):
             return value
-        if len(value) != 3 or abs(sum(value) - 1) > 1e-6:
+        are_numbers = all(isinstance(part, int | float) for part in value)
+        if len(value) != 3 or not are_numbers or abs(sum(value) - 1) > 1e-6:
             raise ValueError(
                 f"fractions are {list(value)}; three numbers [train, val, test] that add up to 1 are needed."
             )
@@ -73,7 +74,7 @@ class Fractions(FormModel):
 
     @model_validator(mode="after")
     def _leaves_a_train_set(self) -> "Fractions":
-        if self.train < 0.05:
+        if self.train < 0.05 - 1e-9:
             raise ValueError(
                 f"val {self.val:g} and test {self.test:g} leave {self.train:.2f} for training; leave ≥ 0.05."
             )

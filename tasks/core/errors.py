@@ -18,6 +18,7 @@ ErrorCode = Literal[
     "index_row",  # a row of an index.csv that cannot be meant
     "mask_values",  # a mask that is not binary under the declared rule
     "missing_file",  # an index names a file that is not there
+    "non_finite",  # pixels that are not a number or infinite
     "shape_mismatch",  # image and mask differ in size
     "too_large",  # more pixels than we are willing to decode
     "unpaired_image",  # an image without a mask of the same name

@@ -3,6 +3,9 @@
 import cv2
 import numpy as np
 
+ROUNDING = 1e-4
+"""What float32 may lose when hundreds of pixels are averaged into one."""
+
 
 def resize_slice(image: np.ndarray, size_px: int) -> np.ndarray:
     """Resize a slice to a square; area averaging when it shrinks, so that thin structures do not alias.
@@ -34,7 +37,8 @@ def resize_mask(mask: np.ndarray, size_px: int) -> np.ndarray:
     """
     if mask.shape == (size_px, size_px):
         return mask
-    return (_resize(mask.astype(np.float32), (size_px, size_px)) >= 0.5).astype(np.uint8)
+    covered = _resize(mask.astype(np.float32), (size_px, size_px), enlarge=cv2.INTER_NEAREST_EXACT)
+    return (covered >= 0.5 - ROUNDING).astype(np.uint8)
 
 
 def restore_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -50,9 +54,12 @@ def restore_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.n
     return _resize(probability, shape)
 
 
-def _resize(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    if array.shape == shape:
-        return array
+def _resize(array: np.ndarray, shape: tuple[int, int], *, enlarge: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """Resize by area averaging along what shrinks, then by `enlarge` along what grows."""
     height, width = shape
-    shrinks = height * width < array.shape[0] * array.shape[1]
-    return cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    smaller = (min(height, array.shape[0]), min(width, array.shape[1]))
+    if smaller != array.shape:
+        array = cv2.resize(array, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if shape != array.shape:
+        array = cv2.resize(array, (width, height), interpolation=enlarge)
+    return array

@@ -20,14 +20,20 @@ def slice_to_uint8(pixels: np.ndarray) -> np.ndarray:
 
     Returns:
         uint8 array `(H, W)`; all zero where a wide slice is constant.
+
+    Raises:
+        DataError: `non_finite`, if a value is not a number or infinite.
     """
     if pixels.dtype == np.uint8:
         return pixels
-    values = pixels.astype(np.float32)
+    values = pixels.astype(np.float64)
+    n_bad = int(np.count_nonzero(~np.isfinite(values)))
+    if n_bad:
+        raise DataError("non_finite", f"{n_bad} pixels are not a number or infinite; export the slice again.")
     low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros(pixels.shape, np.uint8)
-    stretched: np.ndarray = np.rint((values - low) * (255 / (high - low)))
+    stretched: np.ndarray = np.rint((values - low) * 255 / (high - low))
     return stretched.astype(np.uint8)
 
 

@@ -76,7 +76,7 @@ def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint
     best = max(by_level.values())
     good = [level for level, value in by_level.items() if value >= best - NEAR_TIE_DICE / len(patients) ** 0.5]
     level = min(good, key=lambda level: abs(level - 127.5))
-    return OperatingPoint(threshold=round(level / 255, 4), mean_dice=by_level[level], n_patients=len(patients))
+    return OperatingPoint(threshold=level / 255, mean_dice=by_level[level], n_patients=len(patients))
 
 
 def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:

@@ -6,12 +6,20 @@ of `SCHEMA_VERSION`: fields are added with a default, never renamed.
 
 import hashlib
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from tasks.core.catalog import Architecture, Split
-from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
+from tasks.core.config import (
+    PARAMETER_GROUPS,
+    AugmentConfig,
+    FormModel,
+    ModelConfig,
+    PreparationConfig,
+    SegmentationConfig,
+    TrainingConfig,
+)
 from tasks.core.errors import ErrorCode
 from tasks.core.intensity import IntensityRule
 
@@ -23,6 +31,21 @@ EMPTY_MASK_CONVENTION: Final = (
 )
 
 ScanStatus = Literal["done", "skipped", "deferred", "failed"]
+
+
+Group = TypeVar("Group", bound=FormModel)
+
+
+def _drop_unknown(values: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    """Read a parameter group from a file, dropping the fields only a later minor version knows."""
+    if not isinstance(values, dict):
+        return handler(values)
+    known = PARAMETER_GROUPS[str(info.field_name)].model_fields
+    return handler({name: value for name, value in values.items() if name in known})
+
+
+Stored = Annotated[Group, WrapValidator(_drop_unknown)]
+"""A parameter group as a file holds it: forms refuse unknown fields, files ignore them."""
 
 
 class Record(BaseModel):
@@ -150,7 +173,7 @@ class DatasetCard(Record):
     size_px: int
     intensity_rule: IntensityRule
     source_uri: str
-    preparation: PreparationConfig
+    preparation: Stored[PreparationConfig]
     assignments: dict[str, Split]
     n_patients: int
     n_cases: int
@@ -173,9 +196,9 @@ class ModelCard(Record):
     min_lesion_px: int
     dataset_uri: str
     dataset_fingerprint: str
-    model: ModelConfig
-    training: TrainingConfig
-    augment: AugmentConfig
+    model: Stored[ModelConfig]
+    training: Stored[TrainingConfig]
+    augment: Stored[AugmentConfig]
     best_epoch: int
     validation: dict[str, float | None]
     versions: dict[str, str]
@@ -228,7 +251,7 @@ class SegmentationManifest(Record):
     model_uri: str
     model_digest: str
     params_digest: str
-    segmentation: SegmentationConfig
+    segmentation: Stored[SegmentationConfig]
     threshold: float
     min_lesion_px: int
     counts: dict[ScanStatus, int]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.core.figures import CURVES
 from tasks.core.metrics import METRICS
@@ -111,7 +111,7 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
     counts: dict[str, int] = {}
     for failure in failures:
         code = str(failure.error_code)
-        first.setdefault(code, failure.error or "")
+        first.setdefault(code, " ".join((failure.error or "").replace("|", "\\|").split()))
         counts[code] = counts.get(code, 0) + 1
     lines = [f"| {code} | {counts[code]} | {first[code]} |" for code in sorted(counts)]
     return "\n".join(
@@ -146,7 +146,7 @@ def dataset_markdown(card: DatasetCard) -> str:
 
 def _render(template: str, **content: Any) -> str:  # Any: whatever the template shows
     environment = Environment(
-        loader=PackageLoader("tasks.core"), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("tasks.core"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = _number
     return environment.get_template(template).render(**content)

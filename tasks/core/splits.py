@@ -27,11 +27,11 @@ def split_patients(
         Split by `patient_id`, of the patients in `source_of`.
 
     Raises:
-        ConfigError: If there are fewer than three patients.
+        ConfigError: If there are fewer than three patients, or the earlier assignments leave a split without any.
     """
     if len(source_of) < len(SPLITS):
         raise ConfigError(
-            f"Found {len(source_of)} patient(s) ({', '.join(sorted(source_of))}); a split by patient needs at least 3. "
+            f"Found {len(source_of)} patient(s); a split by patient needs at least 3. "
             "Add patients, set preparation.patient_id_pattern so that patients are told apart, "
             "or set preparation.strategy to slice and accept the leak."
         )
@@ -45,6 +45,12 @@ def split_patients(
         filled = Counter(split for other, split in assigned.items() if source_of[other] == source_of[patient])
         assigned[patient] = min(
             candidates, key=lambda split: (filled[split] / getattr(fractions, split), -getattr(fractions, split))
+        )
+    empty = sorted(set(SPLITS) - set(assigned.values()))
+    if empty:
+        raise ConfigError(
+            f"No patient is left for {', '.join(empty)}: those assigned to it earlier are gone, and nobody moves. "
+            "Add patients, or prepare into a new folder."
         )
     return assigned
 

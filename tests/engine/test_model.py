@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -52,28 +53,30 @@ def test_weights_of_another_network_are_refused() -> None:
         model.load_weights(model.build_model("unet", "resnet34"), content)
 
 
-def _encoder_file(backbone: str) -> bytes:
+def _encoder_file(backbone: str, folder: Path) -> bytes:
     """Return a file of the same shape as the published encoder weights, with random content."""
     from classification_models.tfkeras import Classifiers
 
     build, _ = Classifiers.get(backbone)
     encoder = build(input_shape=(None, None, 3), weights=None, include_top=False)
-    return model.weights_to_bytes(encoder)
+    path = folder / f"{backbone}.h5"
+    encoder.save_weights(path)
+    return path.read_bytes()
 
 
-def test_encoder_weights_are_taken_over() -> None:
+def test_encoder_weights_are_taken_over(tmp_path: Path) -> None:
     """Two networks from one encoder file share their encoder and differ in their decoder."""
-    content = _encoder_file("resnet18")
+    content = _encoder_file("resnet18", tmp_path)
     one, two = (model.build_model("unet", "resnet18", encoder_weights=content) for _ in range(2))
     np.testing.assert_array_equal(one.get_layer("conv0").get_weights()[0], two.get_layer("conv0").get_weights()[0])
     decoder = "decoder_stage0a_conv"
     assert not np.allclose(one.get_layer(decoder).get_weights()[0], two.get_layer(decoder).get_weights()[0])
 
 
-def test_encoder_weights_of_another_backbone_are_refused() -> None:
+def test_encoder_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     """The file of a deeper encoder names layers this one lacks, and is refused by name."""
     with pytest.raises(ModelError, match="resnet18 does not have"):
-        model.build_model("unet", "resnet18", encoder_weights=_encoder_file("resnet34"))
+        model.build_model("unet", "resnet18", encoder_weights=_encoder_file("resnet34", tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a weight file"])

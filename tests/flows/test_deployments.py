@@ -149,6 +149,7 @@ def test_segment_scans_completes_and_one_bad_slice_ends_it_not_green(
     assert "1 scans newly failed" in run["state"]["message"]
     artifacts = server.artifacts(run)
     assert "unreadable" in artifacts["segmentation-failures"]
+    assert [row["scan_id"] for row in json.loads(artifacts["segmentation-failed-scans"])] == ["bad_scan"]
     assert json.loads(artifacts["segmentation"])[0] == {"done": 0, "skipped": 4, "deferred": 0, "failed": 1}
     assert len(list((tmp_path / "output" / "masks").iterdir())) == 4
 

@@ -1,0 +1,197 @@
+"""One small filled-in example of every record, for tests that need a whole one."""
+
+from datetime import UTC, datetime
+
+from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
+from tasks.core.metrics import Counts, score
+from tasks.core.records import (
+    WEIGHTS_FILE,
+    CaseRow,
+    DatasetCard,
+    DatasetRef,
+    EvaluateRequest,
+    EvaluationRef,
+    EvaluationReport,
+    FailureRow,
+    ModelCard,
+    ModelRef,
+    PrepareRequest,
+    Record,
+    ScanRow,
+    SegmentationManifest,
+    SegmentationRef,
+    SegmentRequest,
+    SlicePair,
+    SourceRef,
+    TrainRequest,
+)
+
+
+def _figures(counts: Counts, *, n_slices: int) -> dict[str, float | int | None]:
+    ratios: dict[str, float | int | None] = dict(score(counts))
+    return ratios | {
+        "n_slices": n_slices,
+        "loss": 0.25,
+        "tp": counts.tp,
+        "fp": counts.fp,
+        "fn": counts.fn,
+        "tn": counts.tn,
+    }
+
+
+SOURCE_REF = SourceRef(uri="file:///work/pairs", fingerprint="f1", n_slices=3, n_failed=1, warnings=("odd names",))
+FAILURE = FailureRow(uri="file:///in/frames/jane_doe.png", error_code="unreadable", error="Image is truncated.")
+CASE = CaseRow(
+    case_id="case_1",
+    patient_id="patient_1",
+    source="clinic",
+    split="train",
+    n_slices=3,
+    lesion_fraction=0.5,
+    source_uri="file:///in",
+    source_fingerprint="f2",
+)
+PAIR = SlicePair(
+    case_id="case_1",
+    slice_index=0,
+    patient_id="patient_1",
+    source="clinic",
+    image_uri="file:///in/frames/a.png",
+    mask_uri="file:///in/masks/a.png",
+    fingerprint="f3",
+)
+DONE = ScanRow(
+    scan_id="scan_done",
+    source_uri="file:///scans/done.png",
+    source_fingerprint="f4",
+    status="done",
+    n_slices=1,
+    lesion_voxels=1234,
+    n_lesions=2,
+    seconds=0.5,
+    mask_uri="file:///out/masks/scan_done.png",
+    mask_sha256="a" * 64,
+    model_digest="b" * 64,
+    params_digest="c" * 64,
+    code_version="0.1.0",
+)
+FAILED = ScanRow(
+    scan_id="scan_failed",
+    source_uri="file:///scans/john_doe.png",
+    source_fingerprint="f5",
+    status="failed",
+    error_code="unreadable",
+    error="Image is truncated.",
+    model_digest="b" * 64,
+    params_digest="c" * 64,
+    code_version="0.1.0",
+)
+DATASET = DatasetCard(
+    fingerprint="f6",
+    code_version="0.1.0",
+    size_px=256,
+    intensity_rule="slice_8bit",
+    source_uri="file:///in",
+    preparation=PreparationConfig(),
+    assignments={"patient_1": "train", "patient_2": "val", "patient_3": "test"},
+    n_patients=3,
+    n_cases=4,
+    n_slices=90,
+    n_slices_by_split={"train": 60, "val": 20, "test": 10},
+    n_failed=2,
+    warnings=("one case has no lesion",),
+)
+MODEL = ModelCard(
+    architecture="unet",
+    backbone="resnet34",
+    input_size_px=256,
+    intensity_rule="slice_8bit",
+    threshold=0.4,
+    threshold_choice="best mean Dice of 5 validation patients",
+    min_lesion_px=3,
+    dataset_uri="file:///dataset",
+    dataset_fingerprint="f6",
+    model=ModelConfig(),
+    training=TrainingConfig(),
+    augment=AugmentConfig(),
+    best_epoch=7,
+    validation={"val_f1": 0.8, "val_precision": None},
+    versions={"tensorflow": "2.21.0"},
+    code_version="0.1.0",
+    trained_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+    files={WEIGHTS_FILE: "d" * 64},
+)
+EVALUATION = EvaluationReport(
+    split="test",
+    n_patients=2,
+    n_slices=1500,
+    threshold=0.4,
+    pooled=_figures(Counts(4, 1, 1, 94), n_slices=1500),
+    per_patient=[
+        {"patient_id": "patient_b", "source": "clinic"} | _figures(Counts(4, 1, 1, 44), n_slices=1000),
+        {"patient_id": "patient_a", "source": "clinic"} | _figures(Counts(0, 0, 0, 50), n_slices=500),
+    ],
+    per_source={"clinic": _figures(Counts(4, 1, 1, 94), n_slices=1500) | {"n_patients": 2}},
+    per_patient_mean={"dice": 0.8, "dice_ci95": None, "n_defined": 1, "n_undefined": 1},
+    model_digest="b" * 64,
+    model_uri="file:///model",
+    dataset_uri="file:///dataset",
+    dataset_fingerprint="f6",
+    code_version="0.1.0",
+    n_failed=0,
+)
+MANIFEST = SegmentationManifest(
+    run_id="run-7",
+    scans_uri="file:///scans",
+    model_uri="file:///model",
+    model_digest="b" * 64,
+    params_digest="c" * 64,
+    segmentation=SegmentationConfig(),
+    threshold=0.4,
+    min_lesion_px=3,
+    counts={"done": 1, "skipped": 0, "deferred": 0, "failed": 0},
+    n_new_failures=0,
+    seconds=12.4,
+    code_version="0.1.0",
+    versions={"tensorflow": "2.21.0"},
+)
+
+SAMPLES: dict[type[Record], Record] = {
+    type(sample): sample
+    for sample in (
+        SOURCE_REF,
+        DatasetRef(uri="file:///dataset", fingerprint="f6", n_slices=90, n_failed=2),
+        ModelRef(uri="file:///model", fingerprint="f7"),
+        EvaluationRef(uri="file:///report", fingerprint="f8", n_failed=0),
+        SegmentationRef(uri="file:///out", fingerprint="f9", counts=MANIFEST.counts, n_new_failures=0),
+        PAIR,
+        CASE,
+        FAILURE,
+        DONE,
+        DATASET,
+        MODEL,
+        EVALUATION,
+        MANIFEST,
+        PrepareRequest(
+            source=SOURCE_REF, source_uri="file:///in", dataset_uri="file:///dataset", preparation=PreparationConfig()
+        ),
+        TrainRequest(
+            dataset_uri="file:///dataset",
+            model_uri="file:///model",
+            model=ModelConfig(),
+            training=TrainingConfig(),
+            augment=AugmentConfig(),
+        ),
+        EvaluateRequest(
+            model_uri="file:///model", dataset_uri="file:///dataset", report_uri="file:///report", split="test"
+        ),
+        SegmentRequest(
+            model_uri="file:///model",
+            scans_uri="file:///scans",
+            output_uri="file:///out",
+            segmentation=SegmentationConfig(),
+            run_id="run-7",
+        ),
+    )
+}
+"""By class; `test_records` fails where a new record has none."""

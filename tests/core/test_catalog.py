@@ -1,0 +1,46 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.core.catalog import BACKBONES, SPLITS, backbone_named
+from tasks.core.config import ModelConfig
+from tasks.core.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbone_can_be_chosen_and_its_weights_checked(name: str) -> None:
+    """Every backbone of the catalogue is found by name, taken by the form, and declares an md5."""
+    assert backbone_named(name) is BACKBONES[name]
+    assert ModelConfig(backbone=name).backbone == name
+    assert re.fullmatch("[0-9a-f]{32}", BACKBONES[name].imagenet_md5)
+
+
+def test_backbones_have_weights_of_their_own() -> None:
+    """No two backbones declare the same file, as a copied line would."""
+    assert len({backbone.imagenet_md5 for backbone in BACKBONES.values()}) == len(BACKBONES)
+
+
+@pytest.mark.parametrize(
+    ("name", "closest"),
+    [("resnet_34", "resnet34"), ("resnet35", "resnet34"), ("ResNet50", "resnet50"), ("resnet181", "resnet18")],
+)
+def test_unknown_backbone_is_refused_with_the_closest_and_all_known(name: str, closest: str) -> None:
+    """The sentence names what was asked, everything known, and the likely intention."""
+    with pytest.raises(ConfigError, match=rf"Unknown backbone '{name}'\..*Closest: {closest}\.") as caught:
+        backbone_named(name)
+    assert all(known in str(caught.value) for known in BACKBONES)
+
+
+@given(st.text(max_size=12).filter(lambda name: name not in BACKBONES))
+def test_any_unknown_name_is_a_config_error(name: str) -> None:
+    """However odd the name, the answer is a sentence that suggests a backbone, not a traceback."""
+    with pytest.raises(ConfigError) as caught:
+        backbone_named(name)
+    assert str(caught.value).split("Closest: ")[-1].removesuffix(".") in BACKBONES
+
+
+def test_splits_come_in_the_order_they_are_filled() -> None:
+    """Train first, because splits are filled and listed in this order."""
+    assert SPLITS == ("train", "val", "test")

@@ -1,0 +1,63 @@
+import pickle
+
+import pytest
+
+from tasks.core.errors import (
+    ClusterError,
+    ConfigError,
+    DataError,
+    IncompleteError,
+    LesionWorkflowError,
+    LockedError,
+    ModelError,
+    StorageError,
+)
+
+EXIT_CODES = {
+    LesionWorkflowError: 1,
+    ConfigError: 2,
+    ModelError: 2,
+    DataError: 3,
+    IncompleteError: 3,
+    LockedError: 4,
+    StorageError: 5,
+    ClusterError: 5,
+}
+
+
+@pytest.mark.parametrize(("kind", "exit_code"), EXIT_CODES.items(), ids=lambda value: getattr(value, "__name__", None))
+def test_exit_code_is_the_promised_one(kind: type[LesionWorkflowError], exit_code: int) -> None:
+    """A caller's shell is told what the command's contract says."""
+    assert kind.exit_code == exit_code
+
+
+def test_tree_holds_every_error_and_no_other() -> None:
+    """Each error is a direct child of the one the command catches, and each has a promised exit code."""
+    assert {LesionWorkflowError, *LesionWorkflowError.__subclasses__()} == set(EXIT_CODES)
+
+
+def test_data_error_reads_as_its_sentence() -> None:
+    """What a person reads is the sentence alone; the code stands beside it."""
+    error = DataError("empty_file", "File holds 0 bytes; send it again.")
+    assert str(error) == "File holds 0 bytes; send it again."
+    assert (error.code, error.sentence) == ("empty_file", "File holds 0 bytes; send it again.")
+
+
+def test_data_error_survives_the_way_between_processes() -> None:
+    """A pickled and unpickled error keeps its code and sentence, because Ray sends errors that way."""
+    arrived = pickle.loads(pickle.dumps(DataError("vanished", "Listed, then gone.")))  # noqa: S301 - our own bytes
+    assert isinstance(arrived, DataError)
+    assert (arrived.code, str(arrived)) == ("vanished", "Listed, then gone.")
+
+
+@pytest.mark.parametrize("can_pass", [True, False])
+def test_storage_error_says_whether_trying_again_can_help(can_pass: bool) -> None:
+    """The sentence and the hope of a retry arrive in another process too."""
+    error = StorageError("Access to gs://bucket is denied.", can_pass=can_pass)
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (str(arrived), arrived.can_pass) == ("Access to gs://bucket is denied.", can_pass)
+
+
+def test_storage_is_tried_again_unless_said_otherwise() -> None:
+    """A store that did not answer may answer the next time."""
+    assert StorageError("No answer.").can_pass

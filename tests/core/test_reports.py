@@ -1,0 +1,282 @@
+import base64
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tasks.core.config import SegmentationConfig
+from tasks.core.figures import CURVES
+from tasks.core.metrics import METRICS
+from tasks.core.records import EMPTY_MASK_CONVENTION, EvaluationReport, FailureRow, SegmentationManifest
+from tasks.core.reports import (
+    MAX_ROWS,
+    PatientPanel,
+    dataset_markdown,
+    evaluation_markdown,
+    evaluation_report,
+    failures_markdown,
+    segmentation_report,
+)
+from tests.core.samples import DATASET, DONE, EVALUATION, FAILED, FAILURE, MANIFEST, MODEL
+
+THIN_SPACE = "\u202f"
+FIGURES = {name: name.encode() for name in (*CURVES, "precision_recall")}
+PANELS = [
+    PatientPanel("best", "patient_b", 0.8, b"panel of b"),
+    PatientPanel("worst", "patient_a", None, b"panel of a"),
+]
+FETCHING = {"src", "href", "srcset", "data", "action"}
+
+
+class _Page(HTMLParser):
+    """Collects a page's words, table rows, pictures and everything it would fetch."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words = ""
+        self.rows: list[list[str]] = []
+        self.pictures: list[bytes] = []
+        self.fetched: list[str | None] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        for key, value in attrs:
+            if key in FETCHING and value and value.startswith("data:image/png;base64,"):
+                self.pictures.append(base64.b64decode(value.split(",", 1)[1]))
+            elif key in FETCHING:
+                self.fetched.append(value)
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+        if self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
+
+
+def _evaluation_page(report: EvaluationReport = EVALUATION) -> _Page:
+    return _Page(evaluation_report(report, MODEL, figures=FIGURES, panels=PANELS))
+
+
+def _evaluation(**changes: object) -> EvaluationReport:
+    return EVALUATION.model_copy(update=changes)
+
+
+def _manifest(n_failed: int = 0, n_new: int = 0, **changes: object) -> SegmentationManifest:
+    counts = {"done": 1, "skipped": 1234, "deferred": 2, "failed": n_failed}
+    return MANIFEST.model_copy(update={"counts": counts, "n_new_failures": n_new, **changes})
+
+
+def test_evaluation_page_needs_nothing_but_itself() -> None:
+    """Every picture is inside: curves in their declared order, then the page can be mailed."""
+    page = _evaluation_page()
+    assert page.fetched == []
+    shown = [picture.decode() for picture in page.pictures]
+    assert shown == ["panel of b", "panel of a", "precision_recall", *CURVES]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_evaluation_page_shows_every_metric(metric: str) -> None:
+    """Each entry of the registry is a column, with the pooled value in its place."""
+    page = _evaluation_page()
+    header = page.rows[0]
+    column = header.index("dice (F1)" if metric == "dice" else metric)
+    pooled = next(row for row in page.rows if row[0] == "all")
+    assert pooled[column] == f"{EVALUATION.pooled[metric]:.3f}"
+    assert len(pooled) == len(header)
+
+
+def test_evaluation_page_shows_counts_beside_ratios_and_the_undefined_as_such() -> None:
+    """By patient, in order of their ids; a healthy patient left alone has no Dice."""
+    page = _evaluation_page()
+    rows = [row for row in page.rows if row[0].startswith("patient_")]
+    assert [row[0] for row in rows] == ["patient_a", "patient_b"]
+    assert rows[0][3:7] == ["undefined"] * 4
+    assert rows[0][-4:] == ["0", "0", "0", "50"]
+    assert rows[1][2] == "1000"
+    assert rows[1][3] == "0.800"
+    assert "1 of 2 patients have an undefined Dice" in page.words
+    assert EMPTY_MASK_CONVENTION in page.words
+
+
+def test_evaluation_page_shows_an_interval_only_where_there_is_one() -> None:
+    """Two patients give none, and it is said so; more give both ends."""
+    without = _evaluation_page().words
+    interval = {**EVALUATION.per_patient_mean, "dice_ci95": (0.7, 0.9)}
+    with_one = _evaluation_page(_evaluation(per_patient_mean=interval)).words
+    assert "no interval from fewer than 3 patients" in without
+    assert "0.700 to 0.900" in with_one
+    assert "no interval" not in with_one
+
+
+def test_evaluation_page_shows_the_figures_there_are() -> None:
+    """A bundle without curves and a split without lesions still have a page."""
+    page = _Page(evaluation_report(EVALUATION, MODEL, figures={"precision_recall": b"pr", "f1": b"f1"}, panels=[]))
+    assert page.pictures == [b"pr", b"f1"]
+    assert "No slice of this split shows a lesion or a prediction." in page.words
+
+
+def test_evaluation_page_says_whose_panels_it_shows() -> None:
+    """Each picture has the patient's rank, id and Dice below it."""
+    words = _evaluation_page().words
+    assert "Best patient by Dice: patient_b, 0.800." in words
+    assert "Worst patient by Dice: patient_a, undefined." in words
+
+
+def test_evaluation_page_names_what_could_not_be_scored_and_what_is_odd() -> None:
+    """Failures and warnings are on the page; without any, their headings are not."""
+    troubled = _evaluation(n_failed=1, failures=[FAILURE], warnings=("leaky split",))
+    page = _evaluation_page(troubled)
+    assert "1 slices could not be scored" in page.words
+    assert ["unreadable", "Image is truncated.", FAILURE.uri] in page.rows
+    assert "leaky split" in page.words
+    assert "Not scored" not in _evaluation_page().words
+
+
+def test_large_numbers_are_grouped() -> None:
+    """Thousands are set apart by a thin space, which no locale reads as a decimal mark."""
+    assert f"1{THIN_SPACE}500 slices" in _evaluation_page().words
+
+
+@pytest.mark.parametrize(
+    ("manifest", "verdict"),
+    [
+        (_manifest(), "No scan failed."),
+        (_manifest(n_failed=2), "2 scan(s) are known bad from an earlier run"),
+        (_manifest(n_failed=2, n_new=1), "1 scan(s) newly failed."),
+    ],
+    ids=["none", "known", "new"],
+)
+def test_segmentation_page_gives_one_verdict(manifest: SegmentationManifest, verdict: str) -> None:
+    """A reader learns first whether anything was lost in this run."""
+    words = _Page(segmentation_report(manifest, [DONE], previews=[])).words
+    verdicts = ["No scan failed.", "known bad from an earlier run", "newly failed."]
+    assert verdict in words
+    assert sum(sentence in words for sentence in verdicts) == 1
+
+
+def test_segmentation_page_counts_scans_by_what_became_of_them() -> None:
+    """Done, skipped, deferred and failed, each with its number."""
+    page = _Page(segmentation_report(_manifest(n_failed=1, n_new=1), [DONE, FAILED], previews=[]))
+    assert [row[:2] for row in page.rows[1:5]] == [
+        ["done", "1"],
+        ["skipped", f"1{THIN_SPACE}234"],
+        ["deferred", "2"],
+        ["failed", "1"],
+    ]
+    assert ["scan_failed", "unreadable", "Image is truncated."] in page.rows
+    assert "scan_done" not in page.words
+
+
+def test_segmentation_page_names_scans_by_id_never_by_file() -> None:
+    """A file's name may hold a patient's; the page shows scan ids alone."""
+    page = segmentation_report(_manifest(n_failed=1), [FAILED], previews=[(DONE, b"png")])
+    assert "john_doe" not in page
+    assert "scan_failed" in page
+
+
+def test_segmentation_page_shows_previews_with_their_findings() -> None:
+    """Each preview is inside the page, with the scan's id and what was found in it."""
+    page = _Page(segmentation_report(_manifest(), [DONE], previews=[(DONE, b"preview")]))
+    assert page.pictures == [b"preview"]
+    assert page.fetched == []
+    assert f"scan_done: 2 lesion(s), 1{THIN_SPACE}234 px" in page.words
+    assert "Largest lesions" not in _Page(segmentation_report(_manifest(), [DONE], previews=[])).words
+
+
+@pytest.mark.parametrize(("n_failed", "is_cut"), [(MAX_ROWS, False), (MAX_ROWS + 1, True)])
+def test_segmentation_page_stops_at_what_a_person_reads(n_failed: int, is_cut: bool) -> None:
+    """Of very many failures the first are shown, and where the rest is."""
+    rows = [FAILED.model_copy(update={"scan_id": f"scan_{i:04d}"}) for i in range(n_failed)]
+    page = _Page(segmentation_report(_manifest(n_failed=n_failed), rows, previews=[]))
+    assert sum(row[0].startswith("scan_") for row in page.rows) == MAX_ROWS
+    assert (f"The first {MAX_ROWS}; all are in" in page.words) == is_cut
+
+
+def test_segmentation_page_shows_parameters_and_warnings() -> None:
+    """What the masks depend on, and what a reader should know about them."""
+    manifest = _manifest(
+        warnings=("bfloat16 was asked for",), segmentation=SegmentationConfig(settle_minutes=7.5), threshold=0.25
+    )
+    words = _Page(segmentation_report(manifest, [DONE], previews=[])).words
+    assert "bfloat16 was asked for" in words
+    assert "younger than 7.5 min" in words
+    assert "Threshold 0.250, lesions below 3 px dropped" in words
+
+
+@pytest.mark.parametrize("min_lesion_px", [0, 1])
+def test_segmentation_page_says_when_no_lesion_is_too_small(min_lesion_px: int) -> None:
+    """A minimum that drops nothing is not shown as one."""
+    words = _Page(segmentation_report(_manifest(min_lesion_px=min_lesion_px), [DONE], previews=[])).words
+    assert "lesions of every size kept" in words
+    assert "dropped" not in words
+
+
+def test_evaluation_markdown_leads_with_the_mean_over_patients() -> None:
+    """Mean, pooled figure, every metric as a row, the convention, and what was scored."""
+    text = evaluation_markdown(EVALUATION)
+    assert text.startswith("# Evaluation on test\nMean Dice of 2 patients: **0.800**.\n")
+    assert "Pooled over 1500 slices: 0.800." in text
+    for name in METRICS:
+        assert f"| {name} | {EVALUATION.pooled[name]:.3f} |" in text
+    assert EMPTY_MASK_CONVENTION in text
+    assert "`file:///model` scored with threshold 0.400" in text
+
+
+def test_evaluation_markdown_shows_interval_warnings_and_the_undefined() -> None:
+    """An interval where there is one, warnings in bold, and no number where there is none."""
+    mean = {"dice": None, "dice_ci95": None, "n_defined": 0, "n_undefined": 2}
+    odd = _evaluation(warnings=("leaky split",), per_patient_mean=mean, pooled=dict.fromkeys(METRICS))
+    text = evaluation_markdown(odd)
+    assert "**leaky split**" in text
+    assert "Mean Dice of 2 patients: **undefined**." in text
+    assert "| recall | undefined |" in text
+    interval = {"dice": 0.8, "dice_ci95": (0.71234, 0.9)}
+    assert "(95 % interval 0.712 to 0.900)" in evaluation_markdown(_evaluation(per_patient_mean=interval))
+
+
+def test_failures_markdown_groups_by_code_without_naming_files() -> None:
+    """Codes in order with their numbers and one sentence each; no URI, because it may hold a name."""
+    empty = FailureRow(uri="file:///in/frames/jane_roe.png", error_code="empty_file", error="File holds 0 bytes.")
+    text = failures_markdown("Set aside", [FAILURE, empty, FAILURE, FAILED], n_all=1000)
+    assert text.startswith("# Set aside\n\n4 of 1000 inputs were set aside.\n")
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (.+) \|$", text, re.MULTILINE)
+    assert rows == [("empty_file", "1", "File holds 0 bytes."), ("unreadable", "3", "Image is truncated.")]
+    assert "doe" not in text
+    assert "roe" not in text
+
+
+def test_failures_markdown_without_failures_says_so() -> None:
+    """Good news is a sentence, not an empty table."""
+    assert failures_markdown("Set aside", [], n_all=7) == "# Set aside\n\nNothing was set aside; 7 inputs."
+
+
+def test_failure_without_a_sentence_is_still_counted() -> None:
+    """A scan that failed without explanation has its row."""
+    assert "| unreadable | 1 |" in failures_markdown("Scans", [FAILED.model_copy(update={"error": None})], n_all=1)
+
+
+def test_dataset_markdown_gives_sizes_by_split() -> None:
+    """How much there is, how much was lost, what is odd, and slices on each side."""
+    text = dataset_markdown(DATASET)
+    assert "90 slices of 4 cases and 3 patients at 256 px." in text
+    assert "2 were set aside." in text
+    assert "**one case has no lesion**" in text
+    for line in ("| train | 60 |", "| val | 20 |", "| test | 10 |"):
+        assert line in text.splitlines()
+
+
+def test_a_page_escapes_what_it_shows() -> None:
+    """A scan id that looks like markup is shown as text."""
+    row = FAILED.model_copy(update={"scan_id": "<script>alert(1)</script>", "error": "a < b & c"})
+    page = segmentation_report(MANIFEST, [row], previews=[])
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_bar_or_line_break_does_not_break_the_table() -> None:
+    """A sentence with a bar and a line break stays in its cell."""
+    text = failures_markdown("t", [FailureRow(uri="u", error_code="unreadable", error="a | b\nc")], n_all=1)
+    assert "| a \\| b c |" in text
