@@ -18,7 +18,7 @@ from tasks.core.operating_point import ProbabilityHistogram, probability_histogr
 from tasks.core.postprocess import probability_level
 from tasks.core.records import WEIGHTS_FILE
 from tasks.core.schedules import PLATEAU_FACTOR, Plateau, warmup_cosine
-from tasks.engine.losses import LOSSES, total_of_one, total_over_workers
+from tasks.engine.losses import LOSSES
 from tasks.engine.model import build_model, set_precision, to_input, weights_to_bytes
 
 WATCH_THRESHOLD = 0.5
@@ -78,7 +78,7 @@ def train_worker(settings: WorkerSettings) -> TrainingOutcome:
 
 @dataclass(slots=True)
 class _EpochSums:
-    """Sums over an epoch's slices; padding weighs 0, and a batch's loss weighs as many slices as it has."""
+    """Sums over an epoch's slices; padding weighs 0."""
 
     n_steps: int = 0
     weight: float = 0.0
@@ -140,7 +140,7 @@ class _Loop:
             tf.convert_to_tensor(batch["weight"]),
         )
         sums.n_steps += 1
-        sums.loss += float(loss) * float(weight)
+        sums.loss += float(loss)
         sums.weight += float(weight)
         sums.counts += Counts(*(int(n) for n in counts.numpy()))
         self._n_steps += 1
@@ -150,42 +150,42 @@ class _Loop:
         sums, histograms = _EpochSums(), {}
         size = self._settings.training.batch_size
         for batch in stream.iter_batches(batch_size=size, prefetch_batches=2):
-            n_slices = len(batch["image"])
             images, masks = _padded(batch["image"], size), _padded(batch["mask"], size)
-            weights = _padded(np.ones(n_slices, np.float32), size)
-            loss, probability = (answer.numpy() for answer in self._compiled_forward(images, masks, weights))
-            sums.loss += float(loss) * n_slices
-            sums.weight += n_slices
+            losses, probability = (answer.numpy() for answer in self._compiled_forward(images, masks))
             for row, patient_id in enumerate(batch["patient_id"]):
                 histogram = probability_histogram(probability[row], masks[row])
                 histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
+                sums.loss += float(losses[row])
+                sums.weight += 1
         for histogram in histograms.values():
             sums.counts += histogram.counts_at(probability_level(WATCH_THRESHOLD))
         return sums, histograms
 
     def _distributed_step(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        loss, weight, counts = self._strategy.run(self._local_step, args=(images, masks, weights))
-        sums = (self._strategy.reduce(tf.distribute.ReduceOp.SUM, answer, axis=None) for answer in (weight, counts))
-        return self._strategy.reduce(tf.distribute.ReduceOp.MEAN, loss, axis=None), *sums
+        answers = self._strategy.run(self._local_step, args=(images, masks, weights))
+        return tuple(self._strategy.reduce(tf.distribute.ReduceOp.SUM, answer, axis=None) for answer in answers)
 
     def _local_step(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
         reference = tf.cast(masks, tf.float32)[..., tf.newaxis]
+        replica = tf.distribute.get_replica_context()
+        total_weight = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
         with tf.GradientTape() as tape:
             logits = self.model(to_input(images), training=True)
-            loss = self._loss(logits, reference, weights, total_over_workers)
-            is_scaled = isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
-            objective = self.optimizer.get_scaled_loss(loss) if is_scaled else loss
+            loss = tf.reduce_sum(self._loss(logits, reference) * weights)
+            # Divided by the weight of all workers, because the optimizer sums their gradients.
+            objective = loss / tf.maximum(total_weight, 1.0)
+            if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+                objective = self.optimizer.get_scaled_loss(objective)
         gradients = tape.gradient(objective, self.model.trainable_variables)
-        if is_scaled:
+        if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        # The optimizer adds up the workers' gradients, each the share of its own slices.
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
         return loss, tf.reduce_sum(weights), _count(logits, reference, weights)
 
-    def _forward(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits = self.model(to_input(images), training=False)
-        loss = self._loss(logits, tf.cast(masks, tf.float32)[..., tf.newaxis], weights, total_of_one)
-        return loss, tf.cast(tf.round(tf.sigmoid(logits[..., 0]) * 255.0), tf.uint8)
+        losses = self._loss(logits, tf.cast(masks, tf.float32)[..., tf.newaxis])
+        return losses, tf.cast(tf.round(tf.sigmoid(logits[..., 0]) * 255.0), tf.uint8)
 
 
 def _strategy() -> tf.distribute.Strategy:
