@@ -74,6 +74,16 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
+def report(trained: "Trained", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evaluation of the small bundle on its test patients."""
+    from flows.evaluate_model import evaluate_model
+
+    folder = tmp_path_factory.mktemp("evaluation")
+    evaluate_model(trained.model_uri, trained.dataset_uri, str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def trained(
     ray_session: None, prefect_server: None, phantoms: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:

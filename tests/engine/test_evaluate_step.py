@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.evaluate_model import evaluate_model
 from tasks.core.geometry import restore_probability
 from tasks.core.metrics import METRICS, Counts, count_pixels, score
 from tasks.core.postprocess import threshold_probability
@@ -14,14 +13,6 @@ from tasks.io import bundles, datasets
 from tests.conftest import Trained
 
 pytestmark = [pytest.mark.ray, pytest.mark.tf]
-
-
-@pytest.fixture(scope="module")
-def report(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The evaluation of the small bundle on its test patients."""
-    folder = tmp_path_factory.mktemp("evaluation")
-    evaluate_model(trained.model_uri, trained.dataset_uri, str(folder))
-    return folder
 
 
 def test_counts_are_those_of_a_plain_loop(trained: Trained, report: Path, phantoms: Path) -> None:

@@ -6,10 +6,9 @@ import pytest
 
 from flows.evaluate_model import evaluate_model
 from flows.train_model import train_model
-from tasks.core.config import ComputeConfig, ModelConfig
+from tasks.core.config import ModelConfig
 from tasks.core.errors import ConfigError, ModelError
 from tasks.core.figures import CURVES
-from tasks.engine import cluster
 from tasks.io import bundles
 from tests.conftest import MILD, MODEL, TRAINING, Trained
 
@@ -40,16 +39,15 @@ def test_loss_falls(trained: Trained) -> None:
     assert last < first
 
 
-def test_same_seed_same_metrics(trained: Trained, tmp_path: Path) -> None:
+def test_same_seed_same_metrics(trained: Trained, report: Path, tmp_path: Path) -> None:
     """Training again with the same seed gives the same test metrics to 1e-3."""
     train_model(trained.dataset_uri, str(tmp_path / "again"), model=MODEL, training=TRAINING, augment=MILD)
-    pooled = []
-    for number, model_uri in enumerate((trained.model_uri, str(tmp_path / "again"))):
-        report = tmp_path / f"report-{number}"
-        evaluate_model(model_uri, trained.dataset_uri, str(report))
-        pooled.append(json.loads((report / "metrics.json").read_text())["pooled"])
+    evaluate_model(str(tmp_path / "again"), trained.dataset_uri, str(tmp_path / "report"))
+    first, again = (
+        json.loads((folder / "metrics.json").read_text())["pooled"] for folder in (report, tmp_path / "report")
+    )
     for name in ("dice", "iou", "precision", "recall", "specificity", "accuracy", "loss"):
-        assert pooled[0][name] == pytest.approx(pooled[1][name], abs=1e-3)
+        assert first[name] == pytest.approx(again[name], abs=1e-3)
 
 
 def test_two_workers_train(trained: Trained, tmp_path: Path) -> None:
@@ -66,24 +64,8 @@ def test_batch_that_cannot_be_shared_is_refused(trained: Trained, tmp_path: Path
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=uneven)
 
 
-def test_worker_error_reaches_the_user_as_one_sentence(trained: Trained, tmp_path: Path) -> None:
-    """What a training worker refuses is raised by the flow as that very error, without Ray's traceback."""
-    half = TRAINING.model_copy(update={"precision": "float16"})
-    with pytest.raises(ModelError, match=r"^precision is float16, but this worker has no GPU\. [^\n]*$"):
-        train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=half)
-
-
 def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path) -> None:
     """A mirror that cannot be reached is named with the two ways out, before a worker starts."""
     unreachable = ModelConfig(encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5")
     with pytest.raises(ModelError, match=r"Set model\.encoder_weights to none \(random\), or to the URI of a mirror"):
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=unreachable, training=TRAINING)
-
-
-def test_session_leaves_a_running_ray_alone(ray_session: None) -> None:
-    """A session inside another neither starts nor stops Ray."""
-    import ray
-
-    with cluster.session(ComputeConfig()):
-        pass
-    assert ray.is_initialized()

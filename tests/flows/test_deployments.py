@@ -161,16 +161,25 @@ def test_relative_paths_are_refused(server: Server, trained: Trained) -> None:
     assert "relative path" in run["state"]["message"]
 
 
-def test_run_pipeline_completes(server: Server, phantoms: Path, tmp_path: Path) -> None:
-    """The whole mission runs from its deployment, on the worker, to Completed."""
+def test_run_pipeline_completes(server: Server, phantoms: Path, new_scans: Path, tmp_path: Path) -> None:
+    """The whole mission runs from its deployment, on the worker, to Completed, each output finished by its card."""
     parameters = {
         "source": str(phantoms),
         "out": str(tmp_path),
+        "scans": str(new_scans),
         "preparation": PREPARATION.model_dump(),
         "model": {"backbone": "resnet18", "encoder_weights": "none"},
         "training": {"epochs": 1, "batch_size": 8},
+        "segmentation": {"settle_minutes": 0},
     }
     run = server.run("run-pipeline/run-pipeline", parameters)
     assert run["state_type"] == "COMPLETED", run["state"]
     assert {"dataset", "training-history", "evaluation", "evaluation-patients"} <= server.artifacts(run).keys()
-    assert (tmp_path / "evaluation" / "report.html").exists()
+    for card in (
+        "dataset/dataset.json",
+        "model/model.json",
+        "evaluation/metrics.json",
+        "evaluation/report.html",
+        "segmentation/manifest.json",
+    ):
+        assert (tmp_path / card).exists(), card
