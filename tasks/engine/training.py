@@ -100,18 +100,28 @@ class _Loop:
         self._loss = LOSSES[settings.training.loss]
         self._strategy = _strategy()
         with self._strategy.scope():
-            self.model = build_model(
-                settings.model.architecture, settings.model.backbone, encoder_weights=settings.encoder_weights
-            )
+            self.model = self._build()
             optimizer = tf.keras.optimizers.Adam(settings.training.learning_rate)
             if settings.training.precision == "float16":
                 optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
             self.optimizer = optimizer
+        # Validated and saved from here: reading a distributed network's BatchNorm averages outside a replica is a
+        # collective that every worker must join, and the first worker alone would wait for ever.
+        self.plain = self.model if settings.training.num_workers == 1 else self._build()
         self._n_steps = 0
         self._plateau = Plateau(max(1, settings.training.patience // 2))
         self._plateau_rate = settings.training.learning_rate
         self._compiled_step = tf.function(self._distributed_step, reduce_retracing=True)
         self._compiled_forward = tf.function(self._forward, reduce_retracing=True)
+
+    def _build(self) -> tf.keras.Model:
+        chosen = self._settings.model
+        return build_model(chosen.architecture, chosen.backbone, encoder_weights=self._settings.encoder_weights)
+
+    def gather(self) -> None:
+        """Bring the workers' averaged weights into `plain`; all workers call it together."""
+        if self.plain is not self.model:
+            self.plain.set_weights(self.model.get_weights())
 
     @property
     def learning_rate(self) -> float:
@@ -183,7 +193,7 @@ class _Loop:
         return loss, tf.reduce_sum(weights), _count(logits, reference, weights)
 
     def _forward(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = self.model(to_input(images), training=False)
+        logits = self.plain(to_input(images), training=False)
         losses = self._loss(logits, tf.cast(masks, tf.float32)[..., tf.newaxis])
         return losses, tf.cast(tf.round(tf.sigmoid(logits[..., 0]) * 255.0), tf.uint8)
 
@@ -216,6 +226,7 @@ def _finish_epoch(
     """Return the epoch's row of the history, the same on every worker; rank 0 validates, the others wait for it."""
     row: EpochRow = {}
     histograms: dict[str, ProbabilityHistogram] = {}
+    loop.gather()
     if is_chief:
         val_sums, histograms = loop.validate(ray.train.get_dataset_shard("val"))
         level = probability_level(WATCH_THRESHOLD)
@@ -238,5 +249,5 @@ def _report(loop: _Loop, row: EpochRow, *, is_better: bool, is_chief: bool) -> N
         ray.train.report(row)
         return
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, WEIGHTS_FILE).write_bytes(weights_to_bytes(loop.model))
+        Path(folder, WEIGHTS_FILE).write_bytes(weights_to_bytes(loop.plain))
         ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
