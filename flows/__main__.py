@@ -61,8 +61,8 @@ def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True
         tokens: The command and its parameters.
         config: YAML file with groups of parameters; flags win over it.
     """
-    if config is not None:
-        app.config = Dict(_read_config(config), use_commands_as_keys=False, allow_unknown=True, source=str(config))
+    values = _read_config(config) if config else {}
+    app.config = Dict(values, use_commands_as_keys=False, allow_unknown=True, source=str(config))
     app(tokens, exit_on_error=False, print_error=False)
 
 

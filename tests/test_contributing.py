@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PATCHES = re.findall(r"```diff\n(.*?)```", (ROOT / ".github" / "CONTRIBUTING.md").read_text(), re.DOTALL)
 
 CASES = {
-    "metric": ("tasks/core/metrics.py", "tests/core/test_metrics.py", "false_discovery_rate"),
+    "metric": ("tasks/core/metrics.py", "tests/core/test_metrics.py", "f2"),
     "backbone": ("tasks/core/catalog.py", "tests/engine/test_model.py", "resnet101"),
     "augmentation": ("tasks/core/augment.py", "tests/core/test_augment.py", "blur"),
 }
@@ -49,7 +49,7 @@ def test_new_entry_is_tested_by_being_there(kind: str, patched: Path) -> None:
     changed, tests, name = CASES[kind]
     assert any(f"+++ b/{changed}" in patch for patch in PATCHES)
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", tests, "-k", name, "-v", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", tests, "-k", name, "-vv", "-p", "no:cacheprovider"],
         cwd=patched,
         env={**os.environ, "PYTHONPATH": str(patched)},
         capture_output=True,

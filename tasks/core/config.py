@@ -65,12 +65,15 @@ class Fractions(FormModel):
     def _from_list(cls, value: object) -> object:
         if not isinstance(value, list | tuple):
             return value
-        are_numbers = all(isinstance(part, int | float) for part in value)
-        if len(value) != 3 or not are_numbers or abs(sum(value) - 1) > 1e-6:
+        try:
+            parts = [float(part) for part in value]  # a command line hands over text
+        except TypeError as err:
+            raise ValueError(f"fractions are {list(value)}; numbers are needed.") from err
+        if len(parts) != 3 or abs(sum(parts) - 1) > 1e-6:
             raise ValueError(
                 f"fractions are {list(value)}; three numbers [train, val, test] that add up to 1 are needed."
             )
-        return {"val": value[1], "test": value[2]}
+        return {"val": parts[1], "test": parts[2]}
 
     @model_validator(mode="after")
     def _leaves_a_train_set(self) -> "Fractions":
