@@ -39,7 +39,7 @@ def _figures(counts: Counts, *, n_slices: int) -> dict[str, float | int | None]:
     }
 
 
-SOURCE_REF = SourceRef(uri="file:///work/pairs", fingerprint="f1", n_slices=3, n_failed=1, warnings=("odd names",))
+SOURCE_REF = SourceRef(uri="file:///store/pairs", fingerprint="f1", n_slices=3, n_failed=1, warnings=("odd names",))
 FAILURE = FailureRow(uri="file:///in/frames/jane_doe.png", error_code="unreadable", error="Image is truncated.")
 CASE = CaseRow(
     case_id="case_1",
