@@ -7,8 +7,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.core.catalog import Split
 from tasks.core.config import ComputeConfig
-from tasks.core.records import EvaluateRequest, EvaluationRef, EvaluationReport
+from tasks.core.records import EvaluationRef, EvaluationReport
 from tasks.core.reports import evaluation_markdown
+from tasks.core.requests import EvaluateRequest
 from tasks.engine import cluster
 from tasks.engine.steps.evaluate import METRICS_FILE
 from tasks.engine.steps.evaluate import evaluate as evaluate_bundle

@@ -4,8 +4,9 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.core.config import ComputeConfig, PreparationConfig
-from tasks.core.records import DatasetRef, PrepareRequest, SourceRef
+from tasks.core.records import DatasetRef, SourceRef
 from tasks.core.reports import dataset_markdown, failures_markdown
+from tasks.core.requests import PrepareRequest
 from tasks.engine import cluster
 from tasks.engine.steps.prepare import prepare
 from tasks.io import datasets

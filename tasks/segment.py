@@ -7,8 +7,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from tasks.core.config import ComputeConfig, SegmentationConfig
-from tasks.core.records import ScanRow, SegmentationRef, SegmentRequest
+from tasks.core.records import ScanRow, SegmentationRef
 from tasks.core.reports import MAX_ROWS, failures_markdown
+from tasks.core.requests import SegmentRequest
 from tasks.engine import cluster
 from tasks.engine.steps.segment import SCANS_FILE
 from tasks.engine.steps.segment import segment as segment_collection

@@ -4,7 +4,8 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from tasks.core.config import AugmentConfig, ComputeConfig, ModelConfig, TrainingConfig
-from tasks.core.records import DatasetRef, ModelRef, TrainRequest
+from tasks.core.records import DatasetRef, ModelRef
+from tasks.core.requests import TrainRequest
 from tasks.engine import cluster
 from tasks.engine.steps.train import train as train_bundle
 from tasks.io import bundles

@@ -9,22 +9,19 @@ from tasks.core.records import (
     CaseRow,
     DatasetCard,
     DatasetRef,
-    EvaluateRequest,
     EvaluationRef,
     EvaluationReport,
     FailureRow,
     ModelCard,
     ModelRef,
-    PrepareRequest,
     Record,
     ScanRow,
     SegmentationManifest,
     SegmentationRef,
-    SegmentRequest,
     SlicePair,
     SourceRef,
-    TrainRequest,
 )
+from tasks.core.requests import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 
 
 def _figures(counts: Counts, *, n_slices: int) -> dict[str, float | int | None]:

@@ -22,15 +22,9 @@ from tasks.core.metrics import (
 from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve, probability_histogram
 from tasks.core.panels import comparison
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
-from tasks.core.records import (
-    DatasetCard,
-    EvaluateRequest,
-    EvaluationRef,
-    EvaluationReport,
-    FailureRow,
-    ModelCard,
-)
+from tasks.core.records import DatasetCard, EvaluationRef, EvaluationReport, FailureRow, ModelCard
 from tasks.core.reports import PatientPanel, evaluation_report
+from tasks.core.requests import EvaluateRequest
 from tasks.engine.actors import predict_slices
 from tasks.engine.slices import split_slices
 from tasks.io import bundles, datasets, storage

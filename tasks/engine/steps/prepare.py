@@ -12,7 +12,8 @@ from tasks.core.config import PreparationConfig
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.geometry import resize_mask, resize_slice
 from tasks.core.intensity import INTENSITY_RULE, binarise_mask, slice_to_uint8
-from tasks.core.records import LEAKY, CaseRow, DatasetCard, DatasetRef, FailureRow, PrepareRequest, SlicePair
+from tasks.core.records import LEAKY, CaseRow, DatasetCard, DatasetRef, FailureRow, SlicePair
+from tasks.core.requests import PrepareRequest
 from tasks.io import datasets, sources, storage
 from tasks.io.datasets import SliceRow
 from tasks.io.formats import read_image, read_labels

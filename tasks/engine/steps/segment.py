@@ -17,15 +17,9 @@ from tasks.core.geometry import resize_slice, restore_probability
 from tasks.core.intensity import slice_to_uint8
 from tasks.core.panels import overlay
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
-from tasks.core.records import (
-    ModelCard,
-    ScanRow,
-    ScanStatus,
-    SegmentationManifest,
-    SegmentationRef,
-    SegmentRequest,
-)
+from tasks.core.records import ModelCard, ScanRow, ScanStatus, SegmentationManifest, SegmentationRef
 from tasks.core.reports import segmentation_report
+from tasks.core.requests import SegmentRequest
 from tasks.engine.actors import predict_slices
 from tasks.io import bundles, ledger, storage
 from tasks.io.formats import read_image

@@ -15,7 +15,8 @@ from tasks.core.figures import training_curves
 from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import OperatingPoint, choose_threshold
 from tasks.core.phantoms import phantom_scan
-from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard, ModelRef, TrainRequest
+from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard, ModelRef
+from tasks.core.requests import TrainRequest
 from tasks.engine.slices import Plan, SliceStore, load_split, plan_training, split_slices, training_stream
 from tasks.io import bundles, datasets, encoders, storage
 from tasks.io.versions import code_version, library_versions
