@@ -13,6 +13,7 @@ from tasks.core.config import (
     TrainingConfig,
 )
 from tasks.core.records import EvaluationRef
+from tasks.engine import cluster
 from tasks.evaluate import evaluate
 from tasks.io import storage
 from tasks.locate import locate
@@ -51,15 +52,16 @@ def run_pipeline(
     """
     source, out = locate(source), locate(out)
     model_uri, report_uri = storage.join(out, "model"), storage.join(out, "evaluation")
-    dataset = prepare_steps(source, storage.join(out, "dataset"), preparation=preparation, compute=compute)
-    require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
-    train(dataset, model_uri, model=model, training=training, augment=augment, compute=compute)
-    evaluation = evaluate(model_uri, dataset.uri, report_uri, split="test", compute=compute)
-    segmented = None
-    if scans:
-        output = storage.join(out, "segmentation")
-        segmented = segment(
-            model_uri, locate(scans), output, segmentation=segmentation, compute=compute, run_id=new_run_id()
-        )
+    with cluster.session(compute, n_reserved_cpus=training.num_workers):  # one for all steps, which find it running
+        dataset = prepare_steps(source, storage.join(out, "dataset"), preparation=preparation, compute=compute)
+        require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
+        train(dataset, model_uri, model=model, training=training, augment=augment, compute=compute)
+        evaluation = evaluate(model_uri, dataset.uri, report_uri, split="test", compute=compute)
+        segmented = None
+        if scans:
+            output = storage.join(out, "segmentation")
+            segmented = segment(
+                model_uri, locate(scans), output, segmentation=segmentation, compute=compute, run_id=new_run_id()
+            )
     require_complete(dataset=dataset, evaluation=evaluation, segmentation=segmented)
     return evaluation

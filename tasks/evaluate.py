@@ -14,6 +14,7 @@ from tasks.engine import cluster
 from tasks.engine.steps.evaluate import METRICS_FILE
 from tasks.engine.steps.evaluate import evaluate as evaluate_bundle
 from tasks.io import storage
+from tasks.narrate import narrated
 from tasks.retries import STORAGE_RETRIES
 
 
@@ -23,7 +24,7 @@ def evaluate(
 ) -> EvaluationRef:
     """Score the bundle on a split, publish metrics and report."""
     request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split)
-    with cluster.session(compute):
+    with narrated(), cluster.session(compute):
         ref = evaluate_bundle(request)
     report = EvaluationReport.model_validate_json(storage.read_bytes(storage.join(report_uri, METRICS_FILE)))
     create_markdown_artifact(evaluation_markdown(report), key="evaluation")

@@ -10,6 +10,7 @@ from tasks.core.requests import PrepareRequest
 from tasks.engine import cluster
 from tasks.engine.steps.prepare import prepare
 from tasks.io import datasets
+from tasks.narrate import narrated
 from tasks.retries import STORAGE_RETRIES
 
 
@@ -23,7 +24,7 @@ def preprocess(
         ref = datasets.ref_of(card, dataset)
     else:
         request = PrepareRequest(source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation)
-        with cluster.session(compute):
+        with narrated(), cluster.session(compute):
             ref = prepare(request)
     card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)
     create_markdown_artifact(dataset_markdown(card), key="dataset")

@@ -7,15 +7,8 @@ from tasks.core.errors import ClusterError, StorageError
 
 def _can_pass(_task: object, _run: object, state: Any) -> bool:  # Any: prefect's State, generic over results
     """Say whether trying again may help."""
-    try:
-        state.result()
-    except StorageError as err:
-        return err.can_pass
-    except ClusterError:
-        return True
-    except Exception:  # noqa: BLE001 - whatever else it was, Prefect reports it; here it only means: no retry
-        return False
-    return False
+    err = state.result(raise_on_failure=False)
+    return isinstance(err, ClusterError) or (isinstance(err, StorageError) and err.can_pass)
 
 
 STORAGE_RETRIES: Final[dict[str, Any]] = {  # Any: keywords of prefect.task

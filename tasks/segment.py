@@ -15,6 +15,7 @@ from tasks.engine.steps.segment import SCANS_FILE
 from tasks.engine.steps.segment import segment as segment_collection
 from tasks.io import storage
 from tasks.io.tables import from_parquet
+from tasks.narrate import narrated
 from tasks.retries import STORAGE_RETRIES
 
 
@@ -32,7 +33,7 @@ def segment(
     request = SegmentRequest(
         model_uri=model_uri, scans_uri=scans_uri, output_uri=output_uri, segmentation=segmentation, run_id=run_id
     )
-    with cluster.session(compute):
+    with narrated(), cluster.session(compute):
         ref = segment_collection(request)
     rows = from_parquet(ScanRow, storage.read_bytes(storage.join(output_uri, SCANS_FILE)))
     failed = [row for row in rows if row.status == "failed"]

@@ -9,6 +9,7 @@ from tasks.core.requests import TrainRequest
 from tasks.engine import cluster
 from tasks.engine.steps.train import train as train_bundle
 from tasks.io import bundles
+from tasks.narrate import narrated
 
 
 @task(name="train")
@@ -25,7 +26,7 @@ def train(
     request = TrainRequest(
         dataset_uri=dataset.uri, model_uri=model_uri, model=model, training=training, augment=augment
     )
-    with cluster.session(compute, n_reserved_cpus=training.num_workers):
+    with narrated(), cluster.session(compute, n_reserved_cpus=training.num_workers):
         ref = train_bundle(request)
     create_table_artifact(bundles.read_history(model_uri), key="training-history", description="One row an epoch.")
     return ref

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import ray.train
 import tensorflow as tf
+from ray.actor import ActorHandle
 from ray.train.collective import broadcast_from_rank_zero
 
 from tasks.core.config import ModelConfig, TrainingConfig
@@ -36,6 +37,7 @@ class WorkerSettings:
     size_px: int
     steps_per_epoch: int
     encoder_weights: bytes | None
+    journal: ActorHandle
 
 
 def train_worker(settings: WorkerSettings) -> TrainingOutcome:
@@ -64,6 +66,8 @@ def train_worker(settings: WorkerSettings) -> TrainingOutcome:
         row, histograms = _finish_epoch(loop, epoch_rows, epoch=len(outcome.history) + 1, is_chief=rank == 0)
         row |= {"seconds": round(time.monotonic() - started, 2)}
         outcome.history.append(row)
+        if rank == 0:
+            settings.journal.append.remote(row)
         val_dice = float(row["val_dice_per_patient"] or 0.0)
         is_better = val_dice > best
         if is_better:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
+from ray.actor import ActorHandle
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 
 from tasks.core.errors import ConfigError
 from tasks.core.figures import training_curves
-from tasks.core.history import TrainingOutcome
+from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.operating_point import OperatingPoint, choose_threshold
 from tasks.core.phantoms import phantom_scan
 from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard, ModelRef
@@ -24,6 +25,7 @@ from tasks.io.versions import code_version, library_versions
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS_FOLDER = "checkpoints"
+POLL_S = 2.0
 
 
 def train(request: TrainRequest) -> ModelRef:
@@ -43,14 +45,53 @@ def train(request: TrainRequest) -> ModelRef:
     dataset = datasets.read_card(request.dataset_uri)
     encoder_weights = encoders.read_encoder_weights(request.model)
     # Ray Train's TensorFlow module loads TensorFlow, so it is driven from a worker, not from the flow's process.
-    outcome, weights = ray.get(_fit.remote(request, dataset, encoder_weights))
+    journal = EpochJournal.remote()
+    fitting = _fit.remote(request, dataset, encoder_weights, journal)
+    _narrate(fitting, journal, n_epochs=training.epochs)
+    outcome, weights = ray.get(fitting)
     point = choose_threshold(list(outcome.histograms.values()))
     card = _draft_card(request, dataset, outcome, point)
     return _publish(request, card, outcome, weights)
 
 
 @ray.remote(num_cpus=0)
-def _fit(request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | None) -> tuple[TrainingOutcome, bytes]:
+class EpochJournal:
+    """Where the first worker writes each epoch down, and the driver reads it while the training goes on."""
+
+    def __init__(self) -> None:
+        self._rows: list[EpochRow] = []
+
+    def append(self, row: EpochRow) -> None:
+        """Add an epoch."""
+        self._rows.append(row)
+
+    def after(self, n_seen: int) -> list[EpochRow]:
+        """Return the epochs beyond the first `n_seen`."""
+        return self._rows[n_seen:]
+
+
+def _narrate(fitting: ray.ObjectRef, journal: ActorHandle, *, n_epochs: int) -> None:
+    """Log each epoch when it ends, until the training has."""
+    n_seen, has_ended = 0, False
+    while not has_ended:
+        has_ended = bool(ray.wait([fitting], timeout=POLL_S)[0])
+        for row in ray.get(journal.after.remote(n_seen)):
+            n_seen += 1
+            logger.info(
+                "train: epoch %d of %d, loss %.3f, validation loss %.3f, validation Dice %s, %.0f s",
+                row["epoch"],
+                n_epochs,
+                row["train_loss"],
+                row["val_loss"],
+                "undefined" if row["val_dice_per_patient"] is None else f"{row['val_dice_per_patient']:.3f}",
+                row["seconds"],
+            )
+
+
+@ray.remote(num_cpus=0)
+def _fit(
+    request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | None, journal: ActorHandle
+) -> tuple[TrainingOutcome, bytes]:
     """Run Ray Train; return the outcome of rank 0 and the best weights."""
     from ray.train.tensorflow import TensorflowTrainer
 
@@ -63,7 +104,6 @@ def _fit(request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | N
         lesion_free_fraction=training.lesion_free_fraction,
         seed=training.seed,
     )
-    logger.info("train: %d slices, %d steps an epoch", len(store.index), plan.steps_per_epoch)
     filesystem, path = storage.arrow_filesystem(storage.join(request.model_uri, CHECKPOINTS_FOLDER))
     trainer = TensorflowTrainer(
         _train_loop,
@@ -73,6 +113,7 @@ def _fit(request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | N
             "size_px": dataset.size_px,
             "steps_per_epoch": plan.steps_per_epoch,
             "encoder_weights": ray.put(encoder_weights),
+            "journal": journal,
         },
         scaling_config=ScalingConfig(
             num_workers=training.num_workers,

@@ -1,0 +1,37 @@
+"""What the rings inside say while a step runs is told on the terminal and in the Prefect UI."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect.logging import get_run_logger
+
+INNER = "tasks"
+"""Root of the loggers below this ring."""
+
+
+class _Relay(logging.Handler):
+    """Hands records on to the logger of the running task; engine and io know no Prefect."""
+
+    def __init__(self, target: logging.LoggerAdapter[Any]) -> None:  # Any: prefect's logger
+        super().__init__(logging.INFO)
+        self._target = target
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record's text at its level."""
+        self._target.log(record.levelno, record.getMessage())
+
+
+@contextmanager
+def narrated() -> Iterator[None]:
+    """Relay INFO and above while the body runs; called inside a task."""
+    inner = logging.getLogger(INNER)
+    relay, level = _Relay(get_run_logger()), inner.level
+    inner.addHandler(relay)
+    inner.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        inner.removeHandler(relay)
+        inner.setLevel(level)
