@@ -4,9 +4,9 @@ from prefect import flow
 
 from tasks.complete import require_complete
 from tasks.core.config import ComputeConfig, SegmentationConfig
-from tasks.core.records import SegmentationRef
+from tasks.core.records import SegmentationPlan, SegmentationRef
 from tasks.locate import locate
-from tasks.segment import new_run_id, segment
+from tasks.segment import new_run_id, plan_segmentation, segment
 
 
 @flow(name="segment-scans")
@@ -17,7 +17,8 @@ def segment_scans(
     *,
     segmentation: SegmentationConfig = SegmentationConfig(),
     compute: ComputeConfig = ComputeConfig(),
-) -> SegmentationRef:
+    dry_run: bool = False,
+) -> SegmentationRef | SegmentationPlan:
     """Segment every scan below a URI and publish masks, previews, scans.parquet, report.html and manifest.json.
 
     Running it again does only what is new: a scan whose content, model, parameters and code are unchanged and whose
@@ -29,14 +30,11 @@ def segment_scans(
         output: URI the outputs are written to.
         segmentation: Operating point and what is done again.
         compute: Where the work runs.
+        dry_run: Only say what would be done; nothing is written.
     """
-    segmented = segment(
-        locate(model_uri),
-        locate(scans),
-        locate(output),
-        segmentation=segmentation,
-        compute=compute,
-        run_id=new_run_id(),
-    )
+    where = locate(model_uri), locate(scans), locate(output)
+    if dry_run:
+        return plan_segmentation(*where, segmentation=segmentation, compute=compute)
+    segmented = segment(*where, segmentation=segmentation, compute=compute, run_id=new_run_id())
     require_complete(segmentation=segmented)
     return segmented

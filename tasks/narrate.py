@@ -30,8 +30,10 @@ def narrated() -> Iterator[None]:
     relay, level = _Relay(get_run_logger()), inner.level
     inner.addHandler(relay)
     inner.setLevel(logging.INFO)
+    inner.propagate = False  # else the terminal shows each line twice
     try:
         yield
     finally:
         inner.removeHandler(relay)
         inner.setLevel(level)
+        inner.propagate = True

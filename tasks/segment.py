@@ -1,22 +1,36 @@
-"""Step: segment new scans."""
+"""Step: segment new scans, or say which they would be."""
 
+import logging
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.runtime import flow_run
 
 from tasks.core.config import ComputeConfig, SegmentationConfig
-from tasks.core.records import ScanRow, SegmentationRef
-from tasks.core.reports import MAX_ROWS, failures_markdown
+from tasks.core.records import ScanRow, SegmentationPlan, SegmentationRef
+from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.requests import SegmentRequest
+from tasks.core.throughput import Progress
 from tasks.engine import cluster
 from tasks.engine.steps.segment import SCANS_FILE
+from tasks.engine.steps.segment import plan as plan_collection
 from tasks.engine.steps.segment import segment as segment_collection
 from tasks.io import storage
 from tasks.io.tables import from_parquet
 from tasks.narrate import narrated
 from tasks.retries import STORAGE_RETRIES
+
+logger = logging.getLogger(__name__)
+
+TELL_EVERY_S = 10.0
 
 
 @task(name="segment", **STORAGE_RETRIES)
@@ -30,11 +44,9 @@ def segment(
     run_id: str,
 ) -> SegmentationRef:
     """Segment every scan that is new, publish masks, previews, table, report and manifest."""
-    request = SegmentRequest(
-        model_uri=model_uri, scans_uri=scans_uri, output_uri=output_uri, segmentation=segmentation, run_id=run_id
-    )
-    with narrated(), cluster.session(compute):
-        ref = segment_collection(request)
+    request = _request(model_uri, scans_uri, output_uri, segmentation, compute, run_id=run_id)
+    with narrated(), cluster.session(compute, n_reserved_cpus=1):
+        ref = segment_collection(request, _teller())
     rows = from_parquet(ScanRow, storage.read_bytes(storage.join(output_uri, SCANS_FILE)))
     failed = [row for row in rows if row.status == "failed"]
     create_table_artifact([dict(ref.counts)], key="segmentation", description="Scans by status.")
@@ -46,6 +58,54 @@ def segment(
     return ref
 
 
+@task(name="plan-segmentation", **STORAGE_RETRIES)
+def plan_segmentation(
+    model_uri: str, scans_uri: str, output_uri: str, *, segmentation: SegmentationConfig, compute: ComputeConfig
+) -> SegmentationPlan:
+    """Say which scans a run would segment; nothing is written to the output."""
+    request = _request(model_uri, scans_uri, output_uri, segmentation, compute, run_id="plan")
+    with narrated():
+        plan = plan_collection(request)
+        logger.info("%s", plan.sentence())
+    create_markdown_artifact(plan_markdown(plan), key="segmentation-plan")
+    return plan
+
+
 def new_run_id() -> str:
     """Return the identity of this run; later runs sort after earlier ones, as the ledger needs."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{(flow_run.id or 'local')[:8]}"
+
+
+def _request(
+    model_uri: str,
+    scans_uri: str,
+    output_uri: str,
+    segmentation: SegmentationConfig,
+    compute: ComputeConfig,
+    *,
+    run_id: str,
+) -> SegmentRequest:
+    return SegmentRequest(
+        model_uri=model_uri,
+        scans_uri=scans_uri,
+        output_uri=output_uri,
+        segmentation=segmentation,
+        run_id=run_id,
+        price_per_node_hour=compute.price_per_node_hour,
+    )
+
+
+def _teller() -> Callable[[Progress], None]:
+    """Return what logs the progress and updates one artifact, every ten seconds and when all is done."""
+    artifact_id = create_progress_artifact(0.0, key="segmentation-progress", description="starting")
+    told_at = time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal told_at
+        if progress.fraction < 1 and time.monotonic() - told_at < TELL_EVERY_S:
+            return
+        told_at = time.monotonic()
+        logger.info("segment: %s", progress.sentence())
+        update_progress_artifact(artifact_id, 100 * progress.fraction, description=progress.sentence())
+
+    return tell

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from tasks.core.config import AugmentConfig, ComputeConfig, Fractions, ModelConfig, PreparationConfig, TrainingConfig
 from tasks.engine import cluster
+from tests import emulators
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
 
 os.environ.update(cluster.WORKER_ENVIRONMENT)  # before any test module imports TensorFlow or albumentations
+os.environ.update(emulators.AT_IMPORT)
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 SIZE_PX = 64
@@ -47,6 +50,15 @@ def new_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("new-scans")
     write_phantoms(folder, n_patients=1, n_slices=6, size_px=96, first_patient=50)
     return folder / "frames"
+
+
+@pytest.fixture(scope="session")
+def object_stores() -> Iterator[None]:
+    """A GCS and an S3 store on loopback, over HTTP, found through the environment."""
+    with ExitStack() as stack:
+        for scheme in emulators.SCHEMES:
+            os.environ.update(stack.enter_context(emulators.serving(scheme)))
+        yield
 
 
 @pytest.fixture(scope="session")

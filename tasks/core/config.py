@@ -269,6 +269,12 @@ class ComputeConfig(FormModel):
     ray_address: str = Field(
         "", title="Ray address", description="Empty = in this process; auto or host:port = a running Ray cluster."
     )
+    price_per_node_hour: float | None = Field(
+        None,
+        title="Price (per node-hour)",
+        ge=0,
+        description="What a node costs, per node-hour, in any currency: reports then say what 1,000 scans cost.",
+    )
 
 
 PARAMETER_GROUPS: dict[str, type[FormModel]] = {

@@ -10,7 +10,7 @@ LesionWorkflowError          1  a bug, unless a subclass says otherwise
 └── ModelError               2  a bundle or its weights cannot be used as asked
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 ErrorCode = Literal[
     "duplicate_slice",  # two files claim the same (case_id, slice_index)
@@ -19,6 +19,7 @@ ErrorCode = Literal[
     "mask_values",  # a mask that is not binary under the declared rule
     "missing_file",  # an index names a file that is not there
     "non_finite",  # pixels that are not a number or infinite
+    "not_read",  # the store did not hand it over, however often it was asked
     "shape_mismatch",  # image and mask differ in size
     "too_large",  # more pixels than we are willing to decode
     "unpaired_image",  # an image without a mask of the same name
@@ -26,7 +27,11 @@ ErrorCode = Literal[
     "unreadable",  # damaged or truncated
     "unsupported_format",  # an image, but of a kind we do not take
     "vanished",  # listed, then gone or changed when it was read
+    "worker_died",  # the process that worked on it died, again and again
 ]
+
+PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset({"not_read", "vanished", "worker_died"})
+"""What says nothing of the content: such a scan is tried again by the next run."""
 
 
 class LesionWorkflowError(Exception):

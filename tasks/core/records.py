@@ -101,6 +101,19 @@ class SegmentationRef(Record):
     n_new_failures: int
 
 
+class SegmentationPlan(Record):
+    """What a segmentation would do: the scans it would work on, and how many others need nothing."""
+
+    due: list[str]
+    settled: dict[ScanStatus, int]
+
+    def sentence(self) -> str:
+        """Return it in one line."""
+        rest = ", ".join(f"{n} {status}" for status, n in self.settled.items() if status != "done")
+        named = f" ({', '.join(self.due[:3])}{', …' if len(self.due) > 3 else ''})" if self.due else ""
+        return f"{len(self.due)} scans would be segmented{named}; the others: {rest}."
+
+
 # ---- rows of tables ----------------------------------------------------------------------------------------------
 
 
@@ -159,6 +172,12 @@ class ScanRow(Record):
     model_digest: str
     params_digest: str
     code_version: str
+
+
+class LedgerEntry(ScanRow):
+    """What became of one scan, and the version of the readers that took or refused it."""
+
+    reader_version: str
 
 
 # ---- files -------------------------------------------------------------------------------------------------------
@@ -242,6 +261,22 @@ class EvaluationReport(Record):
     warnings: tuple[str, ...] = ()
 
 
+class Speed(Record):
+    """Where a run's time went; seconds of stages are summed over workers."""
+
+    seconds: float
+    load_seconds: float
+    predict_seconds: float
+    finish_seconds: float
+    bytes_read: int
+    bytes_written: int
+    n_slices: int
+    slices_per_second: float | None
+    scans_per_hour: float | None
+    n_nodes: int
+    cost_per_1000_scans: float | None
+
+
 class SegmentationManifest(Record):
     """manifest.json of a segmentation, written last."""
 
@@ -257,6 +292,7 @@ class SegmentationManifest(Record):
     counts: dict[ScanStatus, int]
     n_new_failures: int
     seconds: float
+    speed: Speed | None = None
     code_version: str
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()

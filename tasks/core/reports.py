@@ -17,6 +17,7 @@ from tasks.core.records import (
     ModelCard,
     ScanRow,
     SegmentationManifest,
+    SegmentationPlan,
 )
 
 MAX_ROWS = 500
@@ -125,6 +126,12 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
             *lines,
         ]
     )
+
+
+def plan_markdown(plan: SegmentationPlan) -> str:
+    """Return what a segmentation would do, for Prefect."""
+    shown = [f"- {scan_id}" for scan_id in plan.due[:MAX_ROWS]]
+    return "\n".join(["# What would be done", "", plan.sentence(), "", *shown])
 
 
 def dataset_markdown(card: DatasetCard) -> str:

@@ -41,3 +41,4 @@ class SegmentRequest(Record):
     output_uri: str
     segmentation: SegmentationConfig
     run_id: str
+    price_per_node_hour: float | None = None

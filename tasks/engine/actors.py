@@ -1,48 +1,197 @@
-"""The accelerator's place in a Ray Data pipeline: one loaded model an actor, slices packed into fixed batches."""
+"""The accelerators' place: one actor a GPU, or one a node that has none; each loads the model once and predicts."""
 
-from typing import Any
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
-import ray.data
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tasks.core.catalog import Precision
+from tasks.core.errors import ClusterError
+
+logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
-CPUS_PER_ACTOR = 1
+"""Slices a forward pass; on CPUs larger ones gain nothing (infra/decisions/0007), a small GPU holds it."""
+
+MAX_WAITING = 2
+"""Chunks at an actor: the one it works on and the next, so that it never waits for the driver."""
+
+CHUNKS_WORTH_AN_ACTOR = 4
+MAX_LOSSES_IN_A_ROW = 5
+PLACES_KNOWN_FOR_S = 5.0
 
 
-class PredictSlices:
-    """Adds `probability` to a batch of rows with an `image`; loads the bundle once."""
+class Model(Protocol):
+    """What an actor holds."""
 
-    def __init__(self, model_uri: str, precision: Precision) -> None:
-        from tasks.engine.prediction import Predictor  # loads TensorFlow, here in the actor
-        from tasks.io.bundles import read_bundle
-
-        self._predictor = Predictor.from_bundle(read_bundle(model_uri), precision=precision, batch_size=BATCH_SIZE)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the batch with the probability of each row's image."""
-        images = np.ascontiguousarray(batch.column("image").combine_chunks().to_numpy_ndarray())
-        probability = pa.FixedShapeTensorArray.from_numpy_ndarray(self._predictor.predict(images))
-        return batch.append_column("probability", probability)
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return a probability a pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
 
 
-def predict_slices(rows: ray.data.Dataset, *, model_uri: str, precision: Precision) -> ray.data.Dataset:
-    """Return the rows with `probability`, uint8 `(size_px, size_px)` in units of 1/255; rows keep their keys.
+@ray.remote(max_restarts=0)
+class ModelActor:
+    """A process that holds a model."""
 
-    Args:
-        rows: Rows with `image`, uint8 `(size_px, size_px)`.
-        model_uri: The bundle.
-        precision: Arithmetic.
+    def __init__(self) -> None:
+        self._model: Model | None = None
+
+    def load(self, load_model: Callable[[], Model]) -> None:
+        """Load the model; apart from the constructor, whose errors Ray wraps beyond recognition."""
+        self._model = load_model()
+
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the probabilities and the seconds they took."""
+        if self._model is None:
+            raise ClusterError("An actor was asked to predict before its model was loaded.")
+        started = time.perf_counter()
+        probability = self._model.predict(images)
+        return probability, time.perf_counter() - started
+
+
+def load_predictor(model_uri: str, precision: Precision) -> Model:
+    """Return the predictor of a bundle, checked by its self-test; called in an actor.
+
+    Raises:
+        ModelError: If the bundle is damaged, or predicts something else than it did.
     """
-    has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    resources: dict[str, Any] = {"num_gpus": 1} if has_gpu else {"num_cpus": CPUS_PER_ACTOR}  # Any: Ray's keywords
-    return rows.map_batches(
-        PredictSlices,
-        fn_constructor_kwargs={"model_uri": model_uri, "precision": precision},
-        batch_size=BATCH_SIZE,
-        batch_format="pyarrow",  # as NumPy, a missing error code would come back as NaN
-        compute=ray.data.ActorPoolStrategy(size=1),
-        **resources,
-    )
+    from tasks.engine.prediction import Predictor  # loads TensorFlow, here in the actor
+    from tasks.io.bundles import read_bundle
+
+    return Predictor.from_bundle(read_bundle(model_uri), precision=precision, batch_size=BATCH_SIZE)
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """An actor and what it has to do.
+
+    Attributes:
+        actor: The process.
+        node_id: Where it must run; None lets Ray find a GPU.
+        loading: Ready when its model is loaded.
+        is_loaded: Whether it was.
+        waiting: What was handed to it and not answered, oldest first: that is what it works on.
+    """
+
+    actor: ActorHandle
+    node_id: str | None
+    loading: ray.ObjectRef
+    is_loaded: bool = False
+    waiting: list[object] = field(default_factory=list)
+
+
+class ActorPool:
+    """Actors as many as the work is worth and the cluster has places for; follows a cluster that grows or shrinks."""
+
+    def __init__(self, load_model: Callable[[], Model]) -> None:
+        self._load_model = ray.put(load_model)
+        self._places: list[Place] = []
+        self._n_losses = 0
+        self._nodes: list[dict[str, Any]] = []  # Any: Ray's own description of a node
+        self._nodes_asked = -math.inf
+
+    @property
+    def size(self) -> int:
+        """How many actors there are, loaded or not."""
+        return len(self._places)
+
+    @property
+    def loading(self) -> list[ray.ObjectRef]:
+        """What is ready once a further actor is loaded."""
+        return [place.loading for place in self._places if not place.is_loaded]
+
+    def resize(self, n_chunks_left: int) -> None:
+        """Start and stop actors so that they fit the work left and the places there are."""
+        wanted = min(math.ceil(n_chunks_left / CHUNKS_WORTH_AN_ACTOR), self._n_places())
+        while len(self._places) < wanted:
+            self._start()
+        for place in [place for place in self._places if place.is_loaded and not place.waiting]:
+            if len(self._places) > max(wanted, 1):
+                self._stop(place)
+
+    def note_loaded(self, loading: ray.ObjectRef) -> None:
+        """Take an actor into service, or drop one that died while it loaded.
+
+        Raises:
+            ModelError: If the bundle cannot be used.
+            ClusterError: If actors keep dying.
+        """
+        place = next(place for place in self._places if place.loading == loading)
+        try:
+            ray.get(loading)
+        except RayTaskError:
+            raise
+        except RayError as err:
+            self.drop(place, err)
+        else:
+            place.is_loaded = True
+
+    def idlest(self) -> Place | None:
+        """Return the actor with least to do that can take a chunk."""
+        able = [place for place in self._places if place.is_loaded and len(place.waiting) < MAX_WAITING]
+        return min(able, key=lambda place: len(place.waiting), default=None)
+
+    def note_answer(self, place: Place, what: object) -> None:
+        """Take note that an actor has answered what was handed to it."""
+        place.waiting.remove(what)
+        self._n_losses = 0
+
+    def drop(self, place: Place, err: RayError) -> None:
+        """Forget an actor that died.
+
+        Raises:
+            ClusterError: If actors keep dying without an answer between.
+        """
+        if place not in self._places:
+            return
+        self._stop(place)
+        self._nodes_asked = -math.inf
+        self._n_losses += 1
+        logger.warning("stream: lost an actor, %s", type(err).__name__)
+        if self._n_losses > MAX_LOSSES_IN_A_ROW:
+            raise ClusterError(f"{self._n_losses} actors died one after the other; the last said: {err}") from err
+
+    def close(self) -> None:
+        """Stop every actor."""
+        for place in list(self._places):
+            self._stop(place)
+
+    def _start(self) -> None:
+        gpus = self._n_gpus()
+        node_id = None if gpus else self._free_node()
+        if gpus:
+            actor = ModelActor.options(num_gpus=1, num_cpus=0).remote()
+        else:
+            stay = NodeAffinitySchedulingStrategy(node_id, soft=False)
+            actor = ModelActor.options(num_cpus=1, scheduling_strategy=stay).remote()
+        self._places.append(Place(actor, node_id, actor.load.remote(self._load_model)))
+
+    def _stop(self, place: Place) -> None:
+        self._places.remove(place)
+        ray.kill(place.actor)
+
+    def _free_node(self) -> str:
+        """Return the node with the fewest actors."""
+        taken = [place.node_id for place in self._places]
+        return str(min((node["NodeID"] for node in self._cpu_nodes()), key=taken.count))
+
+    def _n_places(self) -> int:
+        return self._n_gpus() or len(self._cpu_nodes())
+
+    def _n_gpus(self) -> int:
+        return int(sum(node["Resources"].get("GPU", 0) for node in self._alive()))
+
+    def _cpu_nodes(self) -> list[dict[str, Any]]:  # Any: as above
+        return [node for node in self._alive() if node["Resources"].get("CPU", 0) >= 1]
+
+    def _alive(self) -> list[dict[str, Any]]:  # Any: as above
+        if time.monotonic() - self._nodes_asked > PLACES_KNOWN_FOR_S:
+            self._nodes, self._nodes_asked = [node for node in ray.nodes() if node["Alive"]], time.monotonic()
+        return self._nodes

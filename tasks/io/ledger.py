@@ -1,4 +1,4 @@
-"""What has been segmented: one small object a scan and run, only ever added, never changed.
+"""What has been segmented: one small object a scan and run, only ever added, never changed; a table a finished run.
 
 A scan is finished when an entry has its fingerprint, the model's digest, the parameters' digest and the code version,
 and the mask on storage still has the recorded sha256. A scan is known bad when an entry says that this version of the
@@ -6,22 +6,21 @@ readers refused this content; another model would be refused it too.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from tasks.core.errors import StorageError
-from tasks.core.records import ScanRow
+from tasks.core.errors import PASSING_CODES, StorageError
+from tasks.core.records import LedgerEntry, ScanRow
 from tasks.io import storage
 from tasks.io.formats import READER_VERSION
+from tasks.io.tables import from_parquet, to_parquet
 
 FOLDER = "ledger"
-
-
-class LedgerEntry(ScanRow):
-    """What became of one scan, and the version of the readers that took or refused it."""
-
-    reader_version: str
+ENTRY_SUFFIX, TABLE_SUFFIX = ".json", ".parquet"
+N_MASK_READS = 3
+"""Reads of a mask before it counts as damaged: a body cut short on the way is no damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,9 @@ class Ledger:
         folder = storage.join(uri, FOLDER)
         if not storage.exists(folder):
             return cls()
-        contents = storage.read_all([o.uri for o in storage.list_objects(folder)])
-        return cls([LedgerEntry.model_validate_json(content) for content in contents])
+        contents = storage.map_in_parallel(_read_entries, storage.list_objects(folder))
+        by_run = sorted((run for content in contents for run in content), key=lambda found: found[0])
+        return cls([entry for _, entry in by_run])
 
     def finished(self) -> dict[tuple[str, ...], LedgerEntry]:
         """Return the newest entry of each finished scan by `work_key`."""
@@ -48,7 +48,9 @@ class Ledger:
         return {
             (entry.scan_id, entry.source_fingerprint): entry
             for entry in self.entries
-            if entry.status == "failed" and entry.reader_version == READER_VERSION
+            if entry.status == "failed"
+            and entry.reader_version == READER_VERSION
+            and entry.error_code not in PASSING_CODES
         }
 
 
@@ -62,10 +64,11 @@ def is_mask_intact(entry: LedgerEntry) -> bool:
     if entry.mask_uri is None:
         return False
     try:
-        content = storage.read_bytes(entry.mask_uri)
-    except StorageError:
+        return any(_digest(entry.mask_uri) == entry.mask_sha256 for _ in range(N_MASK_READS))
+    except StorageError as err:
+        if err.can_pass:  # an answer that did not come says nothing of the mask
+            raise
         return False
-    return hashlib.sha256(content).hexdigest() == entry.mask_sha256
 
 
 def record(uri: str, row: ScanRow, run_id: str) -> None:
@@ -77,4 +80,54 @@ def record(uri: str, row: ScanRow, run_id: str) -> None:
         run_id: Identity of the run; later runs must sort after earlier ones.
     """
     entry = LedgerEntry(**row.model_dump(), reader_version=READER_VERSION)
-    storage.create(storage.join(uri, FOLDER, run_id, f"{row.scan_id}.json"), entry.model_dump_json().encode())
+    storage.create(_entry_uri(uri, run_id, row.scan_id), entry.model_dump_json().encode())
+
+
+def recorded(uri: str, run_id: str, scan_ids: Iterable[str]) -> dict[str, ScanRow]:
+    """Return what this run already recorded of some scans: a worker may have died after its entries were written."""
+    uris = [_entry_uri(uri, run_id, scan_id) for scan_id in scan_ids]
+    found = [ScanRow.model_validate_json(storage.read_bytes(entry)) for entry in uris if storage.exists(entry)]
+    return {row.scan_id: row for row in found}
+
+
+def compact(uri: str) -> None:
+    """Turn the entries of every run into one table a run; the lease of the output must be held.
+
+    A listing of a hundred thousand small objects would cost each later run minutes. The table is whole before an entry
+    goes; one that is in both counts once.
+    """
+    folder = storage.join(uri, FOLDER)
+    if not storage.exists(folder):
+        return
+    runs: dict[str, list[storage.StoredObject]] = defaultdict(list)
+    for found in storage.list_objects(folder):
+        runs[_run_of(found)].append(found)
+    for run_id, objects in runs.items():
+        entries = [found for found in objects if found.path.endswith(ENTRY_SUFFIX)]
+        if not entries:
+            continue
+        contents = storage.map_in_parallel(_read_entries, objects)
+        rows = {entry.scan_id: entry for content in contents for _, entry in content}
+        table = to_parquet(LedgerEntry, [rows[scan_id] for scan_id in sorted(rows)])
+        storage.publish(storage.join(folder, f"{run_id}{TABLE_SUFFIX}"), table)
+        storage.map_in_parallel(lambda found: storage.remove(found.uri), entries)
+
+
+def _entry_uri(uri: str, run_id: str, scan_id: str) -> str:
+    return storage.join(uri, FOLDER, run_id, f"{scan_id}{ENTRY_SUFFIX}")
+
+
+def _run_of(found: storage.StoredObject) -> str:
+    return found.path.split("/", 1)[0].removesuffix(TABLE_SUFFIX)
+
+
+def _read_entries(found: storage.StoredObject) -> list[tuple[str, LedgerEntry]]:
+    """Return the entries of an object of the ledger, each with its run."""
+    content = storage.read_bytes(found.uri, size_bytes=found.size_bytes)
+    if found.path.endswith(TABLE_SUFFIX):
+        return [(_run_of(found), entry) for entry in from_parquet(LedgerEntry, content)]
+    return [(_run_of(found), LedgerEntry.model_validate_json(content))]
+
+
+def _digest(uri: str) -> str:
+    return hashlib.sha256(storage.read_bytes(uri)).hexdigest()

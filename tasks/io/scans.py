@@ -17,12 +17,14 @@ class ScanSource:
         scan_id: Relative path without suffix, `/` as `__`; a hash is added only where two scans would share it.
         uri: Where its bytes lie.
         fingerprint: Changes when the content does.
+        size_bytes: As listed.
         modified_s: Time of its last change, seconds since the epoch; None where the store does not say.
     """
 
     scan_id: str
     uri: str
     fingerprint: str
+    size_bytes: int
     modified_s: float | None
 
 
@@ -39,6 +41,7 @@ def list_scans(uri: str) -> list[ScanSource]:
             scan_id=_plain_id(o.path) if claims[_plain_id(o.path)] == 1 else _hashed_id(o.path),
             uri=o.uri,
             fingerprint=storage.fingerprint([o]),
+            size_bytes=o.size_bytes,
             modified_s=o.modified_s,
         )
         for o in found

@@ -1,19 +1,19 @@
 """Every byte that must last goes through here: list, read, publish. The only importer of fsspec.
 
 A URI is a local path or anything fsspec knows (gs://, s3://, memory://). A published object is whole or absent: local
-files are written under a temporary name, synced and renamed; object stores get one put of the whole object.
+files are written under a temporary name, synced and renamed; object stores get one put of the whole object. Faults that
+can pass are waited out (`faults`); a read whose size is known is held against it.
 """
 
 import contextlib
 import hashlib
 import os
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import pyarrow.fs
@@ -21,8 +21,26 @@ from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from tasks.core.errors import ConfigError, StorageError
+from tasks.io.faults import patiently, storage_errors
+from tasks.io.part_files import part_file, sweep_parts
 
-PARALLEL_READS = 16
+PARALLEL_REQUESTS = 16
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+REQUEST_TIMEOUT_S, CONNECT_TIMEOUT_S = 60, 10
+
+_GCS_OPTIONS: dict[str, Any] = {"requests_timeout": REQUEST_TIMEOUT_S, "consistency": "md5"}
+_S3_OPTIONS: dict[str, Any] = {
+    "config_kwargs": {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": REQUEST_TIMEOUT_S}
+}
+CLIENT_OPTIONS: dict[str, dict[str, Any]] = {  # Any: keywords of each file system
+    "gs": _GCS_OPTIONS,
+    "gcs": _GCS_OPTIONS,
+    "s3": _S3_OPTIONS,
+    "s3a": _S3_OPTIONS,
+}
+"""Time-outs and checks by protocol; credentials come from the environment or the machine's identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +88,7 @@ def join(uri: str, *parts: str) -> str:
     return root + "/".join(parts)
 
 
+@patiently
 def list_objects(uri: str) -> list[StoredObject]:
     """Return every object below a prefix, sorted by path; hidden files (a leading dot) are left out.
 
@@ -77,7 +96,7 @@ def list_objects(uri: str) -> list[StoredObject]:
         StorageError: If nothing exists at the prefix.
     """
     fs, root = _resolve(uri)
-    with _storage_errors(uri, "list"):
+    with storage_errors(uri, "list"):
         if not fs.exists(root):
             raise StorageError(
                 f"Nothing exists at {uri}. Check the path, and that this machine may read it.", can_pass=False
@@ -105,15 +124,29 @@ def fingerprint(objects: list[StoredObject]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def read_bytes(uri: str) -> bytes:
+@patiently
+def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
     """Return the content of an object.
 
+    Args:
+        uri: The object.
+        size_bytes: Its size where it was listed, which tells a body cut short from a whole one.
+
     Raises:
-        StorageError: If it does not exist or the store does not answer.
+        StorageError: If it does not exist, has another size, or the store does not answer.
     """
     fs, path = _resolve(uri)
-    with _storage_errors(uri, "read"):
-        return bytes(fs.cat_file(path))
+    with storage_errors(uri, "read"):
+        content = bytes(fs.cat_file(path))
+    if size_bytes is not None and len(content) != size_bytes:
+        raise StorageError(f"Could not read {uri}: {len(content)} bytes came, {size_bytes} were listed.")
+    return content
+
+
+def map_in_parallel(call: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
+    """Return what a call that waits for the store gives for each item, in their order, several at a time."""
+    with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
+        return list(pool.map(call, items))
 
 
 def read_all(uris: list[str]) -> list[bytes]:
@@ -122,17 +155,18 @@ def read_all(uris: list[str]) -> list[bytes]:
     Raises:
         StorageError: If one of them does not exist or the store does not answer.
     """
-    with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        return list(pool.map(read_bytes, uris))
+    return map_in_parallel(read_bytes, uris)
 
 
+@patiently
 def exists(uri: str) -> bool:
     """Say whether an object or a prefix with objects exists."""
     fs, path = _resolve(uri)
-    with _storage_errors(uri, "look up"):
+    with storage_errors(uri, "look up"):
         return bool(fs.exists(path))
 
 
+@patiently
 def publish(uri: str, content: bytes) -> str:
     """Write an object whole, replacing what was there.
 
@@ -143,42 +177,66 @@ def publish(uri: str, content: bytes) -> str:
         StorageError: If the store refuses or does not answer.
     """
     fs, path = _resolve(uri)
-    with _storage_errors(uri, "write"):
+    with storage_errors(uri, "write"):
         if isinstance(fs, LocalFileSystem):
-            with _part_file(path, content) as part:
+            with part_file(path, content) as part:
                 part.replace(path)
         else:
             fs.pipe_file(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
+@patiently
 def create(uri: str, content: bytes) -> bool:
     """Write an object whole, but only if none is there.
 
     Returns:
-        False if something was there, which is then left as it was.
+        False if something else was there, which is then left as it was. The same content counts as written: a put
+        whose answer was lost is tried again, and finds itself. So content must name its writer where that matters.
 
     Raises:
         StorageError: If the store refuses or does not answer.
     """
     fs, path = _resolve(uri)
-    with _storage_errors(uri, "create"):
+    with storage_errors(uri, "create"):
         if isinstance(fs, LocalFileSystem):
-            with _part_file(path, content) as part:
+            with part_file(path, content) as part:
                 # a link, unlike a rename, fails where the name is taken
-                return _succeeds(lambda: Path(path).hardlink_to(part))
-        return _succeeds(lambda: fs.pipe_file(path, content, mode="create"))
+                is_new = _succeeds(lambda: Path(path).hardlink_to(part))
+        else:
+            is_new = _succeeds(lambda: fs.pipe_file(path, content, mode="create"))
+        return is_new or bytes(fs.cat_file(path)) == content
 
 
+@patiently
+def remove(uri: str) -> None:
+    """Remove an object; nothing happens where nothing is."""
+    fs, path = _resolve(uri)
+    with storage_errors(uri, "remove"), contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
+def sweep(uri: str) -> int:
+    """Remove the temporary files that killed writers left below a prefix, and say how many; nobody may write there.
+
+    Object stores have none: there, an object is put whole or not at all.
+    """
+    fs, path = _resolve(uri)
+    return sweep_parts(path) if isinstance(fs, LocalFileSystem) else 0
+
+
+@patiently
 def remove_tree(uri: str) -> None:
     """Remove everything below a prefix; nothing happens where nothing is."""
     fs, path = _resolve(uri)
-    with _storage_errors(uri, "remove"), contextlib.suppress(FileNotFoundError):
+    with storage_errors(uri, "remove"):
         if isinstance(fs, LocalFileSystem):
-            fs.rm(path, recursive=True)
-        else:  # one by one: `rm` would take brackets and stars in a name for a pattern
-            for found in fs.find(path):
-                fs.rm_file(found)
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm(path, recursive=True)
+            return
+        found = fs.find(path)
+    # one by one: `rm` would take brackets and stars in a name for a pattern
+    map_in_parallel(lambda path: remove(str(fs.unstrip_protocol(path))), found)
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -196,29 +254,11 @@ def _resolve(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     protocol = split_protocol(uri)[0] or "file"
     try:
         kind = fsspec.get_filesystem_class(protocol)
-        fs = fsspec.filesystem(protocol, use_listings_cache=False, **kind._get_kwargs_from_urls(uri))
+        options = CLIENT_OPTIONS.get(protocol, {}) | kind._get_kwargs_from_urls(uri)
+        fs = fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except (ValueError, ImportError) as err:
         raise ConfigError(f"Cannot open {uri}: {err}") from err
     return fs, str(kind._strip_protocol(uri))
-
-
-@contextlib.contextmanager
-def _part_file(path: str, content: bytes) -> Iterator[Path]:
-    """Hold a synced temporary file beside `path`; hidden, so that no listing shows it, and gone afterwards."""
-    folder = Path(path).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as err:
-        raise NotADirectoryError(f"{folder} is a file") from err
-    part = folder / f".{uuid.uuid4().hex}.part"
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _succeeds(create: Callable[[], None]) -> bool:
@@ -227,6 +267,10 @@ def _succeeds(create: Callable[[], None]) -> bool:
         create()
     except FileExistsError:
         return False
+    except OSError as err:
+        if "Precondition Failed" in str(err):  # s3fs, where the answer's body did not come whole
+            return False
+        raise
     return True
 
 
@@ -251,19 +295,3 @@ def _modified_s(info: dict[str, Any]) -> float | None:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     return value.timestamp() if isinstance(value, datetime) else float(value)
-
-
-@contextlib.contextmanager
-def _storage_errors(uri: str, verb: str) -> Iterator[None]:
-    try:
-        yield
-    except StorageError:
-        raise
-    except FileNotFoundError as err:
-        raise StorageError(f"Could not {verb} {uri}: it does not exist.", can_pass=False) from err
-    except PermissionError as err:
-        raise StorageError(
-            f"Could not {verb} {uri}: no permission. Check the credentials of this machine.", can_pass=False
-        ) from err
-    except Exception as err:  # each store has errors of its own: aiohttp's, gcsfs's, botocore's
-        raise StorageError(f"Could not {verb} {uri}: {type(err).__name__}: {err}") from err

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.records import CaseRow, FailureRow, Record, ScanRow, SlicePair
+from tasks.core.records import CaseRow, FailureRow, LedgerEntry, Record, ScanRow, SlicePair
 
 Row = TypeVar("Row", bound=Record)
 
@@ -60,6 +60,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
         ]
     ),
 }
+SCHEMAS[LedgerEntry] = SCHEMAS[ScanRow].append(pa.field("reader_version", pa.string()))
 
 
 def to_parquet(kind: type[Row], rows: Sequence[Row]) -> bytes:

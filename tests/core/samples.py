@@ -12,14 +12,17 @@ from tasks.core.records import (
     EvaluationRef,
     EvaluationReport,
     FailureRow,
+    LedgerEntry,
     ModelCard,
     ModelRef,
     Record,
     ScanRow,
     SegmentationManifest,
+    SegmentationPlan,
     SegmentationRef,
     SlicePair,
     SourceRef,
+    Speed,
 )
 from tasks.core.requests import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 
@@ -137,6 +140,19 @@ EVALUATION = EvaluationReport(
     code_version="0.1.0",
     n_failed=0,
 )
+SPEED = Speed(
+    seconds=12.4,
+    load_seconds=0.8,
+    predict_seconds=4.1,
+    finish_seconds=1.3,
+    bytes_read=2_500_000,
+    bytes_written=1_200_000,
+    n_slices=1,
+    slices_per_second=24.5,
+    scans_per_hour=290.0,
+    n_nodes=1,
+    cost_per_1000_scans=None,
+)
 MANIFEST = SegmentationManifest(
     run_id="run-7",
     scans_uri="file:///scans",
@@ -149,6 +165,7 @@ MANIFEST = SegmentationManifest(
     counts={"done": 1, "skipped": 0, "deferred": 0, "failed": 0},
     n_new_failures=0,
     seconds=12.4,
+    speed=SPEED,
     code_version="0.1.0",
     versions={"tensorflow": "2.21.0"},
 )
@@ -165,10 +182,13 @@ SAMPLES: dict[type[Record], Record] = {
         CASE,
         FAILURE,
         DONE,
+        LedgerEntry(**DONE.model_dump(), reader_version="1"),
         DATASET,
         MODEL,
         EVALUATION,
+        SPEED,
         MANIFEST,
+        SegmentationPlan(due=["a__b"], settled={"done": 0, "skipped": 2, "deferred": 1, "failed": 0}),
         PrepareRequest(
             source=SOURCE_REF, source_uri="file:///in", dataset_uri="file:///dataset", preparation=PreparationConfig()
         ),

@@ -60,13 +60,7 @@ def test_second_run_skips_what_is_finished(trained: Trained, new_scans: Path, tm
     assert again["done"] == (1 if victim.stem == "phantom_050_5" else 2)
     assert _digests(output)[victim.name] == before[victim.name] or victim.stem == "phantom_050_5"
     assert run(AT_ONCE.model_copy(update={"force": True}))["done"] == 6
-
-
-def test_other_parameters_are_other_work(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
-    """A scan finished at one threshold is not finished at another."""
-    segment_scans(trained.model_uri, str(new_scans), str(tmp_path), segmentation=AT_ONCE)
-    other = AT_ONCE.model_copy(update={"threshold": 0.9})
-    assert segment_scans(trained.model_uri, str(new_scans), str(tmp_path), segmentation=other).counts["done"] == 6
+    assert run(AT_ONCE.model_copy(update={"threshold": 0.9}))["done"] == 6  # other parameters are other work
 
 
 def test_corrupt_slice_is_named_once_and_the_rest_is_done(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
@@ -83,6 +77,17 @@ def test_corrupt_slice_is_named_once_and_the_rest_is_done(trained: Trained, new_
     assert "phantom_050_2" in (output / "report.html").read_text()
     ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     assert ref.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1}
+
+
+def test_dry_run_says_what_would_be_done_and_writes_nothing(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """A dry run counts what is due and what is not, names scans, and leaves the output as it is."""
+    output = tmp_path / "output"
+    plan = segment_scans(trained.model_uri, str(new_scans), str(output), segmentation=AT_ONCE, dry_run=True)
+    assert len(plan.due) == 6
+    assert "6 scans would be segmented (phantom_050_0, phantom_050_1, phantom_050_2, …)" in plan.sentence()
+    assert not output.exists()
+    waiting = segment_scans(trained.model_uri, str(new_scans), str(output), dry_run=True)
+    assert (waiting.due, waiting.settled["deferred"]) == ([], 6)
 
 
 def test_young_objects_are_left_for_the_next_run(trained: Trained, new_scans: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.io import storage
+from tests.emulators import BUCKET, SCHEMES
 
 Place = Callable[[Path], str]
 
@@ -14,19 +15,16 @@ ROOTS: dict[str, Place] = {
     "path": str,
     "file": Path.as_uri,
     "memory": lambda folder: f"memory://{folder.name}-{uuid.uuid4().hex}",
-    # a bucket is one more line, for instance "gs": lambda folder: f"gs://bucket/{uuid.uuid4().hex}",
+    "gs": lambda _: f"gs://{BUCKET}/{uuid.uuid4().hex}",
+    "s3": lambda _: f"s3://{BUCKET}/{uuid.uuid4().hex}",
 }
-_OFFLINE = {"path", "file", "memory"}
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(place, id=name, marks=() if name in _OFFLINE else pytest.mark.cloud)
-        for name, place in ROOTS.items()
-    ]
-)
+@pytest.fixture(params=ROOTS)
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URI of a prefix below which nothing exists; what a test leaves there is removed."""
-    uri = request.param(tmp_path / "root")
+    if request.param in SCHEMES:
+        request.getfixturevalue("object_stores")
+    uri = ROOTS[request.param](tmp_path / "root")
     yield uri
     storage.remove_tree(uri)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from tasks.core.records import ScanRow
+from tasks.core.errors import PASSING_CODES
+from tasks.core.records import LedgerEntry, ScanRow
 from tasks.io import ledger, storage
 from tasks.io.formats import READER_VERSION
-from tasks.io.ledger import Ledger, LedgerEntry, is_mask_intact, work_key
+from tasks.io.ledger import Ledger, is_mask_intact, work_key
 
 DONE = ScanRow(
     scan_id="a__b",
@@ -116,3 +117,48 @@ def test_a_scan_may_have_brackets_in_its_name(root: str, names: list[str]) -> No
     for name in names:
         ledger.record(root, DONE.model_copy(update={"scan_id": name}), "run-1")
     assert {entry.scan_id for entry in Ledger.open(root).entries} == set(names)
+
+
+def test_compacting_changes_nothing_that_is_read(root: str) -> None:
+    """Entries of every run become one table a run; opening gives the same entries, and new ones still come after."""
+    for number in range(3):
+        ledger.record(root, DONE.model_copy(update={"scan_id": f"s{number}", "seconds": 1.0}), "run-1")
+    ledger.record(root, DONE.model_copy(update={"scan_id": "s0", "seconds": 2.0}), "run-2")
+    before = Ledger.open(root)
+    ledger.compact(root)
+    assert [o.path for o in storage.list_objects(f"{root}/ledger")] == ["run-1.parquet", "run-2.parquet"]
+    assert Ledger.open(root) == before
+    ledger.record(root, DONE.model_copy(update={"scan_id": "s0", "seconds": 3.0}), "run-3")
+    assert Ledger.open(root).finished()[work_key(DONE.model_copy(update={"scan_id": "s0"}))].seconds == 3.0
+
+
+def test_a_compaction_that_was_cut_short_is_ended_by_the_next(root: str) -> None:
+    """Entries that a killed compaction left beside their table count once and go with the next one."""
+    ledger.record(root, DONE, "run-1")
+    [entry] = storage.list_objects(f"{root}/ledger")
+    content = storage.read_bytes(entry.uri)
+    ledger.compact(root)
+    storage.publish(entry.uri, content)
+    assert Ledger.open(root).finished() == {work_key(DONE): _entry(DONE)}
+    ledger.compact(root)
+    assert [o.path for o in storage.list_objects(f"{root}/ledger")] == ["run-1.parquet"]
+    assert list(Ledger.open(root).entries) == [_entry(DONE)]
+
+
+def test_compacting_nothing_is_fine(root: str) -> None:
+    """An output without a ledger stays without."""
+    ledger.compact(root)
+    assert not storage.exists(f"{root}/ledger")
+
+
+@pytest.mark.parametrize("code", sorted(PASSING_CODES))
+def test_what_may_pass_is_not_known_bad(code: str) -> None:
+    """A scan that could not be read, or that killed its worker, is tried again by the next run."""
+    assert Ledger([_entry(FAILED.model_copy(update={"error_code": code}))]).known_bad() == {}
+
+
+def test_a_run_finds_what_it_recorded(root: str) -> None:
+    """A run's own entries are found by scan, those of other runs are not."""
+    ledger.record(root, DONE, "run-1")
+    ledger.record(root, DONE.model_copy(update={"scan_id": "other"}), "run-0")
+    assert ledger.recorded(root, "run-1", ["a__b", "other"]) == {"a__b": DONE}

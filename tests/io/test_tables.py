@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.records import CaseRow, FailureRow, Record, ScanRow, SlicePair
+from tasks.core.records import CaseRow, FailureRow, LedgerEntry, Record, ScanRow, SlicePair
 from tasks.io.tables import SCHEMAS, from_parquet, table_to_parquet, to_parquet
 
 SLICE = SlicePair(
@@ -51,6 +51,7 @@ ROWS: dict[type[Record], list[Record]] = {
     CaseRow: [CASE],
     FailureRow: [FAILURE, FAILURE],
     ScanRow: [DONE, QUEUED],
+    LedgerEntry: [LedgerEntry(**row.model_dump(), reader_version="1") for row in (DONE, QUEUED)],
 }
 
 

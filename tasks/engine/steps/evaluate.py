@@ -2,7 +2,9 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,10 @@ from tasks.core.postprocess import drop_small_lesions, threshold_probability
 from tasks.core.records import DatasetCard, EvaluationRef, EvaluationReport, FailureRow, ModelCard
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.requests import EvaluateRequest
-from tasks.engine.actors import predict_slices
-from tasks.engine.slices import split_slices
+from tasks.engine.actors import load_predictor
+from tasks.engine.stream import PredictionStream, Work
 from tasks.io import bundles, datasets, storage
+from tasks.io.datasets import SliceRow
 from tasks.io.formats import read_labels
 from tasks.io.formats.raster import write_png
 from tasks.io.versions import code_version
@@ -83,24 +86,44 @@ def evaluate(request: EvaluateRequest) -> EvaluationRef:
 def _score_patients(
     request: EvaluateRequest, card: ModelCard, dataset: DatasetCard
 ) -> tuple[dict[str, PatientScore], list[FailureRow]]:
-    slices = split_slices(request.dataset_uri, request.split)
-    predicted = predict_slices(slices, model_uri=request.model_uri, precision="float32")
-    scored = predicted.map(
-        _score_slice,
-        fn_kwargs={
-            "threshold": card.threshold,
-            "min_lesion_px": card.min_lesion_px,
-            "mask_rule": dataset.preparation.mask_rule,
-        },
+    work = Work(
+        load=_load_shard,
+        load_model=partial(load_predictor, request.model_uri, "float32"),
+        finish=partial(
+            _score_shard,
+            threshold=card.threshold,
+            min_lesion_px=card.min_lesion_px,
+            mask_rule=dataset.preparation.mask_rule,
+        ),
+        chunk_size=1,
     )
+    shards = datasets.list_shards(request.dataset_uri, request.split)
+    scored = [row for rows in PredictionStream(work).rows(shards) for shard in rows for row in shard]
     patients: dict[str, PatientScore] = {}
     failures: list[FailureRow] = []
-    for row in scored.iter_rows():
+    for row in sorted(scored, key=lambda row: (row["case_id"], row["slice_index"])):
         if row["error_code"]:
             failures.append(FailureRow(uri=row["mask_uri"], error_code=row["error_code"], error=row["error"]))
             continue
         _add(patients.setdefault(row["patient_id"], PatientScore(row["source"])), row)
     return dict(sorted(patients.items())), sorted(failures, key=lambda failure: failure.uri)
+
+
+def _load_shard(shard_uris: Sequence[str]) -> tuple[np.ndarray, list[SliceRow], int]:
+    """Return the slices of a shard, uint8 `(N, size_px, size_px)`, its rows, and the bytes they hold."""
+    (uri,) = shard_uris
+    rows = datasets.read_shard(uri)
+    images = np.stack([row["image"] for row in rows])
+    return images, rows, 2 * images.nbytes
+
+
+def _score_shard(
+    rows: list[SliceRow], probability: np.ndarray, **how: Any
+) -> tuple[list[list[dict[str, Any]]], int]:  # Any: what `_score_slice` takes and gives
+    """Return the scores of a shard's slices; nothing is written."""
+    return [
+        [_score_slice({**row, "probability": answer}, **how) for row, answer in zip(rows, probability, strict=True)]
+    ], 0
 
 
 def _score_slice(

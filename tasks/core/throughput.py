@@ -1,0 +1,110 @@
+"""How fast a run is, where its time goes, and what it costs."""
+
+from dataclasses import dataclass
+
+SECONDS_AN_HOUR = 3600.0
+
+
+@dataclass(slots=True)
+class StageSums:
+    """Sums over the stages of a run; seconds are of workers, so that several may pass in one of the clock's.
+
+    Attributes:
+        load_seconds: Reading, decoding, resizing.
+        predict_seconds: The model.
+        finish_seconds: Restoring geometry, encoding, writing.
+        bytes_read: Of scans.
+        bytes_written: Of masks and previews.
+        n_slices: Predicted.
+    """
+
+    load_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    finish_seconds: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    n_slices: int = 0
+    _first_at_s: float | None = None
+    _last_at_s: float = 0.0
+    _n_first: int = 0
+
+    def add_loaded(self, seconds: float, n_bytes: int) -> None:
+        """Add a loaded chunk."""
+        self.load_seconds += seconds
+        self.bytes_read += n_bytes
+
+    def add_predicted(self, seconds: float, n_slices: int, now_s: float) -> None:
+        """Add a predicted chunk, at a time of any steady clock."""
+        self.predict_seconds += seconds
+        self.n_slices += n_slices
+        if self._first_at_s is None:
+            self._first_at_s, self._n_first = now_s, n_slices
+        self._last_at_s = now_s
+
+    def add_finished(self, seconds: float, n_bytes: int) -> None:
+        """Add a finished chunk."""
+        self.finish_seconds += seconds
+        self.bytes_written += n_bytes
+
+    @property
+    def slices_per_second(self) -> float | None:
+        """Steady state, from the first predicted chunk to the last, start-up left out; None for fewer than two."""
+        if self._first_at_s is None or self._last_at_s <= self._first_at_s:
+            return None
+        return (self.n_slices - self._n_first) / (self._last_at_s - self._first_at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        n_scans: Found.
+        n_done: Segmented by this run.
+        n_skipped: Finished before, or left for the next run.
+        n_failed: Set aside.
+        n_slices: Predicted by this run.
+        seconds: Since the first scan was begun.
+    """
+
+    n_scans: int
+    n_done: int
+    n_skipped: int
+    n_failed: int
+    n_slices: int
+    seconds: float
+
+    @property
+    def fraction(self) -> float:
+        """Share of the scans that needs no more work."""
+        return (self.n_done + self.n_skipped + self.n_failed) / self.n_scans if self.n_scans else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this run's own pace; None before its first scan."""
+        if not self.n_done:
+            return None
+        return (self.n_scans - self.n_done - self.n_skipped - self.n_failed) * self.seconds / self.n_done
+
+    def sentence(self) -> str:
+        """Return it in one line."""
+        rate = f"{self.n_slices / self.seconds:.1f} slices/s" if self.seconds and self.n_slices else "starting"
+        left = self.seconds_left
+        ahead = "" if left is None else f", {_duration(left)} left"
+        return (
+            f"{self.n_done + self.n_skipped + self.n_failed} of {self.n_scans} scans: {self.n_done} done, "
+            f"{self.n_skipped} skipped, {self.n_failed} failed, {rate}{ahead}"
+        )
+
+
+def cost_per_1000(seconds: float, *, n_scans: int, n_nodes: int, price_per_node_hour: float | None) -> float | None:
+    """Return the cost of 1,000 scans at this run's pace, in the unit of the price; None where either is unknown."""
+    if price_per_node_hour is None or not n_scans:
+        return None
+    return seconds / SECONDS_AN_HOUR * n_nodes * price_per_node_hour / n_scans * 1000
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / SECONDS_AN_HOUR:.1f} h"

@@ -1,0 +1,75 @@
+"""What a store's failure means, and how long it is waited for: faults that can pass are tried again, others are not."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from tasks.core.errors import StorageError
+
+PASSING_ERRNOS = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE}
+"""What a local or network file system may get over; a full disk or a folder in the way it does not."""
+
+PASSING_STATUSES = {401, 408, 429}
+"""HTTP answers of the 400s that are worth another try: a token that ran out, a slow request, too many of them."""
+
+N_TRIES = 6
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
+
+
+def _can_pass(err: BaseException) -> bool:
+    return isinstance(err, StorageError) and err.can_pass
+
+
+patiently = retry(
+    retry=retry_if_exception(_can_pass),
+    wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
+    stop=stop_after_attempt(N_TRIES),
+    reraise=True,
+)
+"""Decorator: try again while a `StorageError` says that it can pass. What is decorated may run more than once.
+
+Pauses are drawn from [0, 0.2 s x 2^n]: «Exponential Backoff And Jitter», M. Brooker, AWS Architecture Blog, 2015.
+"""
+
+
+@contextlib.contextmanager
+def storage_errors(uri: str, verb: str) -> Iterator[None]:
+    """Raise what a store or its client raises as a `StorageError` that says whether trying again may help.
+
+    Args:
+        uri: What was asked of.
+        verb: What was asked, for the sentence.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except FileNotFoundError as err:
+        raise StorageError(f"Could not {verb} {uri}: it does not exist.", can_pass=False) from err
+    except PermissionError as err:
+        raise _denied(uri, verb) from err
+    except Exception as err:  # each store has errors of its own: aiohttp's, gcsfs's, botocore's
+        if str(err).startswith("Forbidden"):  # gcsfs's way to say so
+            raise _denied(uri, verb) from err
+        can_pass = _may_pass(err)
+        raise StorageError(f"Could not {verb} {uri}: {type(err).__name__}: {err}", can_pass=can_pass) from err
+
+
+def _may_pass(err: Exception) -> bool:
+    """Say whether the same request may succeed later."""
+    status = getattr(err, "status", None) or getattr(err, "code", None)  # aiohttp's, gcsfs's
+    if isinstance(status, int) and 400 <= status < 500:
+        return status in PASSING_STATUSES
+    if isinstance(err, NotADirectoryError | IsADirectoryError | FileExistsError):
+        return False
+    if isinstance(err, OSError) and not isinstance(err, ConnectionError | TimeoutError):
+        return err.errno is None or err.errno in PASSING_ERRNOS
+    return True
+
+
+def _denied(uri: str, verb: str) -> StorageError:
+    return StorageError(
+        f"Could not {verb} {uri}: no permission. Check the credentials of this machine.", can_pass=False
+    )

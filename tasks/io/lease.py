@@ -1,0 +1,203 @@
+"""Who may write to an output: a lease in storage, kept alive by a heartbeat, taken over when its holder is dead.
+
+Leases are numbered objects, `lease/<n>.json`, and the highest number holds. Taking one is a create-only put of the next
+number, which only one of several takers gets. The heartbeat rewrites the holder's own object. A holder is dead when its
+heartbeat is 120 s old, or at once when it was a process of this very machine that is gone. Clocks of different machines
+must agree to within a minute.
+"""
+
+import contextlib
+import logging
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+
+from tasks.core.errors import LockedError, StorageError
+from tasks.core.records import Record
+from tasks.io import storage
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "lease"
+HEARTBEAT_S = 30.0
+STALE_AFTER = timedelta(seconds=120)
+
+
+class Holder(Record):
+    """Who holds an output.
+
+    Attributes:
+        run_id: Identity of the run.
+        host: Name of its machine.
+        machine: Host, boot and process namespace: a process id means something only there.
+        pid: Process that holds it.
+        pid_started: Start of that process, seconds since the epoch: ids are used again.
+        taken_at: When the lease was taken.
+        heartbeat_at: When its holder last said that it lives.
+    """
+
+    run_id: str
+    host: str
+    machine: str
+    pid: int
+    pid_started: float
+    taken_at: datetime
+    heartbeat_at: datetime
+
+    @classmethod
+    def this_process(cls, run_id: str) -> "Holder":
+        """Return this process as a holder, from now on."""
+        pid, now = os.getpid(), datetime.now(UTC)
+        started = psutil.Process(pid).create_time()
+        return cls(
+            run_id=run_id,
+            host=platform.node(),
+            machine=_machine(),
+            pid=pid,
+            pid_started=started,
+            taken_at=now,
+            heartbeat_at=now,
+        )
+
+    def is_alive(self) -> bool:
+        """Say whether the holder may still be writing."""
+        if self.machine == _machine() and not _is_running(self.pid, self.pid_started):
+            return False
+        return datetime.now(UTC) - self.heartbeat_at < STALE_AFTER
+
+
+class Lease:
+    """The right to write to an output; its `check` raises once another run has taken it."""
+
+    def __init__(self, uri: str, holder: Holder) -> None:
+        self._uri, self._holder = uri, holder
+        self._is_lost = threading.Event()
+
+    def check(self) -> None:
+        """Do nothing while the lease is held.
+
+        Raises:
+            LockedError: If another run has taken it.
+        """
+        if self._is_lost.is_set():
+            raise LockedError(
+                f"Another run has taken {self._uri} over from run {self._holder.run_id}; this one stops, its finished "
+                "scans stay recorded."
+            )
+
+    def renew(self) -> None:
+        """Say that the holder lives, or find that the lease is lost."""
+        newest = _newest(self._uri.rpartition("/")[0])
+        if newest is None or newest[1].run_id != self._holder.run_id:
+            self._is_lost.set()
+            return
+        alive = self._holder.model_copy(update={"heartbeat_at": datetime.now(UTC)})
+        storage.publish(self._uri, alive.model_dump_json().encode())
+
+    def release(self) -> None:
+        """Give the lease back."""
+        if not self._is_lost.is_set():
+            storage.remove(self._uri)
+
+
+@contextlib.contextmanager
+def held(output_uri: str, run_id: str, *, take_over: bool = False) -> Iterator[Lease]:
+    """Hold the lease of an output while the body runs.
+
+    Args:
+        output_uri: The output.
+        run_id: Identity of the run that writes to it.
+        take_over: Take it even from a holder that looks alive.
+
+    Raises:
+        LockedError: If a live run holds it.
+    """
+    lease = _acquire(output_uri, run_id, take_over=take_over)
+    is_over = threading.Event()
+    heart = threading.Thread(target=_beat, args=(lease, is_over), name="lease", daemon=True)
+    heart.start()
+    try:
+        yield lease
+    finally:
+        is_over.set()
+        heart.join()
+        lease.release()
+
+
+def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> Lease:
+    folder = storage.join(output_uri, FOLDER)
+    newest = _newest(folder)
+    number = 1
+    if newest is not None:
+        number, holder = newest[0] + 1, newest[1]
+        if holder.is_alive() and not take_over:
+            raise _locked(output_uri, holder)
+        logger.warning(
+            "lease: taken over from run %s, last heard of at %s", holder.run_id, f"{holder.heartbeat_at:%F %T} UTC"
+        )
+    uri = _lease_uri(folder, number)
+    mine = Holder.this_process(run_id)
+    if not storage.create(uri, mine.model_dump_json().encode()):
+        winner = _newest(folder)
+        raise _locked(output_uri, winner[1] if winner else mine)
+    for earlier in storage.list_objects(folder):
+        if _number(earlier) < number:
+            storage.remove(earlier.uri)
+    return Lease(uri, mine)
+
+
+def _beat(lease: Lease, is_over: threading.Event) -> None:
+    while not is_over.wait(HEARTBEAT_S):
+        try:
+            lease.renew()
+        except StorageError as err:  # the next beat may get through; four in a row may be missed
+            logger.warning("lease: no heartbeat, %s", err)
+
+
+def _newest(folder: str) -> tuple[int, Holder] | None:
+    """Return number and holder of the newest lease, if there is one."""
+    try:
+        found = storage.list_objects(folder)
+        if not found:
+            return None
+        newest = max(found, key=_number)
+        return _number(newest), Holder.model_validate_json(storage.read_bytes(newest.uri))
+    except StorageError as err:
+        if err.can_pass:
+            raise
+        return None  # no folder, or released between listing and reading
+
+
+def _number(found: storage.StoredObject) -> int:
+    return int(Path(found.path).stem)
+
+
+def _lease_uri(folder: str, number: int) -> str:
+    return storage.join(folder, f"{number:08d}.json")
+
+
+def _locked(output_uri: str, holder: Holder) -> LockedError:
+    return LockedError(
+        f"{output_uri} is held by run {holder.run_id} (process {holder.pid} on {holder.host}), "
+        f"since {holder.taken_at:%F %T} UTC, last heard of at {holder.heartbeat_at:%F %T} UTC. Wait until it ends; "
+        "if it is dead it is taken over 120 s after it was last heard of."
+    )
+
+
+def _machine() -> str:
+    boot_id = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    boot = boot_id.read_text().strip() if boot_id.exists() else ""
+    return f"{platform.node()}:{boot}:{namespace.readlink() if namespace.is_symlink() else ''}"
+
+
+def _is_running(pid: int, started: float) -> bool:
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - started) < 1)
+    except psutil.NoSuchProcess:
+        return False
