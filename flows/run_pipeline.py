@@ -16,7 +16,7 @@ from tasks.core.records import EvaluationRef
 from tasks.engine import cluster
 from tasks.evaluate import evaluate
 from tasks.io import storage
-from tasks.locate import locate
+from tasks.locate import locate, require_apart
 from tasks.segment import new_run_id, segment
 from tasks.train import train
 
@@ -50,8 +50,11 @@ def run_pipeline(
         segmentation: Operating point and what is done again.
         compute: Where the work runs.
     """
-    source, out = locate(source), locate(out)
+    source, out, scans = locate(source), locate(out), locate(scans) if scans else None
     model_uri, report_uri = storage.join(out, "model"), storage.join(out, "evaluation")
+    output = storage.join(out, "segmentation")
+    if scans:
+        require_apart(scans, output)
     with cluster.session(compute, n_reserved_cpus=training.num_workers):  # one for all steps, which find it running
         dataset = prepare_steps(source, storage.join(out, "dataset"), preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
@@ -59,9 +62,8 @@ def run_pipeline(
         evaluation = evaluate(model_uri, dataset.uri, report_uri, split="test", compute=compute)
         segmented = None
         if scans:
-            output = storage.join(out, "segmentation")
             segmented = segment(
-                model_uri, locate(scans), output, segmentation=segmentation, compute=compute, run_id=new_run_id()
+                model_uri, scans, output, segmentation=segmentation, compute=compute, run_id=new_run_id()
             )
     require_complete(dataset=dataset, evaluation=evaluation, segmentation=segmented)
     return evaluation

@@ -5,7 +5,7 @@ from prefect import flow
 from tasks.complete import require_complete
 from tasks.core.config import ComputeConfig, SegmentationConfig
 from tasks.core.records import SegmentationPlan, SegmentationRef
-from tasks.locate import locate
+from tasks.locate import locate, require_apart
 from tasks.segment import new_run_id, plan_segmentation, segment
 
 
@@ -33,6 +33,7 @@ def segment_scans(
         dry_run: Only say what would be done; nothing is written.
     """
     where = locate(model_uri), locate(scans), locate(output)
+    require_apart(*where[1:])
     if dry_run:
         return plan_segmentation(*where, segmentation=segmentation, compute=compute)
     segmented = segment(*where, segmentation=segmentation, compute=compute, run_id=new_run_id())

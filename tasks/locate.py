@@ -17,3 +17,16 @@ def locate(uri: str) -> str:
             f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix."
         )
     return storage.absolute(uri)
+
+
+def require_apart(scans: str, output: str) -> None:
+    """Refuse an output below the scans: the next run would take its masks for scans.
+
+    Raises:
+        ConfigError: If the output is the scans' own place, or lies below it.
+    """
+    if f"{output.rstrip('/')}/".startswith(f"{scans.rstrip('/')}/"):
+        raise ConfigError(
+            f"The output {output} lies below the scans {scans}: its masks would be taken for scans. "
+            "Choose an output beside them."
+        )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import httpx
 from prefect import task
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -12,6 +13,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
 from tasks.core.config import ComputeConfig, SegmentationConfig
@@ -106,6 +108,9 @@ def _teller() -> Callable[[Progress], None]:
             return
         told_at = time.monotonic()
         logger.info("segment: %s", progress.sentence())
-        update_progress_artifact(artifact_id, 100 * progress.fraction, description=progress.sentence())
+        try:
+            update_progress_artifact(artifact_id, 100 * progress.fraction, description=progress.sentence())
+        except (httpx.HTTPError, PrefectException) as err:  # the scans matter more than being told of them
+            logger.warning("segment: Prefect did not take the progress, %s", type(err).__name__)
 
     return tell

@@ -109,7 +109,7 @@ class SegmentationPlan(Record):
 
     def sentence(self) -> str:
         """Return it in one line."""
-        rest = ", ".join(f"{n} {status}" for status, n in self.settled.items() if status != "done")
+        rest = ", ".join(f"{n} {status}" for status, n in self.settled.items())
         named = f" ({', '.join(self.due[:3])}{', …' if len(self.due) > 3 else ''})" if self.due else ""
         return f"{len(self.due)} scans would be segmented{named}; the others: {rest}."
 

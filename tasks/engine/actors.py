@@ -132,6 +132,7 @@ class ActorPool:
             self.drop(place, err)
         else:
             place.is_loaded = True
+            self._n_losses = 0
 
     def idlest(self) -> Place | None:
         """Return the actor with least to do that can take a chunk."""
@@ -141,21 +142,20 @@ class ActorPool:
     def note_answer(self, place: Place, what: object) -> None:
         """Take note that an actor has answered what was handed to it."""
         place.waiting.remove(what)
-        self._n_losses = 0
 
     def drop(self, place: Place, err: RayError) -> None:
-        """Forget an actor that died.
+        """Forget an actor that died; over work, that is bounded by the tries of a chunk.
 
         Raises:
-            ClusterError: If actors keep dying without an answer between.
+            ClusterError: If actors keep dying while they load.
         """
         if place not in self._places:
             return
         self._stop(place)
         self._nodes_asked = -math.inf
-        self._n_losses += 1
         logger.warning("stream: lost an actor, %s", type(err).__name__)
-        if self._n_losses > MAX_LOSSES_IN_A_ROW:
+        self._n_losses += not place.is_loaded
+        if self._n_losses > MAX_LOSSES_IN_A_ROW + self._n_places():
             raise ClusterError(f"{self._n_losses} actors died one after the other; the last said: {err}") from err
 
     def close(self) -> None:
@@ -170,7 +170,9 @@ class ActorPool:
             actor = ModelActor.options(num_gpus=1, num_cpus=0).remote()
         else:
             stay = NodeAffinitySchedulingStrategy(node_id, soft=False)
-            actor = ModelActor.options(num_cpus=1, scheduling_strategy=stay).remote()
+            n_cpus = min(node["Resources"]["CPU"] for node in self._cpu_nodes())
+            # a node of one CPU shares it with the loading tasks, which would never start otherwise
+            actor = ModelActor.options(num_cpus=1 if n_cpus >= 2 else 0, scheduling_strategy=stay).remote()
         self._places.append(Place(actor, node_id, actor.load.remote(self._load_model)))
 
     def _stop(self, place: Place) -> None:

@@ -15,6 +15,7 @@ from tasks.core.panels import overlay
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
 from tasks.core.records import ModelCard, ScanRow, ScanStatus
 from tasks.core.requests import SegmentRequest
+from tasks.engine.stream import Loaded
 from tasks.io import ledger, storage
 from tasks.io.formats import read_image
 from tasks.io.formats.raster import write_mask_png, write_png
@@ -105,11 +106,11 @@ class LoadedScan:
     seconds: float
 
 
-def load_scans(scans: Sequence[ScanSource], *, size_px: int) -> tuple[np.ndarray, list[LoadedScan], int]:
+def load_scans(scans: Sequence[ScanSource], *, size_px: int) -> Loaded:
     """Read, decode and resize scans; one that is bad brings no slice.
 
     Returns:
-        Slices uint8 `(N, size_px, size_px)` in the order of the scans that have one, every scan, and the bytes read.
+        Slices uint8 `(N, size_px, size_px)` in the order of the scans that have one; as the rest, every scan.
     """
     started = time.perf_counter()
     contents = storage.map_in_parallel(_read, scans)
@@ -117,7 +118,9 @@ def load_scans(scans: Sequence[ScanSource], *, size_px: int) -> tuple[np.ndarray
     loaded = [_decode(scan, content, share_s) for scan, content in zip(scans, contents, strict=True)]
     images = [resize_slice(scan.image, size_px) for scan in loaded if scan.image is not None]
     n_read = sum(len(content) for content in contents if isinstance(content, bytes))
-    return np.stack(images) if images else np.empty((0, size_px, size_px), np.uint8), loaded, n_read
+    n_held = sum(scan.image.nbytes for scan in loaded if scan.image is not None)
+    slices = np.stack(images) if images else np.empty((0, size_px, size_px), np.uint8)
+    return Loaded(slices, loaded, n_held=n_held, n_read=n_read)
 
 
 def finish_scans(loaded: Sequence[LoadedScan], probability: np.ndarray, *, run: Run) -> tuple[list[ScanRow], int]:
@@ -145,8 +148,8 @@ def _read(scan: ScanSource) -> bytes | DataError:
             code, todo = "not_read", "The next run tries again."
         else:
             code, todo = "vanished", "It was listed at the start of this run; check who moves or locks it."
-        reason = str(err).replace(scan.uri, "the scan")
-        return DataError(code, f"{reason} {todo}")
+        reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
+        return DataError(code, f"The scan could not be read ({reason}). {todo}")
 
 
 def _decode(scan: ScanSource, content: bytes | DataError, seconds: float) -> LoadedScan:

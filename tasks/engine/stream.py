@@ -32,11 +32,28 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """What `load` makes of a chunk.
+
+    Attributes:
+        images: Slices uint8 `(N, size_px, size_px)`, any N.
+        rest: What `finish` needs.
+        n_held: Bytes the rest holds in memory.
+        n_read: Bytes read from storage.
+    """
+
+    images: np.ndarray
+    rest: Any  # Any: passes from load to finish
+    n_held: int
+    n_read: int
+
+
+@dataclass(frozen=True, slots=True)
 class Work(Generic[Item, Row]):
     """What is done with items; every part is pickled and called in a worker, but `recall` and `give_up`.
 
     Attributes:
-        load: Items to slices uint8 `(N, size_px, size_px)`, any N, and whatever `finish` needs; source bytes read.
+        load: Items to slices.
         load_model: Makes the model, in an actor.
         finish: The rest and the probabilities of those slices to rows, one an item, and bytes written.
         chunk_size: Items a chunk.
@@ -44,9 +61,9 @@ class Work(Generic[Item, Row]):
         give_up: The row of an item whose workers keep dying; without it the run ends there.
     """
 
-    load: Callable[[Sequence[Item]], tuple[np.ndarray, Any, int]]  # Any: what passes from load to finish
+    load: Callable[[Sequence[Item]], Loaded]
     load_model: Callable[[], Model]
-    finish: Callable[[Any, np.ndarray], tuple[list[Row], int]]  # Any: as above
+    finish: Callable[[Any, np.ndarray], tuple[list[Row], int]]  # Any: the rest
     chunk_size: int
     recall: Callable[[Sequence[Item]], dict[int, Row]] = lambda _: {}
     give_up: Callable[[Item], Row] | None = None
@@ -87,9 +104,10 @@ class _Flight(Generic[Item]):
 def _load(load: Callable[..., Any], items: Sequence[Any]) -> tuple[tuple[float, int, int, int], np.ndarray, Any]:
     """Return seconds, slices, bytes held and bytes read, then the slices, then the rest."""
     started = time.perf_counter()
-    images, rest, n_read = load(items)
-    n_held = 2 * images.nbytes + n_read
-    return (time.perf_counter() - started, len(images), n_held, n_read), images, rest
+    loaded = load(items)
+    n_held = 2 * loaded.images.nbytes + loaded.n_held  # the answer is as large as the slices
+    head = (time.perf_counter() - started, len(loaded.images), n_held, loaded.n_read)
+    return head, loaded.images, loaded.rest
 
 
 @ray.remote(max_retries=0)
@@ -157,6 +175,9 @@ class PredictionStream(Generic[Item, Row]):
     def _collect(self, pool: ActorPool) -> Iterator[list[Row]]:
         """Wait until something is ready, and take what is."""
         waits = [*self._waits, *pool.loading]
+        if not waits:  # every node is gone for the moment
+            time.sleep(POLL_S)
+            return
         ready, _ = ray.wait(waits, num_returns=len(waits), timeout=0)
         if not ready:
             ready, _ = ray.wait(waits, num_returns=1, timeout=POLL_S)

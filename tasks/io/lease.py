@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "lease"
 HEARTBEAT_S = 30.0
+N_LOOKS = 10
 STALE_AFTER = timedelta(seconds=120)
 
 
@@ -66,8 +68,8 @@ class Holder(Record):
 
     def is_alive(self) -> bool:
         """Say whether the holder may still be writing."""
-        if self.machine == _machine() and not _is_running(self.pid, self.pid_started):
-            return False
+        if self.machine == _machine():
+            return _is_running(self.pid, self.pid_started)
         return datetime.now(UTC) - self.heartbeat_at < STALE_AFTER
 
 
@@ -77,6 +79,7 @@ class Lease:
     def __init__(self, uri: str, holder: Holder) -> None:
         self._uri, self._holder = uri, holder
         self._is_lost = threading.Event()
+        self._renewed_at = time.monotonic()
 
     def check(self) -> None:
         """Do nothing while the lease is held.
@@ -89,20 +92,38 @@ class Lease:
                 f"Another run has taken {self._uri} over from run {self._holder.run_id}; this one stops, its finished "
                 "scans stay recorded."
             )
+        silent_s = time.monotonic() - self._renewed_at
+        if silent_s > STALE_AFTER.total_seconds():
+            raise LockedError(
+                f"Run {self._holder.run_id} could not renew {self._uri} for {silent_s:.0f} s; another run may take it. "
+                "This one stops, its finished scans stay recorded. Start it again."
+            )
 
     def renew(self) -> None:
         """Say that the holder lives, or find that the lease is lost."""
-        newest = _newest(self._uri.rpartition("/")[0])
-        if newest is None or newest[1].run_id != self._holder.run_id:
+        asked_at = time.monotonic()
+        if not self._is_newest():
             self._is_lost.set()
             return
         alive = self._holder.model_copy(update={"heartbeat_at": datetime.now(UTC)})
         storage.publish(self._uri, alive.model_dump_json().encode())
+        self._renewed_at = asked_at
+        if not self._is_newest():  # taken between the look and the write
+            self._is_lost.set()
+            storage.remove(self._uri)
 
     def release(self) -> None:
-        """Give the lease back."""
-        if not self._is_lost.is_set():
+        """Give the lease back; where that fails it runs out by itself."""
+        if self._is_lost.is_set():
+            return
+        try:
             storage.remove(self._uri)
+        except StorageError as err:
+            logger.warning("lease: not given back, it runs out in %.0f s: %s", STALE_AFTER.total_seconds(), err)
+
+    def _is_newest(self) -> bool:
+        newest = _newest(self._uri.rpartition("/")[0])
+        return newest is not None and newest[1].run_id == self._holder.run_id
 
 
 @contextlib.contextmanager
@@ -135,15 +156,19 @@ def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> Lease:
     number = 1
     if newest is not None:
         number, holder = newest[0] + 1, newest[1]
-        if holder.is_alive() and not take_over:
+        is_own = holder.run_id == run_id  # of an earlier try, which could not give it back
+        if holder.is_alive() and not is_own and not take_over:
             raise _locked(output_uri, holder)
         logger.warning(
             "lease: taken over from run %s, last heard of at %s", holder.run_id, f"{holder.heartbeat_at:%F %T} UTC"
         )
     uri = _lease_uri(folder, number)
     mine = Holder.this_process(run_id)
-    if not storage.create(uri, mine.model_dump_json().encode()):
-        winner = _newest(folder)
+    is_mine = storage.create(uri, mine.model_dump_json().encode())
+    winner = _newest(folder)  # a listing may have missed a higher number that was taken meanwhile
+    if winner is None or winner[1].run_id != run_id:
+        if is_mine:
+            storage.remove(uri)
         raise _locked(output_uri, winner[1] if winner else mine)
     for earlier in storage.list_objects(folder):
         if _number(earlier) < number:
@@ -155,22 +180,24 @@ def _beat(lease: Lease, is_over: threading.Event) -> None:
     while not is_over.wait(HEARTBEAT_S):
         try:
             lease.renew()
-        except StorageError as err:  # the next beat may get through; four in a row may be missed
+        except (StorageError, ValueError) as err:  # not there, or not whole; the next beat may get through
             logger.warning("lease: no heartbeat, %s", err)
 
 
 def _newest(folder: str) -> tuple[int, Holder] | None:
     """Return number and holder of the newest lease, if there is one."""
-    try:
-        found = storage.list_objects(folder)
+    for _ in range(N_LOOKS):
+        found = storage.list_objects(folder) if storage.exists(folder) else []
         if not found:
             return None
         newest = max(found, key=_number)
-        return _number(newest), Holder.model_validate_json(storage.read_bytes(newest.uri))
-    except StorageError as err:
-        if err.can_pass:
-            raise
-        return None  # no folder, or released between listing and reading
+        try:
+            return _number(newest), Holder.model_validate_json(storage.read_bytes(newest.uri))
+        except StorageError as err:
+            if not isinstance(err.__cause__, FileNotFoundError):
+                raise
+            # gone between listing and reading: its taker has a higher number by now, so look again
+    raise StorageError(f"{folder} changed {N_LOOKS} times while it was read.")
 
 
 def _number(found: storage.StoredObject) -> int:

@@ -25,19 +25,34 @@ N_MASK_READS = 3
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The entries of one output as they were when it was opened, oldest run first."""
+    """The entries of one output as they were when it was opened, oldest run first.
+
+    Attributes:
+        entries: Of every run.
+        unreported: (scan_id, source_fingerprint) of what runs recorded that were killed before they reported: a run
+            that ends well turns its entries, and theirs, into tables.
+    """
 
     entries: Sequence[LedgerEntry] = ()
+    unreported: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
-    def open(cls, uri: str) -> Self:
-        """Read the ledger of an output; a new output has an empty one."""
+    def open(cls, uri: str, run_id: str = "") -> Self:
+        """Read the ledger of an output; a new output has an empty one.
+
+        Args:
+            uri: The segmentation output.
+            run_id: The run that opens it: what itself recorded in an earlier try is never reported yet.
+        """
         folder = storage.join(uri, FOLDER)
         if not storage.exists(folder):
             return cls()
-        contents = storage.map_in_parallel(_read_entries, storage.list_objects(folder))
+        objects = storage.list_objects(folder)
+        contents = storage.map_in_parallel(_read_entries, objects)
         by_run = sorted((run for content in contents for run in content), key=lambda found: found[0])
-        return cls([entry for _, entry in by_run])
+        reported = {_run_of(found) for found in objects if found.path.endswith(TABLE_SUFFIX)} - {run_id}
+        unreported = frozenset((e.scan_id, e.source_fingerprint) for run_id, e in by_run if run_id not in reported)
+        return cls([entry for _, entry in by_run], unreported)
 
     def finished(self) -> dict[tuple[str, ...], LedgerEntry]:
         """Return the newest entry of each finished scan by `work_key`."""
@@ -45,13 +60,14 @@ class Ledger:
 
     def known_bad(self) -> dict[tuple[str, str], LedgerEntry]:
         """Return the newest entry of each scan these readers refused, by (scan_id, source_fingerprint)."""
-        return {
-            (entry.scan_id, entry.source_fingerprint): entry
-            for entry in self.entries
-            if entry.status == "failed"
-            and entry.reader_version == READER_VERSION
-            and entry.error_code not in PASSING_CODES
-        }
+        bad: dict[tuple[str, str], LedgerEntry] = {}
+        for entry in self.entries:
+            key = (entry.scan_id, entry.source_fingerprint)
+            if entry.status == "done":  # what was done once is not bad
+                bad.pop(key, None)
+            elif _is_refusal(entry) and entry.reader_version == READER_VERSION:
+                bad[key] = entry
+        return bad
 
 
 def work_key(row: ScanRow) -> tuple[str, ...]:
@@ -80,14 +96,22 @@ def record(uri: str, row: ScanRow, run_id: str) -> None:
         run_id: Identity of the run; later runs must sort after earlier ones.
     """
     entry = LedgerEntry(**row.model_dump(), reader_version=READER_VERSION)
-    storage.create(_entry_uri(uri, run_id, row.scan_id), entry.model_dump_json().encode())
+    entry_uri, content = _entry_uri(uri, run_id, row.scan_id), entry.model_dump_json().encode()
+    if storage.create(entry_uri, content):
+        return
+    earlier = LedgerEntry.model_validate_json(storage.read_bytes(entry_uri))
+    if earlier.status == "failed" and not _is_refusal(earlier):  # of an earlier try of this run, and passed since
+        storage.publish(entry_uri, content)
 
 
 def recorded(uri: str, run_id: str, scan_ids: Iterable[str]) -> dict[str, ScanRow]:
     """Return what this run already recorded of some scans: a worker may have died after its entries were written."""
     uris = [_entry_uri(uri, run_id, scan_id) for scan_id in scan_ids]
-    found = [ScanRow.model_validate_json(storage.read_bytes(entry)) for entry in uris if storage.exists(entry)]
-    return {row.scan_id: row for row in found}
+    found = [LedgerEntry.model_validate_json(storage.read_bytes(entry)) for entry in uris if storage.exists(entry)]
+    rows = [
+        ScanRow.model_validate(entry.model_dump()) for entry in found if entry.status == "done" or _is_refusal(entry)
+    ]
+    return {row.scan_id: row for row in rows}
 
 
 def compact(uri: str) -> None:
@@ -111,6 +135,11 @@ def compact(uri: str) -> None:
         table = to_parquet(LedgerEntry, [rows[scan_id] for scan_id in sorted(rows)])
         storage.publish(storage.join(folder, f"{run_id}{TABLE_SUFFIX}"), table)
         storage.map_in_parallel(lambda found: storage.remove(found.uri), entries)
+
+
+def _is_refusal(entry: LedgerEntry) -> bool:
+    """Say whether the content was refused, and not just out of reach."""
+    return entry.status == "failed" and entry.error_code not in PASSING_CODES
 
 
 def _entry_uri(uri: str, run_id: str, scan_id: str) -> str:

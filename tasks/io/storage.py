@@ -101,18 +101,22 @@ def list_objects(uri: str) -> list[StoredObject]:
             raise StorageError(
                 f"Nothing exists at {uri}. Check the path, and that this machine may read it.", can_pass=False
             )
-        found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
+        try:
+            found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
+            versions = {path: _version(info) for path, info in found.items() if _is_file(info)}
+        except FileNotFoundError as err:  # something went while it was listed
+            raise StorageError(f"{uri} changed while it was listed.") from err
         root = root.rstrip("/")
         objects = [
             StoredObject(
                 uri=str(fs.unstrip_protocol(path)),
                 path=path[len(root) :].lstrip("/") or path.rsplit("/", 1)[-1],
                 size_bytes=int(info["size"] or 0),
-                version=_version(info),
+                version=versions[path],
                 modified_s=_modified_s(info),
             )
             for path, info in found.items()
-            if _is_file(info)
+            if path in versions
         ]
     visible = [o for o in objects if not any(part.startswith(".") for part in o.path.split("/"))]
     return sorted(visible, key=lambda o: o.path)

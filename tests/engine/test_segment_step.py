@@ -8,9 +8,9 @@ from PIL import Image
 
 from flows.segment_scans import segment_scans
 from tasks.core.config import SegmentationConfig
-from tasks.core.errors import IncompleteError
-from tasks.core.records import ScanRow
-from tasks.io import storage
+from tasks.core.errors import ConfigError, IncompleteError
+from tasks.core.records import LedgerEntry, ScanRow
+from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
 from tests.conftest import Trained
 
@@ -88,6 +88,36 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(trained: Trained, ne
     assert not output.exists()
     waiting = segment_scans(trained.model_uri, str(new_scans), str(output), dry_run=True)
     assert (waiting.due, waiting.settled["deferred"]) == ([], 6)
+
+
+def test_what_a_killed_run_left_is_reported_by_the_next(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """Scans that a run recorded before it was killed are not done again, but reported once: failures turn it red."""
+    scans, output = tmp_path / "scans", tmp_path / "output"
+    shutil.copytree(new_scans, scans)
+    (scans / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(IncompleteError):
+        segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    [table] = (output / "ledger").glob("*.parquet")
+    entries = from_parquet(LedgerEntry, table.read_bytes())
+    table.unlink()
+    for entry in entries[:4]:  # as if killed before the others
+        ledger.record(str(output), ScanRow.model_validate(entry.model_dump()), table.stem)
+    recorded = {entry.scan_id for entry in entries[:4]}
+    assert "bad" in recorded
+    before = {path.stem: path.stat().st_mtime_ns for path in (output / "masks").iterdir()}
+    with pytest.raises(IncompleteError, match="1 scans newly failed"):
+        segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    after = {path.stem: path.stat().st_mtime_ns for path in (output / "masks").iterdir()}
+    assert {scan_id for scan_id in before if before[scan_id] == after[scan_id]} == recorded - {"bad"}
+    assert {row.status for row in _rows(output).values()} == {"done", "failed"}
+    ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    assert ref.counts == {"done": 0, "skipped": 6, "deferred": 0, "failed": 1}
+
+
+def test_output_below_the_scans_is_refused(trained: Trained, tmp_path: Path) -> None:
+    """An output whose masks the next run would take for scans is refused before anything starts."""
+    with pytest.raises(ConfigError, match="taken for scans"):
+        segment_scans(trained.model_uri, str(tmp_path / "data"), str(tmp_path / "data" / "out"))
 
 
 def test_young_objects_are_left_for_the_next_run(trained: Trained, new_scans: Path, tmp_path: Path) -> None:

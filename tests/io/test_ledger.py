@@ -127,7 +127,8 @@ def test_compacting_changes_nothing_that_is_read(root: str) -> None:
     before = Ledger.open(root)
     ledger.compact(root)
     assert [o.path for o in storage.list_objects(f"{root}/ledger")] == ["run-1.parquet", "run-2.parquet"]
-    assert Ledger.open(root) == before
+    assert Ledger.open(root).entries == before.entries
+    assert (len(before.unreported), len(Ledger.open(root).unreported)) == (3, 0)
     ledger.record(root, DONE.model_copy(update={"scan_id": "s0", "seconds": 3.0}), "run-3")
     assert Ledger.open(root).finished()[work_key(DONE.model_copy(update={"scan_id": "s0"}))].seconds == 3.0
 
@@ -162,3 +163,27 @@ def test_a_run_finds_what_it_recorded(root: str) -> None:
     ledger.record(root, DONE, "run-1")
     ledger.record(root, DONE.model_copy(update={"scan_id": "other"}), "run-0")
     assert ledger.recorded(root, "run-1", ["a__b", "other"]) == {"a__b": DONE}
+
+
+def test_what_a_run_recorded_in_an_earlier_try_is_not_reported_yet(root: str) -> None:
+    """A run that is tried again after its table was written still has its own entries to report."""
+    ledger.record(root, FAILED, "run-1")
+    ledger.compact(root)
+    assert Ledger.open(root, "run-1").unreported == {("a__b", "f1")}
+    assert Ledger.open(root, "run-2").unreported == frozenset()
+
+
+def test_what_was_done_later_is_not_known_bad() -> None:
+    """A refusal ends with the first success on the same content."""
+    assert Ledger([_entry(FAILED), _entry(DONE)]).known_bad() == {}
+    assert Ledger([_entry(DONE), _entry(FAILED)]).known_bad() == {("a__b", "f1"): _entry(FAILED)}
+
+
+def test_a_fault_that_passed_gives_way_to_the_success_of_the_next_try(root: str) -> None:
+    """An entry of a scan out of reach is replaced by what the same run found later, any other entry stays."""
+    out_of_reach = FAILED.model_copy(update={"error_code": "not_read"})
+    ledger.record(root, out_of_reach, "run-1")
+    assert ledger.recorded(root, "run-1", ["a__b"]) == {}
+    ledger.record(root, DONE, "run-1")
+    ledger.record(root, out_of_reach, "run-1")
+    assert list(Ledger.open(root).entries) == [_entry(DONE)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.errors import ConfigError, DataError
+from tasks.core.errors import ConfigError, DataError, StorageError
 from tasks.core.figures import precision_recall_figure
 from tasks.core.geometry import resize_slice_to, restore_probability
 from tasks.core.intensity import binarise_mask
@@ -28,7 +28,7 @@ from tasks.core.records import DatasetCard, EvaluationRef, EvaluationReport, Fai
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.requests import EvaluateRequest
 from tasks.engine.actors import load_predictor
-from tasks.engine.stream import PredictionStream, Work
+from tasks.engine.stream import Loaded, PredictionStream, Work
 from tasks.io import bundles, datasets, storage
 from tasks.io.datasets import SliceRow
 from tasks.io.formats import read_labels
@@ -109,12 +109,12 @@ def _score_patients(
     return dict(sorted(patients.items())), sorted(failures, key=lambda failure: failure.uri)
 
 
-def _load_shard(shard_uris: Sequence[str]) -> tuple[np.ndarray, list[SliceRow], int]:
-    """Return the slices of a shard, uint8 `(N, size_px, size_px)`, its rows, and the bytes they hold."""
+def _load_shard(shard_uris: Sequence[str]) -> Loaded:
+    """Return the slices of a shard, and its rows as the rest."""
     (uri,) = shard_uris
     rows = datasets.read_shard(uri)
     images = np.stack([row["image"] for row in rows])
-    return images, rows, 2 * images.nbytes
+    return Loaded(images, rows, n_held=2 * images.nbytes, n_read=2 * images.nbytes)
 
 
 def _score_shard(
@@ -157,7 +157,13 @@ def _source_reference(row: dict[str, Any], shape: tuple[int, int], mask_rule: An
     """Return the expert's mask on the source's own grid: from the shard where it is the same, else from the source."""
     if row["mask"].shape == shape:
         return np.asarray(row["mask"])
-    mask = binarise_mask(read_labels(row["mask_uri"], storage.read_bytes(row["mask_uri"])), mask_rule)
+    try:
+        content = storage.read_bytes(row["mask_uri"])
+    except StorageError as err:
+        reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
+        code = "not_read" if err.can_pass else "vanished"
+        raise DataError(code, f"The reference mask could not be read ({reason}). Put it back, evaluate again.") from err
+    mask = binarise_mask(read_labels(row["mask_uri"], content), mask_rule)
     if mask.shape != shape:
         raise DataError(
             "vanished",

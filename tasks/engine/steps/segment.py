@@ -45,7 +45,7 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
     """
     run = Run.of(request, bundles.read_card(request.model_uri))
     scans = list_scans(request.scans_uri)
-    settled = _settle(scans, run)
+    settled, _ = _settle(scans, run)
     due = [scan.scan_id for scan in scans if scan.scan_id not in settled]
     return SegmentationPlan(due=due, settled=_count(list(settled.values())))
 
@@ -70,16 +70,20 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
         if n_swept:
             logger.info("segment: removed %d temporary files of a killed run", n_swept)
         scans = list_scans(request.scans_uri)
-        settled = _settle(scans, run)
+        settled, n_unreported_failures = _settle(scans, run)
+        held.check()
         sums, new = StageSums(), []
         for rows, progress in _work_through(scans, settled, run, sums):
             held.check()
             new.extend(rows)
             tell(progress)
+        held.check()
         rows = sorted([*settled.values(), *new], key=lambda row: row.scan_id)
         speed = _speed(sums, time.monotonic() - started, n_done=_count(new)["done"], run=run)
-        manifest = _manifest(run, card, rows, n_new_failures=_count(new)["failed"], speed=speed)
+        n_new_failures = n_unreported_failures + _count(new)["failed"]
+        manifest = _manifest(run, card, rows, n_new_failures=n_new_failures, speed=speed)
         _publish(manifest, rows, request.output_uri)
+        held.check()
         ledger.compact(request.output_uri)
     logger.info("segment: %s, %.0f s", manifest.counts, speed.seconds)
     return SegmentationRef(
@@ -90,9 +94,13 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
     )
 
 
-def _settle(scans: Sequence[ScanSource], run: Run) -> dict[str, ScanRow]:
-    """Return the rows of scans that need no work in this run: finished, known bad, or too young."""
-    entries = ledger.Ledger.open(run.request.output_uri)
+def _settle(scans: Sequence[ScanSource], run: Run) -> tuple[dict[str, ScanRow], int]:
+    """Return the rows of scans that need no work in this run: finished, known bad, or too young.
+
+    What a killed run did and never reported is this run's to report: a scan it finished is done, not skipped, and one
+    it refused is a new failure; how many of those there are is returned too.
+    """
+    entries = ledger.Ledger.open(run.request.output_uri, run.request.run_id)
     finished, known_bad = entries.finished(), entries.known_bad()
     asked = run.request.segmentation
     youngest_s = time.time() - asked.settle_minutes * 60
@@ -105,12 +113,18 @@ def _settle(scans: Sequence[ScanSource], run: Run) -> dict[str, ScanRow]:
         if asked.force:
             return None
         if entry is not None and ledger.is_mask_intact(entry):
-            return ScanRow.model_validate(entry.model_dump() | {"status": "skipped"})
+            is_reported = (scan.scan_id, scan.fingerprint) not in entries.unreported
+            return ScanRow.model_validate(entry.model_dump() | {"status": "skipped" if is_reported else "done"})
         if bad is not None:
             return run.row(scan, "failed", error_code=bad.error_code, error=bad.error)
         return None
 
-    return {row.scan_id: row for row in storage.map_in_parallel(settle, scans) if row is not None}
+    settled = {row.scan_id: row for row in storage.map_in_parallel(settle, scans) if row is not None}
+    n_unreported_failures = sum(
+        row.status == "failed" and (row.scan_id, row.source_fingerprint) in entries.unreported
+        for row in settled.values()
+    )
+    return settled, n_unreported_failures
 
 
 def _work_through(
@@ -118,31 +132,31 @@ def _work_through(
 ) -> Iterator[tuple[list[ScanRow], Progress]]:
     """Yield rows of scans as they are finished, with how far the run is."""
     due = [scan for scan in scans if scan.scan_id not in settled]
-    if not due:
-        return
     work = Work(
         load=partial(load_scans, size_px=run.size_px),
         load_model=partial(load_predictor, run.request.model_uri, run.request.segmentation.precision),
         finish=partial(finish_scans, run=run),
+        chunk_size=BATCH_SIZE,
         recall=run.recall,
         give_up=run.give_up,
-        chunk_size=BATCH_SIZE,
     )
     n_failed = _count(list(settled.values()))["failed"]
     counts, started = Counter[ScanStatus](failed=n_failed), time.monotonic()
+
+    def progress() -> Progress:
+        return Progress(
+            n_scans=len(scans),
+            n_done=counts["done"],
+            n_skipped=len(settled) - n_failed,
+            n_failed=counts["failed"],
+            n_slices=sums.n_slices,
+            seconds=time.monotonic() - started,
+        )
+
+    yield [], progress()
     for rows in PredictionStream(work, sums).rows(due):
         counts.update(row.status for row in rows)
-        yield (
-            rows,
-            Progress(
-                n_scans=len(scans),
-                n_done=counts["done"],
-                n_skipped=len(settled) - n_failed,
-                n_failed=counts["failed"],
-                n_slices=sums.n_slices,
-                seconds=time.monotonic() - started,
-            ),
-        )
+        yield rows, progress()
 
 
 def _count(rows: Sequence[ScanRow]) -> dict[ScanStatus, int]:
@@ -196,8 +210,10 @@ def _publish(manifest: SegmentationManifest, rows: Sequence[ScanRow], output_uri
     """Publish table and report, then the manifest."""
     with_lesion = [row for row in rows if row.lesion_voxels]
     shown = nlargest(N_PREVIEWS, with_lesion, key=lambda row: row.lesion_voxels or 0)
-    previews = storage.read_all([storage.join(output_uri, "previews", f"{row.scan_id}.png") for row in shown])
-    page = segmentation_report(manifest, rows, previews=list(zip(shown, previews, strict=True)))
+    uris = {row.scan_id: storage.join(output_uri, "previews", f"{row.scan_id}.png") for row in shown}
+    there = [row for row in shown if storage.exists(uris[row.scan_id])]  # an earlier run's may have been cleared away
+    previews = storage.read_all([uris[row.scan_id] for row in there])
+    page = segmentation_report(manifest, rows, previews=list(zip(there, previews, strict=True)))
     storage.publish(storage.join(output_uri, SCANS_FILE), to_parquet(ScanRow, rows))
     storage.publish(storage.join(output_uri, REPORT_FILE), page.encode())
     storage.publish(storage.join(output_uri, MANIFEST_FILE), manifest.model_dump_json(indent=2).encode())

@@ -47,8 +47,11 @@ def train(request: TrainRequest) -> ModelRef:
     # Ray Train's TensorFlow module loads TensorFlow, so it is driven from a worker, not from the flow's process.
     journal = EpochJournal.remote()
     fitting = _fit.remote(request, dataset, encoder_weights, journal)
-    _narrate(fitting, journal, n_epochs=training.epochs)
-    outcome, weights = ray.get(fitting)
+    try:
+        _narrate(fitting, journal, n_epochs=training.epochs)
+        outcome, weights = ray.get(fitting)
+    finally:
+        ray.cancel(fitting)  # nothing happens where it has ended
     point = choose_threshold(list(outcome.histograms.values()))
     card = _draft_card(request, dataset, outcome, point)
     return _publish(request, card, outcome, weights)
@@ -88,7 +91,7 @@ def _narrate(fitting: ray.ObjectRef, journal: ActorHandle, *, n_epochs: int) -> 
             )
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_retries=0)
 def _fit(
     request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | None, journal: ActorHandle
 ) -> tuple[TrainingOutcome, bytes]:

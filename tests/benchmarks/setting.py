@@ -1,0 +1,50 @@
+"""What benchmarks run on: real slices where they are, else phantoms; a bundle; the processor's abilities."""
+
+import os
+import shutil
+from itertools import cycle, islice
+from pathlib import Path
+
+from tasks.core.config import Fractions, ModelConfig, PreparationConfig, TrainingConfig
+from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
+
+SIZE_PX = 256
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
+
+
+def cpu_flags() -> list[str]:
+    """Return the abilities that decide the speed of reduced precision."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    return [flag for flag in FLAGS if flag in found]
+
+
+def scans_of(folder: Path, n_slices: int) -> Path:
+    """Return a folder of that many slices, real ones where the machine has them."""
+    default = Path(__file__).parents[3] / "shared" / "data"
+    frames = Path(os.environ.get("LESIONS_TEST_DATA", default)) / "coronacases_256" / "frames"
+    if not frames.exists():
+        write_phantoms(folder / "phantoms", n_patients=1, n_slices=64, size_px=SIZE_PX)
+        frames = folder / "phantoms" / "frames"
+    scans = folder / "scans"
+    scans.mkdir()
+    for number, path in enumerate(islice(cycle(sorted(frames.iterdir())), n_slices)):
+        shutil.copy(path, scans / f"{number:06d}{path.suffix}")
+    return scans
+
+
+def trained_bundle(folder: Path) -> str:
+    """Return a bundle trained on phantoms for one epoch: as fast as any other, if not as good."""
+    from flows.prepare_dataset import prepare_dataset
+    from flows.train_model import train_model
+
+    write_phantoms(folder / "labelled", n_patients=4, n_slices=8, size_px=SIZE_PX)
+    preparation = PreparationConfig(patient_id_pattern=PATIENT_ID_PATTERN, fractions=Fractions(val=0.25, test=0.25))
+    prepare_dataset(str(folder / "labelled"), str(folder / "dataset"), preparation=preparation)
+    model = train_model(
+        str(folder / "dataset"),
+        str(folder / "model"),
+        model=ModelConfig(encoder_weights="none"),
+        training=TrainingConfig(epochs=1),
+    )
+    return model.uri
