@@ -63,22 +63,6 @@ def test_second_run_skips_what_is_finished(trained: Trained, new_scans: Path, tm
     assert run(AT_ONCE.model_copy(update={"threshold": 0.9}))["done"] == 6  # other parameters are other work
 
 
-def test_corrupt_slice_is_named_once_and_the_rest_is_done(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
-    """One truncated slice leaves the others done and the run not green; the next run knows it and is green."""
-    scans, output = tmp_path / "scans", tmp_path / "output"
-    shutil.copytree(new_scans, scans)
-    bad = scans / "phantom_050_2.png"
-    bad.write_bytes(bad.read_bytes()[:300])
-    with pytest.raises(IncompleteError, match="1 scans newly failed"):
-        segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
-    rows = _rows(output)
-    assert rows["phantom_050_2"].error_code == "unreadable"
-    assert sum(row.status == "done" for row in rows.values()) == 5
-    assert "phantom_050_2" in (output / "report.html").read_text()
-    ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
-    assert ref.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1}
-
-
 def test_dry_run_says_what_would_be_done_and_writes_nothing(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
     """A dry run counts what is due and what is not, names scans, and leaves the output as it is."""
     output = tmp_path / "output"
@@ -90,28 +74,34 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(trained: Trained, ne
     assert (waiting.due, waiting.settled["deferred"]) == ([], 6)
 
 
-def test_what_a_killed_run_left_is_reported_by_the_next(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
-    """Scans that a run recorded before it was killed are not done again, but reported once: failures turn it red."""
+def test_corrupt_slice_is_named_and_what_a_killed_run_left_is_reported(
+    trained: Trained, new_scans: Path, tmp_path: Path
+) -> None:
+    """A truncated slice leaves the others done and the run not green, also where the run that found it was killed."""
     scans, output = tmp_path / "scans", tmp_path / "output"
     shutil.copytree(new_scans, scans)
-    (scans / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(IncompleteError):
+    bad = scans / "phantom_050_2.png"
+    bad.write_bytes(bad.read_bytes()[:300])
+    with pytest.raises(IncompleteError, match="1 scans newly failed"):
         segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    assert _rows(output)["phantom_050_2"].error_code == "unreadable"
+    assert sum(row.status == "done" for row in _rows(output).values()) == 5
+    assert "phantom_050_2" in (output / "report.html").read_text()
     [table] = (output / "ledger").glob("*.parquet")
     entries = from_parquet(LedgerEntry, table.read_bytes())
     table.unlink()
-    for entry in entries[:4]:  # as if killed before the others
+    for entry in entries[:4]:  # as if killed before the others, and before it could report
         ledger.record(str(output), ScanRow.model_validate(entry.model_dump()), table.stem)
     recorded = {entry.scan_id for entry in entries[:4]}
-    assert "bad" in recorded
+    assert "phantom_050_2" in recorded
     before = {path.stem: path.stat().st_mtime_ns for path in (output / "masks").iterdir()}
     with pytest.raises(IncompleteError, match="1 scans newly failed"):
         segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     after = {path.stem: path.stat().st_mtime_ns for path in (output / "masks").iterdir()}
-    assert {scan_id for scan_id in before if before[scan_id] == after[scan_id]} == recorded - {"bad"}
+    assert {scan_id for scan_id in before if before[scan_id] == after[scan_id]} == recorded - {"phantom_050_2"}
     assert {row.status for row in _rows(output).values()} == {"done", "failed"}
     ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
-    assert ref.counts == {"done": 0, "skipped": 6, "deferred": 0, "failed": 1}
+    assert ref.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1}
 
 
 def test_output_below_the_scans_is_refused(trained: Trained, tmp_path: Path) -> None:
