@@ -45,5 +45,8 @@ def test_everything_used_is_green_and_each_loss_is_named() -> None:
 
 
 def test_known_bad_scans_do_not_redden_a_run() -> None:
-    """Failures that are not new leave the run green."""
-    require_complete(segmentation=SegmentationRef(uri="s", fingerprint="f", counts={"failed": 5}, n_new_failures=0))
+    """Failures that are not new leave the run green; the first new one ends that."""
+    known = SegmentationRef(uri="s", fingerprint="f", counts={"failed": 5}, n_new_failures=0)
+    assert require_complete(segmentation=known) is None
+    with pytest.raises(IncompleteError, match="1 scans newly failed"):
+        require_complete(segmentation=known.model_copy(update={"n_new_failures": 1}))

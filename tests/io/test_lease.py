@@ -77,8 +77,9 @@ def test_a_holder_of_another_machine_is_dead_when_silent_for_two_minutes(root: s
 def test_a_run_tried_again_finds_its_own_lease(root: str) -> None:
     """A try that could not give the lease back does not lock the next try of the same run out."""
     _write(root, 1, run_id="first", machine="elsewhere")
-    with lease.held(root, "first"):
-        pass
+    with lease.held(root, "first") as held:
+        held.check()
+        assert everything_below(root) == ["lease/00000002.json"]
 
 
 def test_a_holder_cut_off_from_the_store_stops_by_itself(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +94,9 @@ def test_a_holder_cut_off_from_the_store_stops_by_itself(root: str, monkeypatch:
 def test_a_process_id_used_again_is_not_the_holder(root: str) -> None:
     """A process with the holder's id that was started later is another one."""
     _write(root, 1, pid_started=time.time() - 1e6)
-    with lease.held(root, "second"):
-        pass
+    with lease.held(root, "second") as held:
+        held.check()
+        assert everything_below(root) == ["lease/00000002.json"]
 
 
 def test_take_over_takes_from_the_living_and_stops_them(root: str) -> None:
