@@ -21,6 +21,7 @@ import psutil
 from tasks.core.errors import LockedError, StorageError
 from tasks.core.records import Record
 from tasks.io import storage
+from tasks.io.stored_objects import StoredObject
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ def _newest(folder: str) -> tuple[int, Holder] | None:
     raise StorageError(f"{folder} changed {N_LOOKS} times while it was read.")
 
 
-def _number(found: storage.StoredObject) -> int:
+def _number(found: StoredObject) -> int:
     return int(Path(found.path).stem)
 
 

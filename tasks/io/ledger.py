@@ -15,6 +15,7 @@ from tasks.core.errors import PASSING_CODES, StorageError
 from tasks.core.records import LedgerEntry, ScanRow
 from tasks.io import storage
 from tasks.io.formats import READER_VERSION
+from tasks.io.stored_objects import StoredObject
 from tasks.io.tables import from_parquet, to_parquet
 
 FOLDER = "ledger"
@@ -123,7 +124,7 @@ def compact(uri: str) -> None:
     folder = storage.join(uri, FOLDER)
     if not storage.exists(folder):
         return
-    runs: dict[str, list[storage.StoredObject]] = defaultdict(list)
+    runs: dict[str, list[StoredObject]] = defaultdict(list)
     for found in storage.list_objects(folder):
         runs[_run_of(found)].append(found)
     for run_id, objects in runs.items():
@@ -146,11 +147,11 @@ def _entry_uri(uri: str, run_id: str, scan_id: str) -> str:
     return storage.join(uri, FOLDER, run_id, f"{scan_id}{ENTRY_SUFFIX}")
 
 
-def _run_of(found: storage.StoredObject) -> str:
+def _run_of(found: StoredObject) -> str:
     return found.path.split("/", 1)[0].removesuffix(TABLE_SUFFIX)
 
 
-def _read_entries(found: storage.StoredObject) -> list[tuple[str, LedgerEntry]]:
+def _read_entries(found: StoredObject) -> list[tuple[str, LedgerEntry]]:
     """Return the entries of an object of the ledger, each with its run."""
     content = storage.read_bytes(found.uri, size_bytes=found.size_bytes)
     if found.path.endswith(TABLE_SUFFIX):

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from tasks.io import storage
 from tasks.io.formats import READERS, suffix_of
+from tasks.io.stored_objects import fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def list_scans(uri: str) -> list[ScanSource]:
         ScanSource(
             scan_id=_plain_id(o.path) if claims[_plain_id(o.path)] == 1 else _hashed_id(o.path),
             uri=o.uri,
-            fingerprint=storage.fingerprint([o]),
+            fingerprint=fingerprint([o]),
             size_bytes=o.size_bytes,
             modified_s=o.modified_s,
         )

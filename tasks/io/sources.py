@@ -16,7 +16,7 @@ from tasks.core.errors import ConfigError, DataError, ErrorCode
 from tasks.core.records import FailureRow, SlicePair
 from tasks.io import storage
 from tasks.io.formats import READERS, suffix_of
-from tasks.io.storage import StoredObject
+from tasks.io.stored_objects import StoredObject, fingerprint
 from tasks.io.tables import from_parquet, to_parquet
 
 INDEX_FILE = "index.csv"
@@ -64,7 +64,7 @@ class Discovery:
                 source=identity.source,
                 image_uri=image.uri,
                 mask_uri=mask.uri,
-                fingerprint=storage.fingerprint([image, mask]),
+                fingerprint=fingerprint([image, mask]),
             )
         )
 

@@ -10,8 +10,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from tasks.core.errors import ConfigError, StorageError
 from tasks.io.faults import patiently, storage_errors
 from tasks.io.part_files import part_file, sweep_parts
+from tasks.io.stored_objects import StoredObject, is_file
 
 PARALLEL_REQUESTS = 16
 Item = TypeVar("Item")
@@ -41,25 +40,6 @@ CLIENT_OPTIONS: dict[str, dict[str, Any]] = {  # Any: keywords of each file syst
     "s3a": _S3_OPTIONS,
 }
 """Time-outs and checks by protocol; credentials come from the environment or the machine's identity."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """A listed object.
-
-    Attributes:
-        uri: Full URI, with its scheme.
-        path: Path relative to the listed prefix, with `/`.
-        size_bytes: Size.
-        version: What changes when the content does: etag, generation, or size and modification time in ns.
-        modified_s: Time of the last change, seconds since the epoch; None where the store does not say.
-    """
-
-    uri: str
-    path: str
-    size_bytes: int
-    version: str
-    modified_s: float | None
 
 
 def absolute(uri: str) -> str:
@@ -103,29 +83,19 @@ def list_objects(uri: str) -> list[StoredObject]:
             )
         try:
             found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
-            versions = {path: _version(info) for path, info in found.items() if _is_file(info)}
+            objects = [
+                StoredObject.from_listing(
+                    info,
+                    uri=str(fs.unstrip_protocol(path)),
+                    path=path[len(root.rstrip("/")) :].lstrip("/") or path.rsplit("/", 1)[-1],
+                )
+                for path, info in found.items()
+                if is_file(info)
+            ]
         except FileNotFoundError as err:  # something went while it was listed
             raise StorageError(f"{uri} changed while it was listed.") from err
-        root = root.rstrip("/")
-        objects = [
-            StoredObject(
-                uri=str(fs.unstrip_protocol(path)),
-                path=path[len(root) :].lstrip("/") or path.rsplit("/", 1)[-1],
-                size_bytes=int(info["size"] or 0),
-                version=versions[path],
-                modified_s=_modified_s(info),
-            )
-            for path, info in found.items()
-            if path in versions
-        ]
     visible = [o for o in objects if not any(part.startswith(".") for part in o.path.split("/"))]
     return sorted(visible, key=lambda o: o.path)
-
-
-def fingerprint(objects: list[StoredObject]) -> str:
-    """Return the sha256 over the sorted URIs and versions: it changes when any object's content does."""
-    lines = sorted(f"{o.uri}\t\t{o.version}" for o in objects)  # the empty column is the archive member's
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 @patiently
@@ -276,26 +246,3 @@ def _succeeds(create: Callable[[], None]) -> bool:
             return False
         raise
     return True
-
-
-def _is_file(info: dict[str, Any]) -> bool:
-    """Say whether a listed entry is a file, or a local link to one."""
-    return bool(info["type"] == "file" or (info.get("islink") and Path(info["name"]).is_file()))
-
-
-def _version(info: dict[str, Any]) -> str:
-    for key in ("etag", "ETag", "generation"):
-        if info.get(key):
-            return str(info[key]).strip('"')
-    if "ino" in info:  # local: mtime in whole nanoseconds, which the float in `info` cannot hold
-        return f"{info['size']}:{Path(info['name']).stat().st_mtime_ns}"
-    return f"{info['size']}:{info.get('created') or info.get('mtime')}"
-
-
-def _modified_s(info: dict[str, Any]) -> float | None:
-    value = info.get("mtime") or info.get("LastModified") or info.get("updated") or info.get("created")
-    if value is None:
-        return None
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    return value.timestamp() if isinstance(value, datetime) else float(value)

@@ -8,6 +8,7 @@ import pytest
 from tasks.core.errors import StorageError
 from tasks.io import storage
 from tasks.io.scans import list_scans
+from tasks.io.stored_objects import fingerprint
 from tests.io.stores import put
 
 
@@ -23,7 +24,7 @@ def test_a_scan_carries_where_it_lies_and_when_it_changed(root: str) -> None:
     [scan] = list_scans(root)
     [found] = storage.list_objects(root)
     assert storage.read_bytes(scan.uri) == b"ward/a.png"
-    assert scan.fingerprint == storage.fingerprint([found])
+    assert scan.fingerprint == fingerprint([found])
     assert scan.modified_s == found.modified_s == pytest.approx(time.time(), abs=60)
 
 

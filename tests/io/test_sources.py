@@ -8,6 +8,7 @@ from tasks.core.errors import ConfigError, StorageError
 from tasks.core.records import FailureRow, SlicePair
 from tasks.io import sources, storage
 from tasks.io.sources import discover_source
+from tasks.io.stored_objects import fingerprint
 from tests.io.stores import failed, pair_names, put
 
 # ---- the three layouts ---------------------------------------------------------------------------------------------
@@ -30,7 +31,7 @@ def test_images_and_masks_of_one_name_are_a_pair(root: str, folder: str) -> None
             source="radiopaedia",
             image_uri=image.uri,
             mask_uri=mask.uri,
-            fingerprint=storage.fingerprint([image, mask]),
+            fingerprint=fingerprint([image, mask]),
         )
     ]
 

@@ -8,7 +8,8 @@ import fsspec
 import pytest
 
 from tasks.core.errors import ConfigError
-from tasks.io import storage
+from tasks.io import storage, stored_objects
+from tasks.io.stored_objects import StoredObject, fingerprint
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ _NOON_S = 1714996800.0  # date -d 2024-05-06T12:00:00Z +%s
 )
 def test_version_prefers_what_the_store_declares(info: dict[str, object], version: str) -> None:
     """The etag, else the generation, else size and time; without the quotes some stores put around it."""
-    assert storage._version(info) == version
+    assert stored_objects._version(info) == version
 
 
 @pytest.mark.parametrize(
@@ -116,13 +117,13 @@ def test_version_prefers_what_the_store_declares(info: dict[str, object], versio
 )
 def test_time_of_change_is_read_in_every_wording(info: dict[str, object], modified_s: float | None) -> None:
     """Times come as datetime, text or seconds, and are seconds since the epoch; unknown is None."""
-    assert storage._modified_s(info) == modified_s
+    assert stored_objects._modified_s(info) == modified_s
 
 
 def test_fingerprint_is_the_digest_of_sorted_uris_and_versions() -> None:
     """The fingerprint is the sha256 over sorted lines of URI, (empty) member and version, in whatever order listed."""
-    a = storage.StoredObject("gs://b/a.png", "a.png", 1, "v1", None)
-    b = storage.StoredObject("gs://b/b.png", "b.png", 2, "v2", 7.0)
+    a = StoredObject("gs://b/a.png", "a.png", 1, "v1", None)
+    b = StoredObject("gs://b/b.png", "b.png", 2, "v2", 7.0)
     expected = hashlib.sha256(b"gs://b/a.png\t\tv1\ngs://b/b.png\t\tv2").hexdigest()
-    assert storage.fingerprint([a, b]) == expected
-    assert storage.fingerprint([b, a]) == expected
+    assert fingerprint([a, b]) == expected
+    assert fingerprint([b, a]) == expected
