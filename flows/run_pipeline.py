@@ -16,8 +16,8 @@ from tasks.core.records import EvaluationRef
 from tasks.engine import cluster
 from tasks.evaluate import evaluate
 from tasks.io import storage
-from tasks.locate import locate, require_apart
-from tasks.segment import new_run_id, segment
+from tasks.locate import locate
+from tasks.segment import segment, segmentation_request
 from tasks.train import train
 
 
@@ -52,18 +52,15 @@ def run_pipeline(
     """
     source, out, scans = locate(source), locate(out), locate(scans) if scans else None
     model_uri, report_uri = storage.join(out, "model"), storage.join(out, "evaluation")
-    output = storage.join(out, "segmentation")
-    if scans:
-        require_apart(scans, output)
+    asked = None
+    if scans:  # refused now rather than after the training
+        output = storage.join(out, "segmentation")
+        asked = segmentation_request(model_uri, scans, output, segmentation=segmentation, compute=compute)
     with cluster.session(compute, n_reserved_cpus=training.num_workers):  # one for all steps, which find it running
         dataset = prepare_steps(source, storage.join(out, "dataset"), preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
         train(dataset, model_uri, model=model, training=training, augment=augment, compute=compute)
         evaluation = evaluate(model_uri, dataset.uri, report_uri, split="test", compute=compute)
-        segmented = None
-        if scans:
-            segmented = segment(
-                model_uri, scans, output, segmentation=segmentation, compute=compute, run_id=new_run_id()
-            )
+        segmented = segment(asked, compute=compute) if asked else None
     require_complete(dataset=dataset, evaluation=evaluation, segmentation=segmented)
     return evaluation

@@ -5,8 +5,8 @@ from prefect import flow
 from tasks.complete import require_complete
 from tasks.core.config import ComputeConfig, SegmentationConfig
 from tasks.core.records import SegmentationPlan, SegmentationRef
-from tasks.locate import locate, require_apart
-from tasks.segment import new_run_id, plan_segmentation, segment
+from tasks.locate import locate
+from tasks.segment import plan_segmentation, segment, segmentation_request
 
 
 @flow(name="segment-scans")
@@ -32,10 +32,11 @@ def segment_scans(
         compute: Where the work runs.
         dry_run: Only say what would be done; nothing is written.
     """
-    where = locate(model_uri), locate(scans), locate(output)
-    require_apart(*where[1:])
+    request = segmentation_request(
+        locate(model_uri), locate(scans), locate(output), segmentation=segmentation, compute=compute
+    )
     if dry_run:
-        return plan_segmentation(*where, segmentation=segmentation, compute=compute)
-    segmented = segment(*where, segmentation=segmentation, compute=compute, run_id=new_run_id())
+        return plan_segmentation(request)
+    segmented = segment(request, compute=compute)
     require_complete(segmentation=segmented)
     return segmented

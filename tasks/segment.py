@@ -27,6 +27,7 @@ from tasks.engine.steps.segment import plan as plan_collection
 from tasks.engine.steps.segment import segment as segment_collection
 from tasks.io import storage
 from tasks.io.tables import from_parquet
+from tasks.locate import require_apart
 from tasks.narrate import narrated
 from tasks.retries import STORAGE_RETRIES
 
@@ -36,20 +37,11 @@ TELL_EVERY_S = 10.0
 
 
 @task(name="segment", **STORAGE_RETRIES)
-def segment(
-    model_uri: str,
-    scans_uri: str,
-    output_uri: str,
-    *,
-    segmentation: SegmentationConfig,
-    compute: ComputeConfig,
-    run_id: str,
-) -> SegmentationRef:
+def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationRef:
     """Segment every scan that is new, publish masks, previews, table, report and manifest."""
-    request = _request(model_uri, scans_uri, output_uri, segmentation, compute, run_id=run_id)
     with narrated(), cluster.session(compute, n_reserved_cpus=1):
         ref = segment_collection(request, _teller())
-    rows = from_parquet(ScanRow, storage.read_bytes(storage.join(output_uri, SCANS_FILE)))
+    rows = from_parquet(ScanRow, storage.read_bytes(storage.join(request.output_uri, SCANS_FILE)))
     failed = [row for row in rows if row.status == "failed"]
     create_table_artifact([dict(ref.counts)], key="segmentation", description="Scans by status.")
     create_markdown_artifact(failures_markdown("Scans set aside", failed, n_all=len(rows)), key="segmentation-failures")
@@ -61,11 +53,8 @@ def segment(
 
 
 @task(name="plan-segmentation", **STORAGE_RETRIES)
-def plan_segmentation(
-    model_uri: str, scans_uri: str, output_uri: str, *, segmentation: SegmentationConfig, compute: ComputeConfig
-) -> SegmentationPlan:
+def plan_segmentation(request: SegmentRequest) -> SegmentationPlan:
     """Say which scans a run would segment; nothing is written to the output."""
-    request = _request(model_uri, scans_uri, output_uri, segmentation, compute, run_id="plan")
     with narrated():
         plan = plan_collection(request)
         logger.info("%s", plan.sentence())
@@ -73,26 +62,22 @@ def plan_segmentation(
     return plan
 
 
-def new_run_id() -> str:
-    """Return the identity of this run; later runs sort after earlier ones, as the ledger needs."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{(flow_run.id or 'local')[:8]}"
-
-
-def _request(
-    model_uri: str,
-    scans_uri: str,
-    output_uri: str,
-    segmentation: SegmentationConfig,
-    compute: ComputeConfig,
-    *,
-    run_id: str,
+def segmentation_request(
+    model_uri: str, scans_uri: str, output_uri: str, *, segmentation: SegmentationConfig, compute: ComputeConfig
 ) -> SegmentRequest:
+    """Return what this flow run asks of a segmentation; URIs have their scheme.
+
+    Raises:
+        ConfigError: If the output lies below the scans.
+    """
+    require_apart(scans_uri, output_uri)
     return SegmentRequest(
         model_uri=model_uri,
         scans_uri=scans_uri,
         output_uri=output_uri,
         segmentation=segmentation,
-        run_id=run_id,
+        # later runs sort after earlier ones, as the ledger needs
+        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{(flow_run.id or 'local')[:8]}",
         price_per_node_hour=compute.price_per_node_hour,
     )
 
