@@ -2,55 +2,38 @@
 
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
-from prefect import Flow
 from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from flows.demo import demo
-from flows.doctor import doctor
-from flows.evaluate_model import evaluate_model
-from flows.prepare_dataset import prepare_dataset
-from flows.run_pipeline import run_pipeline
-from flows.segment_scans import segment_scans
-from flows.train_model import train_model
 from tasks.core.config import PARAMETER_GROUPS
 from tasks.core.errors import ConfigError, LesionWorkflowError
 
+COMMANDS = {
+    "prepare": "flows.prepare_dataset:prepare_dataset",
+    "train": "flows.train_model:train_model",
+    "evaluate": "flows.evaluate_model:evaluate_model",
+    "segment": "flows.segment_scans:segment_scans",
+    "run": "flows.run_pipeline:run_pipeline",
+    "demo": "flows.demo:demo",
+    "doctor": "flows.doctor:doctor",
+}
+"""Each by the place it is imported from when it is called: no command waits for what only another needs."""
+
 app = App(
-    name="lesions", help="Find lung lesions in CT scans: prepare, train, evaluate, and segment archives of scans."
+    name="lesions",
+    help="Find lung lesions in CT scans: prepare, train, evaluate, and segment archives of scans.",
+    result_action="return_value",
 )
 app.meta.group_parameters = app.group_parameters
-
-COMMANDS: dict[str, Flow[..., Any]] = {  # Any: each flow's own reference
-    "prepare": prepare_dataset,
-    "train": train_model,
-    "evaluate": evaluate_model,
-    "segment": segment_scans,
-    "run": run_pipeline,
-}
-
-
-def _command(flow: Flow[..., Any]) -> Callable[..., None]:
-    @wraps(flow.fn)
-    def call(*args: Any, **kwargs: Any) -> None:
-        flow(*args, **kwargs)
-
-    return call
-
-
-for _name, _flow in COMMANDS.items():
-    app.command(_command(_flow), name=_name)
-app.command(demo)
-app.command(doctor)
+for _name, _place in COMMANDS.items():
+    app.command(_place, name=_name)
 
 
 @app.meta.default

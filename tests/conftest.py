@@ -53,12 +53,13 @@ def new_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def object_stores() -> Iterator[None]:
-    """A GCS and an S3 store on loopback, over HTTP, found through the environment."""
+def object_stores() -> Iterator[dict[str, int]]:
+    """A GCS and an S3 store on loopback, over HTTP, found through the environment; their ports."""
     with ExitStack() as stack:
-        for scheme in emulators.SCHEMES:
-            os.environ.update(stack.enter_context(emulators.serving(scheme)))
-        yield
+        ports = {scheme: stack.enter_context(emulators.serving(scheme)) for scheme in emulators.SCHEMES}
+        for scheme, port in ports.items():
+            os.environ.update(emulators.environment(scheme, port))
+        yield ports
 
 
 @pytest.fixture(scope="session")

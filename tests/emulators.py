@@ -1,7 +1,7 @@
 """Object stores on loopback, really over HTTP: GCS (gcp-storage-emulator made fit), S3 (moto), and a proxy that breaks.
 
-Run as `python -m tests.emulators gs|s3 [faults]`: prints a port and serves until its standard input ends. `faults` is
-the fraction of requests that go wrong.
+Run as `python -m tests.emulators gs|s3`, or `proxy PORT FRACTION` to break that fraction of the requests to a port:
+prints a port and serves until its standard input ends.
 """
 
 import http.client
@@ -43,16 +43,34 @@ CREDENTIALS = {
 
 
 @contextmanager
-def serving(scheme: str, *, faults: float = 0.0) -> Iterator[dict[str, str]]:
-    """Run a store in a process of its own; yield what a client needs in its environment to find it."""
-    command = [sys.executable, "-m", "tests.emulators", scheme, str(faults)]
+def serving(scheme: str) -> Iterator[int]:
+    """Run a store in a process of its own; yield its port."""
+    with _process(scheme) as port:
+        yield port
+
+
+@contextmanager
+def breaking(port: int, fraction: float) -> Iterator[int]:
+    """Run a proxy to a store that breaks a fraction of its requests; yield its port."""
+    with _process("proxy", str(port), str(fraction)) as own:
+        yield own
+
+
+def environment(scheme: str, port: int) -> dict[str, str]:
+    """Return what a client needs in its environment to find a store on a port."""
+    address = f"http://127.0.0.1:{port}"
+    return {
+        "gs": {"STORAGE_EMULATOR_HOST": address, **AT_IMPORT},
+        "s3": {"AWS_ENDPOINT_URL_S3": address, **CREDENTIALS},
+    }[scheme]
+
+
+@contextmanager
+def _process(*arguments: str) -> Iterator[int]:
+    command = [sys.executable, "-m", "tests.emulators", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        address = f"http://127.0.0.1:{int(process.stdout.readline())}"
         try:
-            if scheme == "gs":
-                yield {"STORAGE_EMULATOR_HOST": address, **AT_IMPORT}
-            else:
-                yield {"AWS_ENDPOINT_URL_S3": address, **CREDENTIALS}
+            yield int(process.stdout.readline())
         finally:
             process.stdin.close()
             process.wait(timeout=30)
@@ -212,13 +230,14 @@ def _start(handler: Callable[..., BaseHTTPRequestHandler]) -> int:
     return server.server_port
 
 
-def main(scheme: str, faults: str = "0") -> None:
+def main(kind: str, port: str = "", fraction: str = "") -> None:
     """Serve until standard input ends."""
     logging.disable(logging.ERROR)  # a line a request
-    port = _start_gs() if scheme == "gs" else _start_s3()
-    if float(faults):
-        port = _start(partial(_BreakingProxy, port, float(faults), random.Random(0)))
-    sys.stdout.write(f"{port}\n")
+    if kind == "proxy":
+        own = _start(partial(_BreakingProxy, int(port), float(fraction), random.Random(0)))
+    else:
+        own = {"gs": _start_gs, "s3": _start_s3}[kind]()
+    sys.stdout.write(f"{own}\n")
     sys.stdout.flush()
     sys.stdin.read()
 

@@ -7,19 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.core.history import EpochRow
+from tasks.core.history import CURVES, EpochRow
 
 TRAIN_COLOUR, VAL_COLOUR = "#1f6f8b", "#d1495b"
-
-CURVES: dict[str, tuple[str, ...]] = {
-    "f1": ("f1",),
-    "precision": ("precision",),
-    "recall": ("recall",),
-    "recall_precision": ("recall", "precision"),
-    "accuracy": ("accuracy",),
-    "loss": ("loss",),
-}
-"""The original brief's six pictures, and which columns of the history each shows."""
 
 
 def training_curves(history: Sequence[EpochRow]) -> dict[str, bytes]:

@@ -9,6 +9,16 @@ from tasks.core.operating_point import ProbabilityHistogram
 EpochRow = dict[str, float | int | None]
 """One epoch: learning rate, seconds, and train_ and val_ figures and counts by name; undefined ratios are None."""
 
+CURVES: dict[str, tuple[str, ...]] = {
+    "f1": ("f1",),
+    "precision": ("precision",),
+    "recall": ("recall",),
+    "recall_precision": ("recall", "precision"),
+    "accuracy": ("accuracy",),
+    "loss": ("loss",),
+}
+"""The original brief's six pictures, and which columns of the history each shows."""
+
 
 @dataclass(slots=True)
 class TrainingOutcome:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tasks.core.figures import CURVES
+from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
 from tasks.core.records import (
     EMPTY_MASK_CONVENTION,

@@ -94,6 +94,7 @@ class ActorPool:
         self._load_model = ray.put(load_model)
         self._places: list[Place] = []
         self._n_losses = 0
+        self._opened = time.monotonic()
         self._nodes: list[dict[str, Any]] = []  # Any: Ray's own description of a node
         self._nodes_asked = -math.inf
 
@@ -130,9 +131,11 @@ class ActorPool:
             raise
         except RayError as err:
             self.drop(place, err)
-        else:
-            place.is_loaded = True
-            self._n_losses = 0
+            return
+        if not any(place.is_loaded for place in self._places):
+            logger.info("stream: first model loaded after %.1f s", time.monotonic() - self._opened)
+        place.is_loaded = True
+        self._n_losses = 0
 
     def idlest(self) -> Place | None:
         """Return the actor with least to do that can take a chunk."""

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Iterator
 
 import ray
@@ -40,12 +41,19 @@ def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0) -> Iterator[Non
         with _unwrapped():
             yield
         return
+    started = time.monotonic()
     _start(compute, n_reserved_cpus)
     try:
+        logger.info("cluster: %s, ready in %.1f s", _size(), time.monotonic() - started)
         with _unwrapped():
             yield
     finally:
         ray.shutdown()
+
+
+def _size() -> str:
+    resources, n_nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
+    return f"{n_nodes} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
 
 
 @contextlib.contextmanager

@@ -1,41 +1,58 @@
 """`make bench`: each benchmark against its peers in the same run; rows are printed and kept in `bench-output/`.
 
-Options: `--model URI` (a trained bundle; otherwise one is trained on phantoms for an epoch), `--slices N`.
+Names of benchmarks run those only. Options: `--model URI` (a trained bundle; otherwise one is trained on phantoms for
+an epoch), `--slices N`, `--peer-python PATH` (a Python that has segmentation_models_pytorch and opencv).
 """
 
 import argparse
 import json
-import platform
 import tempfile
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import throughput
-from tests.benchmarks.setting import cpu_flags, scans_of, trained_bundle
+from tests.benchmarks import growth, one_scan, throughput
+from tests.benchmarks.setting import Benchmark, Row, Setting, cpu_flags, trained_bundle
+
+BENCHMARKS: dict[str, Benchmark] = {"throughput": throughput.run, "growth": growth.run, "one-scan": one_scan.run}
 
 
 def main() -> None:
-    """Run every benchmark, print its rows, and keep them."""
+    """Run the benchmarks that were named, or all, print their rows, and keep them."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--model", default=None)
     parser.add_argument("--slices", type=int, default=640)
+    parser.add_argument("--peer-python", default=None)
     asked = parser.parse_args()
-    console = Console()
-    console.print(f"{platform.node()}, {platform.processor()}, flags {cpu_flags()}")
+    if unknown := set(asked.names) - BENCHMARKS.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(BENCHMARKS)}")
+    console, rows = Console(), []
+    console.print(f"CPU flags: {' '.join(cpu_flags())}")
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        model = asked.model or trained_bundle(work)
-        rows = throughput.run(model, scans_of(work, asked.slices), work)
-    table = Table("what", "precision", "ms a slice", "against the bare model")
-    for row in rows:
-        table.add_row(row["what"], row["precision"], f"{row['ms']:.1f}", f"{row['of_bare']:.2f}")
-    console.print(table)
+        model = asked.model or trained_bundle(Path(folder))
+        setting = Setting(Path(folder), model, asked.slices, asked.peer_python)
+        for name in asked.names or BENCHMARKS:
+            own = Path(folder, name)
+            own.mkdir()
+            found = BENCHMARKS[name](replace(setting, folder=own))
+            console.print(_table(found))
+            rows += found
     kept = Path("bench-output") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     kept.parent.mkdir(exist_ok=True)
-    kept.write_text(json.dumps({"flags": cpu_flags(), "n_slices": asked.slices, "rows": rows}, indent=2))
+    kept.write_text(json.dumps({"cpu_flags": cpu_flags(), "rows": [asdict(row) for row in rows]}, indent=2))
 
 
-main()
+def _table(rows: list[Row]) -> Table:
+    table = Table("benchmark", "what", "figure", "unit", "against its peer")
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        table.add_row(row.benchmark, row.what, f"{row.value:.4g}", row.unit, ratio)
+    return table
+
+
+if __name__ == "__main__":
+    main()

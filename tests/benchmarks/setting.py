@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -12,25 +14,64 @@ SIZE_PX = 256
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        benchmark: Which one it is of.
+        what: What was measured.
+        value: The figure.
+        unit: Of the figure.
+        ratio: To its peer in the same run, larger is better; None where it has none.
+    """
+
+    benchmark: str
+    what: str
+    value: float
+    unit: str
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a benchmark is given.
+
+    Attributes:
+        folder: Its own, empty.
+        model_uri: A bundle.
+        n_slices: Slices of a comparison.
+        peer_python: A Python that has segmentation_models_pytorch; None leaves that peer out.
+    """
+
+    folder: Path
+    model_uri: str
+    n_slices: int
+    peer_python: str | None
+
+    def scans(self, n_slices: int) -> Path:
+        """Return a folder of that many slices: real ones where the machine has them, again and again if need be."""
+        default = Path(__file__).parents[3] / "shared" / "data"
+        frames = Path(os.environ.get("LESIONS_TEST_DATA", default)) / "coronacases_256" / "frames"
+        if not frames.exists():
+            frames = self.folder / "phantoms" / "frames"
+            if not frames.exists():
+                write_phantoms(self.folder / "phantoms", n_patients=1, n_slices=64, size_px=SIZE_PX)
+        scans = self.folder / f"scans-{n_slices}"
+        scans.mkdir()
+        for number, path in enumerate(islice(cycle(sorted(frames.iterdir())), n_slices)):
+            shutil.copy(path, scans / f"{number:06d}{path.suffix}")
+        return scans
+
+
+Benchmark = Callable[[Setting], list[Row]]
+
+
 def cpu_flags() -> list[str]:
     """Return the abilities that decide the speed of reduced precision."""
     cpuinfo = Path("/proc/cpuinfo")
     found = cpuinfo.read_text().split() if cpuinfo.exists() else []
     return [flag for flag in FLAGS if flag in found]
-
-
-def scans_of(folder: Path, n_slices: int) -> Path:
-    """Return a folder of that many slices, real ones where the machine has them."""
-    default = Path(__file__).parents[3] / "shared" / "data"
-    frames = Path(os.environ.get("LESIONS_TEST_DATA", default)) / "coronacases_256" / "frames"
-    if not frames.exists():
-        write_phantoms(folder / "phantoms", n_patients=1, n_slices=64, size_px=SIZE_PX)
-        frames = folder / "phantoms" / "frames"
-    scans = folder / "scans"
-    scans.mkdir()
-    for number, path in enumerate(islice(cycle(sorted(frames.iterdir())), n_slices)):
-        shutil.copy(path, scans / f"{number:06d}{path.suffix}")
-    return scans
 
 
 def trained_bundle(folder: Path) -> str:

@@ -1,14 +1,14 @@
-"""Steady state against the bare model and the classic loop, each in a process of its own, one after the other."""
+"""Steady state against the bare model, the classic loop and PyTorch, each in its own process, one after the other."""
 
-import json
-import os
-import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
-from tasks.engine.cluster import WORKER_ENVIRONMENT
+import numpy as np
+from PIL import Image
+
+from tasks.core.metrics import Counts, count_pixels, dice
+from tests.benchmarks.processes import seconds_a_slice, segment
+from tests.benchmarks.setting import Row, Setting
 
 N_CLASSIC = 200
 """Slices of the classic loop: it is the same for each, and slow."""
@@ -20,7 +20,7 @@ import cv2, numpy as np
 from tasks.engine.actors import BATCH_SIZE, load_predictor
 predictor = load_predictor(sys.argv[1], sys.argv[3])
 images = np.stack([cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(Path(sys.argv[2]).iterdir())])
-predictor.predict(images[:BATCH_SIZE])
+predictor.predict(images[: 2 * BATCH_SIZE])
 started = time.perf_counter()
 predictor.predict(images)
 print(json.dumps((time.perf_counter() - started) / len(images)))
@@ -49,43 +49,66 @@ for path in paths:
 print(json.dumps((time.perf_counter() - started) / len(paths)))
 """
 
+PYTORCH = """
+import json, sys, time
+from pathlib import Path
+import cv2, numpy as np, torch
+import segmentation_models_pytorch as smp
+precision, out, size = sys.argv[2], Path(sys.argv[3]), 256
+out.mkdir()
+class Slices(torch.utils.data.Dataset):
+    paths = sorted(Path(sys.argv[1]).iterdir())
+    def __len__(self):
+        return len(self.paths)
+    def __getitem__(self, place):
+        image = cv2.resize(cv2.imread(str(self.paths[place])), (size, size))
+        return torch.from_numpy(image.transpose(2, 0, 1)).float() / 255, place
+model = smp.Unet("resnet34", encoder_weights=None).eval().to(memory_format=torch.channels_last)
+slices, started, n_warm = Slices(), None, 2
+with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    for step, (images, places) in enumerate(torch.utils.data.DataLoader(slices, batch_size=16, num_workers=1)):
+        if step == n_warm:
+            started = time.perf_counter()
+        masks = (model(images.to(memory_format=torch.channels_last)).float() > 0).numpy()[:, 0]
+        for mask, place in zip(masks, places.tolist()):
+            cv2.imwrite(str(out / slices.paths[place].name), mask.astype(np.uint8) * 255)
+print(json.dumps((time.perf_counter() - started) / (len(slices) - 16 * n_warm)))
+"""
+"""segmentation_models.pytorch as its users run it; random weights, which are as fast as any."""
 
-def run(model_uri: str, scans: Path, folder: Path) -> list[dict[str, Any]]:
-    """Return rows of milliseconds a slice, with the ratio to the bare model of the same precision."""
-    rows = []
+
+def run(setting: Setting) -> list[Row]:
+    """Return milliseconds a slice of each way, with its speed against the bare model of the same precision."""
+    scans = setting.scans(setting.n_slices)
+    bare, outputs, rows = {}, {}, []
     for precision in ("float32", "bfloat16"):
-        bare = _seconds(BARE, model_uri, str(scans), precision)
-        ours, one_process = _ours(model_uri, scans, folder / precision, precision)
+        bare[precision] = seconds_a_slice(BARE, setting.model_uri, str(scans), precision)
+        outputs[precision] = setting.folder / precision
+        ours = segment(setting.model_uri, scans, outputs[precision], precision)
         rows += [
-            _row("bare model", precision, bare, bare),
-            _row("segment, steady state", precision, ours, bare),
-            _row("segment, process start to end", precision, one_process, bare),
+            _row("bare model", precision, bare[precision], bare),
+            _row("segment, steady state", precision, ours.seconds_a_slice, bare),
+            _row("segment, process start to exit", precision, ours.seconds / setting.n_slices, bare),
         ]
-    classic = _seconds(CLASSIC, model_uri, str(scans), str(N_CLASSIC), str(folder / "classic"))
-    return [*rows, *(_row("classic loop", "float32", classic, row["ms"] / 1000) for row in rows[:1])]
+        if setting.peer_python:
+            python, out = setting.peer_python, str(setting.folder / f"peer-{precision}")
+            peer = seconds_a_slice(PYTORCH, str(scans), precision, out, python=python)
+            rows.append(_row("segmentation_models.pytorch", precision, peer, bare))
+    out = str(setting.folder / "classic")
+    classic = seconds_a_slice(CLASSIC, setting.model_uri, str(scans), str(N_CLASSIC), out, python=sys.executable)
+    rows.append(_row("classic loop", "float32", classic, bare))
+    return [*rows, *_agreement(outputs["float32"] / "masks", outputs["bfloat16"] / "masks")]
 
 
-def _row(what: str, precision: str, seconds: float, bare: float) -> dict[str, Any]:
-    return {"what": what, "precision": precision, "ms": 1000 * seconds, "of_bare": bare / seconds}
+def _row(what: str, precision: str, seconds: float, bare: dict[str, float]) -> Row:
+    return Row("throughput", f"{what}, {precision}", 1000 * seconds, "ms a slice", bare[precision] / seconds)
 
 
-def _ours(model_uri: str, scans: Path, output: Path, precision: str) -> tuple[float, float]:
-    """Return seconds a slice of a whole run of the command: its steady state, and from process start to exit."""
-    command = [str(Path(sys.executable).with_name("lesions")), "segment", model_uri, str(scans), str(output)]
-    started = time.perf_counter()
-    options = ["--segmentation.precision", precision, "--segmentation.settle-minutes", "0"]
-    subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    seconds = time.perf_counter() - started
-    manifest = json.loads((output / "manifest.json").read_text())
-    return 1 / manifest["speed"]["slices_per_second"], seconds / manifest["counts"]["done"]
-
-
-def _seconds(script: str, *arguments: str) -> float:
-    answer = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env={**os.environ, **WORKER_ENVIRONMENT},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return float(json.loads(answer.stdout.strip().splitlines()[-1]))
+def _agreement(expected: Path, found: Path) -> list[Row]:
+    """Return how well masks of reduced precision agree with those of float32."""
+    pairs = [
+        count_pixels(*(np.asarray(Image.open(path)) // 255 for path in (found / mask.name, mask)))
+        for mask in sorted(expected.iterdir())
+    ]
+    pooled = sum(pairs, Counts())
+    return [Row("agreement", "bfloat16 masks against float32, pooled", dice(pooled) or 0.0, "Dice", None)]

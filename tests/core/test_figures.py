@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.core.figures import CURVES, TRAIN_COLOUR, VAL_COLOUR, precision_recall_figure, training_curves
-from tasks.core.history import EpochRow
+from tasks.core.figures import TRAIN_COLOUR, VAL_COLOUR, precision_recall_figure, training_curves
+from tasks.core.history import CURVES, EpochRow
 
 COLUMNS = sorted({column for columns in CURVES.values() for column in columns})
 

@@ -22,3 +22,11 @@ def test_core_imports_neither_engine_nor_storage_nor_touches_randomness() -> Non
     probe = subprocess.run([sys.executable, "-c", PROBE, *HEAVY], capture_output=True, text=True, check=False)
     assert probe.returncode == 0, probe.stderr
     assert probe.stdout.split() == []
+
+
+def test_a_command_does_not_wait_for_what_another_needs() -> None:
+    """Segmentation starts without the libraries of training and figures, which take seconds to import."""
+    unwanted = "{'matplotlib', 'scipy', 'pandas', 'ray.data', 'ray.train', 'tensorflow', 'albumentations'}"
+    program = f"import sys, flows.segment_scans; print(sorted({unwanted} & sys.modules.keys()))"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

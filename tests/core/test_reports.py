@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.core.config import SegmentationConfig
-from tasks.core.figures import CURVES
+from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
 from tasks.core.records import EMPTY_MASK_CONVENTION, EvaluationReport, FailureRow, SegmentationManifest
 from tasks.core.reports import (

@@ -1,5 +1,6 @@
 import inspect
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
@@ -46,12 +47,13 @@ def test_bad_parameters_exit_2_and_say_which(
     assert "Traceback" not in told
 
 
-@pytest.mark.parametrize("flow", COMMANDS.values(), ids=COMMANDS)
-def test_flow_takes_groups_under_their_shared_names(flow: object) -> None:
+@pytest.mark.parametrize("place", COMMANDS.values(), ids=COMMANDS)
+def test_flow_takes_groups_under_their_shared_names(place: str) -> None:
     """A group has the same name and type in every flow, a default, and a description in the docstring."""
-    parameters = inspect.signature(flow.fn).parameters
+    flow = resolve_name(place)
+    parameters = inspect.signature(flow).parameters
     for name, parameter in parameters.items():
-        assert f"{name}: " in flow.fn.__doc__
+        assert f"{name}: " in flow.__doc__
         if isinstance(parameter.default, FormModel):
             assert PARAMETER_GROUPS[name] is type(parameter.default)
 

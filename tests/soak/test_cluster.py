@@ -1,0 +1,101 @@
+"""Several Ray nodes on one machine: one is lost in mid-run, and three do three times the work of one."""
+
+import functools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from tasks.core.config import ComputeConfig, SegmentationConfig
+from tasks.core.records import ScanRow
+from tasks.core.requests import SegmentRequest
+from tasks.core.throughput import StageSums
+from tasks.engine import cluster
+from tasks.engine.actors import BATCH_SIZE
+from tasks.engine.segmentation import Run, finish_scans, load_scans
+from tasks.engine.stream import PredictionStream, Work
+from tasks.io import bundles
+from tasks.io.scans import list_scans
+from tests.conftest import Trained
+from tests.soak.commands import TIMEOUT_S, compare, start_segmentation, wait_for_progress
+from tests.soak.conftest import N_SCANS
+
+pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.tf, pytest.mark.slow]
+
+CHUNK_LATENCY_S = 1.0
+"""Of the stand-in for a model: about what 16 slices take this project's model on two CPU cores."""
+
+MIN_EFFICIENCY = 0.9
+
+
+@contextmanager
+def _nodes(n: int) -> Iterator[Cluster]:
+    """Run a Ray cluster of so many nodes of two CPUs."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        for _ in range(n - 1):
+            nodes.add_node(num_cpus=2)
+        nodes.wait_for_nodes()
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+def test_a_node_lost_in_mid_run_costs_nothing(trained: Trained, many_scans: Path, tmp_path: Path, log: Path) -> None:
+    """Of three nodes one is killed in mid-run: the run completes, with the masks and rows one node alone gives."""
+    alone, together = str(tmp_path / "alone"), str(tmp_path / "together")
+    assert start_segmentation(trained.model_uri, many_scans, alone, log=log).wait(TIMEOUT_S) == 0
+    with _nodes(3) as nodes:
+        address = ("--compute.ray-address", nodes.address)
+        run = start_segmentation(trained.model_uri, many_scans, together, *address, log=log)
+        wait_for_progress(run, together, N_SCANS // 4)
+        assert run.poll() is None, log.read_text()
+        nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
+        assert run.wait(TIMEOUT_S) == 0, log.read_text()
+    compare(alone, together)
+
+
+class FixedLatency:
+    """A stand-in for a model on a device of its own: it takes its time, but none of this machine's."""
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return the slices themselves, after a while."""
+        time.sleep(CHUNK_LATENCY_S * len(images) / BATCH_SIZE)
+        return images
+
+
+def test_three_nodes_do_nearly_three_times_the_work_of_one(trained: Trained, many_scans: Path, tmp_path: Path) -> None:
+    """With the model's time fixed, the steady state of three nodes is at least 0.9 of three times that of one."""
+    speeds = {}
+    ray.shutdown()  # the tests' own session: a driver has one at a time
+    for n in (1, 3):
+        with _nodes(n) as nodes, cluster.session(ComputeConfig(ray_address=nodes.address)):
+            speeds[n], rows = _stream(trained, many_scans, tmp_path / str(n))
+        assert len({row.scan_id for row in rows}) == len(rows) == N_SCANS
+    efficiency = speeds[3] / (3 * speeds[1])
+    assert efficiency >= MIN_EFFICIENCY, f"{speeds} slices/s: {efficiency:.2f}"
+
+
+def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[ScanRow]]:
+    """Run the real stages around the stand-in; return slices a second and the rows."""
+    request = SegmentRequest(
+        model_uri=trained.model_uri,
+        scans_uri=scans.as_uri(),
+        output_uri=output.as_uri(),
+        segmentation=SegmentationConfig(),
+        run_id="stand-in",
+    )
+    run, sums = Run.of(request, bundles.read_card(trained.model_uri)), StageSums()
+    work = Work(
+        load=functools.partial(load_scans, size_px=run.size_px),
+        load_model=FixedLatency,
+        finish=functools.partial(finish_scans, run=run),
+        chunk_size=BATCH_SIZE,
+    )
+    rows = [row for rows in PredictionStream(work, sums).rows(list_scans(request.scans_uri)) for row in rows]
+    return sums.slices_per_second or 0.0, rows
