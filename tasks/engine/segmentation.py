@@ -11,7 +11,7 @@ import numpy as np
 from tasks.core.errors import DataError, StorageError
 from tasks.core.geometry import resize_slice, restore_probability
 from tasks.core.intensity import slice_to_uint8
-from tasks.core.panels import overlay
+from tasks.core.panels import PALETTE, overlay
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
 from tasks.core.records import ModelCard, ScanRow, ScanStatus
 from tasks.core.requests import SegmentRequest
@@ -173,7 +173,7 @@ def _finish(scan: LoadedScan, probability: np.ndarray | None, *, run: Run) -> tu
     mask, n_lesions = drop_small_lesions(above, run.min_lesion_px)
     output_uri, name = run.request.output_uri, f"{scan.source.scan_id}.png"
     mask_uri, mask_png = storage.join(output_uri, "masks", name), write_mask_png(mask)
-    preview_png = write_png(overlay(scan.image, prediction=mask))
+    preview_png = write_png(overlay(scan.image, prediction=mask), PALETTE)
     storage.publish(storage.join(output_uri, "previews", name), preview_png)
     row = run.row(
         scan.source,

@@ -22,7 +22,7 @@ from tasks.core.metrics import (
     score,
 )
 from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve, probability_histogram
-from tasks.core.panels import comparison
+from tasks.core.panels import PALETTE, comparison
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
 from tasks.core.records import DatasetCard, EvaluationRef, EvaluationReport, FailureRow, ModelCard
 from tasks.core.reports import PatientPanel, evaluation_report
@@ -149,7 +149,7 @@ def _score_slice(
         "lesion_histogram": histogram.lesion,
         "healthy_histogram": histogram.healthy,
         "loss": binary_cross_entropy(probability, row["mask"]),
-        "panel": write_png(picture) if reference.any() or prediction.any() else b"",
+        "panel": write_png(picture, PALETTE) if reference.any() or prediction.any() else b"",
     }
 
 

@@ -72,10 +72,18 @@ def write_mask_png(mask: np.ndarray) -> bytes:
     return write_png(mask * np.uint8(255))
 
 
-def write_png(pixels: np.ndarray) -> bytes:
-    """Return uint8 pixels, `(H, W)` or `(H, W, 3)`, as a PNG; the same pixels give the same bytes."""
+def write_png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """Return pixels as a PNG; the same pixels give the same bytes.
+
+    Args:
+        pixels: uint8 `(H, W)` or `(H, W, 3)`.
+        palette: Colours `(256, 3)`, uint8, of which pixels `(H, W)` are indices.
+    """
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image.putpalette(palette.tobytes())
+    image.save(buffer, "PNG", compress_level=2)  # higher levels take up to twice the time for a few percent
     return buffer.getvalue()
 
 
