@@ -62,9 +62,11 @@ def load_predictor(model_uri: str, precision: Precision) -> Model:
     Raises:
         ModelError: If the bundle is damaged, or predicts something else than it did.
     """
-    from tasks.engine.prediction import Predictor  # loads TensorFlow, here in the actor
+    from tasks.engine.model import share_cores  # loads TensorFlow, here in the actor
+    from tasks.engine.prediction import Predictor
     from tasks.io.bundles import read_bundle
 
+    share_cores()
     return Predictor.from_bundle(read_bundle(model_uri), precision=precision, batch_size=BATCH_SIZE)
 
 
