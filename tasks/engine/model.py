@@ -40,9 +40,9 @@ def set_precision(precision: Precision) -> None:
 def share_cores() -> None:
     """Give TensorFlow two threads a core; to be called before it does anything in this process.
 
-    A layer waits for its slowest thread. With one thread a core, whatever else takes a core for a moment holds up all of
-    them; with two, the other cores take the rest. On 2 cores with a tenth of one taken: 45.1 ms a slice became 42.3 in
-    bfloat16, 83.9 became 80.6 in float32; undisturbed there is no difference.
+    A layer waits for its slowest thread. With one thread a core, whatever else takes a core for a moment holds up all
+    of them; with two, the other cores take the rest. On 2 cores with a tenth of one taken: 45.1 ms a slice became 42.3
+    in bfloat16, 83.9 became 80.6 in float32; undisturbed there is no difference.
     """
     tf.config.threading.set_intra_op_parallelism_threads(2 * len(os.sched_getaffinity(0)))
 
