@@ -26,7 +26,6 @@ BYTES_IN_FLIGHT_FRACTION = 0.3
 """Of the object store: pixels loaded and not yet finished; beyond half of it Ray would start to write to disk."""
 
 POLL_S = 1.0
-NICENESS = 19
 STOP_TIMEOUT_S = 30.0
 
 Item = TypeVar("Item")
@@ -123,12 +122,14 @@ def _finish(finish: Callable[..., Any], rest: Any, probability: np.ndarray) -> t
 
 
 def _step_back() -> None:
-    """Leave this machine's processors to the models where both want them; for the life of this worker.
+    """Leave this machine's processors to the models where both want them, for the life of this worker.
 
-    A model on a CPU waits for the slowest of its threads at every layer, so a worker that takes a fifth of one core
-    costs it far more than that.
+    A model on a CPU waits for the slowest of its threads at every layer, so a worker that takes a tenth of a core costs
+    it far more than that. A low niceness is not enough: a thread that wakes would still wait for the worker's turn to
+    end.
     """
-    os.nice(max(0, NICENESS - os.nice(0)))
+    if hasattr(os, "SCHED_IDLE") and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 @dataclass(slots=True)
