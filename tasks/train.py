@@ -26,7 +26,7 @@ def train(
     request = TrainRequest(
         dataset_uri=dataset.uri, model_uri=model_uri, model=model, training=training, augment=augment
     )
-    with narrated(), cluster.session(compute, n_reserved_cpus=training.num_workers):
+    with narrated(), cluster.session(compute, n_reserved_cpus=training.num_workers, has_dashboard=True):
         ref = train_bundle(request)
     create_table_artifact(bundles.read_history(model_uri), key="training-history", description="One row an epoch.")
     return ref

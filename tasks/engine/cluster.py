@@ -26,12 +26,14 @@ SPARE_CPUS = 2
 
 
 @contextlib.contextmanager
-def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0) -> Iterator[None]:
+def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0, has_dashboard: bool = False) -> Iterator[None]:
     """Hold a Ray session while the body runs.
 
     Args:
         compute: Where the work runs; without an address, in this process tree, bound to loopback.
         n_reserved_cpus: Logical CPUs that actors of the step hold throughout.
+        has_dashboard: Whether a Ray that is started here has one, on loopback; Ray Train logs failed queries without
+            end where it is missing, and everything else starts faster without.
 
     Raises:
         ClusterError: If the cluster at the address cannot be reached.
@@ -42,7 +44,7 @@ def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0) -> Iterator[Non
             yield
         return
     started = time.monotonic()
-    _start(compute, n_reserved_cpus)
+    _start(compute, n_reserved_cpus, has_dashboard=has_dashboard)
     try:
         logger.info("cluster: %s, ready in %.1f s", _size(), time.monotonic() - started)
         with _unwrapped():
@@ -82,7 +84,7 @@ def _own_error(err: BaseException) -> LesionWorkflowError | None:
     return None
 
 
-def _start(compute: ComputeConfig, n_reserved_cpus: int) -> None:
+def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool) -> None:
     options = {
         "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
         "log_to_driver": False,
@@ -96,5 +98,11 @@ def _start(compute: ComputeConfig, n_reserved_cpus: int) -> None:
             raise ClusterError(f"No Ray cluster answers at {compute.ray_address!r}: {err}") from err
         return
     n_cpus = max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS)
-    # The dashboard stays on, on loopback: without it Ray Train logs failed queries without end.
-    ray.init(num_cpus=n_cpus, include_dashboard=True, dashboard_host="127.0.0.1", **options)
+    ray.init(
+        num_cpus=n_cpus,
+        include_dashboard=has_dashboard,
+        dashboard_host="127.0.0.1",
+        # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth of its speed
+        _system_config={"worker_niceness": 0},
+        **options,
+    )
