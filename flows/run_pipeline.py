@@ -56,9 +56,8 @@ def run_pipeline(
     if scans:  # refused now rather than after the training
         output = storage.join(out, "segmentation")
         asked = segmentation_request(model_uri, scans, output, segmentation=segmentation, compute=compute)
-    with cluster.session(
-        compute, n_reserved_cpus=training.num_workers, has_dashboard=True
-    ):  # one for all steps, which find it running
+    # one for all steps, which find it running
+    with cluster.session(compute, n_reserved_cpus=training.num_workers, has_dashboard=True):
         dataset = prepare_steps(source, storage.join(out, "dataset"), preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
         train(dataset, model_uri, model=model, training=training, augment=augment, compute=compute)

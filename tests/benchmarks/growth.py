@@ -9,7 +9,10 @@ PRECISION = "bfloat16"
 
 def run(setting: Setting) -> list[Row]:
     """Return peak memory and steady-state time at either size, with the larger's against the smaller's."""
-    few, many = (segment(setting.model_uri, setting.scans(n), setting.folder / f"out-{n}", PRECISION) for n in SIZES)
+    few, many = (
+        segment(setting.model_uri, setting.scans(n), setting.folder / f"out-{n}", PRECISION, is_watched=True)
+        for n in SIZES
+    )
     rows = []
     for n, found in zip(SIZES, (few, many), strict=True):
         gib, ms = found.peak_pss_bytes / 2**30, 1000 * found.seconds_a_slice
