@@ -3,7 +3,8 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -135,9 +136,10 @@ def finish_scans(loaded: Sequence[LoadedScan], probability: np.ndarray, *, run: 
         A row a scan, and the bytes written.
     """
     answers = iter(probability)
-    pairs = [(scan, None if scan.image is None else next(answers)) for scan in loaded]
-    finished = storage.map_in_parallel(lambda pair: _finish(*pair, run=run), pairs)
-    return [row for row, _ in finished], sum(n_bytes for _, n_bytes in finished)
+    # drawn one by one, because threads would only fight over the interpreter; written several at a time
+    drawn = [_draw(scan, None if scan.image is None else next(answers), run=run) for scan in loaded]
+    rows = storage.map_in_parallel(partial(_publish, run=run), drawn)
+    return rows, sum(outcome.n_bytes for outcome in drawn)
 
 
 def _read(scan: ScanSource) -> bytes | DataError:
@@ -163,10 +165,22 @@ def _decode(scan: ScanSource, content: bytes | DataError, seconds: float) -> Loa
     return LoadedScan(scan, image, None, seconds + time.perf_counter() - started)
 
 
-def _finish(scan: LoadedScan, probability: np.ndarray | None, *, run: Run) -> tuple[ScanRow, int]:
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a scan, before it is written: the row, and the files by URI, the mask last."""
+
+    row: ScanRow
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(map(len, self.files.values()))
+
+
+def _draw(scan: LoadedScan, probability: np.ndarray | None, *, run: Run) -> _Outcome:
     if scan.image is None or probability is None:
         refused = scan.refused or DataError("unreadable", "The scan has no slice.")
-        return run.record(run.row(scan.source, "failed", error_code=refused.code, error=refused.sentence)), 0
+        return _Outcome(run.row(scan.source, "failed", error_code=refused.code, error=refused.sentence))
     started = time.perf_counter()
     shape = (scan.image.shape[0], scan.image.shape[1])
     above = threshold_probability(restore_probability(probability, shape), run.threshold)
@@ -174,7 +188,6 @@ def _finish(scan: LoadedScan, probability: np.ndarray | None, *, run: Run) -> tu
     output_uri, name = run.request.output_uri, f"{scan.source.scan_id}.png"
     mask_uri, mask_png = storage.join(output_uri, "masks", name), write_mask_png(mask)
     preview_png = write_png(overlay(scan.image, prediction=mask), PALETTE)
-    storage.publish(storage.join(output_uri, "previews", name), preview_png)
     row = run.row(
         scan.source,
         "done",
@@ -182,8 +195,14 @@ def _finish(scan: LoadedScan, probability: np.ndarray | None, *, run: Run) -> tu
         n_slices=1,
         lesion_voxels=int(mask.sum()),
         n_lesions=n_lesions,
-        mask_sha256=storage.publish(mask_uri, mask_png),
+        mask_sha256=hashlib.sha256(mask_png).hexdigest(),
         mask_uri=mask_uri,
         seconds=round(scan.seconds + time.perf_counter() - started, 4),
     )
-    return run.record(row), len(mask_png) + len(preview_png)
+    return _Outcome(row, {storage.join(output_uri, "previews", name): preview_png, mask_uri: mask_png})
+
+
+def _publish(outcome: _Outcome, *, run: Run) -> ScanRow:
+    for uri, content in outcome.files.items():
+        storage.publish(uri, content)
+    return run.record(outcome.row)
