@@ -96,7 +96,7 @@ class ActorPool:
         self._load_model = ray.put(load_model)
         self._places: list[Place] = []
         self._n_losses = 0
-        self._opened = time.monotonic()
+        self._opened, self._is_waiting_for_first = time.monotonic(), True
         self._nodes: list[dict[str, Any]] = []  # Any: Ray's own description of a node
         self._nodes_asked = -math.inf
 
@@ -134,8 +134,9 @@ class ActorPool:
         except RayError as err:
             self.drop(place, err)
             return
-        if not any(place.is_loaded for place in self._places):
+        if self._is_waiting_for_first:
             logger.info("stream: first model loaded after %.1f s", time.monotonic() - self._opened)
+            self._is_waiting_for_first = False
         place.is_loaded = True
         self._n_losses = 0
 

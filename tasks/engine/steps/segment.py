@@ -66,9 +66,7 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
     card = bundles.read_card(request.model_uri)
     run = Run.of(request, card)
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
-        n_swept = storage.sweep(request.output_uri)
-        if n_swept:
-            logger.info("segment: removed %d temporary files of a killed run", n_swept)
+        _sweep(request.output_uri)
         scans = list_scans(request.scans_uri)
         settled, n_unreported_failures = _settle(scans, run)
         held.check()
@@ -78,6 +76,7 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
             new.extend(rows)
             tell(progress)
         held.check()
+        _sweep(request.output_uri)  # of workers that died in this run
         rows = sorted([*settled.values(), *new], key=lambda row: row.scan_id)
         speed = _speed(sums, time.monotonic() - started, n_done=_count(new)["done"], run=run)
         n_new_failures = n_unreported_failures + _count(new)["failed"]
@@ -92,6 +91,12 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
         counts=manifest.counts,
         n_new_failures=manifest.n_new_failures,
     )
+
+
+def _sweep(output_uri: str) -> None:
+    n_swept = storage.sweep(output_uri)
+    if n_swept:
+        logger.info("segment: removed %d temporary files of killed writers", n_swept)
 
 
 def _settle(scans: Sequence[ScanSource], run: Run) -> tuple[dict[str, ScanRow], int]:
