@@ -84,6 +84,23 @@ class Fractions(FormModel):
         return self
 
 
+class HuConfig(FormModel):
+    """How CT values become the 8 bits the model sees; slices that are 8-bit already are taken as they are."""
+
+    mapping: Literal["window", "slice_min_max"] = Field(
+        "window",
+        title="Mapping of CT values",
+        description="window: level ± width/2; slice_min_max: each slice's own range, for models trained on slices "
+        "exported that way.",
+    )
+    window_level_hu: float = Field(
+        -600.0, title="Window level (HU)", ge=-1024, le=3071, description="Centre of the window, HU."
+    )
+    window_width_hu: float = Field(
+        1500.0, title="Window width (HU)", gt=0, le=8192, description="Full width of the window, HU."
+    )
+
+
 class PreparationConfig(FormModel):
     """How labelled slices become a dataset."""
 
@@ -107,6 +124,12 @@ class PreparationConfig(FormModel):
         "binary",
         title="Mask values",
         description="binary: masks hold {0,1}, {0,255} or {0,65535}; nonzero: anything above 0 is lesion.",
+    )
+    hu: HuConfig = Field(
+        HuConfig(),
+        title="CT values",
+        description="How CT values become the model's input; for slices that are 8-bit already: how they were made, "
+        "so that the model can be used on CT volumes.",
     )
     patient_id_pattern: Annotated[str | None, AfterValidator(_is_patient_pattern)] = Field(
         None,
@@ -245,6 +268,17 @@ class SegmentationConfig(FormModel):
         title="Smallest lesion (px)",
         ge=0,
         description="Lesions below this area are dropped, px of the source; empty = the bundle's.",
+    )
+    min_lesion_mm3: float | None = Field(
+        None,
+        title="Smallest lesion (mm³)",
+        ge=0,
+        description="Lesions of a volume below this are dropped, mm³; empty = the smallest area, slice by slice.",
+    )
+    dicom_seg: bool = Field(
+        False,
+        title="DICOM-SEG",
+        description="Of DICOM series, also write the mask as a DICOM segmentation object.",
     )
     precision: Precision = Field(
         "float32",

@@ -13,21 +13,48 @@ LesionWorkflowError          1  a bug, unless a subclass says otherwise
 from typing import ClassVar, Final, Literal
 
 ErrorCode = Literal[
+    "archive_bomb",  # unpacks to absurdly more than it takes
+    "bad_affine",  # no position in space follows from it
+    "bad_name",  # a name that is not UTF-8
+    "burned_in_annotation",  # pixels said to hold text about the patient
+    "changed",  # listed, then of another size when it was read
+    "constant",  # every voxel has the same value
+    "corrupt_archive",  # a damaged archive, or a damaged member of one
+    "duplicate_position",  # two slices of a series at one place
     "duplicate_slice",  # two files claim the same (case_id, slice_index)
     "empty_file",  # zero bytes
+    "gantry_tilt",  # slices stacked at an angle to their plane
     "index_row",  # a row of an index.csv that cannot be meant
+    "localiser_only",  # a series of nothing but localisers
     "mask_values",  # a mask that is not binary under the declared rule
     "missing_file",  # an index names a file that is not there
+    "missing_position",  # slices without position or orientation
+    "missing_rescale",  # CT values without slope and intercept
+    "missing_slices",  # a gap in a series
+    "missing_spacing",  # slices without pixel spacing
+    "mixed_geometry",  # slices of one series that differ in size, spacing or orientation
+    "nested_archive",  # an archive in an archive
     "non_finite",  # pixels that are not a number or infinite
+    "not_3d",  # a volume of more or fewer than three dimensions
+    "not_ct",  # another modality
+    "not_grey",  # a DICOM image in colours
     "not_read",  # the store did not hand it over, however often it was asked
+    "password_protected",  # an encrypted member
     "shape_mismatch",  # image and mask differ in size
+    "single_slice",  # a series of one slice
     "too_large",  # more pixels than we are willing to decode
+    "truncated_archive",  # an archive that ends before its members do
+    "unequal_spacing",  # slices of a series at uneven distances
     "unpaired_image",  # an image without a mask of the same name
     "unpaired_mask",  # a mask without an image of the same name
     "unreadable",  # damaged or truncated
+    "unsafe_member",  # a link, or a name that points outside its archive
     "unsupported_format",  # an image, but of a kind we do not take
-    "vanished",  # listed, then gone or changed when it was read
+    "unsupported_syntax",  # a DICOM transfer syntax that is not decoded
+    "vanished",  # listed, then gone when it was read
     "worker_died",  # the process that worked on it died, again and again
+    "wrong_suffix",  # a file whose content is not what its name says
+    "zero_spacing",  # voxels without extent
 ]
 
 PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset({"not_read", "vanished", "worker_died"})

@@ -4,9 +4,11 @@ from typing import Final, Literal
 
 import numpy as np
 
+from tasks.core.config import HuConfig
 from tasks.core.errors import DataError
 
 IntensityRule = Literal["slice_8bit"]
+MaskRule = Literal["binary", "nonzero"]
 
 INTENSITY_RULE: Final[IntensityRule] = "slice_8bit"
 """8-bit values as stored, wider ones by the slice's own min-max. The only rule so far; bundles name theirs."""
@@ -37,7 +39,34 @@ def slice_to_uint8(pixels: np.ndarray) -> np.ndarray:
     return stretched.astype(np.uint8)
 
 
-def binarise_mask(values: np.ndarray, rule: Literal["binary", "nonzero"]) -> np.ndarray:
+AIR_HU, DENSEST_HU = -1024.0, 3071.0
+"""Range of a 12-bit CT; padding outside the field of view lies below it (for instance -2000)."""
+
+
+def hu_to_uint8(voxels_hu: np.ndarray, rule: HuConfig) -> np.ndarray:
+    """Return CT values as the 8 bits a model was trained on.
+
+    Args:
+        voxels_hu: Hounsfield units `(H, W)`, finite.
+        rule: `window` maps level ± width/2 to 0 … 255; `slice_min_max` maps the slice's own range.
+
+    Returns:
+        uint8 `(H, W)`.
+
+    Source: DICOM PS3.3 C.11.2.1.3.2, VOI LUT Function LINEAR_EXACT.
+    """
+    values = np.clip(voxels_hu.astype(np.float32), AIR_HU, DENSEST_HU)
+    if rule.mapping == "slice_min_max":
+        low, high = float(values.min()), float(values.max())
+    else:
+        low, high = rule.window_level_hu - rule.window_width_hu / 2, rule.window_level_hu + rule.window_width_hu / 2
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    mapped: np.ndarray = np.rint((np.clip(values, low, high) - low) * (255 / (high - low)))
+    return mapped.astype(np.uint8)
+
+
+def binarise_mask(values: np.ndarray, rule: MaskRule) -> np.ndarray:
     """Return a mask of 0 and 1 from stored mask values.
 
     Args:

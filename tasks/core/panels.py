@@ -1,5 +1,6 @@
 """Pictures a radiologist reads: a slice with outlines on it, and slices side by side."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 PREDICTION_COLOUR: Final = (255, 64, 64)
 REFERENCE_COLOUR: Final = (64, 200, 255)
 MIN_PANEL_PX: Final = 256
+GAP_PX: Final = 4
 
 N_GREYS: Final = 254
 REFERENCE_INDEX, PREDICTION_INDEX = N_GREYS, N_GREYS + 1
@@ -54,8 +56,14 @@ def comparison(image: np.ndarray, *, prediction: np.ndarray, reference: np.ndarr
         overlay(image, prediction=prediction),
         overlay(image, prediction=nothing, reference=reference),
     ]
-    gap = np.full((panels[0].shape[0], 4), N_GREYS - 1, np.uint8)
-    return np.hstack([panels[0], gap, panels[1], gap, panels[2]])
+    return side_by_side(panels)
+
+
+def side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return panels of one height beside each other with a white gap between them, as indices into `PALETTE`."""
+    gap = np.full((panels[0].shape[0], GAP_PX), N_GREYS - 1, np.uint8)
+    parts = [part for panel in panels for part in (gap, panel)]
+    return np.hstack(parts[1:])
 
 
 _GREY_INDEX = np.rint(np.arange(256) * (N_GREYS - 1) / 255).astype(np.uint8)

@@ -15,6 +15,7 @@ from tasks.core.config import (
     PARAMETER_GROUPS,
     AugmentConfig,
     FormModel,
+    HuConfig,
     ModelConfig,
     PreparationConfig,
     SegmentationConfig,
@@ -210,6 +211,7 @@ class ModelCard(Record):
     backbone: str
     input_size_px: int
     intensity_rule: IntensityRule
+    hu: HuConfig = HuConfig()
     threshold: float
     threshold_choice: str
     min_lesion_px: int
@@ -230,7 +232,7 @@ class ModelCard(Record):
     def digest(self) -> str:
         """sha256 over all that decides a mask: weights, network, input and operating point."""
         decisive = self.model_dump_json(
-            include={"architecture", "backbone", "input_size_px", "intensity_rule", "threshold", "min_lesion_px"}
+            include={"architecture", "backbone", "input_size_px", "intensity_rule", "hu", "threshold", "min_lesion_px"}
         )
         return hashlib.sha256(f"{decisive}{self.files[WEIGHTS_FILE]}".encode()).hexdigest()
 

@@ -23,6 +23,9 @@ from tasks.core.records import (
 MAX_ROWS = 500
 """Rows of a table a person will read in a page; the whole table lies beside it as Parquet or JSON."""
 
+QUIET_FLAGS = {"no_lesion"}
+"""What is usual, and no reason to look."""
+
 
 @dataclass(frozen=True, slots=True)
 class PatientPanel:
@@ -77,10 +80,17 @@ def segmentation_report(
         "segmentation.html.j2",
         manifest=manifest,
         failed=[row for row in rows if row.status == "failed"][:MAX_ROWS],
+        noted=[row for row in rows if row.status == "done" and (row.warnings or set(row.flags) - QUIET_FLAGS)][
+            :MAX_ROWS
+        ],
         n_scans=len(rows),
         previews=[(row, _data_uri(png)) for row, png in previews],
         max_rows=MAX_ROWS,
     )
+
+
+def _is_noted(row: ScanRow) -> bool:
+    return row.status == "done" and bool(row.warnings or set(row.flags) - QUIET_FLAGS)
 
 
 def evaluation_markdown(report: EvaluationReport) -> str:

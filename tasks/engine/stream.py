@@ -1,8 +1,8 @@
 """Items through load → predict → finish: CPUs around the accelerators, every stage apart, a bounded amount in flight.
 
-One chunk of items is one Ray task of each kind. Whatever dies under a chunk, a worker, an actor or a node, the chunk
-goes back to the start; a chunk that keeps killing is taken apart, and an item that keeps killing is given up as a row.
-Why not Ray Data: infra/decisions/0007.
+Each chunk is loaded and predicted by one Ray task of each kind, and finished together with the other chunks of its job.
+Whatever dies under a job, a worker, an actor or a node, the job goes back to the start; one that keeps killing is taken
+apart, and an item that keeps killing is given up as a row. Why not Ray Data: infra/decisions/0007.
 """
 
 import os
@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 import ray
@@ -18,7 +18,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from tasks.core.errors import ClusterError
 from tasks.core.throughput import StageSums
-from tasks.engine.actors import ActorPool, Model, Place
+from tasks.engine.actors import ActorPool
+from tasks.engine.work import Flight, Item, Job, Predicted, Row, Work
 
 MAX_TRIES = 3
 CHUNKS_A_CPU = 2
@@ -27,78 +28,6 @@ BYTES_IN_FLIGHT_FRACTION = 0.3
 
 POLL_S = 1.0
 STOP_TIMEOUT_S = 30.0
-
-Item = TypeVar("Item")
-Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What `load` makes of a chunk.
-
-    Attributes:
-        images: Slices uint8 `(N, size_px, size_px)`, any N.
-        rest: What `finish` needs.
-        n_held: Bytes the rest holds in memory.
-        n_read: Bytes read from storage.
-    """
-
-    images: np.ndarray
-    rest: Any  # Any: passes from load to finish
-    n_held: int
-    n_read: int
-
-
-@dataclass(frozen=True, slots=True)
-class Work(Generic[Item, Row]):
-    """What is done with items; every part is pickled and called in a worker, but `recall` and `give_up`.
-
-    Attributes:
-        load: Items to slices.
-        load_model: Makes the model, in an actor.
-        finish: The rest and the probabilities of those slices to rows, one an item, and bytes written.
-        chunk_size: Items a chunk.
-        recall: Rows of items that an earlier try already finished, by their place among those asked for.
-        give_up: The row of an item whose workers keep dying; without it the run ends there.
-    """
-
-    load: Callable[[Sequence[Item]], Loaded]
-    load_model: Callable[[], Model]
-    finish: Callable[[Any, np.ndarray], tuple[list[Row], int]]  # Any: the rest
-    chunk_size: int
-    recall: Callable[[Sequence[Item]], dict[int, Row]] = lambda _: {}
-    give_up: Callable[[Item], Row] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk(Generic[Item]):
-    items: Sequence[Item]
-    n_tries: int = 0
-
-
-@dataclass(eq=False, slots=True)
-class _Flight(Generic[Item]):
-    """A chunk under way.
-
-    Attributes:
-        chunk: Its items.
-        images: Its slices, in the object store.
-        rest: What `finish` needs of it, in the object store.
-        n_slices: Of its items.
-        n_bytes: What it holds in the object store.
-        place: The actor that predicts it.
-        predicted: Ready when the actor has answered.
-        rows: Ready when it is finished.
-    """
-
-    chunk: _Chunk[Item]
-    images: ray.ObjectRef | None = None
-    rest: ray.ObjectRef | None = None
-    n_slices: int = 0
-    n_bytes: int = 0
-    place: Place | None = None
-    predicted: ray.ObjectRef | None = None
-    rows: ray.ObjectRef | None = None
 
 
 @ray.remote(max_retries=0)
@@ -113,11 +42,12 @@ def _load(load: Callable[..., Any], items: Sequence[Any]) -> tuple[tuple[float, 
 
 
 @ray.remote(max_retries=0)
-def _finish(finish: Callable[..., Any], rest: Any, probability: np.ndarray) -> tuple[list[Any], float, int]:
+def _finish(finish: Callable[..., Any], *parts: Any) -> tuple[list[Any], float, int]:  # Any: three a chunk
     """Return the rows, seconds and bytes written."""
     _step_back()
     started = time.perf_counter()
-    rows, n_written = finish(rest, probability)
+    chunks = [Predicted(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
+    rows, n_written = finish(chunks)
     return rows, time.perf_counter() - started, n_written
 
 
@@ -138,28 +68,30 @@ class PredictionStream(Generic[Item, Row]):
 
     work: Work[Item, Row]
     sums: StageSums = field(default_factory=StageSums)
-    _todo: deque[_Chunk[Item]] = field(default_factory=deque)
-    _ready: deque[_Flight[Item]] = field(default_factory=deque)
-    _waits: dict[ray.ObjectRef, _Flight[Item]] = field(default_factory=dict)
+    _todo: deque[Flight[Item]] = field(default_factory=deque)
+    _loading: dict[ray.ObjectRef, Flight[Item]] = field(default_factory=dict)
+    _ready: deque[Flight[Item]] = field(default_factory=deque)
+    _predicting: dict[ray.ObjectRef, Flight[Item]] = field(default_factory=dict)
+    _finishing: dict[ray.ObjectRef, Job[Item]] = field(default_factory=dict)
     _n_bytes: int = 0
 
     def rows(self, items: Sequence[Item]) -> Iterator[list[Row]]:
-        """Yield the rows of each chunk as it is finished, in any order; exactly one row an item.
+        """Yield the rows of each job as it is finished, in any order; exactly one row an item.
 
         Raises:
             LesionWorkflowError: What a stage raised on purpose; wrapped by Ray (see `cluster.session`).
             ClusterError: If actors keep dying.
         """
-        size = self.work.chunk_size
-        self._todo.extend(_Chunk(items[start : start + size]) for start in range(0, len(items), size))
+        for job in self.work.jobs(items):
+            self._todo.extend(job.flights())
         load, finish = ray.put(self.work.load), ray.put(self.work.finish)
         pool = ActorPool(self.work.load_model)
         try:
-            while self._todo or self._ready or self._waits:
-                pool.resize(len(self._todo) + len(self._ready) + len(self._waits))
+            while self._todo or self._n_in_flight:
+                pool.resize(len(self._todo) + self._n_in_flight)
                 self._admit(load, pool)
-                self._dispatch(finish, pool)
-                yield from self._collect(pool)
+                self._dispatch(pool)
+                yield from self._collect(finish, pool)
         finally:
             self._stop()
             pool.close()
@@ -172,23 +104,22 @@ class PredictionStream(Generic[Item, Row]):
             not self._n_in_flight
             or (self._n_in_flight < CHUNKS_A_CPU * n_cpus + 2 * pool.size and self._n_bytes < room)
         ):
-            flight = _Flight(self._todo.popleft())
-            head, flight.images, flight.rest = _load.options(num_returns=3).remote(load, flight.chunk.items)
-            self._waits[head] = flight
+            flight = self._todo.popleft()
+            head, flight.images, flight.rest = _load.options(num_returns=3).remote(load, flight.items)
+            self._loading[head] = flight
 
-    def _dispatch(self, finish: ray.ObjectRef, pool: ActorPool) -> None:
+    def _dispatch(self, pool: ActorPool) -> None:
         """Hand loaded chunks to actors that can take them."""
         while self._ready and (place := pool.idlest()):
             flight = self._ready.popleft()
             flight.place = place
             place.waiting.append(flight)
-            probability, flight.predicted = place.actor.predict.options(num_returns=2).remote(flight.images)
-            flight.rows = _finish.remote(finish, flight.rest, probability)
-            self._waits[flight.predicted] = self._waits[flight.rows] = flight
+            flight.probability, answer = place.actor.predict.options(num_returns=2).remote(flight.images)
+            self._predicting[answer] = flight
 
-    def _collect(self, pool: ActorPool) -> Iterator[list[Row]]:
+    def _collect(self, finish: ray.ObjectRef, pool: ActorPool) -> Iterator[list[Row]]:
         """Wait until something is ready, and take what is."""
-        waits = [*self._waits, *pool.loading]
+        waits = [*self._loading, *self._predicting, *self._finishing, *pool.loading]
         if not waits:  # every node is gone for the moment
             time.sleep(POLL_S)
             return
@@ -196,74 +127,100 @@ class PredictionStream(Generic[Item, Row]):
         if not ready:
             ready, _ = ray.wait(waits, num_returns=1, timeout=POLL_S)
         for ref in ready:
-            flight = self._waits.pop(ref, None)
-            if flight is None:
-                if ref in pool.loading:
-                    pool.note_loaded(ref)
-                continue  # of a flight that came down meanwhile
-            try:
-                rows = self._take(ref, flight, pool)
-            except RayError as err:
-                if isinstance(err, RayTaskError) and not isinstance(err.cause, RayError):
-                    raise  # of our own making
-                rows = self._come_down(flight, err, pool)
-            if rows:
+            if ref in pool.loading:
+                pool.note_loaded(ref)
+            elif rows := self._take(ref, finish, pool):
                 yield rows
 
-    def _take(self, ref: ray.ObjectRef, flight: _Flight[Item], pool: ActorPool) -> list[Row]:
+    def _take(self, ref: ray.ObjectRef, finish: ray.ObjectRef, pool: ActorPool) -> list[Row]:
         """Take the answer of one stage; return rows if it was the last."""
-        answer = ray.get(ref)
-        if ref == flight.predicted and flight.place:
-            pool.note_answer(flight.place, flight)
-            self.sums.add_predicted(answer, flight.n_slices, time.monotonic())
-            flight.place, flight.images = None, None
-            return []
-        if ref == flight.rows:
+        loading, predicting = self._loading.pop(ref, None), self._predicting.pop(ref, None)
+        flight = loading or predicting
+        job = flight.job if flight else self._finishing.pop(ref)
+        try:
+            answer = ray.get(ref)
+        except RayError as err:
+            if isinstance(err, RayTaskError) and not isinstance(err.cause, RayError):
+                raise  # of our own making
+            return self._come_down(job, flight, err, pool)
+        if loading:
+            self._note_loaded(loading, answer)
+        elif predicting:
+            self._note_predicted(predicting, answer, finish, pool)
+        else:
             rows, seconds, n_written = answer
             self.sums.add_finished(seconds, n_written)
-            self._n_bytes -= flight.n_bytes
+            self._n_bytes -= job.n_bytes
             return list(rows)
-        seconds, flight.n_slices, flight.n_bytes, n_read = answer
-        self.sums.add_loaded(seconds, n_read)
-        self._n_bytes += flight.n_bytes
-        self._ready.append(flight)
         return []
 
-    def _come_down(self, flight: _Flight[Item], err: RayError, pool: ActorPool) -> list[Row]:
-        """Put the items of a flight whose process died back to the start; return rows of those already finished."""
+    def _note_loaded(self, flight: Flight[Item], answer: tuple[float, int, int, int]) -> None:
+        seconds, flight.n_slices, n_bytes, n_read = answer
+        self.sums.add_loaded(seconds, n_read)
+        if flight.job.is_down:
+            return
+        flight.job.n_bytes += n_bytes
+        self._n_bytes += n_bytes
+        self._ready.append(flight)
+
+    def _note_predicted(self, flight: Flight[Item], seconds: float, finish: ray.ObjectRef, pool: ActorPool) -> None:
+        if flight.place:
+            pool.note_answer(flight.place, flight)
+        self.sums.add_predicted(seconds, flight.n_slices, time.monotonic())
+        job = flight.job
+        if job.is_down:
+            return
+        job.predicted[flight.number] = (flight.images, flight.rest, flight.probability)
+        if len(job.predicted) == len(job.chunks):
+            parts = [part for number in sorted(job.predicted) for part in job.predicted[number]]
+            self._finishing[_finish.remote(finish, *parts)] = job
+            job.predicted.clear()
+
+    def _come_down(self, job: Job[Item], flight: Flight[Item] | None, err: RayError, pool: ActorPool) -> list[Row]:
+        """Put the items of a job whose process died back to the start; return rows of those already finished."""
         is_blamed = True
-        if flight.place and isinstance(err, RayActorError):  # only what the actor worked on may have killed it
-            is_blamed = flight.place.waiting[0] is flight
+        if flight and flight.place and isinstance(err, RayActorError):
+            is_blamed = flight.place.waiting[0] is flight  # only what the actor worked on may have killed it
             pool.drop(flight.place, err)
-        elif flight.place:
+        elif flight and flight.place:
             flight.place.waiting.remove(flight)
-        for wait in (flight.predicted, flight.rows):
-            self._waits.pop(wait, None)
-        self._n_bytes -= flight.n_bytes
-        items, n_tries = flight.chunk.items, flight.chunk.n_tries + is_blamed
-        done = self.work.recall(items)
-        left = [item for place, item in enumerate(items) if place not in done]
+        if job.is_down:
+            return []
+        job.is_down = True
+        self._n_bytes -= job.n_bytes
+        self._todo = deque(other for other in self._todo if other.job is not job)
+        self._ready = deque(other for other in self._ready if other.job is not job)
+        n_tries = job.n_tries + is_blamed
+        done = self.work.recall(job.items)
+        left = [item for place, item in enumerate(job.items) if place not in done]
         rows = list(done.values())
         if n_tries >= MAX_TRIES and len(left) == 1:
             if self.work.give_up is None:
                 raise ClusterError(f"Workers died {n_tries} times over one and the same input: {err}") from err
-            rows.append(self.work.give_up(left[0]))
-        elif n_tries >= MAX_TRIES:
-            self._todo.extendleft(_Chunk([item]) for item in left)
-        elif left:
-            self._todo.appendleft(_Chunk(left, n_tries))
+            return [*rows, self.work.give_up(left[0])]
+        if n_tries < MAX_TRIES:
+            self._put_back(left, n_tries)
+        else:  # apart, to find the one that kills
+            for item in left:
+                self._put_back([item], 0)
         return rows
+
+    def _put_back(self, items: Sequence[Item], n_tries: int) -> None:
+        for job in self.work.jobs(items):
+            job.n_tries = n_tries
+            self._todo.extendleft(reversed(job.flights()))
 
     def _stop(self) -> None:
         """End what is still under way, so that nothing is written after this run."""
-        for ref in self._waits:
+        waits = [*self._loading, *self._predicting, *self._finishing]
+        for ref in waits:
             ray.cancel(ref)
-        if self._waits:
-            ray.wait(list(self._waits), num_returns=len(self._waits), timeout=STOP_TIMEOUT_S)
+        if waits:
+            ray.wait(waits, num_returns=len(waits), timeout=STOP_TIMEOUT_S)
 
     @property
     def _n_in_flight(self) -> int:
-        return len(self._ready) + len({id(flight) for flight in self._waits.values()})
+        return len(self._loading) + len(self._ready) + len(self._predicting) + len(self._finishing)
 
 
 def _capacity() -> tuple[float, float]:

@@ -1,13 +1,20 @@
-"""The scans below a URI: one file, one slice, for now; what is not an image of a known type is not a scan."""
+"""The scans below a URI: slices and volumes of a file each, DICOM series of folders, and all of these in archives."""
 
 import hashlib
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
+from tasks.core.errors import ErrorCode
 from tasks.io import storage
-from tasks.io.formats import READERS, suffix_of
-from tasks.io.stored_objects import fingerprint
+from tasks.io.archives import packing_of
+from tasks.io.formats import Kind, kind_of, without_suffix
+from tasks.io.scan_index import Container, ContainerIndex, ScanEntry, ScanFile
+from tasks.io.stored_objects import StoredObject
+
+MAX_ID_BYTES = 180
+"""A file name may have 255 (POSIX NAME_MAX); masks, previews and ledger entries add suffixes and a temporary mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,43 +23,150 @@ class ScanSource:
 
     Attributes:
         scan_id: Relative path without suffix, `/` as `__`; a hash is added only where two scans would share it.
-        uri: Where its bytes lie.
+        uri: Where its bytes lie; of a member, the archive's and `!/` and its path there; of a series, its folder's.
         fingerprint: Changes when the content does.
-        size_bytes: As listed.
+        kind: What reads it.
+        n_slices: As far as is known before it is read.
         modified_s: Time of its last change, seconds since the epoch; None where the store does not say.
+        file: The one file it is, where it is no part of a container.
+        index: Where its container's index lies, and its number in it.
+        refused: Why it is set aside without being read.
+        piece: The slices meant, first and behind the last; None for all.
     """
 
     scan_id: str
     uri: str
     fingerprint: str
-    size_bytes: int
+    kind: Kind
+    n_slices: int
     modified_s: float | None
+    file: ScanFile | None = None
+    index: tuple[str, int] | None = None
+    refused: tuple[ErrorCode, str] | None = None
+    piece: tuple[int, int] | None = None
 
 
-def list_scans(uri: str) -> list[ScanSource]:
-    """Return every scan below a URI, sorted by `scan_id`.
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A scan that has no id yet.
+
+    Attributes:
+        path: What its id is made of.
+        identity: What tells it from another of the same path.
+        source: The rest; its `scan_id` is empty.
+    """
+
+    path: str
+    identity: str
+    source: ScanSource
+
+    @classmethod
+    def of_entry(cls, entry: ScanEntry, number: int, index_uri: str, container: Container) -> "Draft":
+        """Return a scan of a container."""
+        file = entry.files[0]
+        uri = f"{file.uri}!/{file.member}" if file.member else file.uri
+        if entry.kind == "dicom" and not entry.error_code:
+            uri = posixpath.dirname(uri)
+        refused = (entry.error_code, entry.error or "") if entry.error_code else None
+        source = ScanSource(
+            scan_id="",
+            uri=uri,
+            fingerprint=entry.fingerprint,
+            kind=entry.kind,
+            n_slices=entry.n_slices,
+            modified_s=container.modified_s,
+            index=(index_uri, number),
+            refused=refused,
+        )
+        return cls(entry.path, entry.identity, source)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a listing shows before anything is opened.
+
+    Attributes:
+        drafts: Scans of a file each.
+        containers: Archives, and folders of DICOM files.
+        n_ignored: Files that are no scans, by suffix.
+    """
+
+    drafts: list[Draft] = field(default_factory=list)
+    containers: list[Container] = field(default_factory=list)
+    n_ignored: Counter[str] = field(default_factory=Counter)
+
+    def add_index(self, container: Container, index: ContainerIndex, index_uri: str) -> None:
+        """Add the scans of a container."""
+        self.n_ignored.update(index.n_ignored)
+        for number, entry in enumerate(index.entries):
+            self.drafts.append(Draft.of_entry(entry, number, index_uri, container))
+
+    def add_unopened(self, container: Container) -> None:
+        """Add a container as if it were one scan: it is too young to be opened."""
+        o = container.objects[0]
+        source = ScanSource("", o.uri, container.key, "dicom", 1, container.modified_s)
+        self.drafts.append(Draft(container.path or "series", container.path, source))
+
+    def scans(self) -> list[ScanSource]:
+        """Return every scan that is known, with its id, sorted by it."""
+        claims = Counter(_plain_id(draft.path) for draft in self.drafts)
+        named = []
+        for draft in self.drafts:
+            plain = _plain_id(draft.path)
+            is_alone = claims[plain] == 1 and len(plain.encode()) <= MAX_ID_BYTES
+            named.append(replace(draft.source, scan_id=plain if is_alone else _hashed_id(plain, draft.identity)))
+        return sorted(named, key=lambda scan: scan.scan_id)
+
+
+def survey(uri: str) -> Survey:
+    """Return what lies below a URI.
 
     Raises:
         StorageError: If nothing exists there.
     """
-    found = [o for o in storage.list_objects(uri) if suffix_of(o.path) in READERS]
-    claims = Counter(_plain_id(o.path) for o in found)
-    scans = [
-        ScanSource(
-            scan_id=_plain_id(o.path) if claims[_plain_id(o.path)] == 1 else _hashed_id(o.path),
-            uri=o.uri,
-            fingerprint=fingerprint([o]),
-            size_bytes=o.size_bytes,
-            modified_s=o.modified_s,
-        )
-        for o in found
-    ]
-    return sorted(scans, key=lambda scan: scan.scan_id)
+    found = Survey()
+    folders: dict[str, list[StoredObject]] = defaultdict(list)
+    for o in storage.list_objects(uri):
+        kind = kind_of(o.path)
+        if packing_of(o.path):
+            found.containers.append(Container(without_suffix(o.path), (o,)))
+        elif kind == "dicom":
+            folders[posixpath.dirname(o.path)].append(o)
+        elif kind is None:
+            found.n_ignored[posixpath.splitext(o.path)[1].lower()] += 1
+        else:
+            found.drafts.append(_draft(o, kind))
+    found.containers.extend(Container(folder, tuple(objects)) for folder, objects in folders.items())
+    return found
+
+
+def _draft(o: StoredObject, kind: Kind) -> Draft:
+    file = ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version)
+    entry = ScanEntry(path=without_suffix(o.path), identity=o.path, kind=kind, files=(file,))
+    source = ScanSource("", o.uri, entry.fingerprint, kind, 1, o.modified_s, file=file)
+    return Draft(entry.path, entry.identity, source)
+
+
+def list_scans(uri: str) -> list[ScanSource]:
+    """Return every scan below a URI that is no part of a container, sorted by `scan_id`.
+
+    Raises:
+        StorageError: If nothing exists there.
+    """
+    return survey(uri).scans()
+
+
+def warnings_of(n_ignored: Counter[str]) -> Iterable[str]:
+    """Yield a sentence on files that are no scans, if there are any."""
+    if n_ignored:
+        shown = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in sorted(n_ignored.items()))
+        yield f"{sum(n_ignored.values())} files are no scans and were left alone: {shown}."
 
 
 def _plain_id(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix("")).replace("/", "__")
+    return path.replace("/", "__").encode("utf-8", "backslashreplace").decode()
 
 
-def _hashed_id(path: str) -> str:
-    return f"{_plain_id(path)}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+def _hashed_id(plain: str, identity: str) -> str:
+    shortened = plain.encode()[:MAX_ID_BYTES].decode(errors="ignore")
+    return f"{shortened}-{hashlib.sha256(identity.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"

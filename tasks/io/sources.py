@@ -15,7 +15,7 @@ from tasks.core.cases import Naming, SliceIdentity, custom_naming, identify_slic
 from tasks.core.errors import ConfigError, DataError, ErrorCode
 from tasks.core.records import FailureRow, SlicePair
 from tasks.io import storage
-from tasks.io.formats import READERS, suffix_of
+from tasks.io.formats import KINDS, READERS, is_volume, suffix_of, without_suffix
 from tasks.io.stored_objects import StoredObject, fingerprint
 from tasks.io.tables import from_parquet, to_parquet
 
@@ -26,6 +26,7 @@ INDEX_COLUMNS = ("image", "mask", "patient_id")
 _MASK_FOLDER = "masks"
 _IMAGE_FOLDERS = ("frames", "images")
 MAX_INDEX_DIGITS = 9
+_KNOWN = ", ".join(suffix for suffix, kind in KINDS.items() if kind != "dicom")
 _LITTER = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
 
 
@@ -87,7 +88,7 @@ def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Disco
     if not discovery.pairs:
         raise ConfigError(
             f"Found {len(objects)} files below {uri} but no labelled slice. "
-            "Images and masks must have the same name; images of types " + ", ".join(READERS) + " are read."
+            f"Images and masks must have the same name; images of types {_KNOWN} are read."
         )
     discovery.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
     discovery.failures.sort(key=lambda failure: failure.uri)
@@ -134,13 +135,11 @@ def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> 
         path = PurePosixPath(o.path)
         if path.parts[0] != folder or path.name.lower() in _LITTER:
             continue
-        if suffix_of(o.path) in READERS:
-            claims[str(path.relative_to(folder).with_suffix(""))].append(o)
+        if suffix_of(o.path) in READERS or is_volume(o.path):
+            claims[without_suffix(str(path.relative_to(folder)))].append(o)
         else:
             suffix = suffix_of(o.path) or "without suffix"
-            discovery.set_aside(
-                o.uri, "unsupported_format", f"Files of type {suffix} are not read; known: {', '.join(READERS)}."
-            )
+            discovery.set_aside(o.uri, "unsupported_format", f"Files of type {suffix} are not read; known: {_KNOWN}.")
     return claims
 
 

@@ -117,6 +117,20 @@ def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
     return content
 
 
+@patiently
+def read_range(uri: str, start: int, n_bytes: int) -> bytes:
+    """Return some bytes of an object; fewer only where it ends before.
+
+    Raises:
+        StorageError: If it does not exist or the store does not answer.
+    """
+    if not n_bytes:
+        return b""
+    fs, path = _resolve(uri)
+    with storage_errors(uri, "read"):
+        return bytes(fs.cat_file(path, start=start, end=start + n_bytes))
+
+
 def map_in_parallel(call: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
     """Return what a call that waits for the store gives for each item, in their order, several at a time."""
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:

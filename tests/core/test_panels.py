@@ -2,10 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.core.panels import MIN_PANEL_PX, PALETTE, PREDICTION_COLOUR, REFERENCE_COLOUR, comparison, overlay
+from tasks.core.panels import GAP_PX, MIN_PANEL_PX, PALETTE, PREDICTION_COLOUR, REFERENCE_COLOUR, comparison, overlay
 
 GREY = 90
-GAP_PX = 4
 
 
 def _slice(height: int = 300, width: int = 260) -> np.ndarray:

@@ -110,7 +110,7 @@ def test_model_digest_is_a_sha256_over_what_decides_a_mask() -> None:
     """By hand; a change of this rule would make every finished scan look unfinished."""
     decisive = (
         '{"architecture":"unet","backbone":"resnet34","input_size_px":256,"intensity_rule":"slice_8bit",'
-        '"threshold":0.4,"min_lesion_px":3}'
+        '"hu":{"mapping":"window","window_level_hu":-600.0,"window_width_hu":1500.0},"threshold":0.4,"min_lesion_px":3}'
     )
     assert MODEL.digest == hashlib.sha256((decisive + "d" * 64).encode()).hexdigest()
 

@@ -12,7 +12,8 @@ from tasks.core.config import ComputeConfig
 from tasks.core.errors import ClusterError, ModelError, StorageError
 from tasks.core.throughput import StageSums
 from tasks.engine import cluster
-from tasks.engine.stream import Loaded, PredictionStream, Work
+from tasks.engine.stream import PredictionStream
+from tasks.engine.work import Loaded, Predicted, Work
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -54,8 +55,10 @@ def _load(items: Sequence[int], *, strikes: Path | None = None) -> Loaded:
     return Loaded(images, list(items), n_held=0, n_read=10 * len(items))
 
 
-def _finish(items: list[int], probability: np.ndarray) -> tuple[list[tuple[int, int]], int]:
-    return [(item, int(answer[0, 0])) for item, answer in zip(items, probability, strict=True)], len(items)
+def _finish(chunks: Sequence[Predicted]) -> tuple[list[tuple[int, int]], int]:
+    (chunk,) = chunks
+    rows = [(item, int(answer[0, 0])) for item, answer in zip(chunk.rest, chunk.probability, strict=True)]
+    return rows, len(rows)
 
 
 def _give_up(item: int) -> tuple[int, int]:
@@ -71,7 +74,7 @@ def _run(
     chunk_size: int = 4,
     sums: StageSums | None = None,
 ) -> list[tuple[int, int]]:
-    work = Work(load=load, load_model=model, finish=_finish, chunk_size=chunk_size, give_up=give_up)
+    work = Work(load=load, load_model=model, finish=_finish, chunk_slices=chunk_size, give_up=give_up)
     with cluster.session(ComputeConfig()):
         stream = PredictionStream(work, sums or StageSums())
         return sorted(row for rows in stream.rows(items) for row in rows)
@@ -154,9 +157,38 @@ def test_what_was_recorded_before_a_death_is_not_done_again(tmp_path: Path) -> N
         load=load,
         load_model=Doubling,
         finish=_finish,
-        chunk_size=4,
+        chunk_slices=4,
         recall=lambda items: {place: (item, 1000) for place, item in enumerate(items) if item == 77},
     )
     with cluster.session(ComputeConfig()):
         rows = sorted(row for rows in PredictionStream(work).rows(range(70, 90)) for row in rows)
     assert rows == [(item, 1000 if item == 77 else 2 * item) for item in range(70, 90)]
+
+
+def _halves(item: int) -> list[int]:
+    """Cut items from 80 on into three pieces, which are marked by hundreds."""
+    return [item, item + 100, item + 200] if item >= 80 else [item]
+
+
+def _load_pieces(items: Sequence[int], *, strikes: Path | None = None) -> Loaded:
+    if strikes and 182 in items:
+        _die_while(strikes)
+    images = np.stack([np.full((SIZE_PX, SIZE_PX), item % 100, np.uint8) for item in items])
+    return Loaded(images, list(items), n_held=0, n_read=0)
+
+
+def _finish_pieces(chunks: Sequence[Predicted]) -> tuple[list[tuple[int, list[int], int]], int]:
+    if len(chunks) == 1:
+        return [(item, [item], int(p[0, 0])) for item, p in zip(chunks[0].rest, chunks[0].probability, strict=True)], 0
+    pieces = [item for chunk in chunks for item in chunk.rest]
+    return [(pieces[0], pieces, int(chunks[-1].probability[0, 0, 0]))], 0
+
+
+@pytest.mark.parametrize("n_strikes", [0, 1])
+def test_a_long_item_is_finished_once_from_all_its_pieces(n_strikes: int, tmp_path: Path) -> None:
+    """Pieces are loaded and predicted apart and finished together in order, also where a worker dies over one."""
+    load = partial(_load_pieces, strikes=_strikes(tmp_path / "strikes", n_strikes))
+    work = Work(load=load, load_model=Doubling, finish=_finish_pieces, chunk_slices=4, cut=_halves)
+    with cluster.session(ComputeConfig()):
+        rows = sorted(row for rows in PredictionStream(work).rows(range(76, 84)) for row in rows)
+    assert rows == [(item, _halves(item), 2 * item) for item in range(76, 84)]

@@ -17,8 +17,11 @@ from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import StageSums
 from tasks.engine import cluster
 from tasks.engine.actors import BATCH_SIZE
-from tasks.engine.segmentation import Run, finish_scans, load_scans
-from tasks.engine.stream import PredictionStream, Work
+from tasks.engine.runs import Run
+from tasks.engine.scan_finishing import finish_scans
+from tasks.engine.scan_loading import load_scans
+from tasks.engine.stream import PredictionStream
+from tasks.engine.work import Work
 from tasks.io import bundles
 from tasks.io.scans import list_scans
 from tests.conftest import Trained
@@ -92,10 +95,10 @@ def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[Sc
     )
     run, sums = Run.of(request, bundles.read_card(trained.model_uri)), StageSums()
     work = Work(
-        load=functools.partial(load_scans, size_px=run.size_px),
+        load=functools.partial(load_scans, size_px=run.size_px, hu=run.hu),
         load_model=FixedLatency,
         finish=functools.partial(finish_scans, run=run),
-        chunk_size=BATCH_SIZE,
+        chunk_slices=BATCH_SIZE,
     )
     rows = [row for rows in PredictionStream(work, sums).rows(list_scans(request.scans_uri)) for row in rows]
     return sums.slices_per_second or 0.0, rows

@@ -12,7 +12,6 @@ import numpy as np
 from tasks.core.errors import ConfigError, DataError, StorageError
 from tasks.core.figures import precision_recall_figure
 from tasks.core.geometry import resize_slice_to, restore_probability
-from tasks.core.intensity import binarise_mask
 from tasks.core.metrics import (
     Counts,
     binary_cross_entropy,
@@ -28,10 +27,10 @@ from tasks.core.records import DatasetCard, EvaluationRef, EvaluationReport, Fai
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.requests import EvaluateRequest
 from tasks.engine.actors import load_predictor
-from tasks.engine.stream import Loaded, PredictionStream, Work
+from tasks.engine.labelled import reference_mask
+from tasks.engine.stream import PredictionStream
+from tasks.engine.work import Loaded, Predicted, Work
 from tasks.io import bundles, datasets, storage
-from tasks.io.datasets import SliceRow
-from tasks.io.formats import read_labels
 from tasks.io.formats.raster import write_png
 from tasks.io.versions import code_version
 
@@ -95,7 +94,7 @@ def _score_patients(
             min_lesion_px=card.min_lesion_px,
             mask_rule=dataset.preparation.mask_rule,
         ),
-        chunk_size=1,
+        chunk_slices=1,
     )
     shards = datasets.list_shards(request.dataset_uri, request.split)
     scored = [row for rows in PredictionStream(work).rows(shards) for shard in rows for row in shard]
@@ -118,12 +117,12 @@ def _load_shard(shard_uris: Sequence[str]) -> Loaded:
 
 
 def _score_shard(
-    rows: list[SliceRow], probability: np.ndarray, **how: Any
+    shards: Sequence[Predicted], **how: Any
 ) -> tuple[list[list[dict[str, Any]]], int]:  # Any: what `_score_slice` takes and gives
     """Return the scores of a shard's slices; nothing is written."""
-    return [
-        [_score_slice({**row, "probability": answer}, **how) for row, answer in zip(rows, probability, strict=True)]
-    ], 0
+    (shard,) = shards
+    pairs = zip(shard.rest, shard.probability, strict=True)
+    return [[_score_slice({**row, "probability": answer}, **how) for row, answer in pairs]], 0
 
 
 def _score_slice(
@@ -158,12 +157,11 @@ def _source_reference(row: dict[str, Any], shape: tuple[int, int], mask_rule: An
     if row["mask"].shape == shape:
         return np.asarray(row["mask"])
     try:
-        content = storage.read_bytes(row["mask_uri"])
+        mask = reference_mask(row["mask_uri"], row["slice_index"], mask_rule)
     except StorageError as err:
         reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
         code = "not_read" if err.can_pass else "vanished"
         raise DataError(code, f"The reference mask could not be read ({reason}). Put it back, evaluate again.") from err
-    mask = binarise_mask(read_labels(row["mask_uri"], content), mask_rule)
     if mask.shape != shape:
         raise DataError(
             "vanished",

@@ -10,13 +10,13 @@ import ray.data
 from tasks.core.catalog import SPLITS, Split
 from tasks.core.config import PreparationConfig
 from tasks.core.errors import ConfigError, DataError
-from tasks.core.geometry import resize_mask, resize_slice
-from tasks.core.intensity import INTENSITY_RULE, binarise_mask, slice_to_uint8
+from tasks.core.intensity import INTENSITY_RULE
 from tasks.core.records import LEAKY, CaseRow, DatasetCard, DatasetRef, FailureRow, SlicePair
 from tasks.core.requests import PrepareRequest
+from tasks.engine.labelled import preprocess_pair
 from tasks.io import datasets, sources, storage
 from tasks.io.datasets import SliceRow
-from tasks.io.formats import read_image, read_labels
+from tasks.io.formats import is_volume
 from tasks.io.versions import code_version
 
 logger = logging.getLogger(__name__)
@@ -64,17 +64,22 @@ def _write_shards(
 
 
 def _plan_shards(pairs: Sequence[SlicePair], dataset_uri: str) -> list[dict[str, Any]]:  # Any: a URI and its pairs
-    by_split: dict[Split, list[SlicePair]] = defaultdict(list)
+    by_split: dict[Split, list[list[SlicePair]]] = defaultdict(list)
     for pair in pairs:
-        if pair.split is not None:
-            by_split[pair.split].append(pair)
+        if pair.split is None:
+            continue
+        shards = by_split[pair.split]
+        is_full = not shards or len(shards[-1]) == SLICES_PER_SHARD or is_volume(shards[-1][-1].image_uri)
+        if is_full or is_volume(pair.image_uri):  # a volume is a shard of its own
+            shards.append([])
+        shards[-1].append(pair)
     return [
         {
             "shard_uri": datasets.shard_uri(dataset_uri, split, f"{number:05d}"),
-            "pairs": [pair.model_dump() for pair in members[start : start + SLICES_PER_SHARD]],
+            "pairs": [pair.model_dump() for pair in members],
         }
-        for split, members in by_split.items()
-        for number, start in enumerate(range(0, len(members), SLICES_PER_SHARD))
+        for split, shards in by_split.items()
+        for number, members in enumerate(shards)
     ]
 
 
@@ -85,59 +90,40 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
     for pair in (SlicePair.model_validate(values) for values in shard["pairs"]):
         row = {"case_id": pair.case_id, "slice_index": pair.slice_index, "uri": pair.image_uri}
         try:
-            slice_row = preprocess_slice(pair, preparation)
-            kept.append(slice_row)
-            lesion_fraction = float(slice_row["mask"].mean())
-            rows.append(row | {"lesion_fraction": lesion_fraction, "error_code": None, "error": None})
+            slices = list(preprocess_pair(pair, preparation))
         except DataError as err:
             rows.append(row | {"lesion_fraction": None, "error_code": err.code, "error": err.sentence})
+            continue
+        kept.extend(slices)
+        for found in slices:
+            share = {"slice_index": found["slice_index"], "lesion_fraction": float(found["mask"].mean())}
+            rows.append(row | share | {"error_code": None, "error": None})
     if kept:
         datasets.write_shard(shard["shard_uri"], kept)
     return rows
 
 
-def preprocess_slice(pair: SlicePair, preparation: PreparationConfig) -> SliceRow:
-    """Read, check and resize one labelled slice.
-
-    Raises:
-        DataError: If image or mask cannot be read, differ in size, or the mask is not binary by the declared rule.
-    """
-    image = slice_to_uint8(read_image(pair.image_uri, storage.read_bytes(pair.image_uri)))
-    labels = read_labels(pair.mask_uri, storage.read_bytes(pair.mask_uri))
-    if image.shape != labels.shape:
-        raise DataError(
-            "shape_mismatch",
-            f"Image is {image.shape[1]}×{image.shape[0]} px, its mask {labels.shape[1]}×{labels.shape[0]}; "
-            "they must be the same. Export the pair again.",
-        )
-    mask = binarise_mask(labels, preparation.mask_rule)
-    return SliceRow(
-        case_id=pair.case_id,
-        slice_index=pair.slice_index,
-        patient_id=pair.patient_id,
-        source=pair.source,
-        image=resize_slice(image, preparation.size_px),
-        mask=resize_mask(mask, preparation.size_px),
-        mask_uri=pair.mask_uri,
-        source_height=image.shape[0],
-        source_width=image.shape[1],
-    )
-
-
 def _cases(pairs: Iterable[SlicePair], lesion_fractions: Mapping[tuple[str, int], float]) -> list[CaseRow]:
     """Return a row a case, or a row a case and side where the split is by slice."""
+    of_volume: dict[str, list[float]] = defaultdict(list)
+    for (case_id, _), fraction in lesion_fractions.items():
+        of_volume[case_id].append(fraction)
     members: dict[tuple[str, Split], list[SlicePair]] = defaultdict(list)
+    fractions: dict[tuple[str, Split], list[float]] = defaultdict(list)
     for pair in pairs:
-        if (pair.case_id, pair.slice_index) in lesion_fractions and pair.split is not None:
-            members[pair.case_id, pair.split].append(pair)
+        found = lesion_fractions.get((pair.case_id, pair.slice_index))
+        if found is None or pair.split is None:
+            continue
+        members[pair.case_id, pair.split].append(pair)
+        fractions[pair.case_id, pair.split] += of_volume[pair.case_id] if is_volume(pair.image_uri) else [found]
     return [
         CaseRow(
             case_id=case_id,
             patient_id=slices[0].patient_id,
             source=slices[0].source,
             split=split,
-            n_slices=len(slices),
-            lesion_fraction=sum(lesion_fractions[case_id, pair.slice_index] for pair in slices) / len(slices),
+            n_slices=len(fractions[case_id, split]),
+            lesion_fraction=sum(fractions[case_id, split]) / len(fractions[case_id, split]),
             source_uri=slices[0].image_uri.rsplit("/", 1)[0],
             source_fingerprint=sources.case_fingerprint(slices),
         )

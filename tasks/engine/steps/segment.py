@@ -11,7 +11,6 @@ from typing import get_args
 import ray
 
 from tasks.core.records import (
-    ModelCard,
     ScanRow,
     ScanStatus,
     SegmentationManifest,
@@ -23,10 +22,15 @@ from tasks.core.reports import segmentation_report
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, cost_per_1000
 from tasks.engine.actors import BATCH_SIZE, load_predictor
-from tasks.engine.segmentation import Run, finish_scans, load_scans
-from tasks.engine.stream import PredictionStream, Work
+from tasks.engine.indexing import add_containers, index_here, index_on_cluster
+from tasks.engine.runs import Run
+from tasks.engine.scan_finishing import finish_scans
+from tasks.engine.scan_loading import cut, load_scans
+from tasks.engine.stream import PredictionStream
+from tasks.engine.work import Work
 from tasks.io import bundles, lease, ledger, storage
-from tasks.io.scans import ScanSource, list_scans
+from tasks.io.scan_index import ContainerIndex
+from tasks.io.scans import ScanSource, Survey, survey, warnings_of
 from tasks.io.tables import to_parquet
 from tasks.io.versions import library_versions
 
@@ -44,7 +48,7 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
         StorageError: If scans cannot be listed.
     """
     run = Run.of(request, bundles.read_card(request.model_uri))
-    scans = list_scans(request.scans_uri)
+    scans = _list(request, index_here).scans()
     settled, _ = _settle(scans, run)
     due = [scan.scan_id for scan in scans if scan.scan_id not in settled]
     return SegmentationPlan(due=due, settled=_count(list(settled.values())))
@@ -67,7 +71,8 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
     run = Run.of(request, card)
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
         _sweep(request.output_uri)
-        scans = list_scans(request.scans_uri)
+        found = _list(request, index_on_cluster)
+        scans = found.scans()
         settled, n_unreported_failures = _settle(scans, run)
         held.check()
         sums, new = StageSums(), []
@@ -80,7 +85,8 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
         rows = sorted([*settled.values(), *new], key=lambda row: row.scan_id)
         speed = _speed(sums, time.monotonic() - started, n_done=_count(new)["done"], run=run)
         n_new_failures = n_unreported_failures + _count(new)["failed"]
-        manifest = _manifest(run, card, rows, n_new_failures=n_new_failures, speed=speed)
+        warnings = (*card.warnings, *warnings_of(found.n_ignored))
+        manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, warnings=warnings)
         _publish(manifest, rows, request.output_uri)
         held.check()
         ledger.compact(request.output_uri)
@@ -91,6 +97,24 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
         counts=manifest.counts,
         n_new_failures=manifest.n_new_failures,
     )
+
+
+def _list(request: SegmentRequest, index: Callable[..., list[ContainerIndex]]) -> Survey:
+    """Return the scans below the request's URI; containers that may still be uploading are not opened."""
+    found = survey(request.scans_uri)
+    youngest_s = _youngest_s(request)
+    settled = [c for c in found.containers if c.modified_s is None or c.modified_s <= youngest_s]
+    for container in found.containers:
+        if container not in settled:
+            found.add_unopened(container)
+    output_uri = request.output_uri
+    add_containers(found, settled, output_uri, index=partial(index, output_uri=output_uri))
+    return found
+
+
+def _youngest_s(request: SegmentRequest) -> float:
+    """Return the time after which an object may still be uploading."""
+    return time.time() - request.segmentation.settle_minutes * 60
 
 
 def _sweep(output_uri: str) -> None:
@@ -108,7 +132,7 @@ def _settle(scans: Sequence[ScanSource], run: Run) -> tuple[dict[str, ScanRow], 
     entries = ledger.Ledger.open(run.request.output_uri, run.request.run_id)
     finished, known_bad = entries.finished(), entries.known_bad()
     asked = run.request.segmentation
-    youngest_s = time.time() - asked.settle_minutes * 60
+    youngest_s = _youngest_s(run.request)
 
     def settle(scan: ScanSource) -> ScanRow | None:
         entry = finished.get(ledger.work_key(run.row(scan, "done")))
@@ -138,10 +162,12 @@ def _work_through(
     """Yield rows of scans as they are finished, with how far the run is."""
     due = [scan for scan in scans if scan.scan_id not in settled]
     work = Work(
-        load=partial(load_scans, size_px=run.size_px),
+        load=partial(load_scans, size_px=run.size_px, hu=run.hu),
         load_model=partial(load_predictor, run.request.model_uri, run.request.segmentation.precision),
         finish=partial(finish_scans, run=run),
-        chunk_size=BATCH_SIZE,
+        chunk_slices=BATCH_SIZE,
+        n_slices=lambda scan: scan.n_slices,
+        cut=cut,
         recall=run.recall,
         give_up=run.give_up,
     )
@@ -189,7 +215,7 @@ def _speed(sums: StageSums, seconds: float, *, n_done: int, run: Run) -> Speed:
 
 
 def _manifest(
-    run: Run, card: ModelCard, rows: Sequence[ScanRow], *, n_new_failures: int, speed: Speed
+    run: Run, rows: Sequence[ScanRow], *, n_new_failures: int, speed: Speed, warnings: tuple[str, ...]
 ) -> SegmentationManifest:
     """Return the manifest of the finished run."""
     return SegmentationManifest(
@@ -207,7 +233,7 @@ def _manifest(
         speed=speed,
         code_version=run.code_version,
         versions=library_versions(),
-        warnings=card.warnings,
+        warnings=warnings,
     )
 
 

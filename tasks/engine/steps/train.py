@@ -181,6 +181,7 @@ def _draft_card(
         backbone=request.model.backbone,
         input_size_px=dataset.size_px,
         intensity_rule=dataset.intensity_rule,
+        hu=dataset.preparation.hu,
         threshold=fixed or point.threshold,
         threshold_choice="set by training.threshold" if fixed else f"best mean Dice of {on}, near ties towards 0.5",
         min_lesion_px=0,

@@ -1,12 +1,21 @@
 """One format a file. A new one is a module here and a line in each registry it serves."""
 
+import posixpath
 from collections.abc import Callable
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 
 from tasks.core.errors import DataError
+from tasks.core.volumes import Volume
+from tasks.io.formats import dicom
+from tasks.io.formats.itk import read_itk
+from tasks.io.formats.nifti import read_nifti
 from tasks.io.formats.raster import read_raster, read_raster_labels
+
+Kind = Literal["raster", "nifti", "itk", "dicom"]
+"""What reads a scan: one slice a file, a volume a file, or a series of files."""
 
 READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(
     (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"), read_raster
@@ -16,13 +25,60 @@ READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(
 LABEL_READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(READERS, read_raster_labels)
 """From suffix to what decodes a mask's stored values."""
 
-READER_VERSION = "1"
+VOLUME_READERS: dict[Kind, Callable[[bytes], Volume]] = {"nifti": read_nifti, "itk": read_itk}
+"""What reads a whole volume from one file."""
+
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(READERS, "raster"),
+    **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
+    **dict.fromkeys((".mha", ".nrrd"), "itk"),
+    **dict.fromkeys(dicom.SUFFIXES, "dicom"),
+}
+"""From suffix to kind; a file without a suffix, or with a number for one, may be DICOM."""
+
+READER_VERSION = "2"
 """Raised when a reader takes what it refused before; files known bad are then tried again."""
+
+
+def without_suffix(path: str) -> str:
+    """Return a path without the suffix of its file; .nii.gz and .tar.gz count as one."""
+    stem = posixpath.splitext(path)[0]
+    return stem[: -len(".nii")] if stem.lower().endswith(".nii") else stem.removesuffix(".tar")
 
 
 def suffix_of(path: str) -> str:
     """Return the suffix of a path, lower case, with its dot."""
     return PurePosixPath(path).suffix.lower()
+
+
+def kind_of(path: str) -> Kind | None:
+    """Return what reads a file of that name; None where nothing does, or the name is a hidden one."""
+    name = PurePosixPath(path.lower())
+    if any(part.startswith((".", "__macosx")) for part in name.parts):
+        return None
+    if name.name == "dicomdir":
+        return None
+    if name.name.endswith(".nii.gz"):
+        return "nifti"
+    suffix = name.suffix
+    return "dicom" if not suffix or suffix[1:].isdecimal() else KINDS.get(suffix)
+
+
+def is_volume(path: str) -> bool:
+    """Say whether a file of that name holds a whole volume."""
+    return kind_of(path) in VOLUME_READERS
+
+
+def read_volume(path: str, content: bytes) -> Volume:
+    """Return the volume of a file, by the reader its suffix names.
+
+    Raises:
+        DataError: If no reader takes that suffix, or the reader refuses the content.
+    """
+    kind = kind_of(path)
+    if kind not in VOLUME_READERS:
+        raise DataError("unsupported_format", f"Files of type {suffix_of(path)} hold no volume that is read.")
+    return VOLUME_READERS[kind](content)
 
 
 def read_image(path: str, content: bytes) -> np.ndarray:

@@ -1,0 +1,60 @@
+"""A scan in memory: voxels on the grid they were stored on, and what their values mean."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tasks.core.errors import DataError
+from tasks.core.grids import Grid
+
+Unit = Literal["hu", "grey"]
+MIN_AIR_HU = -200.0
+"""A CT of a chest holds air, far below water: values that never get there are no Hounsfield units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A scan.
+
+    Attributes:
+        voxels: Stored array, of the grid's shape, any numeric dtype.
+        grid: Where they lie.
+        warnings: What a reader should know.
+    """
+
+    voxels: np.ndarray
+    grid: Grid
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> Unit:
+        """What values mean: 8-bit ones are grey levels, wider ones Hounsfield units."""
+        return "grey" if self.voxels.dtype == np.uint8 else "hu"
+
+    def slices(self) -> Iterator[np.ndarray]:
+        """Yield its slices `(H, W)` as a reader sees them, from feet to head."""
+        yield from self.grid.to_reading(self.voxels)
+
+    def check(self) -> None:
+        """Refuse voxels that mean nothing.
+
+        Raises:
+            DataError: `non_finite` or `constant`.
+        """
+        check_values(self.voxels)
+
+
+def check_values(voxels: np.ndarray) -> None:
+    """Refuse voxels that are not finite, or all the same.
+
+    Raises:
+        DataError: `non_finite` or `constant`.
+    """
+    low, high = float(voxels.min()), float(voxels.max())
+    if not np.isfinite(low) or not np.isfinite(high):
+        n_bad = int(np.count_nonzero(~np.isfinite(voxels)))
+        raise DataError("non_finite", f"{n_bad} voxels are not a number or infinite; export the scan again.")
+    if low == high:
+        raise DataError("constant", f"Every voxel is {low:g}; there is nothing to see. Export the scan again.")

@@ -1,0 +1,88 @@
+"""Containers to scans: each archive and each folder of DICOM files is opened once, in parallel, and remembered."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from tasks.core.errors import StorageError
+from tasks.io import storage
+from tasks.io.scan_index import FOLDER, Container, ContainerIndex
+from tasks.io.scans import Survey
+
+logger = logging.getLogger(__name__)
+
+MAX_TRIES = 3
+
+Index = Callable[[Sequence[Container]], list[ContainerIndex]]
+
+
+def add_containers(survey: Survey, containers: Sequence[Container], output_uri: str, *, index: Index) -> None:
+    """Add the scans of containers to a survey; those whose index is kept are not opened.
+
+    Args:
+        survey: What was listed.
+        containers: Settled ones.
+        output_uri: Where indexes are kept.
+        index: Opens the others.
+
+    Raises:
+        StorageError: If a container cannot be read.
+    """
+    folder = storage.join(output_uri, FOLDER)
+    kept = {o.path for o in storage.list_objects(folder)} if storage.exists(folder) else set()
+    known = [container for container in containers if f"{container.key}.json" in kept]
+    new = [container for container in containers if f"{container.key}.json" not in kept]
+    if new:
+        logger.info("index: opening %d containers, %d are known", len(new), len(known))
+    for container, found in zip(known, storage.map_in_parallel(partial(_read, folder), known), strict=True):
+        survey.add_index(container, found, _uri(folder, container))
+    for container, found in zip(new, index(new), strict=True):
+        survey.add_index(container, found, _uri(folder, container))
+
+
+def index_here(containers: Sequence[Container], *, output_uri: str) -> list[ContainerIndex]:
+    """Open containers in this process; nothing is kept."""
+    return [container.index(storage.join(output_uri, FOLDER)) for container in containers]
+
+
+def index_on_cluster(containers: Sequence[Container], *, output_uri: str) -> list[ContainerIndex]:
+    """Open containers in Ray tasks, and keep what they hold; one that cannot be opened is a refused scan."""
+    folder = storage.join(output_uri, FOLDER)
+    tasks = [_index_and_keep.remote(container, folder) for container in containers]
+    return [_answer(task, container) for task, container in zip(tasks, containers, strict=True)]
+
+
+def _answer(task: "ray.ObjectRef[ContainerIndex]", container: Container) -> ContainerIndex:
+    try:
+        return ray.get(task)
+    except RayError as err:
+        if isinstance(err, RayTaskError):
+            raise
+        return container.refused("worker_died", "The worker process died over this container again and again.")
+
+
+@ray.remote(max_retries=MAX_TRIES)
+def _index_and_keep(container: Container, folder: str) -> ContainerIndex:
+    try:
+        found = container.index(folder)
+    except StorageError as err:
+        if err.can_pass:
+            return container.refused("not_read", "It could not be read. The next run tries again.")
+        return container.refused("vanished", "It was listed, then gone or locked when it was opened.")
+    storage.publish(_uri(folder, container), found.model_dump_json().encode())
+    return found
+
+
+def _read(folder: str, container: Container) -> ContainerIndex:
+    content = storage.read_bytes(_uri(folder, container))
+    try:
+        return ContainerIndex.model_validate_json(content)
+    except ValueError as err:
+        raise StorageError(f"The index {_uri(folder, container)} is not whole; remove it and start again.") from err
+
+
+def _uri(folder: str, container: Container) -> str:
+    return storage.join(folder, f"{container.key}.json")

@@ -1,0 +1,97 @@
+"""Labelled slices: image and mask of a pair, which may be a slice or a volume of many, checked against each other."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from tasks.core.config import PreparationConfig
+from tasks.core.errors import DataError
+from tasks.core.geometry import resize_mask, resize_slice
+from tasks.core.intensity import MaskRule, binarise_mask, hu_to_uint8, slice_to_uint8
+from tasks.core.records import SlicePair
+from tasks.core.volumes import Volume
+from tasks.io import storage
+from tasks.io.datasets import SliceRow
+from tasks.io.formats import is_volume, read_image, read_labels, read_volume
+
+POSITION_TOLERANCE_MM = 0.1
+
+
+def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator[SliceRow]:
+    """Yield the slices of a pair, read, checked and resized; of a volume from feet to head.
+
+    Raises:
+        DataError: If image or mask cannot be read, differ in size or place, or the mask is not binary by the rule.
+    """
+    slices = _volume_slices(pair, preparation) if is_volume(pair.image_uri) else [_slice(pair, preparation)]
+    for offset, (image, mask) in enumerate(slices):
+        yield SliceRow(
+            case_id=pair.case_id,
+            slice_index=pair.slice_index + offset,
+            patient_id=pair.patient_id,
+            source=pair.source,
+            image=resize_slice(image, preparation.size_px),
+            mask=resize_mask(mask, preparation.size_px),
+            mask_uri=pair.mask_uri,
+            source_height=image.shape[0],
+            source_width=image.shape[1],
+        )
+
+
+def reference_mask(uri: str, slice_index: int, rule: MaskRule) -> np.ndarray:
+    """Return the expert's mask of a slice on the source's own grid, uint8 `(H, W)` of 0 and 1.
+
+    Args:
+        uri: The mask's file.
+        slice_index: Of the slice, where the file holds a volume.
+        rule: Which stored values are lesion.
+    """
+    if not is_volume(uri):
+        return binarise_mask(read_labels(uri, storage.read_bytes(uri)), rule)
+    mask = _mask_volume(uri, rule)
+    if slice_index >= len(mask):
+        raise DataError("vanished", f"The mask has {len(mask)} slices now, fewer than when the dataset was prepared.")
+    return mask[slice_index]
+
+
+def _slice(pair: SlicePair, preparation: PreparationConfig) -> tuple[np.ndarray, np.ndarray]:
+    image = slice_to_uint8(read_image(pair.image_uri, storage.read_bytes(pair.image_uri)))
+    labels = read_labels(pair.mask_uri, storage.read_bytes(pair.mask_uri))
+    if image.shape != labels.shape:
+        raise DataError(
+            "shape_mismatch",
+            f"Image is {image.shape[1]}×{image.shape[0]} px, its mask {labels.shape[1]}×{labels.shape[0]}; "
+            "they must be the same. Export the pair again.",
+        )
+    return image, binarise_mask(labels, preparation.mask_rule)
+
+
+def _volume_slices(pair: SlicePair, preparation: PreparationConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    volume = read_volume(pair.image_uri, storage.read_bytes(pair.image_uri))
+    labels = read_volume(pair.mask_uri, storage.read_bytes(pair.mask_uri))
+    volume.check()
+    _require_one_grid(volume, labels)
+    mask = binarise_mask(labels.voxels, preparation.mask_rule)
+    for image, reference in zip(volume.slices(), labels.grid.to_reading(mask), strict=True):
+        yield image if volume.unit == "grey" else hu_to_uint8(image, preparation.hu), np.ascontiguousarray(reference)
+
+
+def _require_one_grid(volume: Volume, labels: Volume) -> None:
+    if volume.grid.shape != labels.grid.shape:
+        shapes = " and ".join("×".join(map(str, grid.shape)) for grid in (volume.grid, labels.grid))
+        raise DataError("shape_mismatch", f"Image and mask have {shapes} voxels; they must be the same.")
+    corners = np.array([[0, 0, 0, 1], [*(size - 1 for size in volume.grid.shape), 1]]).T
+    apart = float(np.abs((volume.grid.affine - labels.grid.affine) @ corners).max())
+    if apart > POSITION_TOLERANCE_MM:
+        raise DataError(
+            "mixed_geometry", f"Image and mask lie {apart:.1f} mm apart in space; export the mask on the image's grid."
+        )
+
+
+@lru_cache(2)
+def _mask_volume(uri: str, rule: MaskRule) -> np.ndarray:
+    """Return the mask of a volume as a reader sees it; the slices of a shard ask for the same one."""
+    labels = read_volume(uri, storage.read_bytes(uri))
+    read: np.ndarray = labels.grid.to_reading(binarise_mask(labels.voxels, rule))
+    return read

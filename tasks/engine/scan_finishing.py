@@ -1,0 +1,183 @@
+"""Probabilities back to each scan's own grid: mask, preview and row, published before the scan is recorded."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from tasks.core.geometry import resize_slice_to, restore_probability
+from tasks.core.grids import Grid
+from tasks.core.panels import PALETTE, overlay, side_by_side
+from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
+from tasks.core.records import ScanRow
+from tasks.engine.runs import Run
+from tasks.engine.scan_loading import LoadedScan, entry_of
+from tasks.engine.work import Predicted
+from tasks.io import storage
+from tasks.io.formats import dicom
+from tasks.io.formats.dicom_seg import write_segmentation
+from tasks.io.formats.nifti import write_nifti_mask
+from tasks.io.formats.raster import write_mask_png, write_png
+
+N_PREVIEW_SLICES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A whole scan, and the model's answer.
+
+    Attributes:
+        scan: As loaded; of a scan of several pieces the first.
+        images: Its slices as the model saw them, uint8 `(N, size_px, size_px)`.
+        probability: The same shape, in units of 1/255.
+        seconds: Spent on it so far.
+    """
+
+    scan: LoadedScan
+    images: np.ndarray
+    probability: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a scan, before it is written: the row, and the files by URI, masks last."""
+
+    row: ScanRow
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(map(len, self.files.values()))
+
+
+def finish_scans(chunks: Sequence[Predicted], *, run: Run) -> tuple[list[ScanRow], int]:
+    """Bring probabilities back to each scan's grid, write masks and previews, then record the scans.
+
+    Args:
+        chunks: One chunk of whole scans, or all pieces of one scan in order; the rest is `LoadedScan`s.
+        run: What decides the masks.
+
+    Returns:
+        A row a scan, and the bytes written.
+    """
+    # drawn one by one, because threads would only fight over the interpreter; written several at a time
+    answered = [_join(chunks)] if len(chunks) > 1 else _apart(chunks[0])
+    drawn = [_draw(answer, run) for answer in answered]
+    rows = storage.map_in_parallel(partial(_publish, run=run), drawn)
+    return rows, sum(outcome.n_bytes for outcome in drawn)
+
+
+def _apart(chunk: Predicted) -> Iterator[_Answered]:
+    """Yield the scans of a chunk with their slices."""
+    first = 0
+    for scan in chunk.rest:
+        last = first + scan.n_slices
+        yield _Answered(scan, chunk.images[first:last], chunk.probability[first:last], scan.seconds)
+        first = last
+
+
+def _join(chunks: Sequence[Predicted]) -> _Answered:
+    """Return the scan whose pieces these are."""
+    pieces: list[LoadedScan] = [piece for chunk in chunks for piece in chunk.rest]
+    scan = next((piece for piece in pieces if piece.refused), pieces[0])
+    return _Answered(
+        scan,
+        np.concatenate([chunk.images for chunk in chunks]),
+        np.concatenate([chunk.probability for chunk in chunks]),
+        sum(piece.seconds for piece in pieces),
+    )
+
+
+def _draw(answer: _Answered, run: Run) -> _Outcome:
+    scan = answer.scan
+    if scan.refused:
+        return _Outcome(run.row(scan.source, "failed", error_code=scan.refused.code, error=scan.refused.sentence))
+    started = time.perf_counter()
+    mask, n_lesions = _mask(answer, run)
+    voxel_mm3 = scan.grid.voxel_mm3 if scan.grid else None
+    name = f"{scan.source.scan_id}.{'nii.gz' if scan.grid else 'png'}"
+    mask_uri = storage.join(run.request.output_uri, "masks", name)
+    preview_uri = storage.join(run.request.output_uri, "previews", f"{scan.source.scan_id}.png")
+    preview = write_png(_preview(answer, mask), PALETTE)
+    content = _stored(mask, scan.grid, is_nifti=scan.source.kind == "nifti") if scan.grid else write_mask_png(mask[0])
+    n_voxels = int(np.count_nonzero(mask))
+    row = run.row(
+        scan.source,
+        "done",
+        warnings=list(scan.warnings),
+        flags=[*scan.flags, *(() if n_lesions else ("no_lesion",))],
+        n_slices=len(mask),
+        lesion_voxels=n_voxels,
+        lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
+        n_lesions=n_lesions,
+        mask_sha256=hashlib.sha256(content).hexdigest(),
+        mask_uri=mask_uri,
+        seconds=round(answer.seconds + time.perf_counter() - started, 4),
+    )
+    files = {preview_uri: preview}
+    if run.request.segmentation.dicom_seg and scan.source.kind == "dicom":
+        files[storage.join(run.request.output_uri, "masks", f"{scan.source.scan_id}.dcm")] = _dicom_seg(scan, mask, run)
+    return _Outcome(row, files | {mask_uri: content})
+
+
+def _dicom_seg(scan: LoadedScan, mask: np.ndarray, run: Run) -> bytes:
+    """Return a series' mask as DICOM-SEG; its headers are read again, because only this needs them whole."""
+    if scan.grid is None:
+        raise ValueError("A DICOM series has a grid.")
+    index, entry = entry_of(scan.source)
+    stored = scan.grid.from_reading(mask)
+    if len(entry.files) == 1:  # its frames in the file's own order
+        stored = stored[np.argsort(entry.frames)]
+    else:
+        entry = entry.model_copy(update={"files": tuple(entry.files[place] for place in entry.places)})
+    heads = storage.map_in_parallel(lambda file: index.read(file, n_bytes=dicom.HEADER_BYTES), entry.files)
+    return write_segmentation(
+        heads,
+        stored,
+        spacing_mm=scan.grid.spacing_mm[0],
+        model_digest=run.model_digest,
+        code_version=run.code_version,
+    )
+
+
+def _mask(answer: _Answered, run: Run) -> tuple[np.ndarray, int]:
+    """Return the mask as a reader sees the scan, uint8 `(N, H, W)`, and the number of its lesions."""
+    shape, grid = answer.scan.shape, answer.scan.grid
+    mask = np.empty((len(answer.probability), *shape), np.uint8)
+    min_px = 0 if grid and run.min_lesion_mm3 is not None else run.min_lesion_px
+    n_lesions = 0
+    for number, probability in enumerate(answer.probability):
+        above = threshold_probability(restore_probability(probability, shape), run.threshold)
+        mask[number], n_lesions = drop_small_lesions(above, min_px)
+    if grid is None:
+        return mask, n_lesions
+    min_voxels = 0.0 if run.min_lesion_mm3 is None else run.min_lesion_mm3 / grid.voxel_mm3
+    return drop_small_lesions_3d(mask, min_voxels)
+
+
+def _stored(mask: np.ndarray, grid: Grid, *, is_nifti: bool) -> bytes:
+    """Return a volume's mask on the scan's own grid, as NIfTI, which counts columns first."""
+    stored = grid.from_reading(mask)
+    return write_nifti_mask(stored, grid) if is_nifti else write_nifti_mask(stored.T, grid.transposed())
+
+
+def _preview(answer: _Answered, mask: np.ndarray) -> np.ndarray:
+    """Return the slice with the largest lesion area between its surroundings, as indices into the palette."""
+    if answer.scan.image is not None:
+        return overlay(answer.scan.image, prediction=mask[0])
+    areas = mask.sum(axis=(1, 2), dtype=np.int64)
+    largest = int(areas.argmax()) if areas.any() else len(mask) // 2
+    with_lesion = np.flatnonzero(areas) if areas.any() else np.arange(len(mask))
+    shown = sorted({largest, *(int(np.quantile(with_lesion, share)) for share in (0.25, 0.75))})
+    slices = {number: resize_slice_to(answer.images[number], answer.scan.shape) for number in shown}
+    return side_by_side([overlay(image, prediction=mask[number]) for number, image in slices.items()])
+
+
+def _publish(outcome: _Outcome, *, run: Run) -> ScanRow:
+    for uri, content in outcome.files.items():
+        storage.publish(uri, content)
+    return run.record(outcome.row)

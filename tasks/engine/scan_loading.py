@@ -1,0 +1,239 @@
+"""Scans to slices of the model's size: read, decode, map to 8 bits, resize; one that is bad brings none."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
+
+import numpy as np
+
+from tasks.core.config import HuConfig
+from tasks.core.errors import DataError, ErrorCode, StorageError
+from tasks.core.geometry import resize_slice
+from tasks.core.grids import Grid
+from tasks.core.intensity import hu_to_uint8, slice_to_uint8
+from tasks.core.volumes import MIN_AIR_HU, check_values
+from tasks.engine.work import Loaded
+from tasks.io import storage
+from tasks.io.formats import VOLUME_READERS, Kind, dicom, read_image
+from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile
+from tasks.io.scans import ScanSource
+
+PIECE_SLICES = 128
+"""Slices of a series that are loaded and predicted at once: 134 MB as float32 at 512x512."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a scan, or a piece of one, turned out to hold.
+
+    Attributes:
+        slices: As a reader sees them, uint8 `(H, W)` each; drawn one by one, so that few are in memory.
+        shape: (H, W) of each.
+        grid: Of the whole scan; None where it has no place in space.
+        warnings: What a reader should know.
+        flags: What to look at.
+    """
+
+    slices: Iterable[np.ndarray]
+    shape: tuple[int, int]
+    grid: Grid | None = None
+    warnings: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedScan:
+    """A scan, or a piece of one, between the stages.
+
+    Attributes:
+        source: Where it is from.
+        seconds: Spent on it so far.
+        refused: Why it was set aside.
+        n_slices: Of it in the chunk.
+        shape: (H, W) of its slices as a reader sees them.
+        image: Its slice on its own grid where it has but one, for the preview.
+        grid: Of the whole scan; None where it has no place in space.
+        warnings: What a reader should know.
+        flags: What to look at.
+    """
+
+    source: ScanSource
+    seconds: float
+    refused: DataError | None = None
+    n_slices: int = 0
+    shape: tuple[int, int] = (0, 0)
+    image: np.ndarray | None = None
+    grid: Grid | None = None
+    warnings: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+def cut(scan: ScanSource) -> list[ScanSource]:
+    """Return the pieces a long series is worked on in; any other scan is one."""
+    if scan.kind != "dicom" or scan.n_slices <= PIECE_SLICES:
+        return [scan]
+    starts = range(0, scan.n_slices, PIECE_SLICES)
+    return [replace(scan, piece=(start, min(start + PIECE_SLICES, scan.n_slices))) for start in starts]
+
+
+def load_scans(scans: Sequence[ScanSource], *, size_px: int, hu: HuConfig) -> Loaded:
+    """Read, decode and resize scans; one that is bad brings no slice.
+
+    Args:
+        scans: Whole, or one piece of one.
+        size_px: Side of the model's input.
+        hu: How Hounsfield units become the model's input.
+
+    Returns:
+        Slices uint8 `(N, size_px, size_px)`, scan by scan; as the rest, every scan as a `LoadedScan`.
+    """
+    started = time.perf_counter()
+    contents = storage.map_in_parallel(_read_small, scans)
+    share_s = (time.perf_counter() - started) / max(len(scans), 1)
+    loaded, slices, n_read = [], [], 0
+    for scan, content in zip(scans, contents, strict=True):
+        found, resized, n_bytes = _load(scan, content, size_px, hu, seconds=share_s)
+        loaded.append(found)
+        slices.extend(resized)
+        n_read += n_bytes
+    images = np.stack(slices) if slices else np.empty((0, size_px, size_px), np.uint8)
+    n_held = sum(scan.image.nbytes for scan in loaded if scan.image is not None)
+    return Loaded(images, loaded, n_held=n_held, n_read=n_read)
+
+
+def _load(
+    scan: ScanSource, content: bytes | DataError | None, size_px: int, hu: HuConfig, *, seconds: float
+) -> tuple[LoadedScan, list[np.ndarray], int]:
+    """Return a scan between the stages, its slices, and the bytes read."""
+    started = time.perf_counter()
+    try:
+        if isinstance(content, DataError):
+            raise content
+        found = _OPENERS[scan.kind](scan, content, hu)
+        resized, image = [], None
+        for image in found.slices:
+            resized.append(resize_slice(image, size_px))
+    except DataError as err:
+        return LoadedScan(scan, seconds + time.perf_counter() - started, refused=err), [], 0
+    loaded = LoadedScan(
+        scan,
+        seconds + time.perf_counter() - started,
+        n_slices=len(resized),
+        shape=found.shape,
+        image=image if found.grid is None else None,
+        grid=found.grid,
+        warnings=found.warnings,
+        flags=found.flags,
+    )
+    return loaded, resized, len(content) if content else 0
+
+
+def _open_raster(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
+    del hu  # 8-bit slices never pretend to be Hounsfield units
+    image = slice_to_uint8(read_image(_name(scan), content or b""))
+    check_values(image)
+    return Contents([image], (image.shape[0], image.shape[1]))
+
+
+def _open_volume(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
+    volume = VOLUME_READERS[scan.kind](content or b"")
+    volume.check()
+    read = volume.grid.to_reading(volume.voxels)
+    if volume.unit == "grey":
+        return Contents(iter(read), read.shape[1:], volume.grid, volume.warnings)
+    is_plausible = float(volume.voxels.min()) < MIN_AIR_HU
+    return Contents(
+        (hu_to_uint8(image, hu) for image in read),
+        read.shape[1:],
+        volume.grid,
+        volume.warnings,
+        flags=() if is_plausible else ("hu_implausible",),
+    )
+
+
+def _open_series(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
+    del content  # files are read one by one
+    index, entry = entry_of(scan)
+    grid = entry.grid
+    if grid is None:
+        raise DataError("missing_position", "The series has no grid.")
+    first, last = grid.stored_range(*(scan.piece or (0, entry.n_slices)))
+    stored = np.stack(list(_frames(index, entry, range(first, last))))
+    check_values(stored)
+    read = Grid((len(stored), *stored.shape[1:]), grid.affine).to_reading(stored)
+    return Contents(
+        (hu_to_uint8(image, hu) for image in read),
+        read.shape[1:],
+        grid,
+        entry.warnings,
+        flags=() if float(stored.min()) < MIN_AIR_HU else ("hu_implausible",),
+    )
+
+
+def _frames(index: ContainerIndex, entry: ScanEntry, wanted: range) -> Iterator[np.ndarray]:
+    """Yield the frames of a series in Hounsfield units, in the order of their positions."""
+    places = sorted({entry.places[number] for number in wanted})
+    contents = storage.map_in_parallel(lambda place: _bytes(index, entry.files[place]), places)
+    by_place = dict(zip(places, contents, strict=True))
+    for place, numbers in groupby(wanted, key=lambda number: entry.places[number]):
+        content = by_place[place]
+        if isinstance(content, DataError):
+            raise content
+        frames = dicom.read_frames(content, [entry.frames[number] for number in numbers])
+        if entry.shape is None or frames.shape[1:] != entry.shape[1:]:
+            raise DataError("mixed_geometry", f"A slice is {frames.shape[1:]} px, its header said otherwise.")
+        yield from frames
+
+
+_OPENERS: dict[Kind, Callable[[ScanSource, bytes | None, HuConfig], Contents]] = {
+    "raster": _open_raster,
+    "nifti": _open_volume,
+    "itk": _open_volume,
+    "dicom": _open_series,
+}
+
+
+def entry_of(scan: ScanSource) -> tuple[ContainerIndex, ScanEntry]:
+    """Return the entry of a scan in its container's index, and that index."""
+    if scan.index is None:
+        entry = ScanEntry(path="", identity="", kind=scan.kind, files=(scan.file,) if scan.file else ())
+        return ContainerIndex(entries=(entry,)), entry
+    uri, number = scan.index
+    index = _read_index(uri)
+    return index, index.entries[number]
+
+
+@lru_cache(4)
+def _read_index(uri: str) -> ContainerIndex:
+    return ContainerIndex.model_validate_json(storage.read_bytes(uri))
+
+
+def _name(scan: ScanSource) -> str:
+    file = entry_of(scan)[1].files[0]
+    return file.member or file.uri
+
+
+def _read_small(scan: ScanSource) -> bytes | DataError | None:
+    """Return the bytes of a scan of one file; of a series nothing yet."""
+    if scan.refused:
+        return DataError(*scan.refused)
+    if scan.kind == "dicom":
+        return None
+    index, entry = entry_of(scan)
+    return _bytes(index, entry.files[0])
+
+
+def _bytes(index: ContainerIndex, file: ScanFile) -> bytes | DataError:
+    try:
+        return index.read(file)
+    except DataError as err:
+        return err
+    except StorageError as err:
+        code: ErrorCode = "not_read" if err.can_pass else "vanished"
+        todo = "The next run tries again."
+        if not err.can_pass:
+            todo = "It was listed at the start of this run; check who moves or locks it."
+        reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
+        return DataError(code, f"The scan could not be read ({reason}). {todo}")

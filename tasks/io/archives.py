@@ -1,0 +1,221 @@
+"""Archives of many scans, listed and read in place: never unpacked to disk, never whole in memory.
+
+A tar is walked by its headers, a zip by its directory; a gzipped tar gets seek points while it is read through once,
+which are kept, so that any member can be read later without what lies before it. Nothing is ever written under a
+member's name; names that point outside are refused all the same, because they tell of a broken or hostile archive.
+"""
+
+import contextlib
+import functools
+import io
+import stat
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from indexed_gzip import IndexedGzipFile, ZranError
+
+from tasks.core.errors import DataError, ErrorCode
+from tasks.io import storage
+from tasks.io.ranges import open_ranges
+
+Packing = Literal["tar", "tgz", "zip"]
+PACKINGS: dict[str, Packing] = {".tar": "tar", ".tgz": "tgz", ".tar.gz": "tgz", ".zip": "zip"}
+"""From suffix to how an archive is packed."""
+
+MAX_RATIO = 200
+BOMB_FROM_BYTES = 64 << 20
+"""A member is a bomb if it is large and unpacks to more than `MAX_RATIO` of what it takes; CT compresses below 10."""
+
+MAX_UNPACKED_BYTES = 1 << 40
+MAX_MEMBERS = 2_000_000
+HEADER_READ_BYTES = 64 << 10
+SEEK_POINT_BYTES = 4 << 20
+N_OPEN = 4
+"""Archives a worker keeps open: opening one reads its directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive in the store.
+
+    Attributes:
+        uri: Where it is.
+        size_bytes: Its size, as listed.
+        version: What changes when its content does.
+        packing: How it is packed.
+        seek_points_uri: Where the seek points of a gzipped tar are kept.
+    """
+
+    uri: str
+    size_bytes: int
+    version: str
+    packing: Packing
+    seek_points_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive.
+
+    Attributes:
+        name: Its path there.
+        size_bytes: Unpacked.
+        offset: Of its bytes in the tar, or in what the gzip unpacks to; 0 in a zip.
+        refused: Why it is not read.
+    """
+
+    name: str
+    size_bytes: int
+    offset: int = 0
+    refused: tuple[ErrorCode, str] | None = None
+
+
+def packing_of(path: str) -> Packing | None:
+    """Return how the archive of that name is packed; None if the name is not an archive's."""
+    name = path.lower()
+    return next((packing for suffix, packing in PACKINGS.items() if name.endswith(suffix)), None)
+
+
+def list_members(archive: Archive) -> Iterator[Member]:
+    """Yield the files of an archive, in its order; folders are left out.
+
+    Raises:
+        DataError: `corrupt_archive`, `truncated_archive` or `archive_bomb`; what was yielded before stays good.
+        StorageError: If the archive is gone or the store does not answer.
+    """
+    with _errors():
+        if archive.packing == "zip":
+            yield from _zip_members(archive)
+        elif archive.packing == "tar":
+            file = open_ranges(archive.uri, archive.size_bytes, read_ahead_bytes=HEADER_READ_BYTES)
+            yield from _tar_members(file, n_bytes=archive.size_bytes)
+        else:
+            file = open_ranges(archive.uri, archive.size_bytes)
+            with IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES) as unpacked:
+                try:
+                    yield from _tar_members(unpacked, packed_bytes=archive.size_bytes)
+                    unpacked.build_full_index()
+                finally:  # where it is damaged further on, what came before can still be read
+                    points = io.BytesIO()
+                    unpacked.export_index(fileobj=points)
+                    storage.publish(archive.seek_points_uri, points.getvalue())
+
+
+def read_member(archive: Archive, member: Member, n_bytes: int | None = None) -> bytes:
+    """Return the bytes of a member, or the first of them.
+
+    Raises:
+        DataError: `corrupt_archive` or `truncated_archive`.
+        StorageError: If the archive is gone or the store does not answer.
+    """
+    size = member.size_bytes if n_bytes is None else min(n_bytes, member.size_bytes)
+    with _errors():
+        if archive.packing == "tar":
+            found = storage.read_range(archive.uri, member.offset, size)
+        elif archive.packing == "zip":
+            opened, lock = _open_zip(archive)
+            with lock, opened.open(member.name) as file:
+                found = file.read(size)
+        else:
+            unpacked, lock = _open_gzip(archive)
+            with lock:
+                unpacked.seek(member.offset)
+                found = unpacked.read(size)
+    if len(found) < size:
+        raise DataError("truncated_archive", f"The archive ends {size - len(found)} bytes before this member does.")
+    return bytes(found)
+
+
+def _zip_members(archive: Archive) -> Iterator[Member]:
+    opened, _ = _open_zip(archive)
+    for info in opened.infolist():
+        if info.is_dir():
+            continue
+        refused = _name_refused(info.filename)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            refused = "unsafe_member", "The member is a link; send the file itself."
+        elif info.flag_bits & 0x1:
+            refused = "password_protected", "The member is encrypted; send the archive without a password."
+        elif info.file_size > BOMB_FROM_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
+            refused = "archive_bomb", _bomb(info.file_size, info.compress_size)
+        yield Member(info.filename, info.file_size, refused=refused)
+
+
+def _tar_members(
+    file: io.BufferedIOBase, *, n_bytes: int | None = None, packed_bytes: int | None = None
+) -> Iterator[Member]:
+    with tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as archive:
+        for number, info in enumerate(archive):
+            archive.members = []  # type: ignore[attr-defined]  # it would keep every header it has seen
+            end = info.offset_data + info.size
+            if number > MAX_MEMBERS or end > MAX_UNPACKED_BYTES:
+                raise DataError("archive_bomb", f"The archive holds more than {MAX_MEMBERS} files or 1 TiB; split it.")
+            if packed_bytes and end > 16 * BOMB_FROM_BYTES and end > MAX_RATIO * packed_bytes:
+                raise DataError("archive_bomb", _bomb(end, packed_bytes))
+            if info.isdir():
+                continue
+            refused = _name_refused(info.name)
+            if not info.isreg():
+                refused = "unsafe_member", "The member is a link or a device; send the file itself."
+            elif n_bytes is not None and end > n_bytes:
+                refused = "truncated_archive", f"The archive ends {end - n_bytes} bytes before this member does."
+            yield Member(_printable(info.name), info.size, info.offset_data, refused)
+
+
+def _name_refused(name: str) -> tuple[ErrorCode, str] | None:
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
+        return "unsafe_member", "The member's name points outside the archive; pack it anew, from within its folder."
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "bad_name", "The member's name is not UTF-8; rename it."
+    return None
+
+
+def _printable(name: str) -> str:
+    """Return a name as UTF-8 can hold it."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _bomb(n_unpacked: int, n_packed: int) -> str:
+    return (
+        f"It unpacks from {n_packed} to {n_unpacked} bytes; more than {MAX_RATIO} times is taken for an attack. "
+        "Send it less compressed if it is meant."
+    )
+
+
+@functools.lru_cache(N_OPEN)
+def _open_zip(archive: Archive) -> tuple[zipfile.ZipFile, threading.Lock]:
+    return zipfile.ZipFile(open_ranges(archive.uri, archive.size_bytes)), threading.Lock()
+
+
+@functools.lru_cache(N_OPEN)
+def _open_gzip(archive: Archive) -> tuple[IndexedGzipFile, threading.Lock]:
+    file = open_ranges(archive.uri, archive.size_bytes)
+    unpacked = IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES)
+    unpacked.import_index(fileobj=io.BytesIO(storage.read_bytes(archive.seek_points_uri)))
+    return unpacked, threading.Lock()
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Raise what archive libraries raise on damage as one of ours."""
+    try:
+        yield
+    except tarfile.ReadError as err:
+        if "unexpected end" in str(err):
+            raise DataError("truncated_archive", "The archive is cut short. Upload it again.") from err
+        raise _corrupt(err) from err
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, ZranError, EOFError, NotImplementedError) as err:
+        raise _corrupt(err) from err
+
+
+def _corrupt(err: Exception) -> DataError:
+    """Return damage as a sentence; the library's own may hold member names."""
+    return DataError("corrupt_archive", f"The archive is damaged ({type(err).__name__}). Upload it again.")

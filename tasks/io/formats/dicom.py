@@ -1,0 +1,193 @@
+"""DICOM CT: headers by allow-list, pixels as Hounsfield units; single-frame and Enhanced multi-frame."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
+
+from tasks.core.errors import DataError, ErrorCode
+from tasks.core.series import SlicePlane
+
+SUFFIXES: Final = (".dcm", ".dicom", ".ima")
+PREAMBLE_BYTES: Final = 132
+MAGIC: Final = b"DICM"
+HEADER_BYTES: Final = 256 << 10
+"""Read of a file to know its header; a header is some KiB, private elements may make it more."""
+
+CT_CLASSES: Final = {CTImageStorage, EnhancedCTImageStorage}
+TAGS: Final = [
+    "BurnedInAnnotation",
+    "Columns",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "ImageType",
+    "Modality",
+    "NumberOfFrames",
+    "PerFrameFunctionalGroupsSequence",
+    "PixelSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SamplesPerPixel",
+    "SeriesInstanceUID",
+    "SharedFunctionalGroupsSequence",
+]
+"""All that is read of a header: nothing here names a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself.
+
+    Attributes:
+        series_uid: Series it belongs to.
+        instance_uid: Its own identity.
+        is_localiser: Whether it is an overview and no slice.
+        planes: Where its frames lie.
+        refused: Why it cannot be used.
+    """
+
+    series_uid: str
+    instance_uid: str
+    is_localiser: bool
+    planes: tuple[SlicePlane, ...]
+    refused: tuple[ErrorCode, str] | None
+
+
+def is_dicom(head: bytes) -> bool:
+    """Say whether the first bytes of a file are those of a DICOM file (PS3.10, 7.1)."""
+    return head[128:PREAMBLE_BYTES] == MAGIC
+
+
+def read_header(head: bytes) -> Header:
+    """Return what a file's first bytes say of it.
+
+    Raises:
+        DataError: `unreadable`, if they are no DICOM header.
+    """
+    with _errors():
+        dataset = pydicom.dcmread(io.BytesIO(head), stop_before_pixels=True, specific_tags=list(TAGS))
+        return Header(
+            series_uid=str(dataset.get("SeriesInstanceUID", "")),
+            instance_uid=str(dataset.get("SOPInstanceUID", "")),
+            is_localiser="LOCALIZER" in [str(value).upper() for value in dataset.get("ImageType") or ()],
+            planes=tuple(_planes(dataset)),
+            refused=_refused(dataset),
+        )
+
+
+def read_frames(content: bytes, frames: Sequence[int]) -> np.ndarray:
+    """Return frames of a file in Hounsfield units.
+
+    Args:
+        content: The whole file.
+        frames: Numbers of the frames, from 0.
+
+    Returns:
+        float32 `(len(frames), H, W)`: stored values x Rescale Slope + Rescale Intercept (PS3.3 C.11.1.1.2).
+
+    Raises:
+        DataError: `unreadable` or `unsupported_syntax`.
+    """
+    with _errors():
+        dataset = pydicom.dcmread(io.BytesIO(content))
+        _check_syntax(dataset)
+        found = []
+        for frame in frames:
+            slope, intercept = _rescale(dataset, frame)
+            stored = pixel_array(dataset, index=frame)
+            found.append(stored.astype(np.float32) * np.float32(slope) + np.float32(intercept))
+    return np.stack(found)
+
+
+def _planes(dataset: pydicom.Dataset) -> Iterator[SlicePlane]:
+    shape = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    for frame in range(int(dataset.get("NumberOfFrames") or 1)):
+        yield SlicePlane(
+            position=_numbers(_found(dataset, frame, "PlanePositionSequence", "ImagePositionPatient"), 3),
+            cosines=_numbers(_found(dataset, frame, "PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+            pixel_spacing_mm=_numbers(_found(dataset, frame, "PixelMeasuresSequence", "PixelSpacing"), 2),
+            shape=shape,
+        )
+
+
+def _found(dataset: pydicom.Dataset, frame: int, sequence: str, keyword: str) -> Any:  # Any: a DICOM value
+    """Return an attribute of a frame: its own, else what all frames share, else the dataset's (PS3.3 C.7.6.16)."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for group in [*per_frame[frame : frame + 1], *shared[:1]]:
+        items = group.get(sequence)
+        if items and items[0].get(keyword) is not None:
+            return items[0].get(keyword)
+    return dataset.get(keyword)
+
+
+def _numbers(values: Any, n: int) -> Any:  # Any: a DICOM value in, a tuple of that many numbers out
+    try:
+        numbers = tuple(float(value) for value in values or ())
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == n and np.isfinite(numbers).all() else None
+
+
+def _rescale(dataset: pydicom.Dataset, frame: int) -> tuple[float, float]:
+    slope = _found(dataset, frame, "PixelValueTransformationSequence", "RescaleSlope")
+    intercept = _found(dataset, frame, "PixelValueTransformationSequence", "RescaleIntercept")
+    return float(slope), float(intercept)
+
+
+def _refused(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
+    modality, sop_class = str(dataset.get("Modality", "")), UID(dataset.get("SOPClassUID", ""))
+    if modality != "CT" or sop_class not in CT_CLASSES:
+        return "not_ct", f"Modality is {modality or 'missing'} ({sop_class.name}); CT images are segmented."
+    n_samples = int(dataset.get("SamplesPerPixel") or 1)
+    if n_samples != 1:
+        return "not_grey", f"The image has {n_samples} samples a pixel, so colours; CT values were expected."
+    if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
+        return "burned_in_annotation", "The header says that text is burned into the pixels; it may name the patient."
+    try:
+        _rescale(dataset, 0)
+    except (TypeError, ValueError):
+        return "missing_rescale", "Rescale slope or intercept is missing, so values are not Hounsfield units."
+    return None
+
+
+def _check_syntax(dataset: pydicom.Dataset) -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not _is_decodable(syntax):
+        raise DataError("unsupported_syntax", f"Transfer syntax {syntax.name} is not decoded; send it uncompressed.")
+
+
+def _is_decodable(syntax: UID) -> bool:
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Raise what pydicom and its decoders raise on damaged input as a `DataError`; they raise nearly anything."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about values that do not keep to the standard
+            yield
+    except DataError:
+        raise
+    except InvalidDicomError as err:
+        raise DataError("unreadable", "File is not a DICOM file: its preamble is missing. Export it again.") from err
+    except Exception as err:  # its text may quote a header
+        raise DataError(
+            "unreadable", f"DICOM file is damaged or cut short ({type(err).__name__}). Upload it again."
+        ) from err

@@ -1,0 +1,100 @@
+"""A mask as a DICOM segmentation object that refers to the images it was made of; it names nobody.
+
+Patient and study are those of the source by UID alone: name, id and dates stay empty, so that a mask can leave the
+hospital. An archive finds the study by its UID.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pydicom
+from pydicom.uid import UID, generate_uid
+
+from tasks.io.formats.dicom import TAGS
+
+SERIES_NUMBER: Final = 9900
+_REFERENCES: Final = ["FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices", "StudyInstanceUID"]
+_NOBODY: Final = (
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
+
+
+def write_segmentation(
+    heads: Sequence[bytes], mask: np.ndarray, *, spacing_mm: float, model_digest: str, code_version: str
+) -> bytes:
+    """Return a mask as a DICOM-SEG file (PS3.3 A.51), binary, its UIDs made of what it was made of.
+
+    Args:
+        heads: First bytes of each source file, with the whole header, in the order of the mask's slices; of a
+            multi-frame source the one file.
+        mask: 0 and 1, `(slice, row, column)`; of a multi-frame source in the order of its frames.
+        spacing_mm: Distance of neighbouring slices.
+        model_digest: Of the bundle.
+        code_version: Of this package.
+    """
+    import highdicom as hd  # here, because only runs that are asked for it need it
+    from highdicom.sr.coding import CodedConcept
+
+    sources = [_source(head, spacing_mm) for head in heads]
+    lesion = CodedConcept("52988006", "SCT", "Lesion")  # SNOMED CT, in DICOM CID 7159
+    abnormal = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name="lung-lesion-workflow",
+        family=CodedConcept("123110", "DCM", "Artificial Intelligence"),
+        version=code_version,
+        parameters={"model": model_digest},
+    )
+    segment = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="Lung lesion",
+        segmented_property_category=abnormal,
+        segmented_property_type=lesion,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+    )
+    content = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+    made_of = [str(sources[0].SeriesInstanceUID), model_digest, code_version, content]
+    segmentation = hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=mask.astype(np.uint8),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_instance_uid=_uid("series", made_of),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=_uid("instance", made_of),
+        instance_number=1,
+        manufacturer="lung-lesion-workflow",
+        manufacturer_model_name="lung-lesion-workflow",
+        software_versions=code_version,
+        device_serial_number="0",
+        omit_empty_frames=bool(mask.any()),
+    )
+    buffer = io.BytesIO()
+    segmentation.save_as(buffer)
+    return buffer.getvalue()
+
+
+def _source(head: bytes, spacing_mm: float) -> pydicom.Dataset:
+    source = pydicom.dcmread(io.BytesIO(head), stop_before_pixels=True, specific_tags=[*TAGS, *_REFERENCES])
+    for keyword in _NOBODY:
+        setattr(source, keyword, "")
+    shared = source.get("SharedFunctionalGroupsSequence") or [source]
+    measures = (shared[0].get("PixelMeasuresSequence") or [shared[0]])[0]
+    if not measures.get("SliceThickness"):  # may be missing or empty, and highdicom needs one
+        measures.SliceThickness = spacing_mm
+    return source
+
+
+def _uid(what: str, made_of: Sequence[str]) -> UID:
+    return generate_uid(entropy_srcs=[what, *made_of])

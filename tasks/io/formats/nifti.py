@@ -1,0 +1,106 @@
+"""NIfTI-1 and -2 volumes, plain or gzipped, in and out."""
+
+import contextlib
+import gzip
+import io
+import warnings
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.core.errors import DataError
+from tasks.core.grids import Grid
+from tasks.core.volumes import Volume
+
+GZIP_MAGIC = b"\x1f\x8b"
+MAX_BYTES = 2 << 30
+"""Of a file unpacked: 1,000 slices of 512x512 in float32 are 1 GiB."""
+
+CHUNK_BYTES = 16 << 20
+
+if TYPE_CHECKING:
+    import nibabel as nib
+
+
+def read_nifti(content: bytes) -> Volume:
+    """Return a volume on the grid it is stored on.
+
+    Args:
+        content: The whole file, gzipped or not.
+
+    Returns:
+        Its voxels as stored, scaled by slope and intercept where the header has them.
+
+    Raises:
+        DataError: `unreadable`, `too_large`, `not_3d`, `bad_affine`, `zero_spacing` or `unsupported_format`.
+    """
+    with _errors():
+        image = _parse(_unpacked(content))
+        shape = tuple(size for place, size in enumerate(image.shape) if place < 3 or size != 1)
+        if len(shape) != 3:
+            raise DataError("not_3d", f"The volume has the shape {image.shape}; three dimensions were expected.")
+        if image.get_data_dtype().fields is not None or image.get_data_dtype().kind not in "iuf":
+            raise DataError(
+                "unsupported_format", f"Voxels are of type {image.get_data_dtype()}; numbers were expected."
+            )
+        grid = Grid(shape, np.asarray(image.affine, float))
+        grid.check()
+        header = image.header
+        has_orientation = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+        warning = "The header gives no orientation (sform and qform codes are 0); the array is taken as stored in RAS+."
+        voxels = np.asanyarray(image.dataobj).reshape(shape)
+    return Volume(voxels, grid, warnings=() if has_orientation else (warning,))
+
+
+def write_nifti_mask(mask: np.ndarray, grid: Grid) -> bytes:
+    """Return a mask of 0 and 1 as gzipped NIfTI; the same mask gives the same bytes.
+
+    Args:
+        mask: uint8, of the grid's shape.
+        grid: Where it lies.
+    """
+    import nibabel as nib
+
+    image = nib.Nifti1Image(mask, grid.affine)
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+def _unpacked(content: bytes) -> bytes:
+    """Return what a gzip file unpacks to, up to a limit: it may be made to fill the memory."""
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    parts, n_bytes = [], 0
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        while part := file.read(CHUNK_BYTES):
+            n_bytes += len(part)
+            if n_bytes > MAX_BYTES:
+                raise DataError("too_large", f"The file unpacks to more than {MAX_BYTES >> 20} MiB, which are read.")
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _parse(content: bytes) -> "nib.Nifti1Image":
+    import nibabel as nib  # here, because a driver lists scans and reads none
+
+    kind = nib.Nifti2Image if content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
+    return kind.from_bytes(content)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Raise what nibabel raises on damaged input as a `DataError`; it raises nearly anything."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except DataError:
+        raise
+    except (EOFError, zlib.error, gzip.BadGzipFile) as err:
+        raise DataError("unreadable", "The gzip file is damaged or cut short. Upload it again.") from err
+    except Exception as err:
+        raise DataError(
+            "unreadable", f"File is not a whole NIfTI volume ({type(err).__name__}). Upload it again."
+        ) from err

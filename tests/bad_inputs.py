@@ -1,0 +1,261 @@
+"""Thirty-odd ways in which an archive disappoints, each with the code it must be set aside under."""
+
+import gzip
+import io
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import MPEG2MPML
+
+from tasks.core.errors import ErrorCode
+from tests.volumes import Truth, grid_around, to_bytes, to_dicom, to_itk, to_nifti
+
+Files = dict[str, bytes]
+TRUTH = Truth()
+GRID = grid_around(TRUTH, (12, 24, 28), (3.0, 2.0, 2.0), np.eye(3)[:, [2, 1, 0]] * [1, -1, -1])
+"""Axial slices as scanners write them."""
+
+VOXELS = TRUTH.voxels(GRID)
+
+
+def png(side: int = 40) -> bytes:
+    """Return a grey slice."""
+    pixels = (np.arange(side * side) % 251).astype(np.uint8).reshape(side, side)
+    return _saved(Image.fromarray(pixels), "PNG")
+
+
+def series(name: str, number: int, slices: list[Dataset] | None = None, **changes: Any) -> Files:
+    """Return a DICOM series in a folder of its own."""
+    slices = slices or to_dicom(VOXELS, GRID, series=number, **changes)
+    return {f"{name}/{place:03d}.dcm": to_bytes(dataset) for place, dataset in enumerate(slices)}
+
+
+def good() -> Files:
+    """Return scans of every format that are as they should be."""
+    return {
+        "good/slice.png": png(),
+        "good/volume.nii.gz": to_nifti(VOXELS, GRID),
+        "good/plain.nii": to_nifti(VOXELS, GRID, is_gzipped=False),
+        "good/volume.mha": _itk(".mha"),
+        "good/volume.nrrd": _itk(".nrrd"),
+        **series("good/series", 1),
+    }
+
+
+def _saved(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _itk(suffix: str) -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"volume{suffix}")
+        to_itk(VOXELS, GRID, path)
+        return path.read_bytes()
+
+
+def _moved(number: int, move: Callable[[int, list[float]], list[float]]) -> list[Dataset]:
+    """Return a series whose slices lie elsewhere."""
+    slices = to_dicom(VOXELS, GRID, series=number)
+    for place, dataset in enumerate(slices):
+        dataset.ImagePositionPatient = move(place, [float(value) for value in dataset.ImagePositionPatient])
+    return slices
+
+
+def _of_other_size(number: int) -> list[Dataset]:
+    slices = to_dicom(VOXELS, GRID, series=number)
+    slices[3].PixelSpacing = [1.0, 1.0]
+    return slices
+
+
+def _nifti(voxels: np.ndarray, affine: np.ndarray) -> bytes:
+    content: bytes = nib.Nifti1Image(voxels, affine).to_bytes()
+    return gzip.compress(content, 1)
+
+
+def _nifti_without_extent() -> bytes:
+    content = bytearray(to_nifti(VOXELS, GRID, is_gzipped=False))
+    struct.pack_into("<12f", content, 280, *([0.0] * 12))  # srow_x, srow_y, srow_z
+    return gzip.compress(bytes(content), 1)
+
+
+def _with_nan() -> np.ndarray:
+    voxels = VOXELS.astype(np.float32)
+    voxels[3, 4, 5] = np.nan
+    return voxels
+
+
+def _zip(members: Files, **how: Any) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, **how) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _encrypted() -> bytes:
+    content = bytearray(_zip({"secret.png": png()}))
+    content[6] |= 1  # general purpose flag of the local header
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1  # and of the directory
+    return bytes(content)
+
+
+def tar(members: Files, mode: str = "w:", *, extra: list[tarfile.TarInfo] = []) -> bytes:  # noqa: B006
+    """Return files as a tar."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for info in extra:
+            archive.addfile(info)
+    return buffer.getvalue()
+
+
+def _half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _damaged(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(64) + content[middle + 64 :]
+
+
+def _link() -> tarfile.TarInfo:
+    info = tarfile.TarInfo("link.png")
+    info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return info
+
+
+def _oriented(first: Dataset) -> Dataset:
+    first.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    return first
+
+
+def _localiser(number: int) -> list[Dataset]:
+    return to_dicom(VOXELS, GRID, series=number, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+
+
+def _mixed(number: int) -> list[Dataset]:
+    slices = to_dicom(VOXELS, GRID, series=number)
+    return [_oriented(slices[0]), *slices[1:]]
+
+
+def _rgb(number: int) -> list[Dataset]:
+    changes = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
+    return to_dicom(VOXELS, GRID, series=number, **changes)
+
+
+def _film(number: int) -> list[Dataset]:
+    """Return a series in a syntax nobody decodes slices of."""
+    slices = to_dicom(VOXELS, GRID, series=number)
+    for dataset in slices:
+        dataset.file_meta.TransferSyntaxUID = MPEG2MPML
+        dataset.PixelData = encapsulate([bytes(64)])
+        dataset["PixelData"].VR = "OB"
+    return slices
+
+
+RGB_NIFTI = np.zeros((4, 4, 4), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+
+NOISE = np.random.default_rng(0).bytes(1 << 20)
+SINGULAR = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
+    "empty": ("empty_file", lambda: {"empty.png": b""}),
+    "empty dicom": ("empty_file", lambda: {"empty dicom/1.dcm": b""}),
+    "truncated png": ("unreadable", lambda: {"cut.png": _half(png())}),
+    "truncated gzip": ("unreadable", lambda: {"cutnii.nii.gz": _half(to_nifti(VOXELS, GRID))}),
+    "corrupt gzip": ("unreadable", lambda: {"corrupt.nii.gz": _damaged(to_nifti(VOXELS, GRID))}),
+    "truncated nifti": ("unreadable", lambda: {"short.nii": to_nifti(VOXELS, GRID, is_gzipped=False)[:-500]}),
+    "truncated dicom": (
+        "unreadable",
+        lambda: {name: content[:-200] for name, content in series("cut series", 20).items()},
+    ),
+    "truncated mha": ("unreadable", lambda: {"cutmha.mha": _itk(".mha")[:-900]}),
+    "not an image": ("unreadable", lambda: {"textpng.png": b"Dear colleague, please find enclosed nothing."}),
+    "text as nifti": ("unreadable", lambda: {"textnii.nii.gz": b"Dear colleague"}),
+    "png as dicom": ("wrong_suffix", lambda: {"wrong/picture.dcm": png()}),
+    "text as mha": ("wrong_suffix", lambda: {"textmha.mha": b"Dear colleague"}),
+    "mha of another file": (
+        "unsupported_format",
+        lambda: {"elsewhere.mha": _itk(".mha").replace(b"ElementDataFile = LOCAL", b"ElementDataFile = /etc/passwd")},
+    ),
+    "not a number": ("non_finite", lambda: {"nan.nii.gz": _nifti(_with_nan(), GRID.affine)}),
+    "constant volume": ("constant", lambda: {"constant.nii.gz": _nifti(np.zeros_like(VOXELS), GRID.affine)}),
+    "constant slice": (
+        "constant",
+        lambda: {"black.png": _saved(Image.fromarray(np.zeros((40, 40), np.uint8)), "PNG")},
+    ),
+    "4-D": ("not_3d", lambda: {"4d.nii.gz": _nifti(np.stack([VOXELS, VOXELS], axis=-1), GRID.affine)}),
+    "2-D": ("not_3d", lambda: {"2d.nii.gz": _nifti(VOXELS[0], GRID.affine)}),
+    "colours in nifti": ("unsupported_format", lambda: {"colour.nii.gz": _nifti(RGB_NIFTI, np.eye(4))}),
+    "singular affine": (
+        "bad_affine",
+        lambda: {
+            "singular.nii.gz": _nifti(VOXELS, np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+        },
+    ),
+    "no extent": ("zero_spacing", lambda: {"flat.nii.gz": _nifti_without_extent()}),
+    "another modality": ("not_ct", lambda: series("mr", 21, Modality="MR")),
+    "no rescale": ("missing_rescale", lambda: series("no rescale", 22, RescaleIntercept=None)),
+    "colours in dicom": ("not_grey", lambda: series("rgb", 23, _rgb(23))),
+    "text in the pixels": ("burned_in_annotation", lambda: series("burned", 24, BurnedInAnnotation="YES")),
+    "no positions": ("missing_position", lambda: series("no position", 25, ImagePositionPatient=None)),
+    "no spacing": ("missing_spacing", lambda: series("no spacing", 26, PixelSpacing=None)),
+    "two at one place": (
+        "duplicate_position",
+        lambda: series("twice", 27, _moved(27, lambda n, at: [at[0], at[1], at[2] - 3 * (n == 5)])),
+    ),
+    "a slice missing": (
+        "missing_slices",
+        lambda: series("gap", 28, [s for n, s in enumerate(to_dicom(VOXELS, GRID, series=28)) if n != 6]),
+    ),
+    "uneven slices": (
+        "unequal_spacing",
+        lambda: series("uneven", 29, _moved(29, lambda n, at: [at[0], at[1], at[2] + 1.1 * (n > 5)])),
+    ),
+    "gantry tilt": (
+        "gantry_tilt",
+        lambda: series("tilt", 30, _moved(30, lambda n, at: [at[0], at[1] + 0.6 * n, at[2]])),
+    ),
+    "mixed orientation": ("mixed_geometry", lambda: series("mixed", 31, _mixed(31))),
+    "mixed spacing": ("mixed_geometry", lambda: series("mixed spacing", 32, _of_other_size(32))),
+    "single slice": ("single_slice", lambda: series("single", 33, to_dicom(VOXELS, GRID, series=33)[:1])),
+    "localiser only": ("localiser_only", lambda: series("localiser", 34, _localiser(34))),
+    "unknown transfer syntax": ("unsupported_syntax", lambda: series("film", 35, _film(35))),
+    "absurd size": ("too_large", lambda: {"huge.png": _saved(Image.new("1", (9000, 9000)), "PNG")}),
+}
+"""Each as files that may stand anywhere, also in an archive: the code, and what makes the files."""
+
+ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
+    "no zip": ("corrupt_archive", lambda: {"brokenzip.zip": b"PK nothing"}),
+    "truncated zip": ("corrupt_archive", lambda: {"cutzip.zip": _zip({"a.png": png()})[:-30]}),
+    "password": ("password_protected", lambda: {"secret.zip": _encrypted()}),
+    "zip bomb": ("archive_bomb", lambda: {"bomb.zip": _zip({"zeros.nii": bytes(80 << 20)})}),
+    "traversal": ("unsafe_member", lambda: {"up.zip": _zip({"../../up.png": png()})}),
+    "absolute": ("unsafe_member", lambda: {"absolute.tar": tar({"/etc/absolute.png": png()})}),
+    "link": ("unsafe_member", lambda: {"link.tar": tar({}, extra=[_link()])}),
+    "truncated tar": ("truncated_archive", lambda: {"cuttar.tar": tar({"a.png": png(200)})[:700]}),
+    "no tar": ("corrupt_archive", lambda: {"brokentar.tar": b"not a tar" * 100}),
+    "corrupt tgz": (
+        "corrupt_archive",
+        lambda: {"brokentgz.tgz": _damaged(tar({"a.png": NOISE, "b.png": png()}, "w:gz"))},
+    ),
+    "archive in an archive": ("nested_archive", lambda: {"nested.zip": _zip({"inner.tar": tar({"a.png": png()})})}),
+    "name that is not UTF-8": ("bad_name", lambda: {"names.tar": tar({"\udcff\udcfe.png": png()})}),
+}
+"""Archives that are bad themselves, or hold what only an archive can."""

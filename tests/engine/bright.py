@@ -1,0 +1,64 @@
+"""A run without a network: a stand-in that sees what is bright, taken through the real stages in this process."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tasks.core.config import HuConfig, SegmentationConfig
+from tasks.core.records import ScanRow
+from tasks.core.requests import SegmentRequest
+from tasks.engine.indexing import index_here
+from tasks.engine.runs import Run
+from tasks.engine.scan_finishing import finish_scans
+from tasks.engine.scan_loading import cut, load_scans
+from tasks.engine.work import Predicted
+from tasks.io import storage
+from tasks.io.scan_index import FOLDER
+from tasks.io.scans import ScanSource, survey
+
+SIZE_PX = 128
+
+
+def bright_run(scans_uri: str, output_uri: str, **asked: object) -> Run:
+    """Return a run of a model that sees the lesion by its brightness."""
+    request = SegmentRequest(
+        model_uri="",
+        scans_uri=scans_uri,
+        output_uri=output_uri,
+        segmentation=SegmentationConfig.model_validate(asked),
+        run_id="run",
+    )
+    return Run(
+        request,
+        threshold=0.5,
+        min_lesion_px=0,
+        min_lesion_mm3=request.segmentation.min_lesion_mm3,
+        size_px=SIZE_PX,
+        hu=HuConfig(),
+        model_digest="",
+        code_version="",
+    )
+
+
+def see_bright(images: np.ndarray) -> np.ndarray:
+    """Return full probability where a slice is brighter than half-way between lung and lesion."""
+    return np.where(images > 150, 255, 0).astype(np.uint8)
+
+
+def scans_of(run: Run) -> list[ScanSource]:
+    """Return the scans below the run's URI, opened here; their indexes are kept as on a cluster."""
+    found, folder = survey(run.request.scans_uri), storage.join(run.request.output_uri, FOLDER)
+    for container in found.containers:
+        [index] = index_here([container], output_uri=run.request.output_uri)
+        uri = storage.join(folder, f"{container.key}.json")
+        storage.publish(uri, index.model_dump_json().encode())
+        found.add_index(container, index, uri)
+    return found.scans()
+
+
+def segment(run: Run, scans: Sequence[ScanSource]) -> Iterator[ScanRow]:
+    """Yield the rows of scans, each taken through loading, seeing and finishing as in a run."""
+    for scan in scans:
+        chunks = [load_scans([piece], size_px=run.size_px, hu=run.hu) for piece in cut(scan)]
+        rows, _ = finish_scans([Predicted(c.images, c.rest, see_bright(c.images)) for c in chunks], run=run)
+        yield from rows

@@ -1,0 +1,75 @@
+"""Every way to disappoint, mixed with good scans: each is set aside under its own code, and nothing else is."""
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import ErrorCode
+from tasks.core.records import ScanRow
+from tasks.engine.runs import Run
+from tasks.io import storage
+from tasks.io.formats import without_suffix
+from tests.bad_inputs import ARCHIVES, FILES, Files, good, tar
+from tests.engine.bright import scans_of, segment
+
+
+def _id(files: Files, below: str = "") -> str:
+    """Return what the id of a kind's scan begins with: its path, or of a series its folder."""
+    name = next(iter(files))
+    path = name.rpartition("/")[0] if name.endswith(".dcm") and "picture" not in name else without_suffix(name)
+    return f"{below}{path}".replace("/", "__")
+
+
+def _code(rows: Iterable[ScanRow], scan_id: str) -> ErrorCode | None:
+    """Return the one code of the rows whose id begins so."""
+    found = [row for row in rows if row.scan_id == scan_id or row.scan_id.startswith((f"{scan_id}__", f"{scan_id}-"))]
+    codes = {row.error_code for row in found}
+    assert len(codes) == 1, (scan_id, codes)
+    return codes.pop()
+
+
+def _pack(packing: str, files: Files, path: Path) -> None:
+    if packing == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    else:
+        path.write_bytes(tar(files, "w:gz" if packing == "tgz" else "w:"))
+
+
+@pytest.mark.parametrize("packing", ["plain", "zip", "tar", "tgz"])
+def test_every_bad_input_has_its_code_and_every_good_one_a_mask(run: Run, tmp_path: Path, packing: str) -> None:
+    """Whether they lie in folders or in an archive: the good are done, the bad are named, none is missing."""
+    kinds = {name: make() for name, (_, make) in FILES.items()}
+    files = good() | {path: content for made in kinds.values() for path, content in made.items()}
+    scans = tmp_path / "scans"
+    if packing == "plain":
+        for path, content in files.items():
+            storage.publish(str(scans / path), content)
+    else:
+        _pack(packing, files, scans / f"all.{packing}")
+    below = "" if packing == "plain" else "all/"
+    rows = list(segment(run, scans_of(run)))
+    assert {name: _code(rows, _id(made, below)) for name, made in kinds.items()} == {
+        name: code for name, (code, _) in FILES.items()
+    }
+    done = [row.scan_id for row in rows if row.status == "done"]
+    assert len(done) == 6
+    assert all(f"{below}good".replace("/", "__") in scan_id for scan_id in done)
+    assert len(rows) == len(done) + len(kinds)
+    for row in rows:
+        assert row.status == "done" or (row.error and row.error.endswith("."))
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_bad_archive_is_named_and_stops_nothing(run: Run, tmp_path: Path, kind: str) -> None:
+    """An archive that is damaged or hostile is one failed scan; what lies beside it is done."""
+    code, make = ARCHIVES[kind]
+    for path, content in (make() | {"good.png": good()["good/slice.png"]}).items():
+        (tmp_path / "scans" / path).write_bytes(content)
+    rows = list(segment(run, scans_of(run)))
+    failed = [row for row in rows if row.status == "failed"]
+    assert {row.error_code for row in failed} == {code}
+    assert "good" in {row.scan_id for row in rows if row.status == "done"}
