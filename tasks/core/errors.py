@@ -17,7 +17,6 @@ ErrorCode = Literal[
     "bad_affine",  # no position in space follows from it
     "bad_name",  # a name that is not UTF-8
     "burned_in_annotation",  # pixels said to hold text about the patient
-    "changed",  # listed, then of another size when it was read
     "constant",  # every voxel has the same value
     "corrupt_archive",  # a damaged archive, or a damaged member of one
     "duplicate_position",  # two slices of a series at one place

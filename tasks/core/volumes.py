@@ -35,7 +35,8 @@ class Volume:
 
     def slices(self) -> Iterator[np.ndarray]:
         """Yield its slices `(H, W)` as a reader sees them, from feet to head."""
-        yield from self.grid.to_reading(self.voxels)
+        for image in self.grid.to_reading(self.voxels):
+            yield np.ascontiguousarray(image)  # flips leave views that OpenCV does not take
 
     def check(self) -> None:
         """Refuse voxels that mean nothing.

@@ -7,7 +7,7 @@ from functools import partial
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from tasks.core.errors import StorageError
+from tasks.core.errors import PASSING_CODES, StorageError
 from tasks.io import storage
 from tasks.io.scan_index import FOLDER, Container, ContainerIndex
 from tasks.io.scans import Survey
@@ -34,13 +34,14 @@ def add_containers(survey: Survey, containers: Sequence[Container], output_uri: 
     folder = storage.join(output_uri, FOLDER)
     kept = {o.path for o in storage.list_objects(folder)} if storage.exists(folder) else set()
     known = [container for container in containers if f"{container.key}.json" in kept]
-    new = [container for container in containers if f"{container.key}.json" not in kept]
+    indexes = dict(zip(known, storage.map_in_parallel(partial(_read, folder), known), strict=True))
+    indexes = {container: found for container, found in indexes.items() if not _is_to_be_tried_again(found)}
+    new = [container for container in containers if container not in indexes]
     if new:
-        logger.info("index: opening %d containers, %d are known", len(new), len(known))
-    for container, found in zip(known, storage.map_in_parallel(partial(_read, folder), known), strict=True):
-        survey.add_index(container, found, _uri(folder, container))
-    for container, found in zip(new, index(new), strict=True):
-        survey.add_index(container, found, _uri(folder, container))
+        logger.info("index: opening %d containers, %d are known", len(new), len(indexes))
+    indexes |= zip(new, index(new), strict=True)
+    for container in containers:
+        survey.add_index(container, indexes[container], _uri(folder, container))
 
 
 def index_here(containers: Sequence[Container], *, output_uri: str) -> list[ContainerIndex]:
@@ -74,6 +75,11 @@ def _index_and_keep(container: Container, folder: str) -> ContainerIndex:
         return container.refused("vanished", "It was listed, then gone or locked when it was opened.")
     storage.publish(_uri(folder, container), found.model_dump_json().encode())
     return found
+
+
+def _is_to_be_tried_again(found: ContainerIndex) -> bool:
+    """Say whether something in it was out of reach and not bad."""
+    return any(entry.error_code in PASSING_CODES for entry in found.entries)
 
 
 def _read(folder: str, container: Container) -> ContainerIndex:

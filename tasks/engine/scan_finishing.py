@@ -17,7 +17,6 @@ from tasks.engine.runs import Run
 from tasks.engine.scan_loading import LoadedScan, entry_of
 from tasks.engine.work import Predicted
 from tasks.io import storage
-from tasks.io.formats import dicom
 from tasks.io.formats.dicom_seg import write_segmentation
 from tasks.io.formats.nifti import write_nifti_mask
 from tasks.io.formats.raster import write_mask_png, write_png
@@ -130,11 +129,10 @@ def _dicom_seg(scan: LoadedScan, mask: np.ndarray, run: Run) -> bytes:
         raise ValueError("A DICOM series has a grid.")
     index, entry = entry_of(scan.source)
     stored = scan.grid.from_reading(mask)
+    files = [entry.files[place] for place in entry.places]
     if len(entry.files) == 1:  # its frames in the file's own order
-        stored = stored[np.argsort(entry.frames)]
-    else:
-        entry = entry.model_copy(update={"files": tuple(entry.files[place] for place in entry.places)})
-    heads = storage.map_in_parallel(lambda file: index.read(file, n_bytes=dicom.HEADER_BYTES), entry.files)
+        stored, files = stored[np.argsort(entry.frames)], [*entry.files]
+    heads = storage.map_in_parallel(index.read, files)
     return write_segmentation(
         heads,
         stored,

@@ -140,13 +140,13 @@ def _open_raster(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
 def _open_volume(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
     volume = VOLUME_READERS[scan.kind](content or b"")
     volume.check()
-    read = volume.grid.to_reading(volume.voxels)
+    shape = volume.grid.to_reading(volume.voxels).shape[1:]
     if volume.unit == "grey":
-        return Contents(iter(read), read.shape[1:], volume.grid, volume.warnings)
+        return Contents(volume.slices(), shape, volume.grid, volume.warnings)
     is_plausible = float(volume.voxels.min()) < MIN_AIR_HU
     return Contents(
-        (hu_to_uint8(image, hu) for image in read),
-        read.shape[1:],
+        (hu_to_uint8(image, hu) for image in volume.slices()),
+        shape,
         volume.grid,
         volume.warnings,
         flags=() if is_plausible else ("hu_implausible",),

@@ -23,6 +23,8 @@ from tasks.io.formats import READER_VERSION, Kind, dicom, kind_of, without_suffi
 from tasks.io.stored_objects import StoredObject, fingerprint
 
 FOLDER = "index"
+MAX_FILE_BYTES = 2 << 30
+"""1,000 slices of 512x512 in float32 are 1 GiB."""
 
 
 class ScanFile(Record):
@@ -245,7 +247,7 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
             is_claimed = posixpath.splitext(file.member or file.uri)[1].lower() in dicom.SUFFIXES
             return DataError("wrong_suffix", "The name says DICOM, the content does not.") if is_claimed else None
         try:
-            return dicom.read_header(head)
+            return dicom.read_header(head, is_whole=len(head) == file.size_bytes)
         except DataError:
             return dicom.read_header(_read(archive, file))  # a header longer than most
     except DataError as err:
@@ -310,6 +312,10 @@ def _refusal(
 
 
 def _read(archive: Archive | None, file: ScanFile, *, n_bytes: int | None = None) -> bytes:
+    if n_bytes is None and file.size_bytes > MAX_FILE_BYTES:
+        raise DataError(
+            "too_large", f"The file has {file.size_bytes >> 20} MiB; at most {MAX_FILE_BYTES >> 20} are read. Split it."
+        )
     if archive:
         return read_member(archive, Member(file.member, file.size_bytes, file.offset), n_bytes)
     if n_bytes is not None and n_bytes < file.size_bytes:

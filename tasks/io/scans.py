@@ -147,15 +147,6 @@ def _draft(o: StoredObject, kind: Kind) -> Draft:
     return Draft(entry.path, entry.identity, source)
 
 
-def list_scans(uri: str) -> list[ScanSource]:
-    """Return every scan below a URI that is no part of a container, sorted by `scan_id`.
-
-    Raises:
-        StorageError: If nothing exists there.
-    """
-    return survey(uri).scans()
-
-
 def warnings_of(n_ignored: Counter[str]) -> Iterable[str]:
     """Yield a sentence on files that are no scans, if there are any."""
     if n_ignored:

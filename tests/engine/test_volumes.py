@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import highdicom
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
@@ -115,6 +116,27 @@ def test_a_long_series_gives_the_same_mask_in_pieces_as_whole(
     pieces = list(segment(run, scans))
     assert [row.mask_sha256 for row in pieces] == [row.mask_sha256 for row in whole]
     assert all(row.lesion_voxels for row in whole)
+
+
+def test_grey_volumes_are_taken_as_they_are(run: Run, tmp_path: Path) -> None:
+    """Eight-bit voxels are grey levels, flipped or not, and never pretend to be Hounsfield units."""
+    grid = grid_around(TRUTH, (28, 44, 48), (1.5, 1.5, 1.5), np.diag([1.0, -1, -1]))
+    grey = np.where(TRUTH.mask(grid), 220, 30).astype(np.uint8)
+    (tmp_path / "scans" / "grey.nii").write_bytes(to_nifti(grey, grid, is_gzipped=False))
+    [row] = segment(run, scans_of(run))
+    assert (row.error, row.flags) == (None, [])
+    assert row.lesion_ml == pytest.approx(4 / 3 * np.pi * TRUTH.radius_mm**3 / 1000, rel=0.15)
+
+
+def test_scaled_voxels_are_scaled(run: Run, tmp_path: Path) -> None:
+    """Slope and intercept of a NIfTI header are applied: stored values a tenth as fine mean the same lesion."""
+    grid = grid_around(TRUTH, (28, 44, 48), (1.5, 1.5, 1.5), np.eye(3))
+    image = nib.Nifti1Image(((TRUTH.voxels(grid) + 1024) // 10).astype(np.int16), grid.affine)
+    image.header.set_slope_inter(10, -1024)
+    (tmp_path / "scans" / "scaled.nii").write_bytes(image.to_bytes())
+    [row] = segment(run, scans_of(run))
+    assert (row.error, row.flags) == (None, [])
+    assert row.lesion_ml == pytest.approx(4 / 3 * np.pi * TRUTH.radius_mm**3 / 1000, rel=0.15)
 
 
 @pytest.mark.parametrize("is_multi_frame", [False, True])

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.core.errors import StorageError
 from tasks.io import storage
-from tasks.io.scans import list_scans
+from tasks.io.scans import survey
 from tasks.io.stored_objects import fingerprint
 from tests.io.stores import put
 
@@ -15,13 +15,13 @@ from tests.io.stores import put
 def test_a_scan_is_named_by_its_path_without_suffix(root: str) -> None:
     """Folders become `__`, only the last suffix goes, and the scans are sorted by id."""
     put(root, "ward/bed 2/scan.v1.png", "a.TIFF", "z.jpeg")
-    assert [scan.scan_id for scan in list_scans(root)] == ["a", "ward__bed 2__scan.v1", "z"]
+    assert [scan.scan_id for scan in survey(root).scans()] == ["a", "ward__bed 2__scan.v1", "z"]
 
 
 def test_a_scan_carries_where_it_lies_and_when_it_changed(root: str) -> None:
     """URI, fingerprint and time of change are those of the one object the scan is."""
     put(root, "ward/a.png")
-    [scan] = list_scans(root)
+    [scan] = survey(root).scans()
     [found] = storage.list_objects(root)
     assert storage.read_bytes(scan.uri) == b"ward/a.png"
     assert scan.fingerprint == fingerprint([found])
@@ -31,9 +31,9 @@ def test_a_scan_carries_where_it_lies_and_when_it_changed(root: str) -> None:
 def test_the_fingerprint_changes_with_the_content(root: str) -> None:
     """A scan that was replaced has another fingerprint; one that was not keeps it."""
     put(root, "a.png", "b.png")
-    before = {scan.scan_id: scan.fingerprint for scan in list_scans(root)}
+    before = {scan.scan_id: scan.fingerprint for scan in survey(root).scans()}
     storage.publish(f"{root}/a.png", b"another content")
-    after = {scan.scan_id: scan.fingerprint for scan in list_scans(root)}
+    after = {scan.scan_id: scan.fingerprint for scan in survey(root).scans()}
     assert after["a"] != before["a"]
     assert after["b"] == before["b"]
 
@@ -44,22 +44,22 @@ def test_scans_that_would_share_an_id_get_a_hash_each(root: str, paths: tuple[st
     put(root, *paths, "other.png")
     plain = paths[0].rsplit(".", 1)[0].replace("/", "__")
     hashed = {f"{plain}-{hashlib.sha256(path.encode()).hexdigest()[:8]}" for path in paths}
-    assert {scan.scan_id for scan in list_scans(root)} == hashed | {"other"}
+    assert {scan.scan_id for scan in survey(root).scans()} == hashed | {"other"}
 
 
 def test_what_is_no_image_is_no_scan(root: str) -> None:
     """Files of other types and hidden files are not scans; a folder without scans gives none."""
     put(root, "notes.txt", ".hidden.png", "report.pdf", "png")
-    assert list_scans(root) == []
+    assert survey(root).scans() == []
 
 
 def test_a_single_file_is_a_scan(root: str) -> None:
     """The URI of one image is that one scan."""
     put(root, "ward/a.png", "ward/b.png")
-    assert [scan.scan_id for scan in list_scans(f"{root}/ward/a.png")] == ["a"]
+    assert [scan.scan_id for scan in survey(f"{root}/ward/a.png").scans()] == ["a"]
 
 
 def test_a_place_that_does_not_exist_is_a_storage_error(root: str) -> None:
     """A mistyped address is not taken for an empty archive."""
     with pytest.raises(StorageError, match="Nothing exists"):
-        list_scans(f"{root}/nowhere")
+        survey(f"{root}/nowhere").scans()

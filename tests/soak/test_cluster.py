@@ -23,7 +23,7 @@ from tasks.engine.scan_loading import load_scans
 from tasks.engine.stream import PredictionStream
 from tasks.engine.work import Work
 from tasks.io import bundles
-from tasks.io.scans import list_scans
+from tasks.io.scans import survey
 from tests.conftest import Trained
 from tests.soak.commands import TIMEOUT_S, compare, start_segmentation, wait_for_progress
 from tests.soak.conftest import N_SCANS
@@ -100,5 +100,5 @@ def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[Sc
         finish=functools.partial(finish_scans, run=run),
         chunk_slices=BATCH_SIZE,
     )
-    rows = [row for rows in PredictionStream(work, sums).rows(list_scans(request.scans_uri)) for row in rows]
+    rows = [row for rows in PredictionStream(work, sums).rows(survey(request.scans_uri).scans()) for row in rows]
     return sums.slices_per_second or 0.0, rows

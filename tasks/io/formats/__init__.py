@@ -42,8 +42,8 @@ READER_VERSION = "2"
 
 def without_suffix(path: str) -> str:
     """Return a path without the suffix of its file; .nii.gz and .tar.gz count as one."""
-    stem = posixpath.splitext(path)[0]
-    return stem[: -len(".nii")] if stem.lower().endswith(".nii") else stem.removesuffix(".tar")
+    double = next((suffix for suffix in (".nii.gz", ".tar.gz") if path.lower().endswith(suffix)), None)
+    return path[: -len(double)] if double else posixpath.splitext(path)[0]
 
 
 def suffix_of(path: str) -> str:

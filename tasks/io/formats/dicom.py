@@ -20,8 +20,11 @@ from tasks.core.series import SlicePlane
 SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 PREAMBLE_BYTES: Final = 132
 MAGIC: Final = b"DICM"
-HEADER_BYTES: Final = 256 << 10
+HEADER_BYTES: Final = 32 << 10
 """Read of a file to know its header; a header is some KiB, private elements may make it more."""
+
+MAX_PIXELS: Final = 4096 * 4096
+"""Of a frame: scanners make 512x512, research ones 2048x2048; a compressed stream may claim far more."""
 
 CT_CLASSES: Final = {CTImageStorage, EnhancedCTImageStorage}
 TAGS: Final = [
@@ -70,14 +73,21 @@ def is_dicom(head: bytes) -> bool:
     return head[128:PREAMBLE_BYTES] == MAGIC
 
 
-def read_header(head: bytes) -> Header:
+def read_header(head: bytes, *, is_whole: bool = True) -> Header:
     """Return what a file's first bytes say of it.
 
+    Args:
+        head: First bytes of the file.
+        is_whole: Whether they are all of it.
+
     Raises:
-        DataError: `unreadable`, if they are no DICOM header.
+        DataError: `unreadable`, if they are no DICOM header, or end before it does.
     """
     with _errors():
-        dataset = pydicom.dcmread(io.BytesIO(head), stop_before_pixels=True, specific_tags=list(TAGS))
+        buffer = io.BytesIO(head)
+        dataset = pydicom.dcmread(buffer, stop_before_pixels=True, specific_tags=list(TAGS))
+        if buffer.tell() >= len(head) and not is_whole:  # pydicom takes a header that ends early for a short one
+            raise DataError("unreadable", f"The header is longer than {len(head)} bytes.")
         return Header(
             series_uid=str(dataset.get("SeriesInstanceUID", "")),
             instance_uid=str(dataset.get("SOPInstanceUID", "")),
@@ -151,6 +161,9 @@ def _refused(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
     modality, sop_class = str(dataset.get("Modality", "")), UID(dataset.get("SOPClassUID", ""))
     if modality != "CT" or sop_class not in CT_CLASSES:
         return "not_ct", f"Modality is {modality or 'missing'} ({sop_class.name}); CT images are segmented."
+    n_pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
+    if n_pixels > MAX_PIXELS:
+        return "too_large", f"A slice has {n_pixels} pixels; at most {MAX_PIXELS} are decoded."
     n_samples = int(dataset.get("SamplesPerPixel") or 1)
     if n_samples != 1:
         return "not_grey", f"The image has {n_samples} samples a pixel, so colours; CT values were expected."

@@ -50,8 +50,9 @@ def read_nifti(content: bytes) -> Volume:
         header = image.header
         has_orientation = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
         warning = "The header gives no orientation (sform and qform codes are 0); the array is taken as stored in RAS+."
-        voxels = np.asanyarray(image.dataobj).reshape(shape)
-    return Volume(voxels, grid, warnings=() if has_orientation else (warning,))
+        is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)  # type: ignore[attr-defined]
+        voxels = image.get_fdata(dtype=np.float32) if is_scaled else np.asanyarray(image.dataobj)  # not in float64
+    return Volume(voxels.reshape(shape), grid, warnings=() if has_orientation else (warning,))
 
 
 def write_nifti_mask(mask: np.ndarray, grid: Grid) -> bytes:
