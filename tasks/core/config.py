@@ -3,48 +3,12 @@
 A field's unit stands in its title (the Prefect form shows it) and in its description (the CLI shows that).
 """
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from tasks.core.catalog import Architecture, Loss, Precision, backbone_named
-from tasks.core.errors import ConfigError
-
-
-def _number_fields(schema: dict[str, Any]) -> None:  # Any: pydantic's own type for a JSON schema
-    """Give each field its position, because Prefect's form sorts unnumbered fields alphabetically."""
-    for position, field in enumerate(schema.get("properties", {}).values()):
-        field["position"] = position
-
-
-class FormModel(BaseModel):
-    """Base of all parameter groups: immutable, no unknown fields, fields shown in declared order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_number_fields)
-
-
-def _is_known_backbone(name: str) -> str:
-    try:
-        backbone_named(name)
-    except ConfigError as err:
-        raise ValueError(str(err)) from err
-    return name
-
-
-def _is_patient_pattern(pattern: str | None) -> str | None:
-    if pattern is None:
-        return None
-    try:
-        groups = re.compile(pattern).groupindex
-    except re.error as err:
-        raise ValueError(f"{pattern!r} is not a regular expression: {err}.") from err
-    if "patient" not in groups:
-        raise ValueError(
-            f"{pattern!r} has the named groups {sorted(groups)}; it needs (?P<patient>…), "
-            "and may have (?P<case>…) and (?P<slice>…)."
-        )
-    return pattern
+from tasks.core.catalog import Architecture, Loss, Precision
+from tasks.core.forms import BackboneName, FormModel, PatientPattern
 
 
 class Fractions(FormModel):
@@ -131,7 +95,7 @@ class PreparationConfig(FormModel):
         description="How CT values become the model's input; for slices that are 8-bit already: how they were made, "
         "so that the model can be used on CT volumes.",
     )
-    patient_id_pattern: Annotated[str | None, AfterValidator(_is_patient_pattern)] = Field(
+    patient_id_pattern: PatientPattern = Field(
         None,
         title="Patient pattern (regular expression)",
         description="Regular expression over the file name without suffix with groups (?P<patient>), "
@@ -188,7 +152,7 @@ class ModelConfig(FormModel):
     """Which network, and what it starts from."""
 
     architecture: Architecture = Field("unet", title="Architecture", description="Decoder of segmentation-models.")
-    backbone: Annotated[str, AfterValidator(_is_known_backbone)] = Field(
+    backbone: BackboneName = Field(
         "resnet34", title="Backbone", description="Encoder of segmentation-models, for instance resnet34."
     )
     encoder_weights: str = Field(

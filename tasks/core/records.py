@@ -14,7 +14,6 @@ from tasks.core.catalog import Architecture, Split
 from tasks.core.config import (
     PARAMETER_GROUPS,
     AugmentConfig,
-    FormModel,
     HuConfig,
     ModelConfig,
     PreparationConfig,
@@ -22,6 +21,7 @@ from tasks.core.config import (
     TrainingConfig,
 )
 from tasks.core.errors import ErrorCode
+from tasks.core.forms import FormModel
 from tasks.core.intensity import IntensityRule
 
 SCHEMA_VERSION: Final = "1.0"

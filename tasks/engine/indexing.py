@@ -9,7 +9,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from tasks.core.errors import PASSING_CODES, StorageError
 from tasks.io import storage
-from tasks.io.scan_index import FOLDER, Container, ContainerIndex
+from tasks.io.containers import Container
+from tasks.io.scan_index import FOLDER, ContainerIndex
 from tasks.io.scans import Survey
 
 logger = logging.getLogger(__name__)

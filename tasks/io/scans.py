@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from tasks.core.errors import ErrorCode
 from tasks.io import storage
 from tasks.io.archives import packing_of
+from tasks.io.containers import Container
 from tasks.io.formats import Kind, kind_of, without_suffix
-from tasks.io.scan_index import Container, ContainerIndex, ScanEntry, ScanFile
+from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile
 from tasks.io.stored_objects import StoredObject
 
 MAX_ID_BYTES = 180

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from flows.__main__ import COMMANDS, main
-from tasks.core.config import PARAMETER_GROUPS, FormModel
+from tasks.core.config import PARAMETER_GROUPS
+from tasks.core.forms import FormModel
 from tests.conftest import Trained
 
 PRESETS = Path(__file__).parents[2] / "infra" / "presets"
