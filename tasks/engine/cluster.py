@@ -99,6 +99,7 @@ def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool)
         return
     n_cpus = max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS)
     ray.init(
+        address="local",  # else Ray would join whatever cluster this machine last started
         num_cpus=n_cpus,
         include_dashboard=has_dashboard,
         dashboard_host="127.0.0.1",

@@ -1,6 +1,7 @@
 """Several Ray nodes on one machine: one is lost in mid-run, and three do three times the work of one."""
 
 import functools
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,16 @@ def test_a_node_lost_in_mid_run_costs_nothing(trained: Trained, many_scans: Path
         nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
         assert run.wait(TIMEOUT_S) == 0, log.read_text()
     compare(alone, together)
+
+
+def test_a_run_without_an_address_joins_no_cluster(
+    trained: Trained, many_scans: Path, tmp_path: Path, log: Path
+) -> None:
+    """Where this machine runs a cluster, a run that was given no address still has its own Ray."""
+    with _nodes(1):
+        output = str(tmp_path / "output")
+        assert start_segmentation(trained.model_uri, many_scans, output, log=log).wait(TIMEOUT_S) == 0
+    assert f"1 nodes, {max(os.cpu_count() or 1, 1 + cluster.SPARE_CPUS)} CPUs" in log.read_text()
 
 
 class FixedLatency:
