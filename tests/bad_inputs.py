@@ -112,11 +112,11 @@ def _encrypted() -> bytes:
     return bytes(content)
 
 
-def tar(members: Files, mode: str = "w:", *, extra: list[tarfile.TarInfo] = []) -> bytes:  # noqa: B006
+def tar(members: Files | list[tuple[str, bytes]], mode: str = "w:", *, extra: list[tarfile.TarInfo] = []) -> bytes:  # noqa: B006
     """Return files as a tar."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for name, content in members.items():
+        for name, content in members.items() if isinstance(members, dict) else members:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
@@ -256,6 +256,7 @@ ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
         lambda: {"brokentgz.tgz": _damaged(tar({"a.png": NOISE, "b.png": png()}, "w:gz"))},
     ),
     "archive in an archive": ("nested_archive", lambda: {"nested.zip": _zip({"inner.tar": tar({"a.png": png()})})}),
+    "one name twice": ("duplicate_name", lambda: {"twice.tar": tar([("a.png", png()), ("a.png", png(60))])}),
     "name that is not UTF-8": ("bad_name", lambda: {"names.tar": tar({"\udcff\udcfe.png": png()})}),
 }
 """Archives that are bad themselves, or hold what only an archive can."""

@@ -19,6 +19,7 @@ ErrorCode = Literal[
     "burned_in_annotation",  # pixels said to hold text about the patient
     "constant",  # every voxel has the same value
     "corrupt_archive",  # a damaged archive, or a damaged member of one
+    "duplicate_name",  # members of an archive under one name
     "duplicate_position",  # two slices of a series at one place
     "duplicate_slice",  # two files claim the same (case_id, slice_index)
     "empty_file",  # zero bytes

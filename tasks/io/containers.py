@@ -93,9 +93,13 @@ def _file_of(archive: Archive, member: Member) -> ScanFile:
 def _index(files: Sequence[tuple[str, ScanFile]], archive: Archive | None, entries: list[ScanEntry]) -> ContainerIndex:
     n_ignored: Counter[str] = Counter()
     folders: dict[str, list[tuple[str, ScanFile]]] = defaultdict(list)
-    for name, file in files:
+    claims = Counter(name for name, _ in files)
+    for name, file in dict(files).items():
         kind = kind_of(name)
-        if packing_of(name) and archive:
+        if claims[name] > 1:
+            sentence = f"{claims[name]} members have this name; which is meant cannot be known. Pack the archive anew."
+            entries.append(_refusal(name, [file], "duplicate_name", sentence))
+        elif packing_of(name) and archive:
             entries.append(
                 _refusal(name, [file], "nested_archive", "An archive lies in an archive; only one level is opened.")
             )
