@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import stat
+import struct
 import tarfile
 import threading
 import zipfile
@@ -37,6 +38,13 @@ HEADER_READ_BYTES = 64 << 10
 SEEK_POINT_BYTES = 4 << 20
 N_OPEN = 4
 """Archives a worker keeps open: opening one reads its directory."""
+
+
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, ZranError, EOFError, NotImplementedError),
+    *(struct.error, UnicodeDecodeError, IndexError, ValueError, OverflowError, OSError),
+)
+"""What archive libraries raise on damaged bytes; the second row was found by fuzzing (`make soak`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +220,7 @@ def _errors() -> Iterator[None]:
         if "unexpected end" in str(err):
             raise DataError("truncated_archive", "The archive is cut short. Upload it again.") from err
         raise _corrupt(err) from err
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, ZranError, EOFError, NotImplementedError) as err:
+    except DAMAGE as err:
         raise _corrupt(err) from err
 
 
