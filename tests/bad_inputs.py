@@ -91,6 +91,13 @@ def _nifti_without_extent() -> bytes:
     return gzip.compress(bytes(content), 1)
 
 
+def _claiming(depth: int) -> bytes:
+    """Return a volume whose header claims another depth."""
+    content = bytearray(to_nifti(VOXELS, GRID, is_gzipped=False))
+    struct.pack_into("<h", content, 46, depth)  # dim[3]
+    return bytes(content)
+
+
 def _with_nan() -> np.ndarray:
     voxels = VOXELS.astype(np.float32)
     voxels[3, 4, 5] = np.nan
@@ -129,9 +136,25 @@ def _half(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
+def pack(packing: str, files: Files, path: Path) -> None:
+    """Write files as an archive."""
+    if packing == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    else:
+        path.write_bytes(tar(files, "w:gz" if packing == "tgz" else "w:"))
+
+
 def _damaged(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes(64) + content[middle + 64 :]
+
+
+def _hit(content: bytes, name: bytes) -> bytes:
+    """Return a tar with the checksum of one member's header destroyed."""
+    place = content.index(name) + 148  # POSIX ustar: chksum
+    return content[:place] + b"XXXXXX" + content[place + 6 :]
 
 
 def _link() -> tarfile.TarInfo:
@@ -194,6 +217,20 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
         "unsupported_format",
         lambda: {"elsewhere.mha": _itk(".mha").replace(b"ElementDataFile = LOCAL", b"ElementDataFile = /etc/passwd")},
     ),
+    "mha of another file, by a colon": (
+        "unsupported_format",
+        lambda: {"colon.mha": _itk(".mha").replace(b"ElementDataFile = LOCAL", b" ElementDataFile : /etc/passwd")},
+    ),
+    "nrrd of another file": (
+        "unsupported_format",
+        lambda: {"detached.nrrd": _itk(".nrrd").replace(b"encoding:", b"data file: /etc/passwd\nencoding:", 1)},
+    ),
+    "claims gigabytes": ("unreadable", lambda: {"claims.nii": _claiming(30_000)}),
+    "no voxels": ("unreadable", lambda: {"none.nii": _claiming(0)}),
+    "claims frames": (
+        "unreadable",
+        lambda: series("claims frames", 36, to_dicom(VOXELS, GRID, series=36, NumberOfFrames=2_000_000_000)[:1]),
+    ),
     "not a number": ("non_finite", lambda: {"nan.nii.gz": _nifti(_with_nan(), GRID.affine)}),
     "constant volume": ("constant", lambda: {"constant.nii.gz": _nifti(np.zeros_like(VOXELS), GRID.affine)}),
     "constant slice": (
@@ -250,6 +287,11 @@ ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "absolute": ("unsafe_member", lambda: {"absolute.tar": tar({"/etc/absolute.png": png()})}),
     "link": ("unsafe_member", lambda: {"link.tar": tar({}, extra=[_link()])}),
     "truncated tar": ("truncated_archive", lambda: {"cuttar.tar": tar({"a.png": png(200)})[:700]}),
+    "tar with a damaged header": (
+        "corrupt_archive",
+        lambda: {"header.tar": _hit(tar({f"{n}.png": png() for n in range(4)}), b"2.png")},
+    ),
+    "tar without its end": ("truncated_archive", lambda: {"endless.tar": tar({"a.bin": bytes(512)})[:1024]}),
     "no tar": ("corrupt_archive", lambda: {"brokentar.tar": b"not a tar" * 100}),
     "corrupt tgz": (
         "corrupt_archive",
@@ -257,6 +299,7 @@ ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     ),
     "archive in an archive": ("nested_archive", lambda: {"nested.zip": _zip({"inner.tar": tar({"a.png": png()})})}),
     "one name twice": ("duplicate_name", lambda: {"twice.tar": tar([("a.png", png()), ("a.png", png(60))])}),
+    "name with a control character": ("bad_name", lambda: {"control.tar": tar({"a\x07.png": png()})}),
     "name that is not UTF-8": ("bad_name", lambda: {"names.tar": tar({"\udcff\udcfe.png": png()})}),
 }
 """Archives that are bad themselves, or hold what only an archive can."""

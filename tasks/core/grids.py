@@ -96,13 +96,6 @@ class Grid:
         first, second, third = self.shape
         return Grid((third, second, first), affine)
 
-    @property
-    def reading_spacing_mm(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxels along `READING_AXES`."""
-        order = np.argsort(self._turn()[:, 0])
-        first, second, third = (self.spacing_mm[axis] for axis in order)
-        return first, second, third
-
     def _turn(self) -> np.ndarray:
         nib = _orientations()
         turn: np.ndarray = nib.ornt_transform(nib.io_orientation(self.affine), nib.axcodes2ornt(READING_AXES))

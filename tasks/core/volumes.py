@@ -47,15 +47,34 @@ class Volume:
         check_values(self.voxels)
 
 
-def check_values(voxels: np.ndarray) -> None:
-    """Refuse voxels that are not finite, or all the same.
+def check_finite(voxels: np.ndarray) -> None:
+    """Refuse voxels that are not finite, or none at all.
 
     Raises:
-        DataError: `non_finite` or `constant`.
+        DataError: `unreadable` or `non_finite`.
     """
-    low, high = float(voxels.min()), float(voxels.max())
-    if not np.isfinite(low) or not np.isfinite(high):
+    if not voxels.size:
+        raise DataError("unreadable", f"The array has the shape {voxels.shape}: no voxel. Export the scan again.")
+    if not np.isfinite(float(voxels.min())) or not np.isfinite(float(voxels.max())):
         n_bad = int(np.count_nonzero(~np.isfinite(voxels)))
         raise DataError("non_finite", f"{n_bad} voxels are not a number or infinite; export the scan again.")
+
+
+def check_values(voxels: np.ndarray) -> None:
+    """Refuse voxels that are not finite, none at all, or all the same.
+
+    Raises:
+        DataError: `unreadable`, `non_finite` or `constant`.
+    """
+    check_finite(voxels)
+    check_range(float(voxels.min()), float(voxels.max()))
+
+
+def check_range(low: float, high: float) -> None:
+    """Refuse voxels that are all the same.
+
+    Raises:
+        DataError: `constant`.
+    """
     if low == high:
         raise DataError("constant", f"Every voxel is {low:g}; there is nothing to see. Export the scan again.")

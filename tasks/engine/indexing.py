@@ -46,8 +46,9 @@ def add_containers(survey: Survey, containers: Sequence[Container], output_uri: 
 
 
 def index_here(containers: Sequence[Container], *, output_uri: str) -> list[ContainerIndex]:
-    """Open containers in this process; nothing is kept."""
-    return [container.index(storage.join(output_uri, FOLDER)) for container in containers]
+    """Open containers in this process; nothing is kept, and nothing is written to the output."""
+    del output_uri
+    return [container.index("memory://lesions-plan") for container in containers]
 
 
 def index_on_cluster(containers: Sequence[Container], *, output_uri: str) -> list[ContainerIndex]:

@@ -3,16 +3,18 @@
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
+from tasks.core.errors import DataError, StorageError
 from tasks.core.geometry import resize_slice_to, restore_probability
 from tasks.core.grids import Grid
 from tasks.core.panels import PALETTE, overlay, side_by_side
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.records import ScanRow
+from tasks.core.volumes import MIN_AIR_HU, check_range
 from tasks.engine.runs import Run
 from tasks.engine.scan_loading import LoadedScan, entry_of
 from tasks.engine.work import Predicted
@@ -83,6 +85,9 @@ def _join(chunks: Sequence[Predicted]) -> _Answered:
     """Return the scan whose pieces these are."""
     pieces: list[LoadedScan] = [piece for chunk in chunks for piece in chunk.rest]
     scan = next((piece for piece in pieces if piece.refused), pieces[0])
+    ranges = [piece.range_hu for piece in pieces if piece.range_hu]
+    if ranges:
+        scan = replace(scan, range_hu=(min(low for low, _ in ranges), max(high for _, high in ranges)))
     return _Answered(
         scan,
         np.concatenate([chunk.images for chunk in chunks]),
@@ -93,8 +98,13 @@ def _join(chunks: Sequence[Predicted]) -> _Answered:
 
 def _draw(answer: _Answered, run: Run) -> _Outcome:
     scan = answer.scan
-    if scan.refused:
-        return _Outcome(run.row(scan.source, "failed", error_code=scan.refused.code, error=scan.refused.sentence))
+    try:
+        if scan.refused:
+            raise scan.refused
+        if scan.range_hu:
+            check_range(*scan.range_hu)
+    except DataError as err:
+        return _Outcome(run.row(scan.source, "failed", error_code=err.code, error=err.sentence))
     started = time.perf_counter()
     mask, n_lesions = _mask(answer, run)
     voxel_mm3 = scan.grid.voxel_mm3 if scan.grid else None
@@ -103,12 +113,24 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
     preview_uri = storage.join(run.request.output_uri, "previews", f"{scan.source.scan_id}.png")
     preview = write_png(_preview(answer, mask), PALETTE)
     content = _stored(mask, scan.grid, is_nifti=scan.source.kind == "nifti") if scan.grid else write_mask_png(mask[0])
-    n_voxels = int(np.count_nonzero(mask))
+    n_voxels, warnings, flags = int(np.count_nonzero(mask)), list(scan.warnings), []
+    if scan.range_hu and scan.range_hu[0] >= MIN_AIR_HU:
+        flags.append("hu_implausible")
+    if not n_lesions:
+        flags.append("no_lesion")
+    files = {preview_uri: preview}
+    if run.request.segmentation.dicom_seg and scan.source.kind == "dicom":
+        try:
+            seg = _dicom_seg(scan, mask, run)
+        except (DataError, StorageError) as err:
+            warnings.append(f"No DICOM-SEG was made: {err if isinstance(err, DataError) else type(err).__name__}")
+        else:
+            files[storage.join(run.request.output_uri, "masks", f"{scan.source.scan_id}.dcm")] = seg
     row = run.row(
         scan.source,
         "done",
-        warnings=list(scan.warnings),
-        flags=[*scan.flags, *(() if n_lesions else ("no_lesion",))],
+        warnings=warnings,
+        flags=flags,
         n_slices=len(mask),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
@@ -117,9 +139,6 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
         mask_uri=mask_uri,
         seconds=round(answer.seconds + time.perf_counter() - started, 4),
     )
-    files = {preview_uri: preview}
-    if run.request.segmentation.dicom_seg and scan.source.kind == "dicom":
-        files[storage.join(run.request.output_uri, "masks", f"{scan.source.scan_id}.dcm")] = _dicom_seg(scan, mask, run)
     return _Outcome(row, files | {mask_uri: content})
 
 
@@ -132,7 +151,7 @@ def _dicom_seg(scan: LoadedScan, mask: np.ndarray, run: Run) -> bytes:
     files = [entry.files[place] for place in entry.places]
     if len(entry.files) == 1:  # its frames in the file's own order
         stored, files = stored[np.argsort(entry.frames)], [*entry.files]
-    heads = storage.map_in_parallel(index.read, files)
+    heads = storage.map_in_parallel(index.read_head, files)
     return write_segmentation(
         heads,
         stored,

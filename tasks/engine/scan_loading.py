@@ -13,7 +13,7 @@ from tasks.core.errors import DataError, ErrorCode, StorageError
 from tasks.core.geometry import resize_slice
 from tasks.core.grids import Grid
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
-from tasks.core.volumes import MIN_AIR_HU, check_values
+from tasks.core.volumes import check_finite, check_values
 from tasks.engine.work import Loaded
 from tasks.io import storage
 from tasks.io.formats import VOLUME_READERS, Kind, dicom, read_image
@@ -33,14 +33,14 @@ class Contents:
         shape: (H, W) of each.
         grid: Of the whole scan; None where it has no place in space.
         warnings: What a reader should know.
-        flags: What to look at.
+        range_hu: Smallest and largest value; None where they are no Hounsfield units.
     """
 
     slices: Iterable[np.ndarray]
     shape: tuple[int, int]
     grid: Grid | None = None
     warnings: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    range_hu: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class LoadedScan:
         image: Its slice on its own grid where it has but one, for the preview.
         grid: Of the whole scan; None where it has no place in space.
         warnings: What a reader should know.
-        flags: What to look at.
+        range_hu: Smallest and largest value in the chunk; None where they are no Hounsfield units.
     """
 
     source: ScanSource
@@ -67,12 +67,12 @@ class LoadedScan:
     image: np.ndarray | None = None
     grid: Grid | None = None
     warnings: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
+    range_hu: tuple[float, float] | None = None
 
 
 def cut(scan: ScanSource) -> list[ScanSource]:
     """Return the pieces a long series is worked on in; any other scan is one."""
-    if scan.kind != "dicom" or scan.n_slices <= PIECE_SLICES:
+    if not scan.can_be_cut or scan.n_slices <= PIECE_SLICES:
         return [scan]
     starts = range(0, scan.n_slices, PIECE_SLICES)
     return [replace(scan, piece=(start, min(start + PIECE_SLICES, scan.n_slices))) for start in starts]
@@ -125,7 +125,7 @@ def _load(
         image=image if found.grid is None else None,
         grid=found.grid,
         warnings=found.warnings,
-        flags=found.flags,
+        range_hu=found.range_hu,
     )
     return loaded, resized, len(content) if content else 0
 
@@ -143,13 +143,12 @@ def _open_volume(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
     shape = volume.grid.to_reading(volume.voxels).shape[1:]
     if volume.unit == "grey":
         return Contents(volume.slices(), shape, volume.grid, volume.warnings)
-    is_plausible = float(volume.voxels.min()) < MIN_AIR_HU
     return Contents(
         (hu_to_uint8(image, hu) for image in volume.slices()),
         shape,
         volume.grid,
         volume.warnings,
-        flags=() if is_plausible else ("hu_implausible",),
+        range_hu=(float(volume.voxels.min()), float(volume.voxels.max())),
     )
 
 
@@ -161,14 +160,14 @@ def _open_series(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
         raise DataError("missing_position", "The series has no grid.")
     first, last = grid.stored_range(*(scan.piece or (0, entry.n_slices)))
     stored = np.stack(list(_frames(index, entry, range(first, last))))
-    check_values(stored)
+    check_finite(stored)  # one piece may well be constant; whether all are is seen when they are joined
     read = Grid((len(stored), *stored.shape[1:]), grid.affine).to_reading(stored)
     return Contents(
         (hu_to_uint8(image, hu) for image in read),
         read.shape[1:],
         grid,
         entry.warnings,
-        flags=() if float(stored.min()) < MIN_AIR_HU else ("hu_implausible",),
+        range_hu=(float(stored.min()), float(stored.max())),
     )
 
 

@@ -8,6 +8,7 @@ member's name; names that point outside are refused all the same, because they t
 import contextlib
 import functools
 import io
+import lzma
 import stat
 import struct
 import tarfile
@@ -23,6 +24,7 @@ from indexed_gzip import IndexedGzipFile, ZranError
 from tasks.core.errors import DataError, ErrorCode
 from tasks.io import storage
 from tasks.io.ranges import open_ranges
+from tasks.io.stored_objects import is_utf8
 
 Packing = Literal["tar", "tgz", "zip"]
 PACKINGS: dict[str, Packing] = {".tar": "tar", ".tgz": "tgz", ".tar.gz": "tgz", ".zip": "zip"}
@@ -42,7 +44,7 @@ N_OPEN = 4
 
 DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, ZranError, EOFError, NotImplementedError),
-    *(struct.error, UnicodeDecodeError, IndexError, ValueError, OverflowError, OSError),
+    *(lzma.LZMAError, struct.error, UnicodeDecodeError, IndexError, ValueError, OverflowError, OSError),
 )
 """What archive libraries raise on damaged bytes; the second row was found by fuzzing (`make soak`)."""
 
@@ -96,14 +98,13 @@ def list_members(archive: Archive) -> Iterator[Member]:
         DataError: `corrupt_archive`, `truncated_archive` or `archive_bomb`; what was yielded before stays good.
         StorageError: If the archive is gone or the store does not answer.
     """
-    with _errors():
+    file = open_ranges(archive.uri, archive.size_bytes, read_ahead_bytes=HEADER_READ_BYTES)
+    with _errors(file):
         if archive.packing == "zip":
             yield from _zip_members(archive)
         elif archive.packing == "tar":
-            file = open_ranges(archive.uri, archive.size_bytes, read_ahead_bytes=HEADER_READ_BYTES)
             yield from _tar_members(file, n_bytes=archive.size_bytes)
         else:
-            file = open_ranges(archive.uri, archive.size_bytes)
             with IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES) as unpacked:
                 try:
                     yield from _tar_members(unpacked, packed_bytes=archive.size_bytes)
@@ -122,15 +123,16 @@ def read_member(archive: Archive, member: Member, n_bytes: int | None = None) ->
         StorageError: If the archive is gone or the store does not answer.
     """
     size = member.size_bytes if n_bytes is None else min(n_bytes, member.size_bytes)
-    with _errors():
+    file = _open_gzip(archive)[2] if archive.packing == "tgz" else None
+    with _errors(file):
         if archive.packing == "tar":
             found = storage.read_range(archive.uri, member.offset, size)
         elif archive.packing == "zip":
             opened, lock = _open_zip(archive)
-            with lock, opened.open(member.name) as file:
-                found = file.read(size)
+            with lock, opened.open(member.name) as opened_member:
+                found = opened_member.read(size)
         else:
-            unpacked, lock = _open_gzip(archive)
+            unpacked, lock, _ = _open_gzip(archive)
             with lock:
                 unpacked.seek(member.offset)
                 found = unpacked.read(size)
@@ -151,7 +153,8 @@ def _zip_members(archive: Archive) -> Iterator[Member]:
             refused = "password_protected", "The member is encrypted; send the archive without a password."
         elif info.file_size > BOMB_FROM_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
             refused = "archive_bomb", _bomb(info.file_size, info.compress_size)
-        yield Member(info.filename, info.file_size, refused=refused)
+        name = info.filename if refused is None else _printable(info.filename)
+        yield Member(name, info.file_size, refused=refused)
 
 
 def _tar_members(
@@ -172,23 +175,35 @@ def _tar_members(
                 refused = "unsafe_member", "The member is a link or a device; send the file itself."
             elif n_bytes is not None and end > n_bytes:
                 refused = "truncated_archive", f"The archive ends {end - n_bytes} bytes before this member does."
+            elif info.issparse():
+                refused = "unsafe_member", "The member is sparse: its bytes do not stand as they are. Pack it without."
             yield Member(_printable(info.name), info.size, info.offset_data, refused)
+        _check_end(file, archive.offset)
+
+
+def _check_end(file: io.BufferedIOBase, offset: int) -> None:
+    """Raise unless a tar ends where it stopped to be read: a header that is damaged or cut short ends it silently."""
+    file.seek(offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise DataError("truncated_archive", "The archive ends without its end mark: it is cut short. Upload it again.")
+    if block.strip(b"\0"):
+        raise DataError("corrupt_archive", "The archive is damaged: a header in it is none. Upload it again.")
 
 
 def _name_refused(name: str) -> tuple[ErrorCode, str] | None:
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
         return "unsafe_member", "The member's name points outside the archive; pack it anew, from within its folder."
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "bad_name", "The member's name is not UTF-8; rename it."
+    if not is_utf8(name) or not name.isprintable():
+        return "bad_name", "The member's name is not UTF-8, or holds control characters; rename it."
     return None
 
 
 def _printable(name: str) -> str:
     """Return a name as UTF-8 can hold it."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    whole = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in whole)
 
 
 def _bomb(n_unpacked: int, n_packed: int) -> str:
@@ -204,23 +219,24 @@ def _open_zip(archive: Archive) -> tuple[zipfile.ZipFile, threading.Lock]:
 
 
 @functools.lru_cache(N_OPEN)
-def _open_gzip(archive: Archive) -> tuple[IndexedGzipFile, threading.Lock]:
+def _open_gzip(archive: Archive) -> tuple[IndexedGzipFile, threading.Lock, io.BufferedReader]:
     file = open_ranges(archive.uri, archive.size_bytes)
     unpacked = IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES)
     unpacked.import_index(fileobj=io.BytesIO(storage.read_bytes(archive.seek_points_uri)))
-    return unpacked, threading.Lock()
+    return unpacked, threading.Lock(), file
 
 
 @contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    """Raise what archive libraries raise on damage as one of ours."""
+def _errors(file: io.BufferedReader | None) -> Iterator[None]:
+    """Raise what archive libraries raise on damage as one of ours, and the store's fault where that was the cause."""
     try:
         yield
-    except tarfile.ReadError as err:
-        if "unexpected end" in str(err):
-            raise DataError("truncated_archive", "The archive is cut short. Upload it again.") from err
-        raise _corrupt(err) from err
     except DAMAGE as err:
+        failure = getattr(file.raw, "failure", None) if file else None
+        if failure:
+            raise failure from err
+        if isinstance(err, tarfile.ReadError) and "unexpected end" in str(err):
+            raise DataError("truncated_archive", "The archive is cut short. Upload it again.") from err
         raise _corrupt(err) from err
 
 

@@ -14,7 +14,7 @@ from tasks.core.series import arrange
 from tasks.io import storage
 from tasks.io.archives import Archive, Member, list_members, packing_of
 from tasks.io.formats import READER_VERSION, Kind, dicom, kind_of, without_suffix
-from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile, read_file
+from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile, read_head
 from tasks.io.stored_objects import StoredObject, fingerprint
 
 
@@ -54,7 +54,7 @@ class Container:
         if packing is None:
             files = [ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version) for o in self.objects]
             names = [o.path for o in self.objects]
-            return _index(list(zip(names, files, strict=True)), None, [])
+            return _index(list(zip(names, files, strict=True)), None, [], origin="")
         (found,) = self.objects
         seek_points_uri = storage.join(folder_uri, f"{self.key}.gzidx")
         archive = Archive(found.uri, found.size_bytes, found.version, packing, seek_points_uri)
@@ -66,18 +66,23 @@ class Container:
         return ContainerIndex(entries=(_refusal(self.path or "series", files, code, sentence, identity=self.path),))
 
     def _index_archive(self, archive: Archive) -> ContainerIndex:
-        files, refused = [], []
+        files, refused, origin = [], [], self.objects[0].path
         try:
             for member in list_members(archive):
                 file = _file_of(archive, member)
                 if member.refused:
-                    refused.append(_refusal(f"{self.path}/{member.name}", [file], *member.refused))
+                    identity = f"{origin}!/{member.name}"
+                    refused.append(
+                        _refusal(
+                            without_suffix(f"{self.path}/{member.name}"), [file], *member.refused, identity=identity
+                        )
+                    )
                 else:
                     files.append((f"{self.path}/{member.name}", file))
         except DataError as err:  # what came before is good
             whole = ScanFile(uri=archive.uri, size_bytes=archive.size_bytes, version=archive.version)
-            refused.append(_refusal(self.path, [whole], err.code, err.sentence))
-        return _index(files, archive, refused)
+            refused.append(_refusal(self.path, [whole], err.code, err.sentence, identity=origin))
+        return _index(files, archive, refused, origin=origin)
 
 
 def _file_of(archive: Archive, member: Member) -> ScanFile:
@@ -90,27 +95,29 @@ def _file_of(archive: Archive, member: Member) -> ScanFile:
     )
 
 
-def _index(files: Sequence[tuple[str, ScanFile]], archive: Archive | None, entries: list[ScanEntry]) -> ContainerIndex:
+def _index(
+    files: Sequence[tuple[str, ScanFile]], archive: Archive | None, entries: list[ScanEntry], *, origin: str
+) -> ContainerIndex:
+    """Return files as scans; `origin` is the archive's own path, which tells its members from what lies beside it."""
     n_ignored: Counter[str] = Counter()
     folders: dict[str, list[tuple[str, ScanFile]]] = defaultdict(list)
     claims = Counter(name for name, _ in files)
     for name, file in dict(files).items():
-        kind = kind_of(name)
+        kind, identity = kind_of(name), f"{origin}!/{file.member}" if origin else name
         if claims[name] > 1:
             sentence = f"{claims[name]} members have this name; which is meant cannot be known. Pack the archive anew."
-            entries.append(_refusal(name, [file], "duplicate_name", sentence))
+            entries.append(_refusal(without_suffix(name), [file], "duplicate_name", sentence, identity=identity))
         elif packing_of(name) and archive:
-            entries.append(
-                _refusal(name, [file], "nested_archive", "An archive lies in an archive; only one level is opened.")
-            )
+            sentence = "An archive lies in an archive; only one level is opened."
+            entries.append(_refusal(without_suffix(name), [file], "nested_archive", sentence, identity=identity))
         elif kind == "dicom":
             folders[posixpath.dirname(name)].append((name, file))
         elif kind is None:
             n_ignored[posixpath.splitext(name)[1].lower() or "without suffix"] += 1
         else:
-            entries.append(ScanEntry(path=without_suffix(name), identity=name, kind=kind, files=(file,)))
+            entries.append(ScanEntry(path=without_suffix(name), identity=identity, kind=kind, files=(file,)))
     for folder, candidates in folders.items():
-        found, n_strangers = _series(folder, candidates, archive)
+        found, n_strangers = _series(folder, candidates, archive, origin=origin)
         entries.extend(found)
         n_ignored["without suffix"] += n_strangers
     return ContainerIndex(entries=tuple(entries), archive=archive, n_ignored={k: n for k, n in n_ignored.items() if n})
@@ -124,7 +131,7 @@ class _Head:
 
 
 def _series(
-    folder: str, candidates: Sequence[tuple[str, ScanFile]], archive: Archive | None
+    folder: str, candidates: Sequence[tuple[str, ScanFile]], archive: Archive | None, *, origin: str
 ) -> tuple[list[ScanEntry], int]:
     """Return the series among the files of a folder, and how many files are no DICOM and do not claim to be."""
     entries: list[ScanEntry] = []
@@ -137,25 +144,24 @@ def _series(
         elif head is None:
             n_strangers += 1
         else:
-            entries.append(_refusal(name, [file], head.code, head.sentence))
+            entries.append(
+                _refusal(without_suffix(name), [file], head.code, head.sentence, identity=f"{origin}!/{name}")
+            )
     for uid, members in series.items():
-        entries.append(_series_entry(folder, uid, members))
+        entries.append(_series_entry(folder, members, identity=f"{origin}\t{folder}\t{uid}"))
     return entries, n_strangers
 
 
 def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError | None:
     """Return the header of a file, why it has none, or None for a stranger."""
     try:
-        head = read_file(archive, file, dicom.HEADER_BYTES)
+        head = read_head(archive, file)
         if not head:
             return DataError("empty_file", "File has 0 bytes; a DICOM image was expected. Upload it again.")
         if not dicom.is_dicom(head):
             is_claimed = posixpath.splitext(file.member or file.uri)[1].lower() in dicom.SUFFIXES
             return DataError("wrong_suffix", "The name says DICOM, the content does not.") if is_claimed else None
-        try:
-            return dicom.read_header(head, is_whole=len(head) == file.size_bytes)
-        except DataError:
-            return dicom.read_header(read_file(archive, file))  # a header longer than most
+        return dicom.read_header(head)
     except DataError as err:
         return err
     except StorageError as err:
@@ -164,9 +170,9 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
         return DataError("vanished", "The file was listed, then gone or locked when it was read.")
 
 
-def _series_entry(folder: str, uid: str, members: Sequence[_Head]) -> ScanEntry:
+def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> ScanEntry:
     """Return a series as a scan, or why it is none."""
-    path, identity = folder or "series", f"{folder}\t{uid}"
+    path = folder or "series"
     files = [member.file for member in members]
     slices = {member.header.instance_uid: member for member in members if not member.header.is_localiser}
     n_localisers = sum(member.header.is_localiser for member in members)
@@ -193,25 +199,12 @@ def _series_entry(folder: str, uid: str, members: Sequence[_Head]) -> ScanEntry:
         frames=tuple(planes[number][1] for number in arranged.order),
         shape=arranged.grid.shape,
         affine=tuple(tuple(row) for row in arranged.grid.affine.tolist()),
+        can_be_cut=arranged.grid.is_read_slice_by_slice,
         warnings=(*warnings, *arranged.warnings),
     )
 
 
 def _refusal(
-    name: str,
-    files: Iterable[ScanFile],
-    code: ErrorCode,
-    sentence: str,
-    *,
-    identity: str | None = None,
-    kind: Kind | None = None,
+    path: str, files: Iterable[ScanFile], code: ErrorCode, sentence: str, *, identity: str, kind: Kind = "raster"
 ) -> ScanEntry:
-    path = name if identity else without_suffix(name)
-    return ScanEntry(
-        path=path,
-        identity=identity or name,
-        kind=kind or kind_of(name) or "raster",
-        files=tuple(files),
-        error_code=code,
-        error=sentence,
-    )
+    return ScanEntry(path=path, identity=identity, kind=kind, files=tuple(files), error_code=code, error=sentence)

@@ -2,16 +2,22 @@
 
 import io
 
+from tasks.core.errors import StorageError
 from tasks.io import storage
 
 READ_AHEAD_BYTES = 256 << 10
 
 
 class _Ranges(io.RawIOBase):
-    """Reads ranges of an object; every one is tried again like any other request."""
+    """Reads ranges of an object; every one is tried again like any other request.
+
+    Attributes:
+        failure: The last fault of the store that did not pass.
+    """
 
     def __init__(self, uri: str, size_bytes: int) -> None:
         self._uri, self._size, self._at = uri, size_bytes, 0
+        self.failure: StorageError | None = None
 
     def readable(self) -> bool:
         """Say yes."""
@@ -36,7 +42,11 @@ class _Ranges(io.RawIOBase):
         n = min(len(buffer), self._size - self._at)
         if n <= 0:
             return 0
-        found = storage.read_range(self._uri, self._at, n)
+        try:
+            found = storage.read_range(self._uri, self._at, n)
+        except StorageError as err:
+            self.failure = err  # kept, because indexed_gzip swallows it
+            raise
         buffer[: len(found)] = found
         self._at += len(found)
         return len(found)

@@ -14,7 +14,7 @@ from tasks.core.grids import Grid
 from tasks.core.records import Record
 from tasks.io import storage
 from tasks.io.archives import Archive, Member, read_member
-from tasks.io.formats import Kind
+from tasks.io.formats import Kind, dicom
 
 FOLDER = "index"
 MAX_FILE_BYTES = 2 << 30
@@ -51,6 +51,7 @@ class ScanEntry(Record):
         places: Number of the file of each slice, where it is DICOM.
         shape: Of its grid, where the headers say.
         affine: Of its grid.
+        can_be_cut: Whether a run of its slices can be read without the others.
         warnings: What a reader should know.
         error_code: Why it was set aside without being read.
         error: The same as a sentence.
@@ -64,6 +65,7 @@ class ScanEntry(Record):
     places: tuple[int, ...] = ()
     shape: tuple[int, int, int] | None = None
     affine: tuple[tuple[float, ...], ...] | None = None
+    can_be_cut: bool = False
     warnings: tuple[str, ...] = ()
     error_code: ErrorCode | None = None
     error: str | None = None
@@ -109,6 +111,15 @@ class ContainerIndex(Record):
         """
         return read_file(self.archive, file, n_bytes)
 
+    def read_head(self, file: ScanFile) -> bytes:
+        """Return the first bytes of a DICOM file, with its whole header.
+
+        Raises:
+            DataError: If the file is damaged.
+            StorageError: If the object is gone or the store does not answer.
+        """
+        return read_head(self.archive, file)
+
 
 def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = None) -> bytes:
     """Return the bytes of a file, or the first of them.
@@ -126,3 +137,13 @@ def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = Non
     if n_bytes is not None and n_bytes < file.size_bytes:
         return storage.read_range(file.uri, 0, n_bytes)
     return storage.read_bytes(file.uri, size_bytes=file.size_bytes)
+
+
+def read_head(archive: Archive | None, file: ScanFile) -> bytes:
+    """Return the first bytes of a DICOM file, with its whole header (see `ContainerIndex.read_head`)."""
+    head = read_file(archive, file, dicom.HEADER_BYTES)
+    try:
+        dicom.read_header(head, is_whole=len(head) == file.size_bytes)
+    except DataError:
+        return read_file(archive, file)  # a header longer than most, or none
+    return head

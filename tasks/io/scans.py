@@ -12,7 +12,7 @@ from tasks.io.archives import packing_of
 from tasks.io.containers import Container
 from tasks.io.formats import Kind, kind_of, without_suffix
 from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile
-from tasks.io.stored_objects import StoredObject
+from tasks.io.stored_objects import StoredObject, is_utf8
 
 MAX_ID_BYTES = 180
 """A file name may have 255 (POSIX NAME_MAX); masks, previews and ledger entries add suffixes and a temporary mark."""
@@ -32,6 +32,7 @@ class ScanSource:
         file: The one file it is, where it is no part of a container.
         index: Where its container's index lies, and its number in it.
         refused: Why it is set aside without being read.
+        can_be_cut: Whether a run of its slices can be read without the others.
         piece: The slices meant, first and behind the last; None for all.
     """
 
@@ -44,6 +45,7 @@ class ScanSource:
     file: ScanFile | None = None
     index: tuple[str, int] | None = None
     refused: tuple[ErrorCode, str] | None = None
+    can_be_cut: bool = False
     piece: tuple[int, int] | None = None
 
 
@@ -78,6 +80,7 @@ class Draft:
             modified_s=container.modified_s,
             index=(index_uri, number),
             refused=refused,
+            can_be_cut=entry.can_be_cut,
         )
         return cls(entry.path, entry.identity, source)
 
@@ -129,6 +132,9 @@ def survey(uri: str) -> Survey:
     folders: dict[str, list[StoredObject]] = defaultdict(list)
     for o in storage.list_objects(uri):
         kind = kind_of(o.path)
+        if not is_utf8(o.uri):
+            found.drafts.append(_bad_name(o))
+            continue
         if packing_of(o.path):
             found.containers.append(Container(without_suffix(o.path), (o,)))
         elif kind == "dicom":
@@ -139,6 +145,16 @@ def survey(uri: str) -> Survey:
             found.drafts.append(_draft(o, kind))
     found.containers.extend(Container(folder, tuple(objects)) for folder, objects in folders.items())
     return found
+
+
+def _bad_name(o: StoredObject) -> Draft:
+    """Return an object whose name no table or manifest can hold as a scan that is set aside."""
+    path, uri = (text.encode("utf-8", "backslashreplace").decode() for text in (o.path, o.uri))
+    sentence = "The name of the file is not UTF-8; rename it."
+    key = hashlib.sha256(f"{uri}:{o.version}".encode()).hexdigest()
+    return Draft(
+        without_suffix(path), path, ScanSource("", uri, key, "raster", 1, o.modified_s, refused=("bad_name", sentence))
+    )
 
 
 def _draft(o: StoredObject, kind: Kind) -> Draft:

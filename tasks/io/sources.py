@@ -60,7 +60,7 @@ class Discovery:
         self.pairs.append(
             SlicePair(
                 case_id=identity.case_id,
-                slice_index=identity.slice_index,
+                slice_index=0 if is_volume(image.path) else identity.slice_index,  # a volume's are numbered from 0
                 patient_id=identity.patient_id,
                 source=identity.source,
                 image_uri=image.uri,
@@ -193,9 +193,14 @@ def _indexed_identity(row: dict[str, str | None], n_seen: Counter[str]) -> Slice
 
 
 def _set_duplicates_aside(discovery: Discovery) -> None:
-    claims = Counter((pair.case_id, pair.slice_index) for pair in discovery.pairs)
+    whole = {pair.case_id for pair in discovery.pairs if is_volume(pair.image_uri)}
+
+    def key(pair: SlicePair) -> tuple[str, int]:  # a volume claims all slices of its case
+        return pair.case_id, -1 if pair.case_id in whole else pair.slice_index
+
+    claims = Counter(map(key, discovery.pairs))
     for pair in discovery.pairs:
-        n_claims = claims[pair.case_id, pair.slice_index]
+        n_claims = claims[key(pair)]
         if n_claims > 1:
             discovery.set_aside(
                 pair.image_uri,
@@ -203,7 +208,7 @@ def _set_duplicates_aside(discovery: Discovery) -> None:
                 f"{n_claims} files claim slice {pair.slice_index} of case {pair.case_id}; keep one, "
                 "or set preparation.patient_id_pattern.",
             )
-    discovery.pairs = [pair for pair in discovery.pairs if claims[pair.case_id, pair.slice_index] == 1]
+    discovery.pairs = [pair for pair in discovery.pairs if claims[key(pair)] == 1]
 
 
 def case_fingerprint(pairs: Iterable[SlicePair]) -> str:

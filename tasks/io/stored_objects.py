@@ -38,6 +38,15 @@ def fingerprint(objects: Iterable[StoredObject]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def is_utf8(text: str) -> bool:
+    """Say whether a name can be written down: a disk may hold others."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_file(info: dict[str, Any]) -> bool:
     """Say whether a listed entry is a file, or a local link to one."""
     return bool(info["type"] == "file" or (info.get("islink") and Path(info["name"]).is_file()))

@@ -1,6 +1,5 @@
 """Every way to disappoint, mixed with good scans: each is set aside under its own code, and nothing else is."""
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tasks.core.records import ScanRow
 from tasks.engine.runs import Run
 from tasks.io import storage
 from tasks.io.formats import without_suffix
-from tests.bad_inputs import ARCHIVES, FILES, Files, good, tar
+from tests.bad_inputs import ARCHIVES, FILES, Files, good, pack
 from tests.engine.bright import scans_of, segment
 
 
@@ -30,15 +29,6 @@ def _code(rows: Iterable[ScanRow], scan_id: str) -> ErrorCode | None:
     return codes.pop()
 
 
-def _pack(packing: str, files: Files, path: Path) -> None:
-    if packing == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-    else:
-        path.write_bytes(tar(files, "w:gz" if packing == "tgz" else "w:"))
-
-
 @pytest.mark.parametrize("packing", ["plain", "zip", "tar", "tgz"])
 def test_every_bad_input_has_its_code_and_every_good_one_a_mask(run: Run, tmp_path: Path, packing: str) -> None:
     """Whether they lie in folders or in an archive: the good are done, the bad are named, none is missing."""
@@ -49,7 +39,7 @@ def test_every_bad_input_has_its_code_and_every_good_one_a_mask(run: Run, tmp_pa
         for path, content in files.items():
             storage.publish(str(scans / path), content)
     else:
-        _pack(packing, files, scans / f"all.{packing}")
+        pack(packing, files, scans / f"all.{packing}")
     below = "" if packing == "plain" else "all/"
     rows = list(segment(run, scans_of(run)))
     assert {name: _code(rows, _id(made, below)) for name, made in kinds.items()} == {

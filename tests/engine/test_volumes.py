@@ -14,6 +14,8 @@ from tasks.core.grids import LPS_TO_RAS, Grid
 from tasks.core.metrics import count_pixels, dice
 from tasks.engine.runs import Run
 from tasks.engine.scan_loading import cut
+from tasks.io import storage
+from tests.bad_inputs import pack, png
 from tests.engine.bright import bright_run, scans_of, segment
 from tests.volumes import Truth, enhanced, grid_around, put_series, to_dicom, to_itk, to_nifti
 
@@ -116,6 +118,36 @@ def test_a_long_series_gives_the_same_mask_in_pieces_as_whole(
     pieces = list(segment(run, scans))
     assert [row.mask_sha256 for row in pieces] == [row.mask_sha256 for row in whole]
     assert all(row.lesion_voxels for row in whole)
+
+
+def test_a_coronal_series_is_never_cut(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a reader's slices lie across the series' own, it is taken whole, however long it is."""
+    monkeypatch.setattr("tasks.engine.scan_loading.PIECE_SLICES", 5)
+    grid = grid_around(TRUTH, (28, 44, 48), (1.5, 1.5, 1.5), np.array([[0, 0, -1.0], [-1, 0, 0], [0, -1, 0]]))
+    put_series(run.request.scans_uri, to_dicom(TRUTH.voxels(grid), grid))
+    [scan] = scans_of(run)
+    assert cut(scan) == [scan]
+    [row] = segment(run, [scan])
+    assert row.lesion_ml == pytest.approx(4 / 3 * np.pi * TRUTH.radius_mm**3 / 1000, rel=0.15)
+
+
+def test_an_archive_beside_its_unpacked_folder_is_other_scans(run: Run, tmp_path: Path) -> None:
+    """Scans of one path, in an archive, in another and beside them, have ids of their own."""
+    for packing in ("zip", "tar"):
+        pack(packing, {"b.png": png()}, tmp_path / "scans" / f"a.{packing}")
+    storage.publish(str(tmp_path / "scans" / "a" / "b.png"), png(50))
+    scans = scans_of(run)
+    assert len({scan.scan_id for scan in scans}) == len(scans) == 3
+
+
+def test_a_series_without_a_frame_of_reference_has_a_mask_but_no_dicom_seg(tmp_path: Path) -> None:
+    """What a DICOM-SEG cannot be made of is a warning; the mask is there, and the run goes on."""
+    grid = grid_around(TRUTH, (24, 44, 48), (2.0, 1.5, 1.5), np.eye(3)[:, [2, 1, 0]] * [1, -1, -1])
+    put_series(str(tmp_path / "scans"), to_dicom(TRUTH.voxels(grid), grid, FrameOfReferenceUID=None))
+    run = bright_run((tmp_path / "scans").as_uri(), (tmp_path / "output").as_uri(), dicom_seg=True)
+    [row] = segment(run, scans_of(run))
+    assert row.status == "done"
+    assert row.warnings[0].startswith("No DICOM-SEG was made")
 
 
 def test_grey_volumes_are_taken_as_they_are(run: Run, tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from tasks.io.archives import Archive, list_members, read_member
 from tasks.io.formats import dicom, read_image
 from tasks.io.formats.itk import read_itk
 from tasks.io.formats.nifti import read_nifti
-from tests.bad_inputs import GRID, VOXELS, good, png
-from tests.engine.test_bad_input import _pack
+from tests.bad_inputs import GRID, VOXELS, good, pack, png
 from tests.volumes import to_bytes, to_dicom, to_nifti
 
 pytestmark = [pytest.mark.soak]
@@ -67,7 +66,7 @@ def test_a_damaged_file_gives_a_typed_error_or_what_is_there(kind: str, do: Call
 def test_a_damaged_archive_gives_typed_errors(packing: str, do: Callable[[bytes], bytes], tmp_path: Path) -> None:
     """Listing and reading what is listed raise nothing but a `DataError`."""
     whole, path = tmp_path / "whole", tmp_path / f"damaged-{np.random.default_rng().integers(1 << 60)}"
-    _pack(packing, {f"folder/{n}.png": png(20 + n) for n in range(6)}, whole)
+    pack(packing, {f"folder/{n}.png": png(20 + n) for n in range(6)}, whole)
     path.write_bytes(do(whole.read_bytes()))
     archive = Archive(path.as_uri(), path.stat().st_size, "1", packing, (tmp_path / "points").as_uri())  # type: ignore[arg-type]
     members = []

@@ -29,6 +29,7 @@ from tasks.engine.scan_loading import cut, load_scans
 from tasks.engine.stream import PredictionStream
 from tasks.engine.work import Work
 from tasks.io import bundles, lease, ledger, storage
+from tasks.io.formats import VOLUME_READERS
 from tasks.io.scan_index import ContainerIndex
 from tasks.io.scans import ScanSource, Survey, survey, warnings_of
 from tasks.io.tables import to_parquet
@@ -48,8 +49,9 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
         StorageError: If scans cannot be listed.
     """
     run = Run.of(request, bundles.read_card(request.model_uri))
-    scans = _list(request, index_here).scans()
-    settled, _ = _settle(scans, run)
+    youngest_s = _youngest_s(request)
+    scans = _list(request, index_here, youngest_s).scans()
+    settled, _ = _settle(scans, run, youngest_s)
     due = [scan.scan_id for scan in scans if scan.scan_id not in settled]
     return SegmentationPlan(due=due, settled=_count(list(settled.values())))
 
@@ -71,9 +73,10 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
     run = Run.of(request, card)
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
         _sweep(request.output_uri)
-        found = _list(request, index_on_cluster)
+        youngest_s = _youngest_s(request)  # once: a container that was too young to be opened must not come of age
+        found = _list(request, index_on_cluster, youngest_s)
         scans = found.scans()
-        settled, n_unreported_failures = _settle(scans, run)
+        settled, n_unreported_failures = _settle(scans, run, youngest_s)
         held.check()
         sums, new = StageSums(), []
         for rows, progress in _work_through(scans, settled, run, sums):
@@ -99,10 +102,9 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
     )
 
 
-def _list(request: SegmentRequest, index: Callable[..., list[ContainerIndex]]) -> Survey:
+def _list(request: SegmentRequest, index: Callable[..., list[ContainerIndex]], youngest_s: float) -> Survey:
     """Return the scans below the request's URI; containers that may still be uploading are not opened."""
     found = survey(request.scans_uri)
-    youngest_s = _youngest_s(request)
     settled = [c for c in found.containers if c.modified_s is None or c.modified_s <= youngest_s]
     for container in found.containers:
         if container not in settled:
@@ -123,7 +125,7 @@ def _sweep(output_uri: str) -> None:
         logger.info("segment: removed %d temporary files of killed writers", n_swept)
 
 
-def _settle(scans: Sequence[ScanSource], run: Run) -> tuple[dict[str, ScanRow], int]:
+def _settle(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> tuple[dict[str, ScanRow], int]:
     """Return the rows of scans that need no work in this run: finished, known bad, or too young.
 
     What a killed run did and never reported is this run's to report: a scan it finished is done, not skipped, and one
@@ -132,7 +134,6 @@ def _settle(scans: Sequence[ScanSource], run: Run) -> tuple[dict[str, ScanRow], 
     entries = ledger.Ledger.open(run.request.output_uri, run.request.run_id)
     finished, known_bad = entries.finished(), entries.known_bad()
     asked = run.request.segmentation
-    youngest_s = _youngest_s(run.request)
 
     def settle(scan: ScanSource) -> ScanRow | None:
         entry = finished.get(ledger.work_key(run.row(scan, "done")))
@@ -166,7 +167,7 @@ def _work_through(
         load_model=partial(load_predictor, run.request.model_uri, run.request.segmentation.precision),
         finish=partial(finish_scans, run=run),
         chunk_slices=BATCH_SIZE,
-        n_slices=lambda scan: scan.n_slices,
+        n_slices=_weight,
         cut=cut,
         recall=run.recall,
         give_up=run.give_up,
@@ -188,6 +189,11 @@ def _work_through(
     for rows in PredictionStream(work, sums).rows(due):
         counts.update(row.status for row in rows)
         yield rows, progress()
+
+
+def _weight(scan: ScanSource) -> int:
+    """Return how many slices a scan counts for in a chunk; a volume whose depth is not known yet fills one."""
+    return BATCH_SIZE if scan.kind in VOLUME_READERS else scan.n_slices
 
 
 def _count(rows: Sequence[ScanRow]) -> dict[ScanStatus, int]:

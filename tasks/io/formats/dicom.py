@@ -123,7 +123,13 @@ def read_frames(content: bytes, frames: Sequence[int]) -> np.ndarray:
 
 def _planes(dataset: pydicom.Dataset) -> Iterator[SlicePlane]:
     shape = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-    for frame in range(int(dataset.get("NumberOfFrames") or 1)):
+    n_frames, n_groups = (
+        int(dataset.get("NumberOfFrames") or 1),
+        len(dataset.get("PerFrameFunctionalGroupsSequence") or ()),
+    )
+    if n_frames > 1 and n_frames != n_groups:  # a number alone could fill the memory
+        raise DataError("unreadable", f"File claims {n_frames} frames and describes {n_groups}. Export it again.")
+    for frame in range(n_frames):
         yield SlicePlane(
             position=_numbers(_found(dataset, frame, "PlanePositionSequence", "ImagePositionPatient"), 3),
             cosines=_numbers(_found(dataset, frame, "PlaneOrientationSequence", "ImageOrientationPatient"), 6),

@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import UID, generate_uid
 
+from tasks.core.errors import DataError
 from tasks.io.formats.dicom import TAGS
 
 SERIES_NUMBER: Final = 9900
@@ -42,7 +43,20 @@ def write_segmentation(
         spacing_mm: Distance of neighbouring slices.
         model_digest: Of the bundle.
         code_version: Of this package.
+
+    Raises:
+        DataError: `unreadable`, if the source's headers lack what a segmentation object needs.
     """
+    try:
+        return _write(heads, mask, spacing_mm=spacing_mm, model_digest=model_digest, code_version=code_version)
+    except Exception as err:  # highdicom raises nearly anything over headers that lack what the standard asks for
+        reason = type(err).__name__  # its text may quote a header
+        raise DataError("unreadable", f"the headers lack what a segmentation object needs ({reason}).") from err
+
+
+def _write(
+    heads: Sequence[bytes], mask: np.ndarray, *, spacing_mm: float, model_digest: str, code_version: str
+) -> bytes:
     import highdicom as hd  # here, because only runs that are asked for it need it
     from highdicom.sr.coding import CodedConcept
 

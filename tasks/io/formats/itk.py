@@ -31,7 +31,6 @@ def read_itk(content: bytes) -> Volume:
     import SimpleITK  # here, because a driver lists scans and reads none
 
     suffix = _suffix(content)
-    _require_own_data(content[:HEADER_BYTES])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"scan{suffix}")  # SimpleITK reads by path and suffix only
         path.write_bytes(content)
@@ -56,19 +55,29 @@ def read_itk(content: bytes) -> Volume:
 
 
 def _suffix(content: bytes) -> str:
+    """Return what the content is, after its header has been found to hold its own voxels."""
+    lines = re.split(rb"\r\n|\r|\n", content[:HEADER_BYTES])
     if content.startswith(b"NRRD"):
+        _require(b"" in lines, "its header does not end")
+        header = lines[: lines.index(b"")]
+        _require(
+            not any(re.match(rb"\s*data ?file\s*:", line, re.IGNORECASE) for line in header), "it names a data file"
+        )
         return ".nrrd"
-    if b"ElementDataFile" in content[:HEADER_BYTES]:
-        return ".mha"
-    raise DataError("wrong_suffix", "File is neither MetaImage nor NRRD. Upload it again under its own suffix.")
+    keys = [re.match(rb"\s*ElementDataFile\s*[=:]\s*(\S*)", line) for line in lines]
+    named = [key.group(1).upper() for key in keys if key]
+    if not named and not content.lstrip().startswith((b"ObjectType", b"NDims", b"Comment")):
+        raise DataError("wrong_suffix", "File is neither MetaImage nor NRRD. Upload it again under its own suffix.")
+    _require(bool(named) and set(named) == {b"LOCAL"}, "ElementDataFile is not LOCAL")
+    return ".mha"
 
 
-def _require_own_data(header: bytes) -> None:
+def _require(holds_its_own: bool, reason: str) -> None:
     """Refuse a header that takes its voxels from another file: it could name any file of this machine."""
-    found = re.search(rb"^ElementDataFile\s*=\s*(\S*)", header, re.MULTILINE)
-    is_detached = bool(found) and found.group(1).upper() != b"LOCAL"  # type: ignore[union-attr]
-    if is_detached or re.search(rb"^data ?file\s*:", header, re.MULTILINE | re.IGNORECASE):
-        raise DataError("unsupported_format", "The header takes its voxels from another file; send both as one file.")
+    if not holds_its_own:
+        raise DataError(
+            "unsupported_format", f"Voxels must stand in the file itself ({reason}); send both as one file."
+        )
 
 
 def _affine(image: "SimpleITK.Image") -> np.ndarray:

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import math
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -87,6 +88,10 @@ def _parse(content: bytes) -> "nib.Nifti1Image":
     import nibabel as nib  # here, because a driver lists scans and reads none
 
     kind = nib.Nifti2Image if content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
+    header = kind.header_class.from_fileobj(io.BytesIO(content))
+    n_claimed = math.prod(map(int, header.get_data_shape())) * header.get_data_dtype().itemsize
+    if n_claimed > len(content):  # nibabel would make room for all of it first
+        raise DataError("unreadable", f"File of {len(content)} bytes claims {n_claimed} of voxels. Upload it again.")
     return kind.from_bytes(content)
 
 
