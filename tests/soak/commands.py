@@ -29,12 +29,12 @@ def start_segmentation(
 
 
 def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    """Look twenty times a second until something is so."""
+    """Look ten times a second until something is so."""
     deadline = time.monotonic() + TIMEOUT_S
     while not is_so():
         if time.monotonic() > deadline:
             raise TimeoutError(f"Waited {TIMEOUT_S} s for {what}.")
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def wait_for_progress(run: subprocess.Popen[bytes], output: str, n_objects: int) -> None:

@@ -11,6 +11,8 @@ from tests.emulators import BUCKET
 from tests.phantoms import write_phantoms
 
 N_SCANS = 600
+N_KILLABLE = 240
+"""Fewer where each of twenty kills costs a run."""
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +20,14 @@ def many_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Slices enough for a run to be killed in."""
     folder = tmp_path_factory.mktemp("many-scans")
     write_phantoms(folder, n_patients=1, n_slices=N_SCANS, size_px=96, first_patient=70)
+    return folder / "frames"
+
+
+@pytest.fixture(scope="session")
+def killable_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slices for runs that are killed again and again."""
+    folder = tmp_path_factory.mktemp("killable-scans")
+    write_phantoms(folder, n_patients=1, n_slices=N_KILLABLE, size_px=96, first_patient=70)
     return folder / "frames"
 
 

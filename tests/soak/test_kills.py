@@ -18,7 +18,7 @@ from tests.soak.commands import (
     wait_for_progress,
     wait_until,
 )
-from tests.soak.conftest import N_SCANS
+from tests.soak.conftest import N_KILLABLE
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.tf, pytest.mark.slow]
 
@@ -26,24 +26,24 @@ N_KILLS = 20
 
 
 def test_killed_runs_end_where_an_undisturbed_one_does(
-    trained: Trained, many_scans: Path, place: str, log: Path
+    trained: Trained, killable_scans: Path, place: str, log: Path
 ) -> None:
     """Twenty kills of driver, worker and actor in turn: same masks, same table, no scan done twice, nothing stray."""
     undisturbed, disturbed = f"{place}/undisturbed", f"{place}/disturbed"
-    assert start_segmentation(trained.model_uri, many_scans, undisturbed, log=log).wait(TIMEOUT_S) == 0
+    assert start_segmentation(trained.model_uri, killable_scans, undisturbed, log=log).wait(TIMEOUT_S) == 0
     rng, n_kills = random.Random(0), 0
     while n_kills < N_KILLS:
         victim = list(VICTIMS)[n_kills % len(VICTIMS)]
         before = n_recorded(disturbed)
-        run = start_segmentation(trained.model_uri, many_scans, disturbed, log=log)
-        wait_for_progress(run, disturbed, before + rng.randint(0, (N_SCANS - before) // 2))
+        run = start_segmentation(trained.model_uri, killable_scans, disturbed, log=log)
+        wait_for_progress(run, disturbed, before + rng.randint(0, (N_KILLABLE - before) // 2))
         n_kills += run.poll() is None and kill(run, victim, rng)
         code = run.wait(TIMEOUT_S)
         assert code == 0 or victim == "driver", f"the run whose {victim} was killed ended with {code}, see {log}"
         if code == 0:  # complete before all kills were spent: begin anew
             compare(undisturbed, disturbed)
             disturbed = f"{place}/disturbed-{n_kills}"
-    assert start_segmentation(trained.model_uri, many_scans, disturbed, log=log).wait(TIMEOUT_S) == 0
+    assert start_segmentation(trained.model_uri, killable_scans, disturbed, log=log).wait(TIMEOUT_S) == 0
     compare(undisturbed, disturbed)
 
 
