@@ -54,7 +54,7 @@ def kill(run: subprocess.Popen[bytes], victim: str, rng: random.Random) -> bool:
     if victim == "driver":
         family = driver.children(recursive=True)
         driver.kill()
-        _, alive = psutil.wait_procs(family, timeout=30)
+        _, alive = psutil.wait_procs(family, timeout=5)
         for process in alive:  # Prefect's temporary server does not notice
             process.kill()
         return True
