@@ -80,9 +80,7 @@ def segmentation_report(
         "segmentation.html.j2",
         manifest=manifest,
         failed=[row for row in rows if row.status == "failed"][:MAX_ROWS],
-        noted=[row for row in rows if row.status == "done" and (row.warnings or set(row.flags) - QUIET_FLAGS)][
-            :MAX_ROWS
-        ],
+        noted=[row for row in rows if _is_noted(row)][:MAX_ROWS],
         n_scans=len(rows),
         previews=[(row, _data_uri(png)) for row, png in previews],
         max_rows=MAX_ROWS,

@@ -7,10 +7,11 @@ import pytest
 from tasks.core.config import SegmentationConfig
 from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
-from tasks.core.records import EMPTY_MASK_CONVENTION, EvaluationReport, FailureRow, SegmentationManifest
+from tasks.core.records import EMPTY_MASK_CONVENTION, EvaluationReport, FailureRow, ScanRow, SegmentationManifest
 from tasks.core.reports import (
     MAX_ROWS,
     PatientPanel,
+    _is_noted,
     dataset_markdown,
     evaluation_markdown,
     evaluation_report,
@@ -280,3 +281,21 @@ def test_a_bar_or_line_break_does_not_break_the_table() -> None:
     """A sentence with a bar and a line break stays in its cell."""
     text = failures_markdown("t", [FailureRow(uri="u", error_code="unreadable", error="a | b\nc")], n_all=1)
     assert "| a \\| b c |" in text
+
+
+def test_a_done_scan_is_noted_for_what_is_unusual_alone() -> None:
+    """A warning or an unusual flag brings a scan to the reader's eye; a scan without a lesion is usual."""
+    base = ScanRow(
+        scan_id="a",
+        source_uri="",
+        source_fingerprint="",
+        status="done",
+        model_digest="",
+        params_digest="",
+        code_version="",
+    )
+    noted = [
+        _is_noted(base.model_copy(update=update))
+        for update in ({}, {"flags": ["no_lesion"]}, {"flags": ["hu_implausible"]}, {"warnings": ["x"]})
+    ]
+    assert noted == [False, False, True, True]
