@@ -4,6 +4,7 @@ import random
 import re
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tasks.io import lease, storage
@@ -48,19 +49,20 @@ def test_killed_runs_end_where_an_undisturbed_one_does(
 
 
 def test_the_second_of_two_runs_is_refused_until_the_first_is_dead(
-    trained: Trained, many_scans: Path, place: str, log: Path
+    trained: Trained, killable_scans: Path, place: str, log: Path
 ) -> None:
     """While a run lives a second exits 4 and names it; once it is killed, the next takes its lease over by itself."""
     output, refusal = f"{place}/output", log.with_name("second.log")
-    first = start_segmentation(trained.model_uri, many_scans, output, log=log)
+    first = start_segmentation(trained.model_uri, killable_scans, output, log=log)
     held = storage.join(output, lease.FOLDER)
     wait_until(lambda: storage.exists(held) and bool(storage.list_objects(held)), "a lease")
+    psutil.Process(first.pid).suspend()  # it lives, but would be done before the second has started
     [found] = storage.list_objects(held)
     holder = lease.Holder.model_validate_json(storage.read_bytes(found.uri))
-    second = start_segmentation(trained.model_uri, many_scans, output, log=refusal)
+    second = start_segmentation(trained.model_uri, killable_scans, output, log=refusal)
     assert (second.wait(TIMEOUT_S), first.poll()) == (4, None)
     assert f"heldbyrun{holder.run_id}" in re.sub(r"\s", "", refusal.read_text())
     assert kill(first, "driver", random.Random(0))
-    third = start_segmentation(trained.model_uri, many_scans, output, log=log)
+    third = start_segmentation(trained.model_uri, killable_scans, output, log=log)
     assert third.wait(TIMEOUT_S) == 0
     assert f"taken over from run {holder.run_id}" in log.read_text()
