@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "flows.run_pipeline:run_pipeline",
     "demo": "flows.demo:demo",
     "doctor": "flows.doctor:doctor",
+    "names": "flows.names:names",
 }
 """Each by the place it is imported from when it is called: no command waits for what only another needs."""
 

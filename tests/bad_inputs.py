@@ -199,6 +199,7 @@ SINGULAR = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 
 FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "empty": ("empty_file", lambda: {"empty.png": b""}),
+    "empty nifti": ("empty_file", lambda: {"empty.nii.gz": b""}),
     "empty dicom": ("empty_file", lambda: {"empty dicom/1.dcm": b""}),
     "truncated png": ("unreadable", lambda: {"cut.png": _half(png())}),
     "truncated gzip": ("unreadable", lambda: {"cutnii.nii.gz": _half(to_nifti(VOXELS, GRID))}),

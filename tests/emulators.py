@@ -1,7 +1,7 @@
 """Object stores on loopback, really over HTTP: GCS (gcp-storage-emulator made fit), S3 (moto), and a proxy that breaks.
 
 Run as `python -m tests.emulators gs|s3`, or `proxy PORT FRACTION` to break that fraction of the requests to a port:
-prints a port and serves until its standard input ends.
+prints a port and serves until its standard input ends. `gs FOLDER` has the files of a folder from the beginning.
 """
 
 import http.client
@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlparse
 
 import boto3
-from gcp_storage_emulator.handlers import buckets
+from gcp_storage_emulator.handlers import buckets, objects
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 from moto.server import ThreadedMotoServer
@@ -43,9 +44,9 @@ CREDENTIALS = {
 
 
 @contextmanager
-def serving(scheme: str) -> Iterator[int]:
-    """Run a store in a process of its own; yield its port."""
-    with _process(scheme) as port:
+def serving(scheme: str, *folder: str) -> Iterator[int]:
+    """Run a store in a process of its own, a GCS one with the files of a folder if one is named; yield its port."""
+    with _process(scheme, *folder) as port:
         yield port
 
 
@@ -86,6 +87,9 @@ class _Store(Storage):
     turn = threading.RLock()
     must_be_new = threading.local()
     names: ClassVar[set[str]] = set()
+
+    def _write_config_to_file(self) -> None:
+        """Do nothing: it would write down every object there is with each put, for nobody."""
 
     def create_file(self, bucket_name: str, file_name: str, *args: Any, **kwargs: Any) -> Any:
         """Write an object, or refuse where `ifGenerationMatch=0` was asked and one is there."""
@@ -202,9 +206,15 @@ def _send(handler: BaseHTTPRequestHandler, status: int, answer: bytes) -> None:
     handler.wfile.write(answer)
 
 
-def _start_gs() -> int:
+def _start_gs(folder: str = "") -> int:
     store = _Store(use_memory_fs=True)
     buckets.create_bucket(BUCKET, store)
+    store.must_be_new.asked = False
+    for path in sorted(Path(folder).rglob("*")) if folder else []:
+        if path.is_file():
+            name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+            resource = objects._make_object_resource("", BUCKET, name, None, str(len(content)))
+            store.create_file(BUCKET, name, content, objects._checksums(content, resource))
     return _start(partial(_GcsHandler, store))
 
 
@@ -230,13 +240,14 @@ def _start(handler: Callable[..., BaseHTTPRequestHandler]) -> int:
     return server.server_port
 
 
-def main(kind: str, port: str = "", fraction: str = "") -> None:
+def _start_proxy(port: str, fraction: str) -> int:
+    return _start(partial(_BreakingProxy, int(port), float(fraction), random.Random(0)))
+
+
+def main(kind: str, *arguments: str) -> None:
     """Serve until standard input ends."""
     logging.disable(logging.ERROR)  # a line a request
-    if kind == "proxy":
-        own = _start(partial(_BreakingProxy, int(port), float(fraction), random.Random(0)))
-    else:
-        own = {"gs": _start_gs, "s3": _start_s3}[kind]()
+    own = {"gs": _start_gs, "s3": _start_s3, "proxy": _start_proxy}[kind](*arguments)
     sys.stdout.write(f"{own}\n")
     sys.stdout.flush()
     sys.stdin.read()

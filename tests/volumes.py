@@ -171,4 +171,4 @@ def to_bytes(dataset: Dataset) -> bytes:
 def put_series(uri: str, slices: Sequence[Dataset], *, suffix: str = ".dcm") -> None:
     """Write a series below a URI, under names that say nothing of the order."""
     for number, dataset in enumerate(slices):
-        storage.publish(storage.join(uri, f"{(number * 13) % 997:03d}{suffix}"), to_bytes(dataset))
+        storage.publish(storage.join(uri, f"{(number * 13) % 9973:04d}{suffix}"), to_bytes(dataset))

@@ -255,6 +255,12 @@ class SegmentationConfig(FormModel):
         ge=0,
         description="Objects younger than this are left for the next run: they may still be uploading. Minutes.",
     )
+    hash_ids: bool = Field(
+        False,
+        title="Hash ids",
+        description="Scan ids are hashes, and source URIs sealed, with the key in the environment variable "
+        "LESIONS_ID_KEY: no name of a file, folder or member is found in any output.",
+    )
     force: bool = Field(False, title="Force", description="Segment again what the ledger already holds.")
     take_over: bool = Field(
         False, title="Take over", description="Take the lock of the output from a run that still looks alive."

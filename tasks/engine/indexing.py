@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -10,8 +9,9 @@ from ray.exceptions import RayError, RayTaskError
 from tasks.core.errors import PASSING_CODES, StorageError
 from tasks.io import storage
 from tasks.io.containers import Container
-from tasks.io.scan_index import FOLDER, ContainerIndex
+from tasks.io.scan_index import FOLDER, ContainerIndex, IndexFile
 from tasks.io.scans import Survey
+from tasks.io.seals import Seal
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,9 @@ MAX_TRIES = 3
 Index = Callable[[Sequence[Container]], list[ContainerIndex]]
 
 
-def add_containers(survey: Survey, containers: Sequence[Container], output_uri: str, *, index: Index) -> None:
+def add_containers(
+    survey: Survey, containers: Sequence[Container], output_uri: str, *, index: Index, seal: Seal | None
+) -> None:
     """Add the scans of containers to a survey; those whose index is kept are not opened.
 
     Args:
@@ -28,34 +30,42 @@ def add_containers(survey: Survey, containers: Sequence[Container], output_uri: 
         containers: Settled ones.
         output_uri: Where indexes are kept.
         index: Opens the others.
+        seal: What indexes are closed with.
 
     Raises:
         StorageError: If a container cannot be read.
     """
     folder = storage.join(output_uri, FOLDER)
     kept = {o.path for o in storage.list_objects(folder)} if storage.exists(folder) else set()
-    known = [container for container in containers if f"{container.key}.json" in kept]
-    indexes = dict(zip(known, storage.map_in_parallel(partial(_read, folder), known), strict=True))
+    files = {container: _index_file(folder, container, seal) for container in containers}
+    known = [container for container, file in files.items() if file.uri.rpartition("/")[2] in kept]
+    indexes = dict(zip(known, storage.map_in_parallel(lambda found: files[found].read(), known), strict=True))
     indexes = {container: found for container, found in indexes.items() if not _is_to_be_tried_again(found)}
     new = [container for container in containers if container not in indexes]
     if new:
         logger.info("index: opening %d containers, %d are known", len(new), len(indexes))
     indexes |= zip(new, index(new), strict=True)
     for container in containers:
-        survey.add_index(container, indexes[container], _uri(folder, container))
+        survey.add_index(container, indexes[container], files[container])
 
 
-def index_here(containers: Sequence[Container], *, output_uri: str) -> list[ContainerIndex]:
+def index_here(containers: Sequence[Container], *, output_uri: str, seal: Seal | None) -> list[ContainerIndex]:
     """Open containers in this process; nothing is kept, and nothing is written to the output."""
-    del output_uri
+    del output_uri, seal
     return [container.index("memory://lesions-plan") for container in containers]
 
 
-def index_on_cluster(containers: Sequence[Container], *, output_uri: str) -> list[ContainerIndex]:
+def index_on_cluster(containers: Sequence[Container], *, output_uri: str, seal: Seal | None) -> list[ContainerIndex]:
     """Open containers in Ray tasks, and keep what they hold; one that cannot be opened is a refused scan."""
     folder = storage.join(output_uri, FOLDER)
-    tasks = [_index_and_keep.remote(container, folder) for container in containers]
+    files = [_index_file(folder, container, seal) for container in containers]
+    tasks = [_index_and_keep.remote(container, folder, kept) for container, kept in zip(containers, files, strict=True)]
     return [_answer(task, container) for task, container in zip(tasks, containers, strict=True)]
+
+
+def _index_file(folder: str, container: Container, seal: Seal | None) -> IndexFile:
+    """Return where an index is kept; a sealed one has a name of its own, so that no other is taken for it."""
+    return IndexFile(storage.join(folder, f"{container.key}.{'sealed' if seal else 'json'}"), seal)
 
 
 def _answer(task: "ray.ObjectRef[ContainerIndex]", container: Container) -> ContainerIndex:
@@ -68,29 +78,17 @@ def _answer(task: "ray.ObjectRef[ContainerIndex]", container: Container) -> Cont
 
 
 @ray.remote(max_retries=MAX_TRIES)
-def _index_and_keep(container: Container, folder: str) -> ContainerIndex:
+def _index_and_keep(container: Container, folder: str, kept: IndexFile) -> ContainerIndex:
     try:
         found = container.index(folder)
     except StorageError as err:
         if err.can_pass:
             return container.refused("not_read", "It could not be read. The next run tries again.")
         return container.refused("vanished", "It was listed, then gone or locked when it was opened.")
-    storage.publish(_uri(folder, container), found.model_dump_json().encode())
+    kept.write(found)
     return found
 
 
 def _is_to_be_tried_again(found: ContainerIndex) -> bool:
     """Say whether something in it was out of reach and not bad."""
     return any(entry.error_code in PASSING_CODES for entry in found.entries)
-
-
-def _read(folder: str, container: Container) -> ContainerIndex:
-    content = storage.read_bytes(_uri(folder, container))
-    try:
-        return ContainerIndex.model_validate_json(content)
-    except ValueError as err:
-        raise StorageError(f"The index {_uri(folder, container)} is not whole; remove it and start again.") from err
-
-
-def _uri(folder: str, container: Container) -> str:
-    return storage.join(folder, f"{container.key}.json")

@@ -10,12 +10,13 @@ from tasks.core.records import ModelCard, ScanRow, ScanStatus
 from tasks.core.requests import SegmentRequest
 from tasks.io import ledger
 from tasks.io.scans import ScanSource
+from tasks.io.seals import Seal
 from tasks.io.versions import code_version
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What decides the masks of a run, and where they go."""
+    """What decides the masks of a run, where they go, and what keeps their names."""
 
     request: SegmentRequest
     threshold: float
@@ -25,10 +26,15 @@ class Run:
     hu: HuConfig
     model_digest: str
     code_version: str
+    seal: Seal | None = None
 
     @classmethod
     def of(cls, request: SegmentRequest, card: ModelCard) -> "Run":
-        """Return the run of a request: the bundle's operating point, unless the request has its own."""
+        """Return the run of a request: the bundle's operating point, unless the request has its own.
+
+        Raises:
+            ConfigError: If ids are to be hashed and there is no key.
+        """
         asked = request.segmentation
         return cls(
             request,
@@ -39,6 +45,7 @@ class Run:
             hu=card.hu,
             model_digest=card.digest,
             code_version=code_version(),
+            seal=Seal.from_environment() if asked.hash_ids else None,
         )
 
     @property

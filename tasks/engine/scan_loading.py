@@ -17,7 +17,7 @@ from tasks.core.volumes import check_finite, check_values
 from tasks.engine.work import Loaded
 from tasks.io import storage
 from tasks.io.formats import VOLUME_READERS, Kind, dicom, read_image
-from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile
+from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
 from tasks.io.scans import ScanSource
 
 PIECE_SLICES = 128
@@ -199,14 +199,14 @@ def entry_of(scan: ScanSource) -> tuple[ContainerIndex, ScanEntry]:
     if scan.index is None:
         entry = ScanEntry(path="", identity="", kind=scan.kind, files=(scan.file,) if scan.file else ())
         return ContainerIndex(entries=(entry,)), entry
-    uri, number = scan.index
-    index = _read_index(uri)
+    kept, number = scan.index
+    index = _read_index(kept)
     return index, index.entries[number]
 
 
 @lru_cache(4)
-def _read_index(uri: str) -> ContainerIndex:
-    return ContainerIndex.model_validate_json(storage.read_bytes(uri))
+def _read_index(kept: IndexFile) -> ContainerIndex:
+    return kept.read()
 
 
 def _name(scan: ScanSource) -> str:

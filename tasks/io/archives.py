@@ -7,6 +7,7 @@ member's name; names that point outside are refused all the same, because they t
 
 import contextlib
 import functools
+import hashlib
 import io
 import lzma
 import stat
@@ -24,6 +25,7 @@ from indexed_gzip import IndexedGzipFile, ZranError
 from tasks.core.errors import DataError, ErrorCode
 from tasks.io import storage
 from tasks.io.ranges import open_ranges
+from tasks.io.seals import Seal
 from tasks.io.stored_objects import is_utf8
 
 Packing = Literal["tar", "tgz", "zip"]
@@ -112,7 +114,7 @@ def list_members(archive: Archive) -> Iterator[Member]:
                 finally:  # where it is damaged further on, what came before can still be read
                     points = io.BytesIO()
                     unpacked.export_index(fileobj=points)
-                    storage.publish(archive.seek_points_uri, points.getvalue())
+                    storage.publish(archive.seek_points_uri, _seal_of(archive).close(points.getvalue()))
 
 
 def read_member(archive: Archive, member: Member, n_bytes: int | None = None) -> bytes:
@@ -222,8 +224,15 @@ def _open_zip(archive: Archive) -> tuple[zipfile.ZipFile, threading.Lock]:
 def _open_gzip(archive: Archive) -> tuple[IndexedGzipFile, threading.Lock, io.BufferedReader]:
     file = open_ranges(archive.uri, archive.size_bytes)
     unpacked = IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES)
-    unpacked.import_index(fileobj=io.BytesIO(storage.read_bytes(archive.seek_points_uri)))
+    seek_points = _seal_of(archive).open(storage.read_bytes(archive.seek_points_uri))
+    unpacked.import_index(fileobj=io.BytesIO(seek_points))
     return unpacked, threading.Lock(), file
+
+
+def _seal_of(archive: Archive) -> Seal:
+    """Return what closes the seek points, which hold bits of the archive: who can read the one can open the other."""
+    head = storage.read_range(archive.uri, 0, HEADER_READ_BYTES)
+    return Seal(hashlib.sha256(head).digest())
 
 
 @contextlib.contextmanager

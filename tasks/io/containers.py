@@ -156,8 +156,6 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
     """Return the header of a file, why it has none, or None for a stranger."""
     try:
         head = read_head(archive, file)
-        if not head:
-            return DataError("empty_file", "File has 0 bytes; a DICOM image was expected. Upload it again.")
         if not dicom.is_dicom(head):
             is_claimed = posixpath.splitext(file.member or file.uri)[1].lower() in dicom.SUFFIXES
             return DataError("wrong_suffix", "The name says DICOM, the content does not.") if is_claimed else None

@@ -226,6 +226,8 @@ def _machine() -> str:
 
 def _is_running(pid: int, started: float) -> bool:
     try:
-        return bool(abs(psutil.Process(pid).create_time() - started) < 1)
+        process = psutil.Process(pid)
+        # a killed process that nobody waits for keeps its id, in a container without an init for ever
+        return bool(abs(process.create_time() - started) < 1) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -5,16 +5,18 @@ without opening it.
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
 
-from tasks.core.errors import DataError, ErrorCode
+from tasks.core.errors import DataError, ErrorCode, StorageError
 from tasks.core.grids import Grid
 from tasks.core.records import Record
 from tasks.io import storage
 from tasks.io.archives import Archive, Member, read_member
 from tasks.io.formats import Kind, dicom
+from tasks.io.seals import Seal
 
 FOLDER = "index"
 MAX_FILE_BYTES = 2 << 30
@@ -121,13 +123,50 @@ class ContainerIndex(Record):
         return read_head(self.archive, file)
 
 
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """The index of a container as it is kept.
+
+    Attributes:
+        uri: Where.
+        seal: What it is closed with, where names are to be kept from readers of the output.
+    """
+
+    uri: str
+    seal: Seal | None = None
+
+    def write(self, index: ContainerIndex) -> None:
+        """Keep an index.
+
+        Raises:
+            StorageError: If the store refuses or does not answer.
+        """
+        content = index.model_dump_json().encode()
+        storage.publish(self.uri, self.seal.close(content) if self.seal else content)
+
+    def read(self) -> ContainerIndex:
+        """Return the index.
+
+        Raises:
+            ConfigError: If it was closed with another key.
+            StorageError: If it is gone, not whole, or the store does not answer.
+        """
+        content = storage.read_bytes(self.uri)
+        try:
+            return ContainerIndex.model_validate_json(self.seal.open(content) if self.seal else content)
+        except ValueError as err:
+            raise StorageError(f"The index {self.uri} is not whole; remove it and start again.") from err
+
+
 def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = None) -> bytes:
     """Return the bytes of a file, or the first of them.
 
     Raises:
-        DataError: `too_large`, or what is wrong with the archive.
+        DataError: `empty_file`, `too_large`, or what is wrong with the archive.
         StorageError: If the object is gone or the store does not answer.
     """
+    if not file.size_bytes:
+        raise DataError("empty_file", "File has 0 bytes; a scan was expected. Upload it again.")
     if n_bytes is None and file.size_bytes > MAX_FILE_BYTES:
         raise DataError(
             "too_large", f"The file has {file.size_bytes >> 20} MiB; at most {MAX_FILE_BYTES >> 20} are read. Split it."

@@ -11,7 +11,8 @@ from tasks.io import storage
 from tasks.io.archives import packing_of
 from tasks.io.containers import Container
 from tasks.io.formats import Kind, kind_of, without_suffix
-from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile
+from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
+from tasks.io.seals import Seal
 from tasks.io.stored_objects import StoredObject, is_utf8
 
 MAX_ID_BYTES = 180
@@ -23,8 +24,10 @@ class ScanSource:
     """A scan as listed.
 
     Attributes:
-        scan_id: Relative path without suffix, `/` as `__`; a hash is added only where two scans would share it.
+        scan_id: Relative path without suffix, `/` as `__`; a hash is added only where two scans would share it. With
+            a seal, a hash of the path and nothing else.
         uri: Where its bytes lie; of a member, the archive's and `!/` and its path there; of a series, its folder's.
+            With a seal, closed with it.
         fingerprint: Changes when the content does.
         kind: What reads it.
         n_slices: As far as is known before it is read.
@@ -43,7 +46,7 @@ class ScanSource:
     n_slices: int
     modified_s: float | None
     file: ScanFile | None = None
-    index: tuple[str, int] | None = None
+    index: tuple[IndexFile, int] | None = None
     refused: tuple[ErrorCode, str] | None = None
     can_be_cut: bool = False
     piece: tuple[int, int] | None = None
@@ -64,7 +67,7 @@ class Draft:
     source: ScanSource
 
     @classmethod
-    def of_entry(cls, entry: ScanEntry, number: int, index_uri: str, container: Container) -> "Draft":
+    def of_entry(cls, entry: ScanEntry, number: int, kept: IndexFile, container: Container) -> "Draft":
         """Return a scan of a container."""
         file = entry.files[0]
         uri = f"{file.uri}!/{file.member}" if file.member else file.uri
@@ -78,7 +81,7 @@ class Draft:
             kind=entry.kind,
             n_slices=entry.n_slices,
             modified_s=container.modified_s,
-            index=(index_uri, number),
+            index=(kept, number),
             refused=refused,
             can_be_cut=entry.can_be_cut,
         )
@@ -99,11 +102,11 @@ class Survey:
     containers: list[Container] = field(default_factory=list)
     n_ignored: Counter[str] = field(default_factory=Counter)
 
-    def add_index(self, container: Container, index: ContainerIndex, index_uri: str) -> None:
+    def add_index(self, container: Container, index: ContainerIndex, kept: IndexFile) -> None:
         """Add the scans of a container."""
         self.n_ignored.update(index.n_ignored)
         for number, entry in enumerate(index.entries):
-            self.drafts.append(Draft.of_entry(entry, number, index_uri, container))
+            self.drafts.append(Draft.of_entry(entry, number, kept, container))
 
     def add_unopened(self, container: Container) -> None:
         """Add a container as if it were one scan: it is too young to be opened."""
@@ -111,8 +114,18 @@ class Survey:
         source = ScanSource("", o.uri, container.key, "dicom", 1, container.modified_s)
         self.drafts.append(Draft(container.path or "series", container.path, source))
 
-    def scans(self) -> list[ScanSource]:
-        """Return every scan that is known, with its id, sorted by it."""
+    def scans(self, seal: Seal | None = None) -> list[ScanSource]:
+        """Return every scan that is known, with its id, sorted by it.
+
+        Args:
+            seal: Keeps names from readers of ids and URIs.
+        """
+        if seal:
+            named = [
+                replace(draft.source, scan_id=seal.id_of(draft.identity), uri=seal.close_text(draft.source.uri))
+                for draft in self.drafts
+            ]
+            return sorted(named, key=lambda scan: scan.scan_id)
         claims = Counter(_plain_id(draft.path) for draft in self.drafts)
         named = []
         for draft in self.drafts:

@@ -14,10 +14,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import growth, one_scan, throughput
+from tests.benchmarks import archives, growth, one_scan, throughput
 from tests.benchmarks.setting import Benchmark, Row, Setting, cpu_flags, trained_bundle
 
-BENCHMARKS: dict[str, Benchmark] = {"throughput": throughput.run, "growth": growth.run, "one-scan": one_scan.run}
+BENCHMARKS: dict[str, Benchmark] = {
+    "throughput": throughput.run,
+    "growth": growth.run,
+    "one-scan": one_scan.run,
+    "archives": archives.run,
+}
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ def run(setting: Setting) -> list[Row]:
     )
     rows = []
     for n, found in zip(SIZES, (few, many), strict=True):
-        gib, ms = found.peak_pss_bytes / 2**30, 1000 * found.seconds_a_slice
+        gib, ms = found.peak.tree_bytes / 2**30, 1000 * found.seconds_a_slice
         rows += [
-            Row("memory", f"peak PSS of the process tree, {n} slices", gib, "GiB", few.peak_pss_bytes / 2**30 / gib),
+            Row("memory", f"peak PSS of the process tree, {n} slices", gib, "GiB", few.peak.tree_bytes / 2**30 / gib),
             Row("linearity", f"steady state, {n} slices", ms, "ms a slice", 1000 * few.seconds_a_slice / ms),
         ]
     return rows

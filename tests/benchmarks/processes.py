@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,9 +16,35 @@ from typing import Any
 import psutil
 
 from tasks.engine.cluster import WORKER_ENVIRONMENT
+from tasks.io import storage
 
 SAMPLE_EVERY_S = 2.0
+DISK = "/"
+"""Where temporary files of workers would go."""
+
 LESIONS = str(Path(sys.executable).with_name("lesions"))
+
+
+@dataclass(slots=True)
+class Peak:
+    """The most that was seen of a process tree.
+
+    Attributes:
+        tree_bytes: Proportional set size of all its processes: shared pages count once.
+        process_bytes: Of its largest process.
+        disk_bytes: What the disk held more than before.
+    """
+
+    tree_bytes: int = 0
+    process_bytes: int = 0
+    disk_bytes: int = 0
+
+    def see(self, pid: int, disk_before: int) -> None:
+        """Look once."""
+        sizes = _pss(pid)
+        self.tree_bytes = max(self.tree_bytes, sum(sizes))
+        self.process_bytes = max(self.process_bytes, *sizes, 0)
+        self.disk_bytes = max(self.disk_bytes, shutil.disk_usage(DISK).used - disk_before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +55,13 @@ class Segmentation:
         seconds: From process start to exit.
         manifest: What it published last.
         lines: What it said, each with the seconds after its start.
-        peak_pss_bytes: Largest proportional set size of its process tree, sampled; 0 where it was not watched.
+        peak: What it took at most, sampled; nothing where it was not watched.
     """
 
     seconds: float
     manifest: dict[str, Any]  # Any: JSON
     lines: list[tuple[float, str]]
-    peak_pss_bytes: int
+    peak: "Peak"
 
     @property
     def seconds_a_slice(self) -> float:
@@ -42,7 +69,9 @@ class Segmentation:
         return 1 / float(self.manifest["speed"]["slices_per_second"])
 
 
-def segment(model_uri: str, scans: Path, output: Path, precision: str, *, is_watched: bool = False) -> Segmentation:
+def segment(
+    model_uri: str, scans: Path | str, output: Path | str, precision: str, *, is_watched: bool = False
+) -> Segmentation:
     """Run the command on a folder of scans, into a new output; watching its memory costs it some speed."""
     command = [LESIONS, "segment", model_uri, str(scans), str(output), "--segmentation.precision", precision]
     started = time.perf_counter()
@@ -55,7 +84,7 @@ def segment(model_uri: str, scans: Path, output: Path, precision: str, *, is_wat
             text=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         ) as process,
-        _peak_pss(process.pid, is_watched=is_watched) as peak,
+        _watched(process.pid, is_watched=is_watched) as peak,
     ):
         for line in process.stdout or ():
             lines.append((time.perf_counter() - started, line.strip()))
@@ -63,7 +92,9 @@ def segment(model_uri: str, scans: Path, output: Path, precision: str, *, is_wat
     seconds = time.perf_counter() - started
     if code:
         raise RuntimeError(f"{' '.join(command)} ended with {code}:\n" + "\n".join(line for _, line in lines))
-    return Segmentation(seconds, json.loads((output / "manifest.json").read_text()), lines, peak[0])
+    return Segmentation(
+        seconds, json.loads(storage.read_bytes(storage.join(str(output), "manifest.json"))), lines, peak
+    )
 
 
 def seconds_a_slice(script: str, *arguments: str, python: str = sys.executable) -> float:
@@ -79,13 +110,13 @@ def seconds_a_slice(script: str, *arguments: str, python: str = sys.executable) 
 
 
 @contextmanager
-def _peak_pss(pid: int, *, is_watched: bool) -> Iterator[list[int]]:
-    """Sample a process tree while the body runs; the one number is the largest sum seen so far, bytes."""
-    peak, is_over = [0], threading.Event()
+def _watched(pid: int, *, is_watched: bool) -> Iterator[Peak]:
+    """Sample a process tree while the body runs."""
+    peak, is_over, disk_before = Peak(), threading.Event(), shutil.disk_usage(DISK).used
 
     def watch() -> None:
         while is_watched and not is_over.wait(SAMPLE_EVERY_S):
-            peak[0] = max(peak[0], _tree_pss(pid))
+            peak.see(pid, disk_before)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -96,12 +127,12 @@ def _peak_pss(pid: int, *, is_watched: bool) -> Iterator[list[int]]:
         watcher.join()
 
 
-def _tree_pss(pid: int) -> int:
-    """Return the proportional set size of a process and all below it: shared pages count once."""
-    total = 0
+def _pss(pid: int) -> list[int]:
+    """Return the proportional set size of a process and of all below it."""
+    sizes = []
     with suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
         for process in [root, *root.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                total += process.memory_full_info().pss
-    return total
+                sizes.append(process.memory_full_info().pss)
+    return sizes

@@ -13,7 +13,7 @@ from tasks.engine.scan_finishing import finish_scans
 from tasks.engine.scan_loading import cut, load_scans
 from tasks.engine.work import Predicted
 from tasks.io import storage
-from tasks.io.scan_index import FOLDER
+from tasks.io.scan_index import FOLDER, IndexFile
 from tasks.io.scans import ScanSource, survey
 
 SIZE_PX = 128
@@ -49,10 +49,10 @@ def scans_of(run: Run) -> list[ScanSource]:
     """Return the scans below the run's URI, opened here; their indexes are kept as on a cluster."""
     found, folder = survey(run.request.scans_uri), storage.join(run.request.output_uri, FOLDER)
     for container in found.containers:
-        [index] = index_here([container], output_uri=run.request.output_uri)
-        uri = storage.join(folder, f"{container.key}.json")
-        storage.publish(uri, index.model_dump_json().encode())
-        found.add_index(container, index, uri)
+        [index] = index_here([container], output_uri=run.request.output_uri, seal=None)
+        kept = IndexFile(storage.join(folder, f"{container.key}.json"))
+        kept.write(index)
+        found.add_index(container, index, kept)
     return found.scans()
 
 

@@ -32,6 +32,7 @@ from tasks.io import bundles, lease, ledger, storage
 from tasks.io.formats import VOLUME_READERS
 from tasks.io.scan_index import ContainerIndex
 from tasks.io.scans import ScanSource, Survey, survey, warnings_of
+from tasks.io.seals import Seal
 from tasks.io.tables import to_parquet
 from tasks.io.versions import library_versions
 
@@ -50,7 +51,7 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
     """
     run = Run.of(request, bundles.read_card(request.model_uri))
     youngest_s = _youngest_s(request)
-    scans = _list(request, index_here, youngest_s).scans()
+    scans = _list(request, index_here, youngest_s, run.seal).scans(run.seal)
     settled, _ = _settle(scans, run, youngest_s)
     due = [scan.scan_id for scan in scans if scan.scan_id not in settled]
     return SegmentationPlan(due=due, settled=_count(list(settled.values())))
@@ -74,8 +75,8 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
         _sweep(request.output_uri)
         youngest_s = _youngest_s(request)  # once: a container that was too young to be opened must not come of age
-        found = _list(request, index_on_cluster, youngest_s)
-        scans = found.scans()
+        found = _list(request, index_on_cluster, youngest_s, run.seal)
+        scans = found.scans(run.seal)
         settled, n_unreported_failures = _settle(scans, run, youngest_s)
         held.check()
         sums, new = StageSums(), []
@@ -102,7 +103,9 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
     )
 
 
-def _list(request: SegmentRequest, index: Callable[..., list[ContainerIndex]], youngest_s: float) -> Survey:
+def _list(
+    request: SegmentRequest, index: Callable[..., list[ContainerIndex]], youngest_s: float, seal: Seal | None
+) -> Survey:
     """Return the scans below the request's URI; containers that may still be uploading are not opened."""
     found = survey(request.scans_uri)
     settled = [c for c in found.containers if c.modified_s is None or c.modified_s <= youngest_s]
@@ -110,7 +113,7 @@ def _list(request: SegmentRequest, index: Callable[..., list[ContainerIndex]], y
         if container not in settled:
             found.add_unopened(container)
     output_uri = request.output_uri
-    add_containers(found, settled, output_uri, index=partial(index, output_uri=output_uri))
+    add_containers(found, settled, output_uri, index=partial(index, output_uri=output_uri, seal=seal), seal=seal)
     return found
 
 

@@ -76,6 +76,8 @@ def read_volume(path: str, content: bytes) -> Volume:
         DataError: If no reader takes that suffix, or the reader refuses the content.
     """
     kind = kind_of(path)
+    if not content:
+        raise DataError("empty_file", "File has 0 bytes; a volume was expected. Upload it again.")
     if kind not in VOLUME_READERS:
         raise DataError("unsupported_format", f"Files of type {suffix_of(path)} hold no volume that is read.")
     return VOLUME_READERS[kind](content)
