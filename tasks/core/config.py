@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tasks.core.catalog import Architecture, Loss, Precision
-from tasks.core.forms import BackboneName, FormModel, PatientPattern
+from tasks.core.forms import BackboneName, FormModel, PatientPattern, StackPattern
 
 
 class Fractions(FormModel):
@@ -238,6 +238,13 @@ class SegmentationConfig(FormModel):
         title="Smallest lesion (mm³)",
         ge=0,
         description="Lesions of a volume below this are dropped, mm³; empty = the smallest area, slice by slice.",
+    )
+    stack_pattern: StackPattern = Field(
+        None,
+        title="Stack pattern (regular expression)",
+        description="Slices (PNG, JPEG, TIFF) whose paths without suffix match are one scan: a regular expression with "
+        r"the groups (?P<scan>) and (?P<slice>), such as (?P<scan>.+)/.*?(?P<slice>\d+) for a folder a scan; "
+        "empty = each is a scan.",
     )
     dicom_seg: bool = Field(
         False,

@@ -29,20 +29,28 @@ def _is_known_backbone(name: str) -> str:
     return name
 
 
-def _is_patient_pattern(pattern: str | None) -> str | None:
+def _has_groups(pattern: str | None, needed: tuple[str, ...], optional: str = "") -> str | None:
+    """Check that a pattern is a regular expression with these named groups."""
     if pattern is None:
         return None
     try:
         groups = re.compile(pattern).groupindex
     except re.error as err:
         raise ValueError(f"{pattern!r} is not a regular expression: {err}.") from err
-    if "patient" not in groups:
-        raise ValueError(
-            f"{pattern!r} has the named groups {sorted(groups)}; it needs (?P<patient>…), "
-            "and may have (?P<case>…) and (?P<slice>…)."
-        )
+    if not groups.keys() >= set(needed):
+        wanted = " and ".join(f"(?P<{name}>…)" for name in needed)
+        raise ValueError(f"{pattern!r} has the named groups {sorted(groups)}; it needs {wanted}{optional}.")
     return pattern
+
+
+def _is_patient_pattern(pattern: str | None) -> str | None:
+    return _has_groups(pattern, ("patient",), ", and may have (?P<case>…) and (?P<slice>…)")
+
+
+def _is_stack_pattern(pattern: str | None) -> str | None:
+    return _has_groups(pattern, ("scan", "slice"))
 
 
 BackboneName = Annotated[str, AfterValidator(_is_known_backbone)]
 PatientPattern = Annotated[str | None, AfterValidator(_is_patient_pattern)]
+StackPattern = Annotated[str | None, AfterValidator(_is_stack_pattern)]

@@ -108,11 +108,12 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
     started = time.perf_counter()
     mask, n_lesions = _mask(answer, run)
     voxel_mm3 = scan.grid.voxel_mm3 if scan.grid else None
-    name = f"{scan.source.scan_id}.{'nii.gz' if scan.grid else 'png'}"
+    is_slice = scan.source.kind == "raster"
+    name = f"{scan.source.scan_id}.{'png' if is_slice else 'nii.gz'}"
     mask_uri = storage.join(run.request.output_uri, "masks", name)
     preview_uri = storage.join(run.request.output_uri, "previews", f"{scan.source.scan_id}.png")
     preview = write_png(_preview(answer, mask), PALETTE)
-    content = _stored(mask, scan.grid, is_nifti=scan.source.kind == "nifti") if scan.grid else write_mask_png(mask[0])
+    content = write_mask_png(mask[0]) if is_slice else _stored(mask, scan)
     n_voxels, warnings, flags = int(np.count_nonzero(mask)), list(scan.warnings), []
     if scan.range_hu and scan.range_hu[0] >= MIN_AIR_HU:
         flags.append("hu_implausible")
@@ -170,16 +171,20 @@ def _mask(answer: _Answered, run: Run) -> tuple[np.ndarray, int]:
     for number, probability in enumerate(answer.probability):
         above = threshold_probability(restore_probability(probability, shape), run.threshold)
         mask[number], n_lesions = drop_small_lesions(above, min_px)
-    if grid is None:
+    if answer.scan.source.kind == "raster":
         return mask, n_lesions
-    min_voxels = 0.0 if run.min_lesion_mm3 is None else run.min_lesion_mm3 / grid.voxel_mm3
+    min_voxels = 0.0 if grid is None or run.min_lesion_mm3 is None else run.min_lesion_mm3 / grid.voxel_mm3
     return drop_small_lesions_3d(mask, min_voxels)
 
 
-def _stored(mask: np.ndarray, grid: Grid, *, is_nifti: bool) -> bytes:
-    """Return a volume's mask on the scan's own grid, as NIfTI, which counts columns first."""
-    stored = grid.from_reading(mask)
-    return write_nifti_mask(stored, grid) if is_nifti else write_nifti_mask(stored.T, grid.transposed())
+def _stored(mask: np.ndarray, scan: LoadedScan) -> bytes:
+    """Return a mask on the scan's own grid, as NIfTI, which counts columns first; without a grid, in voxels."""
+    if scan.grid is None:
+        return write_nifti_mask(mask.T, Grid(mask.T.shape, np.eye(4)))
+    stored = scan.grid.from_reading(mask)
+    if scan.source.kind == "nifti":
+        return write_nifti_mask(stored, scan.grid)
+    return write_nifti_mask(stored.T, scan.grid.transposed())
 
 
 def _preview(answer: _Answered, mask: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ def _load(
         seconds + time.perf_counter() - started,
         n_slices=len(resized),
         shape=found.shape,
-        image=image if found.grid is None else None,
+        image=image if scan.kind == "raster" else None,
         grid=found.grid,
         warnings=found.warnings,
         range_hu=found.range_hu,
@@ -135,6 +135,24 @@ def _open_raster(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
     image = slice_to_uint8(read_image(_name(scan), content or b""))
     check_values(image)
     return Contents([image], (image.shape[0], image.shape[1]))
+
+
+def _open_stack(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
+    del content, hu  # slices are read here
+    first, last = scan.piece or (0, scan.n_slices)
+    parts = scan.parts[first:last]
+    images = []
+    for part, found in zip(parts, storage.map_in_parallel(_read_small, parts), strict=True):
+        if isinstance(found, DataError):
+            raise found
+        images.append(slice_to_uint8(read_image(_name(part), found or b"")))
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        sizes = " and ".join(f"{width}×{height}" for height, width in shapes[:2])
+        raise DataError("mixed_geometry", f"Slices are {sizes} px; those of one scan must be the same.")
+    if scan.piece is None:
+        check_values(np.stack(images))
+    return Contents(images, images[0].shape, warnings=scan.warnings)
 
 
 def _open_volume(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
@@ -188,6 +206,7 @@ def _frames(index: ContainerIndex, entry: ScanEntry, wanted: range) -> Iterator[
 
 _OPENERS: dict[Kind, Callable[[ScanSource, bytes | None, HuConfig], Contents]] = {
     "raster": _open_raster,
+    "stack": _open_stack,
     "nifti": _open_volume,
     "itk": _open_volume,
     "dicom": _open_series,
@@ -215,10 +234,10 @@ def _name(scan: ScanSource) -> str:
 
 
 def _read_small(scan: ScanSource) -> bytes | DataError | None:
-    """Return the bytes of a scan of one file; of a series nothing yet."""
+    """Return the bytes of a scan of one file; of one of many nothing yet."""
     if scan.refused:
         return DataError(*scan.refused)
-    if scan.kind == "dicom":
+    if scan.kind in ("dicom", "stack"):
         return None
     index, entry = entry_of(scan)
     return _bytes(index, entry.files[0])

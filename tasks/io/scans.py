@@ -37,6 +37,8 @@ class ScanSource:
         refused: Why it is set aside without being read.
         can_be_cut: Whether a run of its slices can be read without the others.
         piece: The slices meant, first and behind the last; None for all.
+        parts: Of a stack its slices, in order.
+        warnings: What a reader should know, as far as the listing shows.
     """
 
     scan_id: str
@@ -50,6 +52,8 @@ class ScanSource:
     refused: tuple[ErrorCode, str] | None = None
     can_be_cut: bool = False
     piece: tuple[int, int] | None = None
+    parts: tuple["ScanSource", ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

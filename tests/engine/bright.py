@@ -15,6 +15,7 @@ from tasks.engine.work import Predicted
 from tasks.io import storage
 from tasks.io.scan_index import FOLDER, IndexFile
 from tasks.io.scans import ScanSource, survey
+from tasks.io.stacks import stack
 
 SIZE_PX = 128
 
@@ -53,6 +54,8 @@ def scans_of(run: Run) -> list[ScanSource]:
         kept = IndexFile(storage.join(folder, f"{container.key}.json"))
         kept.write(index)
         found.add_index(container, index, kept)
+    if run.request.segmentation.stack_pattern:
+        found.drafts = stack(found.drafts, run.request.segmentation.stack_pattern)
     return found.scans()
 
 

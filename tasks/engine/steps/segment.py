@@ -33,6 +33,7 @@ from tasks.io.formats import VOLUME_READERS
 from tasks.io.scan_index import ContainerIndex
 from tasks.io.scans import ScanSource, Survey, survey, warnings_of
 from tasks.io.seals import Seal
+from tasks.io.stacks import stack
 from tasks.io.tables import to_parquet
 from tasks.io.versions import library_versions
 
@@ -114,6 +115,8 @@ def _list(
             found.add_unopened(container)
     output_uri = request.output_uri
     add_containers(found, settled, output_uri, index=partial(index, output_uri=output_uri, seal=seal), seal=seal)
+    if request.segmentation.stack_pattern:
+        found.drafts = stack(found.drafts, request.segmentation.stack_pattern)
     return found
 
 

@@ -14,8 +14,8 @@ from tasks.io.formats.itk import read_itk
 from tasks.io.formats.nifti import read_nifti
 from tasks.io.formats.raster import read_raster, read_raster_labels
 
-Kind = Literal["raster", "nifti", "itk", "dicom"]
-"""What reads a scan: one slice a file, a volume a file, or a series of files."""
+Kind = Literal["raster", "stack", "nifti", "itk", "dicom"]
+"""What reads a scan: one slice a file, many of those, a volume a file, or a series of files."""
 
 READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(
     (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"), read_raster

@@ -1,0 +1,67 @@
+"""Slices of a file each that are one scan, because a declared rule says so; nothing is guessed from names."""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from tasks.core.errors import ErrorCode
+from tasks.io.scans import Draft, ScanSource
+
+Slice = tuple[int, Draft]
+
+
+def stack(drafts: Iterable[Draft], pattern: str) -> list[Draft]:
+    """Return scans with those slices joined whose paths a pattern matches; what it does not match is left as it is.
+
+    Args:
+        drafts: Scans of any kind.
+        pattern: Regular expression over a whole path without suffix, with the groups `scan` and `slice`, a number.
+    """
+    rule = re.compile(pattern)
+    kept: list[Draft] = []
+    stacks: dict[str, list[Slice]] = defaultdict(list)
+    for draft in drafts:
+        match = rule.fullmatch(draft.path) if draft.source.kind == "raster" else None
+        if match and match["slice"] and match["slice"].isdecimal():
+            stacks[match["scan"] or "stack"].append((int(match["slice"]), draft))
+        else:
+            kept.append(draft)
+    return [*kept, *(_joined(path, sorted(slices, key=lambda s: s[0])) for path, slices in stacks.items())]
+
+
+def _joined(path: str, slices: list[Slice]) -> Draft:
+    numbers, drafts = zip(*slices, strict=True)
+    parts = tuple(draft.source for draft in drafts)
+    times = [part.modified_s for part in parts if part.modified_s is not None]
+    fingerprints = "\n".join(part.fingerprint for part in parts)
+    source = ScanSource(
+        scan_id="",
+        uri=parts[0].uri.rpartition("/")[0],
+        fingerprint=hashlib.sha256(fingerprints.encode()).hexdigest(),
+        kind="stack",
+        n_slices=len(parts),
+        modified_s=max(times, default=None),
+        refused=_refused(numbers, parts),
+        can_be_cut=True,
+        parts=parts,
+        warnings=tuple(_warnings(numbers)),
+    )
+    return Draft(path, f"{path}\tstack", source)
+
+
+def _refused(numbers: tuple[int, ...], parts: tuple[ScanSource, ...]) -> tuple[ErrorCode, str] | None:
+    doubles = [number for number, n in Counter(numbers).items() if n > 1]
+    if doubles:
+        return "duplicate_slice", f"{len(doubles)} numbers of slices stand twice, the first is {doubles[0]}; keep one."
+    for number, part in zip(numbers, parts, strict=True):
+        if part.refused:
+            return part.refused[0], f"Slice {number}: {part.refused[1]}"
+    return None
+
+
+def _warnings(numbers: tuple[int, ...]) -> Iterable[str]:
+    yield "The slices have no place in space; the mask counts voxels."
+    n_missing = max(numbers) - min(numbers) + 1 - len(set(numbers))
+    if n_missing:
+        yield f"{n_missing} numbers between the first slice and the last have no slice."

@@ -1,0 +1,87 @@
+"""Slices of a file each become one scan where a rule was declared, and only there."""
+
+import io
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.core.errors import ErrorCode
+from tasks.engine import scan_loading
+from tasks.io import storage
+from tests.bad_inputs import tar
+from tests.engine.bright import bright_run, scans_of, segment
+
+A_FOLDER_A_SCAN = r"(?P<scan>.+)/.*?(?P<slice>\d+)"
+
+
+def _slice(number: int, shape: tuple[int, int] = (40, 48)) -> bytes:
+    """Return a dark slice with a bright square whose place and size tell its number."""
+    pixels = np.full(shape, 60, np.uint8)
+    pixels[4 : 12 + number, 6:14] = 220
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _put(folder: Path, files: dict[str, bytes], *, packed: bool) -> None:
+    for path, content in ({"all.tar": tar(files)} if packed else files).items():
+        storage.publish(str(folder / path), content)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("piece", [128, 3])
+def test_a_folder_of_slices_is_one_scan_in_the_order_of_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool, piece: int
+) -> None:
+    """One mask, one row, slices by number and not by name; loose or packed, whole or in pieces; others stay scans."""
+    monkeypatch.setattr(scan_loading, "PIECE_SLICES", piece)
+    files = {f"study/a/s{number}.png": _slice(number) for number in (2, 10, 1, 9, 3, 4, 5, 6, 7, 8)}
+    _put(tmp_path / "scans", files | {"single.png": _slice(0)}, packed=packed)
+    run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
+    below = "all__" if packed else ""
+    rows = {row.scan_id: row for row in segment(run, scans_of(run))}
+    assert set(rows) == {f"{below}study__a", f"{below}single"}
+    row = rows[f"{below}study__a"]
+    assert (row.status, row.n_slices, row.n_lesions, row.lesion_ml) == ("done", 10, 1, None)
+    mask = nib.load(tmp_path / "output" / "masks" / f"{row.scan_id}.nii.gz")
+    heights = np.asarray(mask.dataobj).max(axis=0).sum(axis=0)
+    assert mask.shape == (48, 40, 10)
+    assert np.abs(np.diff(heights.astype(int)) - 1).max() <= 1
+    assert heights[-1] - heights[0] == pytest.approx(9, abs=1)
+    assert any("no place in space" in warning for warning in row.warnings)
+    assert rows[f"{below}single"].mask_uri.endswith(".png")
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ({"a/1.png": _slice(1), "a/x1.png": _slice(2)}, "duplicate_slice"),
+        ({"a/1.png": _slice(1), "a/2.png": _slice(2, (44, 48))}, "mixed_geometry"),
+        ({"a/1.png": _slice(1), "a/2.png": _slice(2)[:70]}, "unreadable"),
+        ({"a/1.png": _slice(1), "a/2.png": b""}, "empty_file"),
+    ],
+)
+def test_one_bad_slice_sets_the_whole_scan_aside(tmp_path: Path, files: dict[str, bytes], code: ErrorCode) -> None:
+    """A scan with a slice missing would be a wrong mask: it is named once, with the code of what is bad."""
+    _put(tmp_path / "scans", files, packed=False)
+    run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
+    [row] = segment(run, scans_of(run))
+    assert (row.scan_id, row.status, row.error_code) == ("a", "failed", code)
+
+
+def test_numbers_that_are_missing_are_said(tmp_path: Path) -> None:
+    """A gap in the numbers may be meant; the row says so."""
+    _put(tmp_path / "scans", {"a/1.png": _slice(1), "a/4.png": _slice(2)}, packed=False)
+    run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
+    [row] = segment(run, scans_of(run))
+    assert "2 numbers between the first slice and the last have no slice." in row.warnings
+
+
+def test_without_a_rule_each_slice_is_a_scan(tmp_path: Path) -> None:
+    """Nothing is joined that nobody asked to join."""
+    _put(tmp_path / "scans", {"a/1.png": _slice(1), "a/2.png": _slice(2)}, packed=False)
+    run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"))
+    assert [row.scan_id for row in segment(run, scans_of(run))] == ["a__1", "a__2"]
