@@ -13,6 +13,7 @@ LesionWorkflowError          1  a bug, unless a subclass says otherwise
 from typing import ClassVar, Final, Literal
 
 ErrorCode = Literal[
+    "ambiguous_series",  # several series or files where one was meant
     "archive_bomb",  # unpacks to absurdly more than it takes
     "bad_affine",  # no position in space follows from it
     "bad_name",  # a name that is not UTF-8

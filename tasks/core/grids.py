@@ -67,6 +67,12 @@ class Grid:
         turned: np.ndarray = _orientations().apply_orientation(stored, self._turn())
         return turned
 
+    def as_read(self) -> "Grid":
+        """Return the grid of what `to_reading` returns."""
+        back = _orientations().inv_ornt_aff(self._turn(), self.shape)
+        first, second, third = (self.shape[int(axis)] for axis in np.argsort(self._turn()[:, 0]))
+        return Grid((first, second, third), self.affine @ back)
+
     def from_reading(self, read: np.ndarray) -> np.ndarray:
         """Return an array `(D, H, W)` along `READING_AXES` as it is stored: the inverse of `to_reading`."""
         nib = _orientations()

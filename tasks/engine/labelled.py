@@ -8,12 +8,15 @@ import numpy as np
 from tasks.core.config import PreparationConfig
 from tasks.core.errors import DataError
 from tasks.core.geometry import resize_mask, resize_slice
+from tasks.core.grids import Grid
 from tasks.core.intensity import MaskRule, binarise_mask, hu_to_uint8, slice_to_uint8
 from tasks.core.records import SlicePair
 from tasks.core.volumes import Volume
 from tasks.io import storage
 from tasks.io.datasets import SliceRow
-from tasks.io.formats import is_volume, read_image, read_labels, read_volume
+from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume
+from tasks.io.formats.dicom_seg import read_segmentation
+from tasks.io.series import read_series
 
 POSITION_TOLERANCE_MM = 0.1
 
@@ -33,23 +36,25 @@ def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator
             source=pair.source,
             image=resize_slice(image, preparation.size_px),
             mask=resize_mask(mask, preparation.size_px),
+            image_uri=pair.image_uri,
             mask_uri=pair.mask_uri,
             source_height=image.shape[0],
             source_width=image.shape[1],
         )
 
 
-def reference_mask(uri: str, slice_index: int, rule: MaskRule) -> np.ndarray:
+def reference_mask(uri: str, slice_index: int, rule: MaskRule, image_uri: str = "") -> np.ndarray:
     """Return the expert's mask of a slice on the source's own grid, uint8 `(H, W)` of 0 and 1.
 
     Args:
         uri: The mask's file.
         slice_index: Of the slice, where the file holds a volume.
         rule: Which stored values are lesion.
+        image_uri: The image's file or folder: a DICOM-SEG may leave slices without lesion out.
     """
     if not is_volume(uri):
         return binarise_mask(read_labels(uri, storage.read_bytes(uri)), rule)
-    mask = _mask_volume(uri, rule)
+    mask = _mask_volume(uri, rule, image_uri)
     if slice_index >= len(mask):
         raise DataError("vanished", f"The mask has {len(mask)} slices now, fewer than when the dataset was prepared.")
     return mask[slice_index]
@@ -68,8 +73,8 @@ def _slice(pair: SlicePair, preparation: PreparationConfig) -> tuple[np.ndarray,
 
 
 def _volume_slices(pair: SlicePair, preparation: PreparationConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    volume = read_volume(pair.image_uri, storage.read_bytes(pair.image_uri))
-    labels = read_volume(pair.mask_uri, storage.read_bytes(pair.mask_uri))
+    volume = _volume(pair.image_uri)
+    labels = _labels(pair.mask_uri, volume.grid)
     volume.check()
     _require_one_grid(volume, labels)
     mask = binarise_mask(labels.voxels, preparation.mask_rule)
@@ -78,20 +83,39 @@ def _volume_slices(pair: SlicePair, preparation: PreparationConfig) -> Iterator[
 
 
 def _require_one_grid(volume: Volume, labels: Volume) -> None:
-    if volume.grid.shape != labels.grid.shape:
-        shapes = " and ".join("×".join(map(str, grid.shape)) for grid in (volume.grid, labels.grid))
+    """Refuse a mask that does not lie on its image's voxels; the order they are stored in may differ."""
+    image, mask = volume.grid.as_read(), labels.grid.as_read()
+    if image.shape != mask.shape:
+        shapes = " and ".join("×".join(map(str, grid.shape)) for grid in (image, mask))
         raise DataError("shape_mismatch", f"Image and mask have {shapes} voxels; they must be the same.")
-    corners = np.array([[0, 0, 0, 1], [*(size - 1 for size in volume.grid.shape), 1]]).T
-    apart = float(np.abs((volume.grid.affine - labels.grid.affine) @ corners).max())
+    corners = np.array([[0, 0, 0, 1], [*(size - 1 for size in image.shape), 1]]).T
+    apart = float(np.abs((image.affine - mask.affine) @ corners).max())
     if apart > POSITION_TOLERANCE_MM:
         raise DataError(
             "mixed_geometry", f"Image and mask lie {apart:.1f} mm apart in space; export the mask on the image's grid."
         )
 
 
+def _volume(uri: str) -> Volume:
+    return read_series(uri) if kind_of(uri) == "dicom" else read_volume(uri, storage.read_bytes(uri))
+
+
+def _labels(uri: str, grid: Grid) -> Volume:
+    """Return the labels of a volume; those of a DICOM-SEG on the grid of its image."""
+    if kind_of(uri) != "dicom":
+        return read_volume(uri, storage.read_bytes(uri))
+    files = storage.list_objects(uri)
+    if len(files) != 1:
+        raise DataError(
+            "ambiguous_series", f"{len(files)} files were found where one DICOM-SEG was expected; keep one."
+        )
+    return Volume(read_segmentation(storage.read_bytes(files[0].uri), grid), grid)
+
+
 @lru_cache(2)
-def _mask_volume(uri: str, rule: MaskRule) -> np.ndarray:
+def _mask_volume(uri: str, rule: MaskRule, image_uri: str) -> np.ndarray:
     """Return the mask of a volume as a reader sees it; the slices of a shard ask for the same one."""
-    labels = read_volume(uri, storage.read_bytes(uri))
+    is_segmentation = kind_of(uri) == "dicom"
+    labels = _labels(uri, _volume(image_uri).grid) if is_segmentation else _volume(uri)
     read: np.ndarray = labels.grid.to_reading(binarise_mask(labels.voxels, rule))
     return read

@@ -1,24 +1,24 @@
 """Scans to slices of the model's size: read, decode, map to 8 bits, resize; one that is bad brings none."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import groupby
 
 import numpy as np
 
 from tasks.core.config import HuConfig
-from tasks.core.errors import DataError, ErrorCode, StorageError
+from tasks.core.errors import DataError
 from tasks.core.geometry import resize_slice
 from tasks.core.grids import Grid
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
 from tasks.core.volumes import check_finite, check_values
 from tasks.engine.work import Loaded
 from tasks.io import storage
-from tasks.io.formats import VOLUME_READERS, Kind, dicom, read_image
-from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
+from tasks.io.formats import VOLUME_READERS, Kind, read_image
+from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry
 from tasks.io.scans import ScanSource
+from tasks.io.series import read_or_refuse, read_slices
 
 PIECE_SLICES = 128
 """Slices of a series that are loaded and predicted at once: 134 MB as float32 at 512x512."""
@@ -177,7 +177,7 @@ def _open_series(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
     if grid is None:
         raise DataError("missing_position", "The series has no grid.")
     first, last = grid.stored_range(*(scan.piece or (0, entry.n_slices)))
-    stored = np.stack(list(_frames(index, entry, range(first, last))))
+    stored = read_slices(index, entry, first, last)
     check_finite(stored)  # one piece may well be constant; whether all are is seen when they are joined
     read = Grid((len(stored), *stored.shape[1:]), grid.affine).to_reading(stored)
     return Contents(
@@ -187,21 +187,6 @@ def _open_series(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
         entry.warnings,
         range_hu=(float(stored.min()), float(stored.max())),
     )
-
-
-def _frames(index: ContainerIndex, entry: ScanEntry, wanted: range) -> Iterator[np.ndarray]:
-    """Yield the frames of a series in Hounsfield units, in the order of their positions."""
-    places = sorted({entry.places[number] for number in wanted})
-    contents = storage.map_in_parallel(lambda place: _bytes(index, entry.files[place]), places)
-    by_place = dict(zip(places, contents, strict=True))
-    for place, numbers in groupby(wanted, key=lambda number: entry.places[number]):
-        content = by_place[place]
-        if isinstance(content, DataError):
-            raise content
-        frames = dicom.read_frames(content, [entry.frames[number] for number in numbers])
-        if entry.shape is None or frames.shape[1:] != entry.shape[1:]:
-            raise DataError("mixed_geometry", f"A slice is {frames.shape[1:]} px, its header said otherwise.")
-        yield from frames
 
 
 _OPENERS: dict[Kind, Callable[[ScanSource, bytes | None, HuConfig], Contents]] = {
@@ -240,18 +225,4 @@ def _read_small(scan: ScanSource) -> bytes | DataError | None:
     if scan.kind in ("dicom", "stack"):
         return None
     index, entry = entry_of(scan)
-    return _bytes(index, entry.files[0])
-
-
-def _bytes(index: ContainerIndex, file: ScanFile) -> bytes | DataError:
-    try:
-        return index.read(file)
-    except DataError as err:
-        return err
-    except StorageError as err:
-        code: ErrorCode = "not_read" if err.can_pass else "vanished"
-        todo = "The next run tries again."
-        if not err.can_pass:
-            todo = "It was listed at the start of this run; check who moves or locks it."
-        reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
-        return DataError(code, f"The scan could not be read ({reason}). {todo}")
+    return read_or_refuse(index, entry.files[0])

@@ -46,7 +46,7 @@ N_OPEN = 4
 
 DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, ZranError, EOFError, NotImplementedError),
-    *(lzma.LZMAError, struct.error, UnicodeDecodeError, IndexError, ValueError, OverflowError, OSError),
+    *(lzma.LZMAError, struct.error, UnicodeDecodeError, LookupError, ValueError, OverflowError, OSError),
 )
 """What archive libraries raise on damaged bytes; the second row was found by fuzzing (`make soak`)."""
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ class SliceRow(TypedDict):
     """A preprocessed slice, as shards and Ray carry it.
 
     `image` is uint8 `(size_px, size_px)`, `mask` the same of 0 and 1; the source's height and width say to which grid a
-    prediction is brought back.
+    prediction is brought back. `image_uri` is missing in datasets of version 0.1.
     """
 
     case_id: str
@@ -33,6 +33,7 @@ class SliceRow(TypedDict):
     source: str
     image: np.ndarray
     mask: np.ndarray
+    image_uri: NotRequired[str]
     mask_uri: str
     source_height: int
     source_width: int
@@ -43,6 +44,7 @@ _COLUMN_TYPES: dict[str, pa.DataType] = {
     "slice_index": pa.int32(),
     "patient_id": pa.string(),
     "source": pa.string(),
+    "image_uri": pa.string(),
     "mask_uri": pa.string(),
     "source_height": pa.int32(),
     "source_width": pa.int32(),
@@ -66,7 +68,7 @@ def list_shards(dataset_uri: str, split: Split) -> list[str]:
 
 def write_shard(uri: str, rows: Sequence[SliceRow]) -> None:
     """Publish slices as one shard; pixels as tensors `(size_px, size_px)` that any pyarrow reads."""
-    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _COLUMN_TYPES.items()}  # type: ignore[literal-required]
+    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in _COLUMN_TYPES.items()}
     for name in _PIXEL_COLUMNS:
         pixels = np.stack([row[name] for row in rows])  # type: ignore[literal-required]
         columns[name] = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -15,7 +15,7 @@ from tasks.core.cases import Naming, SliceIdentity, custom_naming, identify_slic
 from tasks.core.errors import ConfigError, DataError, ErrorCode
 from tasks.core.records import FailureRow, SlicePair
 from tasks.io import storage
-from tasks.io.formats import KINDS, READERS, is_volume, suffix_of, without_suffix
+from tasks.io.formats import KINDS, is_volume, kind_of, suffix_of, without_suffix
 from tasks.io.stored_objects import StoredObject, fingerprint
 from tasks.io.tables import from_parquet, to_parquet
 
@@ -26,7 +26,7 @@ INDEX_COLUMNS = ("image", "mask", "patient_id")
 _MASK_FOLDER = "masks"
 _IMAGE_FOLDERS = ("frames", "images")
 MAX_INDEX_DIGITS = 9
-_KNOWN = ", ".join(suffix for suffix, kind in KINDS.items() if kind != "dicom")
+_KNOWN = ", ".join(KINDS)
 _LITTER = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
 
 
@@ -81,6 +81,7 @@ def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Disco
     by_path = {o.path: o for o in objects}
     discovery = Discovery()
     if INDEX_FILE in by_path:
+        by_path |= {o.path: o for o in _join_series(objects) if o.uri.endswith("/")}
         _read_index(by_path, discovery)
     else:
         _pair_folders(uri, objects, discovery, patient_id_pattern)
@@ -131,16 +132,33 @@ def _pair(
 def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> dict[str, list[StoredObject]]:
     """Return a folder's readable files by their path below it without suffix."""
     claims: dict[str, list[StoredObject]] = defaultdict(list)
-    for o in objects:
+    inside = [
+        o for o in objects if o.path.split("/", 1)[0] == folder and PurePosixPath(o.path).name.lower() not in _LITTER
+    ]
+    for o in _join_series(inside):
         path = PurePosixPath(o.path)
-        if path.parts[0] != folder or path.name.lower() in _LITTER:
-            continue
-        if suffix_of(o.path) in READERS or is_volume(o.path):
+        if o.uri.endswith("/"):
+            claims[str(path.relative_to(folder))].append(o)
+        elif suffix_of(o.path) in KINDS or (is_volume(o.path) and suffix_of(o.path)):
             claims[without_suffix(str(path.relative_to(folder)))].append(o)
         else:
             suffix = suffix_of(o.path) or "without suffix"
             discovery.set_aside(o.uri, "unsupported_format", f"Files of type {suffix} are not read; known: {_KNOWN}.")
     return claims
+
+
+def _join_series(objects: list[StoredObject]) -> Iterator[StoredObject]:
+    """Yield files, and each folder below the first level that holds nothing but DICOM files as one, with a `/`."""
+    folders: dict[PurePosixPath, list[StoredObject]] = defaultdict(list)
+    for o in objects:
+        folders[PurePosixPath(o.path).parent].append(o)
+    for folder, files in folders.items():
+        if len(folder.parts) > 1 and all(kind_of(o.path) == "dicom" for o in files):
+            uri, times = files[0].uri.rpartition("/")[0], [o.modified_s for o in files if o.modified_s is not None]
+            size_bytes = sum(o.size_bytes for o in files)
+            yield StoredObject(f"{uri}/", str(folder), size_bytes, fingerprint(files), max(times, default=None))
+        else:
+            yield from files
 
 
 def _read_index(by_path: dict[str, StoredObject], discovery: Discovery) -> None:

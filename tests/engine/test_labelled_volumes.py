@@ -8,13 +8,14 @@ import pytest
 
 from flows.evaluate_model import evaluate_model
 from flows.prepare_dataset import prepare_dataset
+from flows.train_model import train_model
 from tasks.core.config import HuConfig
 from tasks.core.errors import IncompleteError
 from tasks.core.grids import Grid
 from tasks.core.phantoms import phantom_scan
-from tasks.io import datasets
+from tasks.io import bundles, datasets
 from tasks.io.formats.nifti import write_nifti_mask
-from tests.conftest import PREPARATION, Trained
+from tests.conftest import MILD, MODEL, PREPARATION, TRAINING, Trained
 from tests.volumes import to_nifti
 
 pytestmark = [pytest.mark.ray, pytest.mark.tf, pytest.mark.usefixtures("ray_session", "prefect_server")]
@@ -85,3 +86,12 @@ def test_volumes_are_scored_on_their_own_grid(prepared: Path, trained: Trained, 
     assert n_pixels == theirs["tp"] + theirs["fp"] + theirs["fn"] + theirs["tn"]
     assert n_pixels % (SOURCE_PX * SOURCE_PX) == 0
     assert ours["dice"] == pytest.approx(theirs["dice"], abs=0.02)
+
+
+def test_volumes_train_a_bundle_as_slices_do(prepared: Path, tmp_path: Path) -> None:
+    """From their dataset comes a bundle that scores on its test patients, and says how CT values become its input."""
+    training = TRAINING.model_copy(update={"epochs": 1})
+    train_model(str(prepared), str(tmp_path / "model"), model=MODEL, training=training, augment=MILD)
+    assert bundles.read_card(str(tmp_path / "model")).hu == WINDOW
+    evaluate_model(str(tmp_path / "model"), str(prepared), str(tmp_path / "report"))
+    assert json.loads((tmp_path / "report" / "metrics.json").read_text())["n_failed"] == 0

@@ -50,6 +50,7 @@ def _slice(slice_index: int, image: np.ndarray) -> SliceRow:
         source="index",
         image=image,
         mask=(image > 2).astype(np.uint8),
+        image_uri=f"gs://bucket/source/images/{slice_index}.png",
         mask_uri=f"gs://bucket/source/{slice_index}.png",
         source_height=512,
         source_width=400,

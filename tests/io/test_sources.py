@@ -185,11 +185,11 @@ def test_unknown_names_that_are_set_aside_are_not_counted(root: str) -> None:
 def test_litter_is_ignored_and_other_files_are_named(root: str) -> None:
     """What file managers leave behind is nobody's loss; any other file that is not read is a failure."""
     put(root, "frames/study_1_1.png", "masks/study_1_1.png", "README.txt", "frames/.DS_Store", "masks/Thumbs.db")
-    put(root, "frames/desktop.ini", "frames/study_1_2.dcm", "masks/notes", "elsewhere/study_1_3.png")
+    put(root, "frames/desktop.ini", "frames/study_1_2.docx", "masks/notes", "elsewhere/study_1_3.png")
     found = discover_source(root)
     assert len(found.pairs) == 1
-    assert failed(found) == [("study_1_2.dcm", "unsupported_format"), ("notes", "unsupported_format")]
-    assert "type .dcm" in found.failures[0].error
+    assert failed(found) == [("study_1_2.docx", "unsupported_format"), ("notes", "unsupported_format")]
+    assert "type .docx" in found.failures[0].error
     assert "type without suffix" in found.failures[1].error
 
 

@@ -157,7 +157,7 @@ def _source_reference(row: dict[str, Any], shape: tuple[int, int], mask_rule: An
     if row["mask"].shape == shape:
         return np.asarray(row["mask"])
     try:
-        mask = reference_mask(row["mask_uri"], row["slice_index"], mask_rule)
+        mask = reference_mask(row["mask_uri"], row["slice_index"], mask_rule, row.get("image_uri", ""))
     except StorageError as err:
         reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
         code = "not_read" if err.can_pass else "vanished"

@@ -65,8 +65,8 @@ def kind_of(path: str) -> Kind | None:
 
 
 def is_volume(path: str) -> bool:
-    """Say whether a file of that name holds a whole volume."""
-    return kind_of(path) in VOLUME_READERS
+    """Say whether a file of that name, or a folder of DICOM files, holds a whole volume."""
+    return kind_of(path) in (*VOLUME_READERS, "dicom")
 
 
 def read_volume(path: str, content: bytes) -> Volume:

@@ -1,4 +1,4 @@
-"""A mask as a DICOM segmentation object that refers to the images it was made of; it names nobody.
+"""Masks as DICOM segmentation objects: written so that they refer to the images they were made of and name nobody.
 
 Patient and study are those of the source by UID alone: name, id and dates stay empty, so that a mask can leave the
 hospital. An archive finds the study by its UID.
@@ -6,6 +6,7 @@ hospital. An archive finds the study by its UID.
 
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,8 +15,11 @@ import pydicom
 from pydicom.uid import UID, generate_uid
 
 from tasks.core.errors import DataError
+from tasks.core.grids import LPS_TO_RAS, Grid
 from tasks.io.formats.dicom import TAGS
 
+FRACTION: Final = 0.5
+POSITION_TOLERANCE_MM: Final = 0.1
 SERIES_NUMBER: Final = 9900
 _REFERENCES: Final = ["FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices", "StudyInstanceUID"]
 _NOBODY: Final = (
@@ -52,6 +56,50 @@ def write_segmentation(
     except Exception as err:  # highdicom raises nearly anything over headers that lack what the standard asks for
         reason = type(err).__name__  # its text may quote a header
         raise DataError("unreadable", f"the headers lack what a segmentation object needs ({reason}).") from err
+
+
+def read_segmentation(content: bytes, grid: Grid) -> np.ndarray:
+    """Return a DICOM-SEG file as labels on the grid of its image.
+
+    Args:
+        content: The whole file.
+        grid: Of the image, in the order of its slices' positions.
+
+    Returns:
+        Number of the segment, 0 where there is none, of the grid's shape; a fractional segment counts from one half.
+
+    Raises:
+        DataError: `unreadable`, or `mixed_geometry` if it lies on another grid: nothing is interpolated.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about values that do not keep to the standard
+            return _read(content, grid)
+    except DataError:
+        raise
+    except Exception as err:  # highdicom and pydicom raise nearly anything; their text may quote a header
+        raise DataError(
+            "unreadable", f"File is no DICOM segmentation that can be read ({type(err).__name__}). Export it again."
+        ) from err
+
+
+def _read(content: bytes, grid: Grid) -> np.ndarray:
+    import highdicom as hd
+
+    segmentation = hd.seg.segread(io.BytesIO(content))
+    if segmentation.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL:
+        labels = segmentation.get_volume()
+        labels = labels.with_array((labels.array >= FRACTION).astype(np.uint8).max(axis=-1))
+    else:
+        labels = segmentation.get_volume(combine_segments=True)
+    image = hd.VolumeGeometry(LPS_TO_RAS @ grid.affine, grid.shape, coordinate_system="PATIENT")
+    try:
+        matched: np.ndarray = labels.match_geometry(image, tol=POSITION_TOLERANCE_MM).array
+    except (RuntimeError, ValueError) as err:
+        raise DataError(
+            "mixed_geometry", "The segmentation lies on another grid than its image; export it on the image's grid."
+        ) from err
+    return matched
 
 
 def _write(
