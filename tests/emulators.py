@@ -20,7 +20,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlparse
+from urllib.parse import parse_qs, unquote, urlparse
 
 import boto3
 from gcp_storage_emulator.handlers import buckets, objects
@@ -32,6 +32,9 @@ BUCKET = "lesions"
 SCHEMES = ("gs", "s3")
 FAULTS = ("503", "hang", "reset", "short", "lie")
 HANG_S = 2.0
+FORBIDDEN = "forbidden"
+"""Objects in folders of this name are listed, and may not be read: GCS only."""
+
 UNAVAILABLE = json.dumps({"error": {"code": 503, "message": "backendError"}}).encode()
 AT_IMPORT = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 """Before gcsfs is imported: it would ask over gRPC for the bucket's type, for a minute."""
@@ -120,7 +123,10 @@ class _GcsHandler(RequestHandler):
                 _send(self, 412, json.dumps({"error": {"code": 412, "message": "conditionNotMet"}}).encode())
 
     def do_GET(self) -> None:
-        self._answer(super().do_GET)
+        if f"/{FORBIDDEN}/" in unquote(urlparse(self.path).path):
+            _send(self, 403, json.dumps({"error": {"code": 403, "message": "Forbidden"}}).encode())
+        else:
+            self._answer(super().do_GET)
 
     def do_POST(self) -> None:
         self._answer(super().do_POST)

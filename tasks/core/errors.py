@@ -18,6 +18,7 @@ ErrorCode = Literal[
     "bad_affine",  # no position in space follows from it
     "bad_name",  # a name that is not UTF-8
     "burned_in_annotation",  # pixels said to hold text about the patient
+    "changed",  # another size when it was read than when it was listed
     "constant",  # every voxel has the same value
     "corrupt_archive",  # a damaged archive, or a damaged member of one
     "duplicate_name",  # members of an archive under one name
@@ -35,6 +36,7 @@ ErrorCode = Literal[
     "missing_spacing",  # slices without pixel spacing
     "mixed_geometry",  # slices of one series that differ in size, spacing or orientation
     "nested_archive",  # an archive in an archive
+    "no_permission",  # this machine may not read it
     "non_finite",  # pixels that are not a number or infinite
     "not_3d",  # a volume of more or fewer than three dimensions
     "not_ct",  # another modality
@@ -58,8 +60,20 @@ ErrorCode = Literal[
     "zero_spacing",  # voxels without extent
 ]
 
-PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset({"not_read", "vanished", "worker_died"})
+PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset(
+    {"changed", "no_permission", "not_read", "vanished", "worker_died"}
+)
 """What says nothing of the content: such a scan is tried again by the next run."""
+
+
+StorageCode = Literal["changed", "no_permission", "not_read", "vanished"]
+STORAGE_SENTENCES: Final[dict[StorageCode, str]] = {
+    "changed": "It changed while it was read, as during an upload. The next run takes it as it is then.",
+    "no_permission": "This machine may not read it; check the credentials of the workers. The next run tries again.",
+    "not_read": "It could not be read, however often it was asked for. The next run tries again.",
+    "vanished": "It was listed, then gone when it was read; check who moves it. The next run tries again.",
+}
+"""By what the store did."""
 
 
 class LesionWorkflowError(Exception):
@@ -106,14 +120,20 @@ class LockedError(LesionWorkflowError):
 class StorageError(LesionWorkflowError):
     """Storage did not answer, refused, or does not hold what was expected.
 
-    `can_pass` is False where trying again cannot help: nothing is there, or access is denied.
+    `can_pass` is False where trying again cannot help: nothing is there, or access is denied. A scan that met it is
+    set aside under `code`.
     """
 
     exit_code = 5
 
-    def __init__(self, sentence: str, *, can_pass: bool = True) -> None:
+    def __init__(self, sentence: str, *, can_pass: bool = True, code: StorageCode | None = None) -> None:
         super().__init__(sentence)
         self.can_pass = can_pass
+        self.code: StorageCode = code or ("not_read" if can_pass else "vanished")
+
+    def as_refusal(self) -> DataError:
+        """Return it as what befell one input; this error's own sentence names the object, which may name a patient."""
+        return DataError(self.code, STORAGE_SENTENCES[self.code])
 
 
 class ClusterError(LesionWorkflowError):

@@ -82,9 +82,8 @@ def _index_and_keep(container: Container, folder: str, kept: IndexFile) -> Conta
     try:
         found = container.index(folder)
     except StorageError as err:
-        if err.can_pass:
-            return container.refused("not_read", "It could not be read. The next run tries again.")
-        return container.refused("vanished", "It was listed, then gone or locked when it was opened.")
+        refusal = err.as_refusal()
+        return container.refused(refusal.code, refusal.sentence)
     kept.write(found)
     return found
 

@@ -165,7 +165,7 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
     except StorageError as err:
         if err.can_pass:
             raise
-        return DataError("vanished", "The file was listed, then gone or locked when it was read.")
+        return err.as_refusal()
 
 
 def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> ScanEntry:

@@ -71,5 +71,7 @@ def _may_pass(err: Exception) -> bool:
 
 def _denied(uri: str, verb: str) -> StorageError:
     return StorageError(
-        f"Could not {verb} {uri}: no permission. Check the credentials of this machine.", can_pass=False
+        f"Could not {verb} {uri}: no permission. Check the credentials of this machine.",
+        can_pass=False,
+        code="no_permission",
     )

@@ -5,7 +5,7 @@ from itertools import groupby
 
 import numpy as np
 
-from tasks.core.errors import DataError, ErrorCode, StorageError
+from tasks.core.errors import DataError, StorageError
 from tasks.core.volumes import Volume
 from tasks.io import storage
 from tasks.io.containers import Container
@@ -49,12 +49,7 @@ def read_or_refuse(index: ContainerIndex, file: ScanFile) -> bytes | DataError:
     except DataError as err:
         return err
     except StorageError as err:
-        code: ErrorCode = "not_read" if err.can_pass else "vanished"
-        todo = "The next run tries again."
-        if not err.can_pass:
-            todo = "It was listed at the start of this run; check who moves or locks it."
-        reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
-        return DataError(code, f"The scan could not be read ({reason}). {todo}")
+        return err.as_refusal()
 
 
 def _frames(index: ContainerIndex, entry: ScanEntry, wanted: range) -> Iterator[np.ndarray]:

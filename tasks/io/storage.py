@@ -113,7 +113,8 @@ def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
     with storage_errors(uri, "read"):
         content = bytes(fs.cat_file(path))
     if size_bytes is not None and len(content) != size_bytes:
-        raise StorageError(f"Could not read {uri}: {len(content)} bytes came, {size_bytes} were listed.")
+        sentence = f"Could not read {uri}: {len(content)} bytes came, {size_bytes} were listed."
+        raise StorageError(sentence, code="changed")  # or its body was cut short on the way, each time
     return content
 
 

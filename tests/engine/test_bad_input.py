@@ -1,5 +1,6 @@
 """Every way to disappoint, mixed with good scans: each is set aside under its own code, and nothing else is."""
 
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 from tasks.core.errors import ErrorCode
 from tasks.core.records import ScanRow
 from tasks.engine.runs import Run
-from tasks.io import storage
+from tasks.io import ledger, storage
 from tasks.io.formats import without_suffix
-from tests.bad_inputs import ARCHIVES, FILES, Files, good, pack
-from tests.engine.bright import scans_of, segment
+from tests.bad_inputs import ARCHIVES, FILES, Files, good, pack, series
+from tests.emulators import BUCKET, FORBIDDEN
+from tests.engine.bright import bright_run, scans_of, segment
 
 
 def _id(files: Files, below: str = "") -> str:
@@ -63,3 +65,29 @@ def test_a_bad_archive_is_named_and_stops_nothing(run: Run, tmp_path: Path, kind
     failed = [row for row in rows if row.status == "failed"]
     assert {row.error_code for row in failed} == {code}
     assert "good" in {row.scan_id for row in rows if row.status == "done"}
+
+
+@pytest.mark.usefixtures("object_stores")
+def test_what_the_store_withholds_is_named_and_tried_again(tmp_path: Path) -> None:
+    """No permission, gone, grown since it was listed: each its code, none is refused for good, the rest is done."""
+    place, image = f"gs://{BUCKET}/{uuid.uuid4().hex}", good()["good/slice.png"]
+    for name in (f"{FORBIDDEN}/slice.png", "gone.png", "grown.png", "good.png"):
+        storage.publish(f"{place}/scans/{name}", image)
+    storage.publish(f"{place}/scans/{FORBIDDEN}/series.dcm", next(iter(series("", 3).values())))
+    pack("zip", {"member.png": image}, tmp_path / "packed.zip")
+    storage.publish(f"{place}/scans/packed.zip", (tmp_path / "packed.zip").read_bytes())
+    run = bright_run(f"{place}/scans", f"{place}/output")
+    scans = scans_of(run)
+    for name in ("gone.png", "packed.zip"):
+        storage.remove(f"{place}/scans/{name}")
+    storage.publish(f"{place}/scans/grown.png", image + b"more")
+    assert {row.scan_id: row.error_code for row in segment(run, scans)} == {
+        f"{FORBIDDEN}__slice": "no_permission",
+        f"{FORBIDDEN}__series": "no_permission",
+        "gone": "vanished",
+        "grown": "changed",
+        "good": None,
+        "packed__member": "vanished",
+    }
+    assert not ledger.Ledger.open(f"{place}/output").known_bad()
+    storage.remove_tree(place)

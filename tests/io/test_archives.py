@@ -81,3 +81,22 @@ def test_an_object_that_shrank_is_a_truncated_archive(root: str) -> None:
     with pytest.raises((DataError, StorageError)) as caught:
         read_member(archive, last)
     assert getattr(caught.value, "code", None) == "truncated_archive" or not getattr(caught.value, "can_pass", True)
+
+
+@pytest.mark.parametrize("packing", ["zip", "tar", "tgz"])
+@pytest.mark.parametrize("what", ["listing", "reading"])
+def test_a_fault_of_the_store_is_not_taken_for_damage(
+    root: str, packing: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archive libraries swallow or rename what a read raises; a scan must not be refused for good over that."""
+    archive = _archive(root, packing, _packed(packing))
+    member = list(list_members(archive))[-1]
+    archives._open_zip.cache_clear()
+    archives._open_gzip.cache_clear()
+
+    def fail(*_: object) -> bytes:
+        raise StorageError("503")
+
+    monkeypatch.setattr(storage, "read_range", fail)
+    with pytest.raises(StorageError):
+        list(list_members(archive)) if what == "listing" else read_member(archive, member)

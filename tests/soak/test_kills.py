@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from tasks.io import lease, storage
+from tests.bad_inputs import tar
 from tests.conftest import Trained
 from tests.soak.commands import (
     TIMEOUT_S,
@@ -23,28 +24,40 @@ from tests.soak.conftest import N_KILLABLE
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.tf, pytest.mark.slow]
 
-N_KILLS = 20
-
 
 def test_killed_runs_end_where_an_undisturbed_one_does(
     trained: Trained, killable_scans: Path, place: str, log: Path
 ) -> None:
     """Twenty kills of driver, worker and actor in turn: same masks, same table, no scan done twice, nothing stray."""
+    _kill_again_and_again(trained, str(killable_scans), place, log, n_kills=20)
+
+
+@pytest.mark.parametrize("packing", ["tar", "tgz"])
+def test_members_of_an_archive_are_done_once_however_often_runs_are_killed(
+    trained: Trained, killable_scans: Path, place: str, log: Path, packing: str
+) -> None:
+    """Killed inside an archive, a run goes on at the member where it was: none is redone, none is lost."""
+    files = {path.name: path.read_bytes() for path in killable_scans.iterdir()}
+    storage.publish(f"{place}/scans/all.{packing}", tar(files, "w:gz" if packing == "tgz" else "w"))
+    _kill_again_and_again(trained, f"{place}/scans", place, log, n_kills=6)
+
+
+def _kill_again_and_again(trained: Trained, scans: str, place: str, log: Path, *, n_kills: int) -> None:
     undisturbed, disturbed = f"{place}/undisturbed", f"{place}/disturbed"
-    assert start_segmentation(trained.model_uri, killable_scans, undisturbed, log=log).wait(TIMEOUT_S) == 0
-    rng, n_kills = random.Random(0), 0
-    while n_kills < N_KILLS:
-        victim = list(VICTIMS)[n_kills % len(VICTIMS)]
+    assert start_segmentation(trained.model_uri, scans, undisturbed, log=log).wait(TIMEOUT_S) == 0
+    rng, n_done = random.Random(0), 0
+    while n_done < n_kills:
+        victim = list(VICTIMS)[n_done % len(VICTIMS)]
         before = n_recorded(disturbed)
-        run = start_segmentation(trained.model_uri, killable_scans, disturbed, log=log)
+        run = start_segmentation(trained.model_uri, scans, disturbed, log=log)
         wait_for_progress(run, disturbed, before + rng.randint(0, (N_KILLABLE - before) // 2))
-        n_kills += run.poll() is None and kill(run, victim, rng)
+        n_done += run.poll() is None and kill(run, victim, rng)
         code = run.wait(TIMEOUT_S)
         assert code == 0 or victim == "driver", f"the run whose {victim} was killed ended with {code}, see {log}"
         if code == 0:  # complete before all kills were spent: begin anew
             compare(undisturbed, disturbed)
-            disturbed = f"{place}/disturbed-{n_kills}"
-    assert start_segmentation(trained.model_uri, killable_scans, disturbed, log=log).wait(TIMEOUT_S) == 0
+            disturbed = f"{place}/disturbed-{n_done}"
+    assert start_segmentation(trained.model_uri, scans, disturbed, log=log).wait(TIMEOUT_S) == 0
     compare(undisturbed, disturbed)
 
 

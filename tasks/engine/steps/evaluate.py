@@ -160,8 +160,9 @@ def _source_reference(row: dict[str, Any], shape: tuple[int, int], mask_rule: An
         mask = reference_mask(row["mask_uri"], row["slice_index"], mask_rule, row.get("image_uri", ""))
     except StorageError as err:
         reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
-        code = "not_read" if err.can_pass else "vanished"
-        raise DataError(code, f"The reference mask could not be read ({reason}). Put it back, evaluate again.") from err
+        raise DataError(
+            err.code, f"The reference mask could not be read ({reason}). Put it back, evaluate again."
+        ) from err
     if mask.shape != shape:
         raise DataError(
             "vanished",
