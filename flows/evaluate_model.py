@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from tasks.cancel import stop_jobs
 from tasks.complete import require_complete
 from tasks.core.catalog import Split
 from tasks.core.config import ComputeConfig
@@ -10,7 +11,7 @@ from tasks.evaluate import evaluate
 from tasks.locate import locate
 
 
-@flow(name="evaluate-model")
+@flow(name="evaluate-model", on_cancellation=[stop_jobs])
 def evaluate_model(
     model_uri: str, dataset: str, report: str, *, split: Split = "test", compute: ComputeConfig = ComputeConfig()
 ) -> EvaluationRef:

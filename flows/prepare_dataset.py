@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from tasks.cancel import stop_jobs
 from tasks.complete import require_complete
 from tasks.core.config import ComputeConfig, PreparationConfig
 from tasks.core.records import DatasetRef
@@ -11,7 +12,7 @@ from tasks.preprocess import preprocess
 from tasks.split import split
 
 
-@flow(name="prepare-dataset")
+@flow(name="prepare-dataset", on_cancellation=[stop_jobs])
 def prepare_dataset(
     source: str,
     dataset: str,

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.prepare_dataset import prepare_steps
+from tasks.cancel import stop_jobs
 from tasks.complete import require_complete, require_enough
 from tasks.core.config import (
     AugmentConfig,
@@ -21,7 +22,7 @@ from tasks.segment import segment, segmentation_request
 from tasks.train import train
 
 
-@flow(name="run-pipeline")
+@flow(name="run-pipeline", on_cancellation=[stop_jobs])
 def run_pipeline(
     source: str,
     out: str,

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from tasks.cancel import stop_jobs
 from tasks.complete import require_complete
 from tasks.core.config import ComputeConfig, SegmentationConfig
 from tasks.core.records import SegmentationPlan, SegmentationRef
@@ -9,7 +10,7 @@ from tasks.locate import locate
 from tasks.segment import plan_segmentation, segment, segmentation_request
 
 
-@flow(name="segment-scans")
+@flow(name="segment-scans", on_cancellation=[stop_jobs])
 def segment_scans(
     model_uri: str,
     scans: str,

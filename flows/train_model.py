@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from tasks.cancel import stop_jobs
 from tasks.core.config import AugmentConfig, ComputeConfig, ModelConfig, TrainingConfig
 from tasks.core.records import ModelRef
 from tasks.io import datasets
@@ -9,7 +10,7 @@ from tasks.locate import locate
 from tasks.train import train
 
 
-@flow(name="train-model")
+@flow(name="train-model", on_cancellation=[stop_jobs])
 def train_model(
     dataset: str,
     model_uri: str,

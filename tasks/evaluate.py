@@ -4,15 +4,15 @@ import json
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
 
 from tasks.core.catalog import Split
 from tasks.core.config import ComputeConfig
 from tasks.core.records import EvaluationRef, EvaluationReport
 from tasks.core.reports import evaluation_markdown
 from tasks.core.requests import EvaluateRequest
-from tasks.engine import cluster
+from tasks.engine.execution import run_step
 from tasks.engine.steps.evaluate import METRICS_FILE
-from tasks.engine.steps.evaluate import evaluate as evaluate_bundle
 from tasks.io import storage
 from tasks.narrate import narrated
 from tasks.retries import STORAGE_RETRIES
@@ -24,8 +24,15 @@ def evaluate(
 ) -> EvaluationRef:
     """Score the bundle on a split, publish metrics and report."""
     request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split)
-    with narrated(), cluster.session(compute):
-        ref = evaluate_bundle(request)
+    with narrated():
+        ref = run_step(
+            "evaluate",
+            request,
+            EvaluationRef,
+            compute=compute,
+            output_uri=report_uri,
+            flow_run_id=flow_run.id or "local",
+        )
     report = EvaluationReport.model_validate_json(storage.read_bytes(storage.join(report_uri, METRICS_FILE)))
     create_markdown_artifact(evaluation_markdown(report), key="evaluation")
     create_table_artifact(

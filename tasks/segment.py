@@ -21,10 +21,9 @@ from tasks.core.records import ScanRow, SegmentationPlan, SegmentationRef
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import Progress
-from tasks.engine import cluster
+from tasks.engine.execution import run_step
 from tasks.engine.steps.segment import SCANS_FILE
 from tasks.engine.steps.segment import plan as plan_collection
-from tasks.engine.steps.segment import segment as segment_collection
 from tasks.io import storage
 from tasks.io.tables import from_parquet
 from tasks.locate import require_apart
@@ -39,8 +38,16 @@ TELL_EVERY_S = 10.0
 @task(name="segment", **STORAGE_RETRIES)
 def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationRef:
     """Segment every scan that is new, publish masks, previews, table, report and manifest."""
-    with narrated(), cluster.session(compute, n_reserved_cpus=1):
-        ref = segment_collection(request, _teller())
+    with narrated():
+        ref = run_step(
+            "segment",
+            request,
+            SegmentationRef,
+            compute=compute,
+            output_uri=request.output_uri,
+            flow_run_id=flow_run.id or "local",
+            tell=_teller(),
+        )
     rows = from_parquet(ScanRow, storage.read_bytes(storage.join(request.output_uri, SCANS_FILE)))
     failed = [row for row in rows if row.status == "failed"]
     create_table_artifact([dict(ref.counts)], key="segmentation", description="Scans by status.")

@@ -2,12 +2,12 @@
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
 
 from tasks.core.config import AugmentConfig, ComputeConfig, ModelConfig, TrainingConfig
 from tasks.core.records import DatasetRef, ModelRef
 from tasks.core.requests import TrainRequest
-from tasks.engine import cluster
-from tasks.engine.steps.train import train as train_bundle
+from tasks.engine.execution import run_step
 from tasks.io import bundles
 from tasks.narrate import narrated
 
@@ -26,7 +26,9 @@ def train(
     request = TrainRequest(
         dataset_uri=dataset.uri, model_uri=model_uri, model=model, training=training, augment=augment
     )
-    with narrated(), cluster.session(compute, n_reserved_cpus=training.num_workers, has_dashboard=True):
-        ref = train_bundle(request)
+    with narrated():
+        ref = run_step(
+            "train", request, ModelRef, compute=compute, output_uri=model_uri, flow_run_id=flow_run.id or "local"
+        )
     create_table_artifact(bundles.read_history(model_uri), key="training-history", description="One row an epoch.")
     return ref

@@ -10,6 +10,7 @@ Architecture = Literal["unet", "linknet", "fpn"]
 Loss = Literal["bce", "dice", "bce_dice"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Split = Literal["train", "val", "test"]
+StepName = Literal["prepare", "train", "evaluate", "segment"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)

@@ -278,7 +278,19 @@ class ComputeConfig(FormModel):
     """Where the work runs."""
 
     ray_address: str = Field(
-        "", title="Ray address", description="Empty = in this process; auto or host:port = a running Ray cluster."
+        "",
+        title="Ray address",
+        description="Empty = in this process; http(s)://head:8265 = each step is a job of that cluster; auto or "
+        "host:port = join a running cluster from one of its nodes.",
+    )
+    max_hours: float | None = Field(
+        None, title="Longest time of a step (h)", gt=0, description="A job that takes longer is stopped, hours."
+    )
+    orphan_minutes: float = Field(
+        10.0,
+        title="Orphan time (min)",
+        gt=0,
+        description="A job whose flow run was not heard of for this long stops itself, minutes.",
     )
     price_per_node_hour: float | None = Field(
         None,
@@ -286,6 +298,11 @@ class ComputeConfig(FormModel):
         ge=0,
         description="What a node costs, per node-hour, in any currency: reports then say what 1,000 scans cost.",
     )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether steps are jobs of a cluster that this process is no part of."""
+        return self.ray_address.startswith(("http://", "https://"))
 
 
 PARAMETER_GROUPS: dict[str, type[FormModel]] = {

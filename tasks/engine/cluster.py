@@ -39,6 +39,9 @@ def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0, has_dashboard: 
         ClusterError: If the cluster at the address cannot be reached.
         LesionWorkflowError: What a worker raised, freed from Ray's wrapping.
     """
+    if compute.is_remote:  # each step is a job, which holds a session of its own
+        yield
+        return
     if ray.is_initialized():
         with _unwrapped():
             yield

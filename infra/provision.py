@@ -1,0 +1,113 @@
+"""What a Prefect server needs before anything is deployed: `python -m infra.provision`, as often as you like.
+
+Creates or mends work pools, the limit on GPU steps, blocks and automations; says of each what it did. From the environment:
+PREFECT_API_URL (and PREFECT_API_AUTH_STRING), LESIONS_RESULTS_URI (where results are kept), LESIONS_NOTIFY_URL (a webhook that
+is told of failed, late and missing runs), LESIONS_GPU_STEPS (how many steps may hold GPUs at once).
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.exceptions import ObjectNotFound
+from prefect.filesystems import RemoteFileSystem
+from rich.console import Console
+
+from infra.automations import automations
+
+LOCAL_POOL, CLOUD_POOL = "lesions-local", "lesions-cloud"
+FLOW_RUN_JOB: Final = Path(__file__).parent / "kubernetes" / "flow-run-job.json"
+GPU_TAG: Final = "lesions-gpu"
+Said = str
+
+
+def provision(client: SyncPrefectClient, say: Callable[[str, Said], None]) -> None:
+    """Bring a server to the state described here.
+
+    Args:
+        client: Of the server.
+        say: Told of each thing and what was done: created, changed, unchanged or left out.
+    """
+    say(f"work pool {LOCAL_POOL}", _pool(client, LOCAL_POOL, "process", None))
+    say(f"work pool {CLOUD_POOL}", _pool(client, CLOUD_POOL, "kubernetes", json.loads(FLOW_RUN_JOB.read_text())))
+    say(f"limit on {GPU_TAG}", _limit(client, GPU_TAG, int(os.environ.get("LESIONS_GPU_STEPS", "1"))))
+    results_uri, notify_url = os.environ.get("LESIONS_RESULTS_URI"), os.environ.get("LESIONS_NOTIFY_URL")
+    results = RemoteFileSystem(basepath=results_uri) if results_uri else None
+    say("block lesions-results", _block(results, "lesions-results")[0])
+    told: CustomWebhookNotificationBlock | None = None
+    if notify_url:
+        text = {"text": "{{subject}}\n{{body}}"}
+        told = CustomWebhookNotificationBlock(name="lesions", url=notify_url, json_data=text)
+    done, notify = _block(told, "lesions-notify")
+    say("block lesions-notify", done)
+    for wanted in automations(notify):
+        known = client.read_automations_by_name(wanted.name)
+        if not known:
+            client.create_automation(wanted)
+            say(wanted.name, "created")
+        elif _essence(known[0]) == _essence(wanted):
+            say(wanted.name, "unchanged")
+        else:
+            client.update_automation(known[0].id, wanted)
+            say(wanted.name, "changed")
+
+
+def _pool(client: SyncPrefectClient, name: str, kind: str, template: dict[str, Any] | None) -> Said:
+    try:
+        known = client.read_work_pool(name)
+    except ObjectNotFound:
+        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template or {}))
+        return "created"
+    if template is None or known.base_job_template == template:
+        return "unchanged"
+    client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+    return "changed"
+
+
+def _limit(client: SyncPrefectClient, tag: str, n: int) -> Said:
+    try:
+        known = client.read_concurrency_limit_by_tag(tag)
+    except ObjectNotFound:
+        known = None
+    if known is not None and known.concurrency_limit == n:
+        return "unchanged"
+    client.create_concurrency_limit(tag=tag, concurrency_limit=n)
+    return "created" if known is None else "changed"
+
+
+def _block(wanted: Block | None, name: str) -> tuple[Said, UUID | None]:
+    if wanted is None:
+        return "left out, its address is not in the environment", None
+    kind = type(wanted)
+    try:
+        known = kind.load(name, validate=False)
+    except ValueError:
+        return "created", wanted.save(name)
+    if known.model_dump(mode="json") == wanted.model_dump(mode="json"):
+        return "unchanged", known._block_document_id
+    return "changed", wanted.save(name, overwrite=True)
+
+
+def _essence(automation: Any) -> dict[str, Any]:  # Any: what the server has, or what it is to have
+    """Return what an automation does, as JSON, without what the server adds."""
+    found = automation.model_dump(mode="json", include={"name", "description", "enabled", "trigger", "actions"})
+    found["trigger"].pop("id", None)
+    return dict(found)
+
+
+def main() -> None:
+    """Provision the server that the environment names."""
+    console = Console()
+    with get_client(sync_client=True) as client:
+        provision(client, lambda what, done: console.print(f"{what}: {done}", highlight=False))
+
+
+if __name__ == "__main__":
+    main()

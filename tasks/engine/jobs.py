@@ -1,0 +1,225 @@
+"""A step as a job of a Ray cluster, from the side of the flow run: submit or find again, watch, and stop.
+
+A job's id is `<flow_run_id>-<step>-<n>`: a flow run that was killed and started again finds the job it had. Only HTTP
+to the head is needed, and it may be away for a while; no Ray Client, which dies after 30 s without the network.
+"""
+
+import contextlib
+import logging
+import shlex
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ray.job_submission import JobStatus, JobSubmissionClient
+from requests import RequestException
+
+from tasks.core.catalog import StepName
+from tasks.core.config import ComputeConfig
+from tasks.core.errors import ClusterError, StorageError
+from tasks.core.records import Record
+from tasks.engine.execution import Tell
+from tasks.io.job_files import JobFiles, JobRequest
+from tasks.io.versions import code_version
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 2.0
+RENEW_EVERY_S: Final = 30.0
+LOST_AFTER_S: Final = 60.0
+"""Silence of the head after which it counts as lost."""
+
+MARK: Final = "lesions| "
+"""How lines begin that a job means for the flow run's log; what else it prints stays on the cluster."""
+
+_NO_ANSWER: Final = (ConnectionError, RequestException, RuntimeError)
+"""What the client raises where the head does not answer, refuses, or knows no such job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A step of a flow run, on a cluster.
+
+    Attributes:
+        key: `<flow_run_id>-<step>`.
+        output_uri: What the step writes.
+        compute: Where it runs.
+    """
+
+    key: str
+    output_uri: str
+    compute: ComputeConfig
+
+    def run(self, step: StepName, request: Record, tell: Tell) -> Any:  # Any: a reference as JSON
+        """Return what the step gives back, as JSON: of the job that runs already, or of a new one.
+
+        Raises:
+            ClusterError: If the cluster refuses, is lost, or took too long.
+            LesionWorkflowError: What the step raised there.
+        """
+        client = connect(self.compute.ray_address)
+        job_id = self._newest(client)
+        if job_id is None or not self._is_of_use(client, job_id):
+            job_id = f"{self.key}-{_number(job_id) + 1}"
+            self._submit(client, job_id, step, request)
+            logger.info("job: submitted %s", job_id)
+        else:
+            logger.info("job: found %s again", job_id)
+        files = JobFiles.of(self.output_uri, job_id)
+        with _renewed(files):
+            self._watch(client, job_id, files, tell)
+        outcome = files.outcome()
+        if outcome is None:
+            raise ClusterError(_last_words(client, job_id))
+        files.remove()
+        if outcome.ref is None:
+            raise outcome.as_error()
+        return outcome.ref
+
+    def _newest(self, client: JobSubmissionClient) -> str | None:
+        """Return the newest job of this step that the cluster knows."""
+        with _answers(self.compute.ray_address):
+            known = [job.submission_id for job in client.list_jobs() if job.submission_id]
+        return max((job_id for job_id in known if job_id.startswith(f"{self.key}-")), key=_number, default=None)
+
+    def _is_of_use(self, client: JobSubmissionClient, job_id: str) -> bool:
+        """Say whether a job runs, or has succeeded and left what came of it."""
+        with _answers(self.compute.ray_address):
+            status = client.get_job_status(job_id)
+        if status == JobStatus.SUCCEEDED:
+            return JobFiles.of(self.output_uri, job_id).outcome() is not None
+        return not status.is_terminal()
+
+    def _submit(self, client: JobSubmissionClient, job_id: str, step: StepName, request: Record) -> None:
+        files = JobFiles.of(self.output_uri, job_id)
+        asked = JobRequest(
+            step=step,
+            request=request.model_dump(mode="json"),
+            code_version=code_version(),
+            orphan_minutes=self.compute.orphan_minutes,
+        )
+        files.ask(asked)
+        files.renew()
+        with _answers(self.compute.ray_address):
+            client.submit_job(
+                entrypoint=f"python -m tasks.engine.job {shlex.quote(files.uri)}",
+                submission_id=job_id,
+                metadata={"step": step},
+            )
+
+    def _watch(self, client: JobSubmissionClient, job_id: str, files: JobFiles, tell: Tell) -> None:
+        """Relay log and progress until the job has ended."""
+        started = heard_at = time.monotonic()
+        n_relayed, is_over = 0, False
+        while not is_over:
+            try:
+                is_over = client.get_job_status(job_id).is_terminal()
+                n_relayed = _relay(client.get_job_logs(job_id), n_relayed)
+                heard_at = time.monotonic()
+            except _NO_ANSWER as err:
+                silent_s = time.monotonic() - heard_at
+                if silent_s > LOST_AFTER_S:
+                    raise ClusterError(
+                        f"The Ray head at {self.compute.ray_address} has not answered for {silent_s:.0f} s "
+                        f"({type(err).__name__}). What was finished is recorded; another try goes on from there."
+                    ) from err
+            with contextlib.suppress(StorageError):  # the next look may get through
+                told = files.told()
+                if told:
+                    tell(told)
+            hours = (time.monotonic() - started) / 3600
+            if self.compute.max_hours is not None and hours > self.compute.max_hours and not is_over:
+                stop(client, job_id)
+                raise ClusterError(f"Job {job_id} took longer than {self.compute.max_hours:g} h and was stopped.")
+            time.sleep(0 if is_over else LOOK_EVERY_S)
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """Return a client of the cluster at an address; its token, if it wants one, is in RAY_AUTH_TOKEN.
+
+    Raises:
+        ClusterError: If it does not answer, or refuses.
+    """
+    with _answers(address):
+        return JobSubmissionClient(address)
+
+
+def stop(client: JobSubmissionClient, job_id: str) -> None:
+    """Stop a job; one that has ended, or is unknown, is left as it is."""
+    with contextlib.suppress(*_NO_ANSWER):
+        client.stop_job(job_id)
+
+
+def stop_all(address: str, flow_run_id: str) -> list[str]:
+    """Stop every job of a flow run, and return their ids.
+
+    Raises:
+        ClusterError: If the cluster does not answer.
+    """
+    client = connect(address)
+    with _answers(address):
+        jobs = [
+            job.submission_id
+            for job in client.list_jobs()
+            if job.submission_id and job.submission_id.startswith(flow_run_id) and not job.status.is_terminal()
+        ]
+    for job_id in jobs:
+        stop(client, job_id)
+    return jobs
+
+
+@contextlib.contextmanager
+def _answers(address: str) -> Iterator[None]:
+    try:
+        yield
+    except _NO_ANSWER as err:
+        raise ClusterError(
+            f"The Ray cluster at {address} did not take the request ({type(err).__name__}: {err}). "
+            "Check that its head runs, and the token in RAY_AUTH_TOKEN."
+        ) from err
+
+
+@contextlib.contextmanager
+def _renewed(files: JobFiles) -> Iterator[None]:
+    """Say again and again that the job is wanted, while the body runs."""
+    is_over = threading.Event()
+
+    def renew() -> None:
+        while not is_over.wait(RENEW_EVERY_S):
+            try:
+                files.renew()
+            except StorageError as err:
+                logger.warning("job: lease not renewed, %s", err)
+
+    files.renew()
+    thread = threading.Thread(target=renew, name="job-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _relay(log: str, n_relayed: int) -> int:
+    """Log the lines of a job that were not logged yet, and return how many there are by now."""
+    lines = [line for line in log.splitlines(keepends=True) if line.startswith(MARK) and line.endswith("\n")]
+    for line in lines[n_relayed:]:
+        logger.info("%s", line.removeprefix(MARK).rstrip())
+    return len(lines)
+
+
+def _last_words(client: JobSubmissionClient, job_id: str) -> str:
+    """Return why a job ended that left no outcome."""
+    try:
+        status, log = client.get_job_status(job_id), client.get_job_logs(job_id)
+    except _NO_ANSWER as err:
+        return f"Job {job_id} is not known to the cluster any more ({type(err).__name__}). Another try goes on."
+    lines = [line for line in log.splitlines() if line.strip()]
+    return f"Job {job_id} ended as {status.value} and left no result. Its last line: {lines[-1] if lines else 'none'}"
+
+
+def _number(job_id: str | None) -> int:
+    return int(job_id.rpartition("-")[2]) if job_id else 0

@@ -1,0 +1,113 @@
+"""What a flow run and its job on a cluster tell each other, through storage: neither has to reach the other.
+
+A job's folder holds what it is asked (`request.json`), that its flow run still wants it (`lease.json`), how far it is
+(`progress.json`) and what came of it (`outcome.json`, written last).
+"""
+
+import uuid
+from dataclasses import dataclass
+
+from pydantic import JsonValue, TypeAdapter
+
+from tasks.core.catalog import StepName
+from tasks.core.errors import LesionWorkflowError, StorageError
+from tasks.core.records import Record
+from tasks.core.throughput import Progress
+from tasks.io import storage
+
+FOLDER = "jobs"
+_PROGRESS = TypeAdapter(Progress)
+
+
+class JobRequest(Record):
+    """What a job is asked to do.
+
+    Attributes:
+        step: Which step.
+        request: Its request, as JSON.
+        code_version: Of the flow run; a cluster with another refuses.
+        orphan_minutes: Silence of the flow run after which the job stops itself.
+    """
+
+    step: StepName
+    request: dict[str, JsonValue]
+    code_version: str
+    orphan_minutes: float
+
+
+class JobOutcome(Record):
+    """What came of a job: a reference, or one of our errors."""
+
+    ref: dict[str, JsonValue] | None = None
+    error: str = ""
+    sentence: str = ""
+    can_pass: bool = False
+
+    @classmethod
+    def of_error(cls, err: LesionWorkflowError) -> "JobOutcome":
+        """Return the outcome of a job that ended with an error of ours."""
+        can_pass = getattr(err, "can_pass", False)
+        return cls(error=type(err).__name__, sentence=str(err), can_pass=can_pass)
+
+    def as_error(self) -> LesionWorkflowError:
+        """Return the error as it was raised on the cluster."""
+        kinds: dict[str, type[LesionWorkflowError]] = {
+            kind.__name__: kind for kind in LesionWorkflowError.__subclasses__()
+        }
+        if self.error == StorageError.__name__:
+            return StorageError(self.sentence, can_pass=self.can_pass)
+        return kinds.get(self.error, LesionWorkflowError)(self.sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class JobFiles:
+    """The folder of a job."""
+
+    uri: str
+
+    @classmethod
+    def of(cls, output_uri: str, job_id: str) -> "JobFiles":
+        """Return the folder of a job below the output of its step."""
+        return cls(storage.join(output_uri, FOLDER, job_id))
+
+    def ask(self, asked: JobRequest) -> None:
+        """Write what the job is asked."""
+        storage.publish(self._file("request"), asked.model_dump_json().encode())
+
+    def asked(self) -> JobRequest:
+        """Return what the job is asked."""
+        return JobRequest.model_validate_json(storage.read_bytes(self._file("request")))
+
+    def renew(self) -> None:
+        """Say that the flow run still wants the job."""
+        storage.publish(self._file("lease"), uuid.uuid4().bytes)
+
+    def lease(self) -> bytes:
+        """Return what changes with every renewal: clocks of two machines are never compared."""
+        return storage.read_bytes(self._file("lease"))
+
+    def tell(self, progress: Progress) -> None:
+        """Say how far the job is."""
+        storage.publish(self._file("progress"), _PROGRESS.dump_json(progress))
+
+    def told(self) -> Progress | None:
+        """Return how far the job said it is."""
+        return _PROGRESS.validate_json(content) if (content := self._read("progress")) else None
+
+    def end(self, outcome: JobOutcome) -> None:
+        """Write what came of the job."""
+        storage.publish(self._file("outcome"), outcome.model_dump_json().encode())
+
+    def outcome(self) -> JobOutcome | None:
+        """Return what came of the job, if it said so."""
+        return JobOutcome.model_validate_json(content) if (content := self._read("outcome")) else None
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        storage.remove_tree(self.uri)
+
+    def _read(self, name: str) -> bytes | None:
+        return storage.read_bytes(self._file(name)) if storage.exists(self._file(name)) else None
+
+    def _file(self, name: str) -> str:
+        return storage.join(self.uri, f"{name}.json")
