@@ -43,7 +43,7 @@ def _mark_dead() -> AutomationCore:
     heartbeat = "prefect.flow-run.heartbeat"
     return AutomationCore(
         name="lesions: a silent run has crashed",
-        description="A run whose process or pod died says nothing any more; without this it would stay Running for ever.",
+        description="Its process or pod has died and says nothing; without this it would stay Running for ever.",
         trigger=EventTrigger(
             after={heartbeat},
             expect={heartbeat, *ENDINGS},
@@ -61,7 +61,7 @@ def _start_again() -> AutomationCore:
     counts = [str(n) for n in range(1, MAX_STARTS)]
     return AutomationCore(
         name="lesions: a crashed run is started again",
-        description=f"Up to {MAX_STARTS} starts in all. It finds its job on the cluster again, or goes on by the ledger.",
+        description=f"Up to {MAX_STARTS} starts in all. It finds its job again, or goes on by the ledger.",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Crashed"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": counts}),
@@ -106,7 +106,9 @@ def _notices(notify: UUID) -> list[AutomationCore]:
     )
     return [
         AutomationCore(name="lesions: tell of a failed run", trigger=when("Failed"), actions=tell("Run failed")),
-        AutomationCore(name="lesions: tell of a late run", trigger=when("Late"), actions=tell("Run is late: no worker?")),
+        AutomationCore(
+            name="lesions: tell of a late run", trigger=when("Late"), actions=tell("Run is late: no worker?")
+        ),
         AutomationCore(
             name="lesions: tell of a night without masks",
             trigger=never_ran,

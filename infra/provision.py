@@ -1,8 +1,9 @@
 """What a Prefect server needs before anything is deployed: `python -m infra.provision`, as often as you like.
 
-Creates or mends work pools, the limit on GPU steps, blocks and automations; says of each what it did. From the environment:
-PREFECT_API_URL (and PREFECT_API_AUTH_STRING), LESIONS_RESULTS_URI (where results are kept), LESIONS_NOTIFY_URL (a webhook that
-is told of failed, late and missing runs), LESIONS_GPU_STEPS (how many steps may hold GPUs at once).
+Creates or mends work pools, the limit on GPU steps, blocks and automations; says of each what it did. From the
+environment: PREFECT_API_URL (and PREFECT_API_AUTH_STRING), LESIONS_RESULTS_URI (where results are kept),
+LESIONS_NOTIFY_URL (a webhook that is told of failed, late and missing runs), LESIONS_GPU_STEPS (how many steps may hold
+GPUs at once).
 """
 
 import json

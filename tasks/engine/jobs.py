@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from requests import RequestException
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from tasks.core.catalog import StepName
 from tasks.core.config import ComputeConfig
@@ -34,8 +36,17 @@ LOST_AFTER_S: Final = 60.0
 MARK: Final = "lesions| "
 """How lines begin that a job means for the flow run's log; what else it prints stays on the cluster."""
 
-_NO_ANSWER: Final = (ConnectionError, RequestException, RuntimeError)
+_NO_ANSWER: Final = (ConnectionError, RayError, RequestException, RuntimeError)
 """What the client raises where the head does not answer, refuses, or knows no such job."""
+
+
+_patiently = retry(
+    retry=retry_if_exception_message(match="(?s).*No available agent"),
+    wait=wait_fixed(LOOK_EVERY_S),
+    stop=stop_after_delay(LOST_AFTER_S),
+    reraise=True,
+)
+"""Decorator: a head that has just started takes no job before its agent is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +113,9 @@ class Job:
         )
         files.ask(asked)
         files.renew()
+        command = f"python -m tasks.engine.job {shlex.quote(files.uri)}"
         with _answers(self.compute.ray_address):
-            client.submit_job(
-                entrypoint=f"python -m tasks.engine.job {shlex.quote(files.uri)}",
-                submission_id=job_id,
-                metadata={"step": step},
-            )
+            _patiently(client.submit_job)(entrypoint=command, submission_id=job_id, metadata={"step": step})
 
     def _watch(self, client: JobSubmissionClient, job_id: str, files: JobFiles, tell: Tell) -> None:
         """Relay log and progress until the job has ended."""
@@ -176,7 +184,7 @@ def _answers(address: str) -> Iterator[None]:
         yield
     except _NO_ANSWER as err:
         raise ClusterError(
-            f"The Ray cluster at {address} did not take the request ({type(err).__name__}: {err}). "
+            f"The Ray cluster at {address} did not take the request: {str(err).splitlines()[0]} "
             "Check that its head runs, and the token in RAY_AUTH_TOKEN."
         ) from err
 
