@@ -22,10 +22,10 @@ from prefect.filesystems import RemoteFileSystem
 from rich.console import Console
 
 from infra.automations import automations
+from tasks.retries import GPU_TAG
 
 LOCAL_POOL, CLOUD_POOL = "lesions-local", "lesions-cloud"
 FLOW_RUN_JOB: Final = Path(__file__).parent / "kubernetes" / "flow-run-job.json"
-GPU_TAG: Final = "lesions-gpu"
 Said = str
 
 

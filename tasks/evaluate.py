@@ -15,10 +15,10 @@ from tasks.engine.execution import run_step
 from tasks.engine.steps.evaluate import METRICS_FILE
 from tasks.io import storage
 from tasks.narrate import narrated
-from tasks.retries import STORAGE_RETRIES
+from tasks.retries import GPU_TAG, STORAGE_RETRIES
 
 
-@task(name="evaluate", **STORAGE_RETRIES)
+@task(name="evaluate", tags={GPU_TAG}, **STORAGE_RETRIES)
 def evaluate(
     model_uri: str, dataset_uri: str, report_uri: str, *, split: Split, compute: ComputeConfig
 ) -> EvaluationRef:

@@ -28,14 +28,14 @@ from tasks.io import storage
 from tasks.io.tables import from_parquet
 from tasks.locate import require_apart
 from tasks.narrate import narrated
-from tasks.retries import STORAGE_RETRIES
+from tasks.retries import GPU_TAG, STORAGE_RETRIES
 
 logger = logging.getLogger(__name__)
 
 TELL_EVERY_S = 10.0
 
 
-@task(name="segment", **STORAGE_RETRIES)
+@task(name="segment", tags={GPU_TAG}, **STORAGE_RETRIES)
 def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationRef:
     """Segment every scan that is new, publish masks, previews, table, report and manifest."""
     with narrated():
@@ -85,6 +85,7 @@ def segmentation_request(
         segmentation=segmentation,
         # later runs sort after earlier ones, as the ledger needs
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{(flow_run.id or 'local')[:8]}",
+        n_gpus=compute.gpus,
         price_per_node_hour=compute.price_per_node_hour,
     )
 

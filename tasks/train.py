@@ -10,9 +10,10 @@ from tasks.core.requests import TrainRequest
 from tasks.engine.execution import run_step
 from tasks.io import bundles
 from tasks.narrate import narrated
+from tasks.retries import GPU_TAG
 
 
-@task(name="train")
+@task(name="train", tags={GPU_TAG})
 def train(
     dataset: DatasetRef,
     model_uri: str,

@@ -283,6 +283,12 @@ class ComputeConfig(FormModel):
         description="Empty = in this process; http(s)://head:8265 = each step is a job of that cluster; auto or "
         "host:port = join a running cluster from one of its nodes.",
     )
+    gpus: int = Field(
+        0,
+        title="GPUs (count)",
+        ge=0,
+        description="GPUs a segmentation asks of a cluster, which may have to start them; 0 = what is there, else CPUs.",
+    )
     max_hours: float | None = Field(
         None, title="Longest time of a step (h)", gt=0, description="A job that takes longer is stopped, hours."
     )

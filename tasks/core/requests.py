@@ -41,4 +41,5 @@ class SegmentRequest(Record):
     output_uri: str
     segmentation: SegmentationConfig
     run_id: str
+    n_gpus: int = 0
     price_per_node_hour: float | None = None

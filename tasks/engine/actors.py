@@ -92,8 +92,9 @@ class Place:
 class ActorPool:
     """Actors as many as the work is worth and the cluster has places for; follows a cluster that grows or shrinks."""
 
-    def __init__(self, load_model: Callable[[], Model]) -> None:
+    def __init__(self, load_model: Callable[[], Model], n_gpus_asked: int = 0) -> None:
         self._load_model = ray.put(load_model)
+        self._n_gpus_asked = n_gpus_asked
         self._places: list[Place] = []
         self._n_losses = 0
         self._opened, self._is_waiting_for_first = time.monotonic(), True
@@ -194,7 +195,8 @@ class ActorPool:
         return self._n_gpus() or len(self._cpu_nodes())
 
     def _n_gpus(self) -> int:
-        return int(sum(node["Resources"].get("GPU", 0) for node in self._alive()))
+        """Return the GPUs there are, or that were asked for: actors that wait for one are what makes a cluster grow."""
+        return max(int(sum(node["Resources"].get("GPU", 0) for node in self._alive())), self._n_gpus_asked)
 
     def _cpu_nodes(self) -> list[dict[str, Any]]:  # Any: as above
         return [node for node in self._alive() if node["Resources"].get("CPU", 0) >= 1]

@@ -85,7 +85,7 @@ class PredictionStream(Generic[Item, Row]):
         for job in self.work.jobs(items):
             self._todo.extend(job.flights())
         load, finish = ray.put(self.work.load), ray.put(self.work.finish)
-        pool = ActorPool(self.work.load_model)
+        pool = ActorPool(self.work.load_model, self.work.n_gpus)
         try:
             while self._todo or self._n_in_flight:
                 pool.resize(len(self._todo) + self._n_in_flight)

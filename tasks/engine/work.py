@@ -62,6 +62,7 @@ class Work(Generic[Item, Row]):
         cut: Pieces of an item, each to be loaded and predicted apart; most items are one.
         recall: Rows of items that an earlier try already finished, by their place among those asked for.
         give_up: The row of an item whose workers keep dying; without it the run ends there.
+        n_gpus: To ask the cluster for, which may have to start them; 0 takes what is there.
     """
 
     load: Callable[[Sequence[Item]], Loaded]
@@ -72,6 +73,7 @@ class Work(Generic[Item, Row]):
     cut: Callable[[Item], Sequence[Item]] = lambda item: [item]
     recall: Callable[[Sequence[Item]], dict[int, Row]] = lambda _: {}
     give_up: Callable[[Item], Row] | None = None
+    n_gpus: int = 0
 
     def jobs(self, items: Sequence[Item]) -> "Iterator[Job[Item]]":
         """Yield items in jobs: those of several pieces alone, the others together up to `chunk_slices`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
-from ray.cluster_utils import Cluster
+from ray.cluster_utils import AutoscalingCluster, Cluster
 
 from tasks.core.config import ComputeConfig, SegmentationConfig
 from tasks.core.records import ScanRow
@@ -95,7 +95,27 @@ def test_three_nodes_do_nearly_three_times_the_work_of_one(trained: Trained, man
     assert efficiency >= MIN_EFFICIENCY, f"{speeds} slices/s: {efficiency:.2f}"
 
 
-def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[ScanRow]]:
+def test_nodes_are_started_from_none(trained: Trained, many_scans: Path, tmp_path: Path) -> None:
+    """Where the head has no CPU and no node runs, what is asked makes Ray's autoscaler start nodes of both kinds."""
+    ray.shutdown()
+    kinds = {
+        "cpu": {"resources": {"CPU": 2}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        "gpu": {"resources": {"CPU": 0, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+    }
+    nodes = AutoscalingCluster(head_resources={"CPU": 0}, worker_node_types=kinds)
+    nodes.start()
+    try:
+        with cluster.session(ComputeConfig(ray_address="auto")):
+            _, rows = _stream(trained, many_scans, tmp_path, n_gpus=2)
+            n_gpus = ray.cluster_resources().get("GPU", 0)
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+    assert len({row.scan_id for row in rows}) == len(rows) == N_SCANS
+    assert n_gpus == 2
+
+
+def _stream(trained: Trained, scans: Path, output: Path, n_gpus: int = 0) -> tuple[float, list[ScanRow]]:
     """Run the real stages around the stand-in; return slices a second and the rows."""
     request = SegmentRequest(
         model_uri=trained.model_uri,
@@ -110,6 +130,7 @@ def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[Sc
         load_model=FixedLatency,
         finish=functools.partial(finish_scans, run=run),
         chunk_slices=BATCH_SIZE,
+        n_gpus=n_gpus,
     )
     rows = [row for rows in PredictionStream(work, sums).rows(survey(request.scans_uri).scans()) for row in rows]
     return sums.slices_per_second or 0.0, rows

@@ -177,6 +177,7 @@ def _work_through(
         cut=cut,
         recall=run.recall,
         give_up=run.give_up,
+        n_gpus=run.request.n_gpus,
     )
     n_failed = _count(list(settled.values()))["failed"]
     counts, started = Counter[ScanStatus](failed=n_failed), time.monotonic()
