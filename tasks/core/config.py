@@ -287,7 +287,7 @@ class ComputeConfig(FormModel):
         0,
         title="GPUs (count)",
         ge=0,
-        description="GPUs a segmentation asks of a cluster, which may have to start them; 0 = what is there, else CPUs.",
+        description="GPUs a segmentation asks of a cluster, which may start nodes for them; 0 = what is there.",
     )
     max_hours: float | None = Field(
         None, title="Longest time of a step (h)", gt=0, description="A job that takes longer is stopped, hours."
