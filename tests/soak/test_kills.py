@@ -76,6 +76,7 @@ def test_the_second_of_two_runs_is_refused_until_the_first_is_dead(
     assert (second.wait(TIMEOUT_S), first.poll()) == (4, None)
     assert f"heldbyrun{holder.run_id}" in re.sub(r"\s", "", refusal.read_text())
     assert kill(first, "driver", random.Random(0))
+    first.wait(TIMEOUT_S)
     third = start_segmentation(trained.model_uri, killable_scans, output, log=log)
     assert third.wait(TIMEOUT_S) == 0
     assert f"taken over from run {holder.run_id}" in log.read_text()
