@@ -34,6 +34,7 @@ class Contents:
         grid: Of the whole scan; None where it has no place in space.
         warnings: What a reader should know.
         range_hu: Smallest and largest value; None where they are no Hounsfield units.
+        n_read: Bytes read from storage besides the one file that was read beforehand.
     """
 
     slices: Iterable[np.ndarray]
@@ -41,6 +42,7 @@ class Contents:
     grid: Grid | None = None
     warnings: tuple[str, ...] = ()
     range_hu: tuple[float, float] | None = None
+    n_read: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _load(
         warnings=found.warnings,
         range_hu=found.range_hu,
     )
-    return loaded, resized, len(content) if content else 0
+    return loaded, resized, found.n_read + (len(content) if content else 0)
 
 
 def _open_raster(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
@@ -141,18 +143,19 @@ def _open_stack(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conten
     del content, hu  # slices are read here
     first, last = scan.piece or (0, scan.n_slices)
     parts = scan.parts[first:last]
-    images = []
+    images, n_read = [], 0
     for part, found in zip(parts, storage.map_in_parallel(_read_small, parts), strict=True):
         if isinstance(found, DataError):
             raise found
         images.append(slice_to_uint8(read_image(_name(part), found or b"")))
+        n_read += len(found or b"")
     shapes = sorted({image.shape for image in images})
     if len(shapes) > 1:
         sizes = " and ".join(f"{width}×{height}" for height, width in shapes[:2])
         raise DataError("mixed_geometry", f"Slices are {sizes} px; those of one scan must be the same.")
     if scan.piece is None:
         check_values(np.stack(images))
-    return Contents(images, images[0].shape, warnings=scan.warnings)
+    return Contents(images, images[0].shape, warnings=scan.warnings, n_read=n_read)
 
 
 def _open_volume(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
@@ -186,6 +189,7 @@ def _open_series(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
         grid,
         entry.warnings,
         range_hu=(float(stored.min()), float(stored.max())),
+        n_read=sum(entry.files[place].size_bytes for place in {*entry.places[first:last]}),
     )
 
 
