@@ -41,13 +41,15 @@ soak: $(STAMP)
 
 # requirements.lock is what runs here, tests included; infra/docker holds what each image runs, at the same versions.
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+COMPILE_IMAGE = $(COMPILE) --no-annotate -c requirements.lock
 
 lock: $(STAMP)
 	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
 	sed -n 's/^\(editables\|uv\)==/&/p' requirements.lock
-	$(COMPILE) --no-annotate -c requirements.lock pyproject.toml -o infra/docker/runtime.lock
-	$(COMPILE) --no-annotate -c requirements.lock --extra gpu pyproject.toml -o infra/docker/gpu.lock
-	$(COMPILE) --no-annotate -c requirements.lock --extra kubernetes --override infra/docker/flow-leaves-out.txt pyproject.toml -o infra/docker/flow.lock
+	$(COMPILE_IMAGE) pyproject.toml -o infra/docker/runtime.lock
+	$(COMPILE_IMAGE) --extra gpu pyproject.toml -o infra/docker/gpu.lock
+	$(COMPILE_IMAGE) --extra kubernetes --override infra/docker/flow-leaves-out.txt pyproject.toml \
+	  -o infra/docker/flow.lock
 
 sbom: $(STAMP)
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json $(BIN)/python
