@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test lint format bench soak lock clean
+.PHONY: setup demo test lint format bench soak lock sbom clean
 
 setup: $(STAMP)
 
@@ -39,9 +39,20 @@ bench: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/pytest -m soak
 
+# requirements.lock is what runs here, tests included; infra/docker holds what each image runs, at the same versions.
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+COMPILE_IMAGE = $(COMPILE) --no-annotate -c requirements.lock
+
 lock: $(STAMP)
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
 	sed -n 's/^\(editables\|uv\)==/&/p' requirements.lock
+	$(COMPILE_IMAGE) pyproject.toml -o infra/docker/runtime.lock
+	$(COMPILE_IMAGE) --extra gpu pyproject.toml -o infra/docker/gpu.lock
+	$(COMPILE_IMAGE) --extra kubernetes --override infra/docker/flow-leaves-out.txt pyproject.toml \
+	  -o infra/docker/flow.lock
+
+sbom: $(STAMP)
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV)
