@@ -20,7 +20,15 @@ MAX_STARTS: Final = 4
 NIGHT: Final = timedelta(hours=26)
 """A nightly run has to complete within this after the last one."""
 
-ENDINGS: Final = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
+NOT_RUNNING: Final = {
+    f"prefect.flow-run.{name}"
+    for name in (
+        *("Completed", "Failed", "Cancelled", "Cancelling", "Crashed"),
+        *("AwaitingRetry", "AwaitingConcurrencySlot", "Scheduled", "Pending", "Paused", "Suspended"),
+    )
+}
+"""States in which silence says nothing: an evicted pod, for instance, waits for the next one."""
+
 RUNS: Final = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 OURS: Final = ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.lesions"})
 NIGHTLY: Final = ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.nightly"})
@@ -46,8 +54,9 @@ def _mark_dead() -> AutomationCore:
         description="Its process or pod has died and says nothing; without this it would stay Running for ever.",
         trigger=EventTrigger(
             after={heartbeat},
-            expect={heartbeat, *ENDINGS},
+            expect={heartbeat, *NOT_RUNNING},
             match=RUNS,
+            match_related=OURS,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,

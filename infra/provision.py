@@ -19,9 +19,11 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import RemoteFileSystem
+from pydantic import ValidationError
 from rich.console import Console
 
 from infra.automations import automations
+from tasks.core.errors import ConfigError
 from tasks.retries import GPU_TAG
 
 LOCAL_POOL, CLOUD_POOL = "lesions-local", "lesions-cloud"
@@ -40,7 +42,7 @@ def provision(client: SyncPrefectClient, say: Callable[[str, Said], None]) -> No
     say(f"work pool {CLOUD_POOL}", _pool(client, CLOUD_POOL, "kubernetes", json.loads(FLOW_RUN_JOB.read_text())))
     say(f"limit on {GPU_TAG}", _limit(client, GPU_TAG, int(os.environ.get("LESIONS_GPU_STEPS", "1"))))
     results_uri, notify_url = os.environ.get("LESIONS_RESULTS_URI"), os.environ.get("LESIONS_NOTIFY_URL")
-    results = RemoteFileSystem(basepath=results_uri) if results_uri else None
+    results = _results(results_uri) if results_uri else None
     say("block lesions-results", _block(results, "lesions-results")[0])
     told: CustomWebhookNotificationBlock | None = None
     if notify_url:
@@ -58,6 +60,15 @@ def provision(client: SyncPrefectClient, say: Callable[[str, Said], None]) -> No
         else:
             client.update_automation(known[0].id, wanted)
             say(wanted.name, "changed")
+
+
+def _results(uri: str) -> RemoteFileSystem:
+    try:
+        return RemoteFileSystem(basepath=uri)
+    except ValidationError as err:
+        raise ConfigError(
+            f"LESIONS_RESULTS_URI is {uri!r}; a URI of a bucket like gs://bucket/prefix was expected."
+        ) from err
 
 
 def _pool(client: SyncPrefectClient, name: str, kind: str, template: dict[str, Any] | None) -> Said:

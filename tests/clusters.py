@@ -73,6 +73,7 @@ class RayCluster:
             with suppress(psutil.NoSuchProcess):
                 member.send_signal(signal.SIGKILL)
         psutil.wait_procs(family, timeout=20)
+        self.nodes[place].wait()
 
     def _start(self, *options: str) -> None:
         command = [

@@ -9,9 +9,9 @@ import logging
 import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
@@ -27,8 +27,12 @@ from tasks.io.job_files import JobFiles, JobRequest
 from tasks.io.versions import code_version
 
 logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 LOOK_EVERY_S: Final = 2.0
+READ_LOG_EVERY_S: Final = 10.0
+"""The head sends all of a log each time."""
+
 RENEW_EVERY_S: Final = 30.0
 LOST_AFTER_S: Final = 60.0
 """Silence of the head after which it counts as lost."""
@@ -38,15 +42,6 @@ MARK: Final = "lesions| "
 
 _NO_ANSWER: Final = (ConnectionError, RayError, RequestException, RuntimeError)
 """What the client raises where the head does not answer, refuses, or knows no such job."""
-
-
-_patiently = retry(
-    retry=retry_if_exception_message(match="(?s).*No available agent"),
-    wait=wait_fixed(LOOK_EVERY_S),
-    stop=stop_after_delay(LOST_AFTER_S),
-    reraise=True,
-)
-"""Decorator: a head that has just started takes no job before its agent is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +115,15 @@ class Job:
     def _watch(self, client: JobSubmissionClient, job_id: str, files: JobFiles, tell: Tell) -> None:
         """Relay log and progress until the job has ended."""
         started = heard_at = time.monotonic()
-        n_relayed, is_over = 0, False
+        read_at, n_relayed, is_over = 0.0, 0, False
         while not is_over:
             try:
                 is_over = client.get_job_status(job_id).is_terminal()
-                n_relayed = _relay(client.get_job_logs(job_id), n_relayed)
+                if is_over or time.monotonic() - read_at > READ_LOG_EVERY_S:
+                    n_relayed, read_at = _relay(client.get_job_logs(job_id), n_relayed), time.monotonic()
                 heard_at = time.monotonic()
             except _NO_ANSWER as err:
-                silent_s = time.monotonic() - heard_at
-                if silent_s > LOST_AFTER_S:
-                    raise ClusterError(
-                        f"The Ray head at {self.compute.ray_address} has not answered for {silent_s:.0f} s "
-                        f"({type(err).__name__}). What was finished is recorded; another try goes on from there."
-                    ) from err
+                self._check_lost(job_id, err, time.monotonic() - heard_at)
             with contextlib.suppress(StorageError):  # the next look may get through
                 told = files.told()
                 if told:
@@ -143,6 +134,17 @@ class Job:
                 raise ClusterError(f"Job {job_id} took longer than {self.compute.max_hours:g} h and was stopped.")
             time.sleep(0 if is_over else LOOK_EVERY_S)
 
+    def _check_lost(self, job_id: str, err: BaseException, silent_s: float) -> None:
+        """Raise once the head has been silent for long, or at once if it has come back without the job."""
+        todo = "What was finished is recorded; another try goes on from there."
+        if "does not exist" in str(err):
+            raise ClusterError(f"The Ray head has come back and forgotten job {job_id}. {todo}") from err
+        if silent_s > LOST_AFTER_S:
+            raise ClusterError(
+                f"The Ray head at {self.compute.ray_address} has not answered for {silent_s:.0f} s "
+                f"({type(err).__name__}). {todo}"
+            ) from err
+
 
 def connect(address: str) -> JobSubmissionClient:
     """Return a client of the cluster at an address; its token, if it wants one, is in RAY_AUTH_TOKEN.
@@ -151,7 +153,7 @@ def connect(address: str) -> JobSubmissionClient:
         ClusterError: If it does not answer, or refuses.
     """
     with _answers(address):
-        return JobSubmissionClient(address)
+        return _patiently(JobSubmissionClient)(address)
 
 
 def stop(client: JobSubmissionClient, job_id: str) -> None:
@@ -176,6 +178,16 @@ def stop_all(address: str, flow_run_id: str) -> list[str]:
     for job_id in jobs:
         stop(client, job_id)
     return jobs
+
+
+def _patiently(call: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Return a call that waits for a head which is being started anew, and takes no job before its agent is there."""
+    return retry(
+        retry=retry_if_exception_message(match="(?s).*(No available agent|Failed to connect)"),
+        wait=wait_fixed(LOOK_EVERY_S),
+        stop=stop_after_delay(LOST_AFTER_S),
+        reraise=True,
+    )(call)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ BOMB_FROM_BYTES = 64 << 20
 
 MAX_UNPACKED_BYTES = 1 << 40
 MAX_MEMBERS = 2_000_000
+_TOO_MUCH = f"The archive holds more than {MAX_MEMBERS} files, or than 1 TiB; split it."
 HEADER_READ_BYTES = 64 << 10
 SEEK_POINT_BYTES = 4 << 20
 N_OPEN = 4
@@ -145,6 +146,8 @@ def read_member(archive: Archive, member: Member, n_bytes: int | None = None) ->
 
 def _zip_members(archive: Archive) -> Iterator[Member]:
     opened, _ = _open_zip(archive)
+    if len(opened.infolist()) > MAX_MEMBERS or sum(info.file_size for info in opened.infolist()) > MAX_UNPACKED_BYTES:
+        raise DataError("archive_bomb", _TOO_MUCH)
     for info in opened.infolist():
         if info.is_dir():
             continue
@@ -167,7 +170,7 @@ def _tar_members(
             archive.members = []  # type: ignore[attr-defined]  # it would keep every header it has seen
             end = info.offset_data + info.size
             if number > MAX_MEMBERS or end > MAX_UNPACKED_BYTES:
-                raise DataError("archive_bomb", f"The archive holds more than {MAX_MEMBERS} files or 1 TiB; split it.")
+                raise DataError("archive_bomb", _TOO_MUCH)
             if packed_bytes and end > 16 * BOMB_FROM_BYTES and end > MAX_RATIO * packed_bytes:
                 raise DataError("archive_bomb", _bomb(end, packed_bytes))
             if info.isdir():

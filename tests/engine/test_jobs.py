@@ -103,7 +103,8 @@ def test_without_the_token_nothing_is_answered(cluster: RayCluster, trained: Tra
     assert "RAY_AUTH_TOKEN" in told
 
 
-def test_a_head_that_is_not_there_is_said() -> None:
-    """An address where nothing listens is one clear sentence."""
+def test_a_head_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address where nothing listens is one clear sentence, after a while."""
+    monkeypatch.setattr(jobs, "LOST_AFTER_S", 0.0)
     with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1 did not take"):
         jobs.connect("http://127.0.0.1:1")
