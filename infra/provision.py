@@ -102,15 +102,17 @@ def _block(wanted: Block | None, name: str) -> tuple[Said, UUID | None]:
         known = kind.load(name, validate=False)
     except ValueError:
         return "created", wanted.save(name)
-    if known.model_dump(mode="json") == wanted.model_dump(mode="json"):
+    own = set(kind.model_fields)
+    if known.model_dump(mode="json", include=own) == wanted.model_dump(mode="json", include=own):
         return "unchanged", known._block_document_id
     return "changed", wanted.save(name, overwrite=True)
 
 
 def _essence(automation: Any) -> dict[str, Any]:  # Any: what the server has, or what it is to have
-    """Return what an automation does, as JSON, without what the server adds."""
+    """Return what an automation does, as JSON, without what the server adds; sets have no order."""
     found = automation.model_dump(mode="json", include={"name", "description", "enabled", "trigger", "actions"})
-    found["trigger"].pop("id", None)
+    for name in ("after", "expect", "for_each"):
+        found["trigger"][name] = sorted(found["trigger"][name])
     return dict(found)
 
 
