@@ -96,7 +96,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
         _wait_for(f"{url}/health")
         running = Server(url, environment)
-        running.prefect("work-pool", "create", "--type", "process", "lesions-local")
+        provision = [sys.executable, "-m", "infra.provision"]
+        subprocess.run(provision, env=environment, cwd=ROOT, check=True, capture_output=True)
         running.prefect("deploy", "--all")
         start("worker", "worker", "start", "--pool", "lesions-local", "--name", "test-worker")
         yield running
@@ -126,7 +127,8 @@ def test_segmentation_is_nightly_one_at_a_time(server: Server) -> None:
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     assert deployment["global_concurrency_limit"]["limit"] == 1
     names = {row["name"] for row in server.post("/deployments/filter", {})}
-    assert names == {"prepare-dataset", "train-model", "evaluate-model", "segment-scans", "run-pipeline"}
+    flows = {"prepare-dataset", "train-model", "evaluate-model", "segment-scans", "run-pipeline"}
+    assert names == flows | {f"{name}-cloud" for name in flows}
 
 
 def test_segment_scans_completes_and_one_bad_slice_ends_it_not_green(
