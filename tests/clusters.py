@@ -86,9 +86,14 @@ class RayCluster:
             f"--dashboard-agent-listen-port={free_port()}",
             *options,
         ]
-        self.nodes.append(
-            subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        )
+        said = Path(self.environment["RAY_TMPDIR"], f"node-{len(self.nodes)}-{time.monotonic_ns()}.log")
+        with said.open("wb") as log:
+            self.nodes.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
+        deadline = time.monotonic() + START_S  # one after the other: nodes that start at once take each other's ports
+        while "Ray runtime started" not in said.read_text():
+            if time.monotonic() > deadline or self.nodes[-1].poll() is not None:
+                raise RuntimeError(f"A Ray node did not start:\n{said.read_text()}")
+            time.sleep(0.2)
 
 
 @contextmanager

@@ -101,9 +101,7 @@ class Stack:
         """Return the process of the one flow run that the worker runs."""
         assert self.worker
         children = psutil.Process(self.worker.pid).children(recursive=True)
-        [found] = [
-            child for child in children if "flow-run" in child.cmdline() or "prefect.flow_engine" in child.cmdline()
-        ]
+        [found] = [child for child in children if any(part.startswith("prefect.") for part in child.cmdline())]
         return found
 
     def kill_worker(self) -> None:

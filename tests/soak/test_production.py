@@ -13,7 +13,7 @@ from tests.conftest import PREPARATION
 from tests.emulators import BUCKET
 from tests.phantoms import write_phantoms
 from tests.soak.commands import n_recorded
-from tests.soak.production import POSTGRES, PREFECT, Stack, parameters, production, wait_for
+from tests.soak.production import ENDED, POSTGRES, PREFECT, Stack, parameters, production, wait_for
 
 pytestmark = [
     pytest.mark.soak,
@@ -22,7 +22,9 @@ pytestmark = [
     pytest.mark.skipif(not POSTGRES.exists(), reason="Postgres is not installed"),
 ]
 
-N_SCANS = 900
+N_SCANS = 2400
+"""Half a minute's work at this size."""
+
 PLACE = f"gs://{BUCKET}"
 
 
@@ -58,7 +60,7 @@ def _done_once(output: str) -> list[str]:
 
 def _begun(stack: Stack, output: str, run_id: str, n: int = 30) -> None:
     """Wait until a run's job has finished some scans, and not all."""
-    wait_for("some scans", lambda: stack.state(run_id)["type"] in ("FAILED", "CRASHED") or n_recorded(output) >= n)
+    wait_for("some scans", lambda: stack.state(run_id)["type"] in ENDED or n_recorded(output) >= n)
     assert stack.state(run_id)["type"] == "RUNNING", stack.state(run_id)
     assert n_recorded(output) < N_SCANS
 
