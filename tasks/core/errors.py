@@ -142,6 +142,12 @@ class ClusterError(LesionWorkflowError):
     exit_code = 5
 
 
+class StoppedError(LesionWorkflowError):
+    """A job was stopped by somebody, as when its flow run is cancelled; trying again is not what they want."""
+
+    exit_code = 5
+
+
 class ModelError(LesionWorkflowError):
     """A model bundle or its weights cannot be used as asked."""
 

@@ -43,6 +43,9 @@ def main(folder_uri: str) -> None:
         outcome, code = JobOutcome.of_error(err), err.exit_code
     except KeyboardInterrupt:  # stopped from outside, or orphaned
         sys.exit(ClusterError.exit_code)
+    except Exception as err:  # a bug: trying again would not help, so it crosses the wire, too
+        files.end(JobOutcome.of_bug(err))
+        raise
     else:
         code = 0
     files.end(outcome)

@@ -20,7 +20,7 @@ from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_f
 
 from tasks.core.catalog import StepName
 from tasks.core.config import ComputeConfig
-from tasks.core.errors import ClusterError, StorageError
+from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
 from tasks.core.records import Record
 from tasks.engine.execution import Tell
 from tasks.io.job_files import JobFiles, JobRequest
@@ -63,6 +63,7 @@ class Job:
 
         Raises:
             ClusterError: If the cluster refuses, is lost, or took too long.
+            StoppedError: If the job was stopped.
             LesionWorkflowError: What the step raised there.
         """
         client = connect(self.compute.ray_address)
@@ -78,7 +79,7 @@ class Job:
             self._watch(client, job_id, files, tell)
         outcome = files.outcome()
         if outcome is None:
-            raise ClusterError(_last_words(client, job_id))
+            raise _without_outcome(client, job_id)
         files.remove()
         if outcome.ref is None:
             raise outcome.as_error()
@@ -231,14 +232,17 @@ def _relay(log: str, n_relayed: int) -> int:
     return len(lines)
 
 
-def _last_words(client: JobSubmissionClient, job_id: str) -> str:
+def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflowError:
     """Return why a job ended that left no outcome."""
     try:
         status, log = client.get_job_status(job_id), client.get_job_logs(job_id)
     except _NO_ANSWER as err:
-        return f"Job {job_id} is not known to the cluster any more ({type(err).__name__}). Another try goes on."
+        return ClusterError(f"Job {job_id} is not known to the cluster any more ({type(err).__name__}).")
+    if status == JobStatus.STOPPED:
+        return StoppedError(f"Job {job_id} was stopped. What was finished is recorded; start the run again to go on.")
     lines = [line for line in log.splitlines() if line.strip()]
-    return f"Job {job_id} ended as {status.value} and left no result. Its last line: {lines[-1] if lines else 'none'}"
+    last = lines[-1] if lines else "none"
+    return ClusterError(f"Job {job_id} ended as {status.value} and left no result. Its last line: {last}")
 
 
 def _number(job_id: str | None) -> int:

@@ -49,6 +49,13 @@ class JobOutcome(Record):
         can_pass = getattr(err, "can_pass", False)
         return cls(error=type(err).__name__, sentence=str(err), can_pass=can_pass)
 
+    @classmethod
+    def of_bug(cls, err: Exception) -> "JobOutcome":
+        """Return the outcome of a job that ended with an error nobody meant; its text may hold a name."""
+        return cls(
+            error="bug", sentence=f"The step broke with {type(err).__name__}; its traceback is in the job's log."
+        )
+
     def as_error(self) -> LesionWorkflowError:
         """Return the error as it was raised on the cluster."""
         kinds: dict[str, type[LesionWorkflowError]] = {
