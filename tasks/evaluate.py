@@ -4,7 +4,6 @@ import json
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.runtime import flow_run
 
 from tasks.core.catalog import Split
 from tasks.core.config import ComputeConfig
@@ -14,7 +13,7 @@ from tasks.core.requests import EvaluateRequest
 from tasks.engine.execution import run_step
 from tasks.engine.steps.evaluate import METRICS_FILE
 from tasks.io import storage
-from tasks.narrate import narrated
+from tasks.narrate import flow_run_id, narrated
 from tasks.retries import GPU_TAG, STORAGE_RETRIES
 
 
@@ -31,7 +30,7 @@ def evaluate(
             EvaluationRef,
             compute=compute,
             output_uri=report_uri,
-            flow_run_id=flow_run.id or "local",
+            flow_run_id=flow_run_id(),
         )
     report = EvaluationReport.model_validate_json(storage.read_bytes(storage.join(report_uri, METRICS_FILE)))
     create_markdown_artifact(evaluation_markdown(report), key="evaluation")

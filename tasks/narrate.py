@@ -1,11 +1,13 @@
 """What the rings inside say while a step runs is told on the terminal and in the Prefect UI."""
 
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 INNER = "tasks"
 """Root of the loggers below this ring."""
@@ -21,6 +23,11 @@ class _Relay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record's text at its level."""
         self._target.log(record.levelno, record.getMessage())
+
+
+def flow_run_id() -> str:
+    """Return the id of the flow run this is a task of; outside of any, one that nobody else has."""
+    return str(flow_run.id or uuid.uuid4())
 
 
 @contextmanager

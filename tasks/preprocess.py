@@ -2,7 +2,6 @@
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
-from prefect.runtime import flow_run
 
 from tasks.core.config import ComputeConfig, PreparationConfig
 from tasks.core.records import DatasetRef, SourceRef
@@ -10,7 +9,7 @@ from tasks.core.reports import dataset_markdown, failures_markdown
 from tasks.core.requests import PrepareRequest
 from tasks.engine.execution import run_step
 from tasks.io import datasets
-from tasks.narrate import narrated
+from tasks.narrate import flow_run_id, narrated
 from tasks.retries import STORAGE_RETRIES
 
 
@@ -26,7 +25,7 @@ def preprocess(
         request = PrepareRequest(source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation)
         with narrated():
             ref = run_step(
-                "prepare", request, DatasetRef, compute=compute, output_uri=dataset, flow_run_id=flow_run.id or "local"
+                "prepare", request, DatasetRef, compute=compute, output_uri=dataset, flow_run_id=flow_run_id()
             )
     card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)
     create_markdown_artifact(dataset_markdown(card), key="dataset")

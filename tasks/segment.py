@@ -17,6 +17,7 @@ from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
 from tasks.core.config import ComputeConfig, SegmentationConfig
+from tasks.core.errors import ConfigError
 from tasks.core.records import ScanRow, SegmentationPlan, SegmentationRef
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.requests import SegmentRequest
@@ -27,7 +28,7 @@ from tasks.engine.steps.segment import plan as plan_collection
 from tasks.io import storage
 from tasks.io.tables import from_parquet
 from tasks.locate import require_apart
-from tasks.narrate import narrated
+from tasks.narrate import flow_run_id, narrated
 from tasks.retries import GPU_TAG, STORAGE_RETRIES
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationR
             SegmentationRef,
             compute=compute,
             output_uri=request.output_uri,
-            flow_run_id=flow_run.id or "local",
+            flow_run_id=flow_run_id(),
             tell=_teller(),
         )
     rows = from_parquet(ScanRow, storage.read_bytes(storage.join(request.output_uri, SCANS_FILE)))
@@ -75,9 +76,13 @@ def segmentation_request(
     """Return what this flow run asks of a segmentation; URIs have their scheme.
 
     Raises:
-        ConfigError: If the output lies below the scans.
+        ConfigError: If the output lies below the scans, or GPUs are asked of no cluster.
     """
     require_apart(scans_uri, output_uri)
+    if compute.gpus and not compute.ray_address:
+        raise ConfigError(
+            f"compute.gpus is {compute.gpus}, but no cluster is named in compute.ray_address to ask them of."
+        )
     return SegmentRequest(
         model_uri=model_uri,
         scans_uri=scans_uri,

@@ -2,14 +2,13 @@
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
-from prefect.runtime import flow_run
 
 from tasks.core.config import AugmentConfig, ComputeConfig, ModelConfig, TrainingConfig
 from tasks.core.records import DatasetRef, ModelRef
 from tasks.core.requests import TrainRequest
 from tasks.engine.execution import run_step
 from tasks.io import bundles
-from tasks.narrate import narrated
+from tasks.narrate import flow_run_id, narrated
 from tasks.retries import GPU_TAG
 
 
@@ -28,8 +27,6 @@ def train(
         dataset_uri=dataset.uri, model_uri=model_uri, model=model, training=training, augment=augment
     )
     with narrated():
-        ref = run_step(
-            "train", request, ModelRef, compute=compute, output_uri=model_uri, flow_run_id=flow_run.id or "local"
-        )
+        ref = run_step("train", request, ModelRef, compute=compute, output_uri=model_uri, flow_run_id=flow_run_id())
     create_table_artifact(bundles.read_history(model_uri), key="training-history", description="One row an epoch.")
     return ref

@@ -287,7 +287,7 @@ class ComputeConfig(FormModel):
         0,
         title="GPUs (count)",
         ge=0,
-        description="GPUs a segmentation asks of a cluster, which may start nodes for them; 0 = what is there.",
+        description="GPUs a segmentation asks of a cluster, which may have to start nodes, count; 0 = what is there.",
     )
     max_hours: float | None = Field(
         None, title="Longest time of a step (h)", gt=0, description="A job that takes longer is stopped, hours."
@@ -295,7 +295,7 @@ class ComputeConfig(FormModel):
     orphan_minutes: float = Field(
         10.0,
         title="Orphan time (min)",
-        gt=0,
+        ge=1,
         description="A job whose flow run was not heard of for this long stops itself, minutes.",
     )
     price_per_node_hour: float | None = Field(

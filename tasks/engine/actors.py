@@ -27,6 +27,9 @@ MAX_WAITING = 2
 CHUNKS_WORTH_AN_ACTOR = 4
 MAX_LOSSES_IN_A_ROW = 5
 PLACES_KNOWN_FOR_S = 5.0
+TELL_EVERY_S = 60.0
+FIRST_MODEL_WITHIN_S = 1200.0
+"""A GPU node takes minutes: a machine, its driver, an image of some GB."""
 
 
 class Model(Protocol):
@@ -97,7 +100,7 @@ class ActorPool:
         self._n_gpus_asked = n_gpus_asked
         self._places: list[Place] = []
         self._n_losses = 0
-        self._opened, self._is_waiting_for_first = time.monotonic(), True
+        self._opened, self._is_waiting_for_first, self._told_s = time.monotonic(), True, 0.0
         self._nodes: list[dict[str, Any]] = []  # Any: Ray's own description of a node
         self._nodes_asked = -math.inf
 
@@ -112,13 +115,29 @@ class ActorPool:
         return [place.loading for place in self._places if not place.is_loaded]
 
     def resize(self, n_chunks_left: int) -> None:
-        """Start and stop actors so that they fit the work left and the places there are."""
+        """Start and stop actors so that they fit the work left and the places there are.
+
+        Raises:
+            ClusterError: If no model was loaded for long.
+        """
+        self._check_patience()
         wanted = min(math.ceil(n_chunks_left / CHUNKS_WORTH_AN_ACTOR), self._n_places())
         while len(self._places) < wanted:
             self._start()
         for place in [place for place in self._places if place.is_loaded and not place.waiting]:
             if len(self._places) > max(wanted, 1):
                 self._stop(place)
+
+    def _check_patience(self) -> None:
+        """Raise if a model has been waited for too long: a GPU that was asked for may never come."""
+        waited_s = time.monotonic() - self._opened
+        if self._is_waiting_for_first and waited_s > self._told_s + TELL_EVERY_S:
+            self._told_s = waited_s
+            logger.warning("stream: no model is loaded after %.0f s; is there a GPU, or one to come?", waited_s)
+        if self._is_waiting_for_first and waited_s > FIRST_MODEL_WITHIN_S:
+            raise ClusterError(
+                f"No model was loaded within {waited_s:.0f} s. Does the cluster have, or start, GPU nodes?"
+            )
 
     def note_loaded(self, loading: ray.ObjectRef) -> None:
         """Take an actor into service, or drop one that died while it loaded.

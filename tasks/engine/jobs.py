@@ -34,6 +34,9 @@ READ_LOG_EVERY_S: Final = 10.0
 """The head sends all of a log each time."""
 
 RENEW_EVERY_S: Final = 30.0
+LOOKS_A_LEASE: Final = 10
+"""Renewals within `orphan_minutes`, at least: one that is slow orphans nobody."""
+
 LOST_AFTER_S: Final = 60.0
 """Silence of the head after which it counts as lost."""
 
@@ -75,12 +78,12 @@ class Job:
         else:
             logger.info("job: found %s again", job_id)
         files = JobFiles.of(self.output_uri, job_id)
-        with _renewed(files):
+        with _renewed(files, every_s=min(RENEW_EVERY_S, 60 * self.compute.orphan_minutes / LOOKS_A_LEASE)):
             self._watch(client, job_id, files, tell)
         outcome = files.outcome()
         if outcome is None:
             raise _without_outcome(client, job_id)
-        files.remove()
+        files.clear()
         if outcome.ref is None:
             raise outcome.as_error()
         return outcome.ref
@@ -107,6 +110,7 @@ class Job:
             code_version=code_version(),
             orphan_minutes=self.compute.orphan_minutes,
         )
+        JobFiles.sweep(self.output_uri, keep=self.key)
         files.ask(asked)
         files.renew()
         command = f"python -m tasks.engine.job {shlex.quote(files.uri)}"
@@ -132,7 +136,7 @@ class Job:
             hours = (time.monotonic() - started) / 3600
             if self.compute.max_hours is not None and hours > self.compute.max_hours and not is_over:
                 stop(client, job_id)
-                raise ClusterError(f"Job {job_id} took longer than {self.compute.max_hours:g} h and was stopped.")
+                raise StoppedError(f"Job {job_id} took longer than {self.compute.max_hours:g} h and was stopped.")
             time.sleep(0 if is_over else LOOK_EVERY_S)
 
     def _check_lost(self, job_id: str, err: BaseException, silent_s: float) -> None:
@@ -197,18 +201,19 @@ def _answers(address: str) -> Iterator[None]:
         yield
     except _NO_ANSWER as err:
         raise ClusterError(
-            f"The Ray cluster at {address} did not take the request: {str(err).splitlines()[0]} "
+            f"The Ray cluster at {address} did not take the request: "
+            f"{next(iter(str(err).splitlines()), type(err).__name__)} "
             "Check that its head runs, and the token in RAY_AUTH_TOKEN."
         ) from err
 
 
 @contextlib.contextmanager
-def _renewed(files: JobFiles) -> Iterator[None]:
+def _renewed(files: JobFiles, every_s: float) -> Iterator[None]:
     """Say again and again that the job is wanted, while the body runs."""
     is_over = threading.Event()
 
     def renew() -> None:
-        while not is_over.wait(RENEW_EVERY_S):
+        while not is_over.wait(every_s):
             try:
                 files.renew()
             except StorageError as err:

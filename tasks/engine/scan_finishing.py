@@ -85,9 +85,15 @@ def _join(chunks: Sequence[Predicted]) -> _Answered:
     """Return the scan whose pieces these are."""
     pieces: list[LoadedScan] = [piece for chunk in chunks for piece in chunk.rest]
     scan = next((piece for piece in pieces if piece.refused), pieces[0])
-    ranges = [piece.range_hu for piece in pieces if piece.range_hu]
+    ranges = [piece.value_range for piece in pieces if piece.value_range]
     if ranges:
-        scan = replace(scan, range_hu=(min(low for low, _ in ranges), max(high for _, high in ranges)))
+        scan = replace(scan, value_range=(min(low for low, _ in ranges), max(high for _, high in ranges)))
+    shapes = {piece.shape for piece in pieces}
+    if scan.refused is None and len(shapes) > 1:
+        sizes = " and ".join(f"{width}×{height}" for height, width in sorted(shapes)[:2])
+        scan = replace(
+            scan, refused=DataError("mixed_geometry", f"Slices are {sizes} px; those of one scan are equal.")
+        )
     return _Answered(
         scan,
         np.concatenate([chunk.images for chunk in chunks]),
@@ -101,8 +107,8 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
     try:
         if scan.refused:
             raise scan.refused
-        if scan.range_hu:
-            check_range(*scan.range_hu)
+        if scan.value_range:
+            check_range(*scan.value_range)
     except DataError as err:
         return _Outcome(run.row(scan.source, "failed", error_code=err.code, error=err.sentence))
     started = time.perf_counter()
@@ -115,7 +121,7 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
     preview = write_png(_preview(answer, mask), PALETTE)
     content = write_mask_png(mask[0]) if is_slice else _stored(mask, scan)
     n_voxels, warnings, flags = int(np.count_nonzero(mask)), list(scan.warnings), []
-    if scan.range_hu and scan.range_hu[0] >= MIN_AIR_HU:
+    if scan.is_hu and scan.value_range and scan.value_range[0] >= MIN_AIR_HU:
         flags.append("hu_implausible")
     if not n_lesions:
         flags.append("no_lesion")

@@ -33,7 +33,8 @@ class Contents:
         shape: (H, W) of each.
         grid: Of the whole scan; None where it has no place in space.
         warnings: What a reader should know.
-        range_hu: Smallest and largest value; None where they are no Hounsfield units.
+        value_range: Smallest and largest value; None where one slice was looked at by itself.
+        is_hu: Whether values are Hounsfield units.
         n_read: Bytes read from storage besides the one file that was read beforehand.
     """
 
@@ -41,7 +42,8 @@ class Contents:
     shape: tuple[int, int]
     grid: Grid | None = None
     warnings: tuple[str, ...] = ()
-    range_hu: tuple[float, float] | None = None
+    value_range: tuple[float, float] | None = None
+    is_hu: bool = False
     n_read: int = 0
 
 
@@ -58,7 +60,8 @@ class LoadedScan:
         image: Its slice on its own grid where it has but one, for the preview.
         grid: Of the whole scan; None where it has no place in space.
         warnings: What a reader should know.
-        range_hu: Smallest and largest value in the chunk; None where they are no Hounsfield units.
+        value_range: Smallest and largest value in the chunk; None where one slice was looked at by itself.
+        is_hu: Whether values are Hounsfield units.
     """
 
     source: ScanSource
@@ -69,15 +72,16 @@ class LoadedScan:
     image: np.ndarray | None = None
     grid: Grid | None = None
     warnings: tuple[str, ...] = ()
-    range_hu: tuple[float, float] | None = None
+    value_range: tuple[float, float] | None = None
+    is_hu: bool = False
 
 
 def cut(scan: ScanSource) -> list[ScanSource]:
     """Return the pieces a long series is worked on in; any other scan is one."""
     if not scan.can_be_cut or scan.n_slices <= PIECE_SLICES:
         return [scan]
-    starts = range(0, scan.n_slices, PIECE_SLICES)
-    return [replace(scan, piece=(start, min(start + PIECE_SLICES, scan.n_slices))) for start in starts]
+    pieces = [(start, min(start + PIECE_SLICES, scan.n_slices)) for start in range(0, scan.n_slices, PIECE_SLICES)]
+    return [replace(scan, piece=(first, last), parts=scan.parts[first:last]) for first, last in pieces]
 
 
 def load_scans(scans: Sequence[ScanSource], *, size_px: int, hu: HuConfig) -> Loaded:
@@ -118,16 +122,17 @@ def _load(
         for image in found.slices:
             resized.append(resize_slice(image, size_px))
     except DataError as err:
-        return LoadedScan(scan, seconds + time.perf_counter() - started, refused=err), [], 0
+        return LoadedScan(replace(scan, parts=()), seconds + time.perf_counter() - started, refused=err), [], 0
     loaded = LoadedScan(
-        scan,
+        replace(scan, parts=()),  # what is read is not needed any more
         seconds + time.perf_counter() - started,
         n_slices=len(resized),
         shape=found.shape,
         image=image if scan.kind == "raster" else None,
         grid=found.grid,
         warnings=found.warnings,
-        range_hu=found.range_hu,
+        value_range=found.value_range,
+        is_hu=found.is_hu,
     )
     return loaded, resized, found.n_read + (len(content) if content else 0)
 
@@ -141,10 +146,8 @@ def _open_raster(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
 
 def _open_stack(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
     del content, hu  # slices are read here
-    first, last = scan.piece or (0, scan.n_slices)
-    parts = scan.parts[first:last]
     images, n_read = [], 0
-    for part, found in zip(parts, storage.map_in_parallel(_read_small, parts), strict=True):
+    for part, found in zip(scan.parts, storage.map_in_parallel(_read_small, scan.parts), strict=True):
         if isinstance(found, DataError):
             raise found
         images.append(slice_to_uint8(read_image(_name(part), found or b"")))
@@ -153,9 +156,9 @@ def _open_stack(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conten
     if len(shapes) > 1:
         sizes = " and ".join(f"{width}×{height}" for height, width in shapes[:2])
         raise DataError("mixed_geometry", f"Slices are {sizes} px; those of one scan must be the same.")
-    if scan.piece is None:
-        check_values(np.stack(images))
-    return Contents(images, images[0].shape, warnings=scan.warnings, n_read=n_read)
+    values = np.stack(images)
+    value_range = float(values.min()), float(values.max())
+    return Contents(images, values.shape[1:], warnings=scan.warnings, value_range=value_range, n_read=n_read)
 
 
 def _open_volume(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
@@ -169,7 +172,8 @@ def _open_volume(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
         shape,
         volume.grid,
         volume.warnings,
-        range_hu=(float(volume.voxels.min()), float(volume.voxels.max())),
+        value_range=(float(volume.voxels.min()), float(volume.voxels.max())),
+        is_hu=True,
     )
 
 
@@ -188,7 +192,8 @@ def _open_series(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
         read.shape[1:],
         grid,
         entry.warnings,
-        range_hu=(float(stored.min()), float(stored.max())),
+        value_range=(float(stored.min()), float(stored.max())),
+        is_hu=True,
         n_read=sum(entry.files[place].size_bytes for place in {*entry.places[first:last]}),
     )
 

@@ -22,7 +22,7 @@ from typing import Literal
 
 from indexed_gzip import IndexedGzipFile, ZranError
 
-from tasks.core.errors import DataError, ErrorCode
+from tasks.core.errors import ConfigError, DataError, ErrorCode, StorageError
 from tasks.io import storage
 from tasks.io.ranges import open_ranges
 from tasks.io.seals import Seal
@@ -227,7 +227,10 @@ def _open_zip(archive: Archive) -> tuple[zipfile.ZipFile, threading.Lock]:
 def _open_gzip(archive: Archive) -> tuple[IndexedGzipFile, threading.Lock, io.BufferedReader]:
     file = open_ranges(archive.uri, archive.size_bytes)
     unpacked = IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES)
-    seek_points = _seal_of(archive).open(storage.read_bytes(archive.seek_points_uri))
+    try:
+        seek_points = _seal_of(archive).open(storage.read_bytes(archive.seek_points_uri))
+    except ConfigError as err:  # they were made of other bytes
+        raise StorageError("The archive changed after it was opened.", can_pass=False, code="changed") from err
     unpacked.import_index(fileobj=io.BytesIO(seek_points))
     return unpacked, threading.Lock(), file
 

@@ -36,6 +36,11 @@ class Container:
         return hashlib.sha256(f"{fingerprint(self.objects)}:{READER_VERSION}".encode()).hexdigest()
 
     @property
+    def identity(self) -> str:
+        """What tells it from another container of the same path."""
+        return self.objects[0].path if packing_of(self.objects[0].path) else f"{self.path}/"
+
+    @property
     def modified_s(self) -> float | None:
         """Time of the last change of any of its objects."""
         times = [o.modified_s for o in self.objects if o.modified_s is not None]
@@ -63,7 +68,7 @@ class Container:
     def refused(self, code: ErrorCode, sentence: str) -> ContainerIndex:
         """Return it as one scan that is set aside."""
         files = [ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version) for o in self.objects]
-        return ContainerIndex(entries=(_refusal(self.path or "series", files, code, sentence, identity=self.path),))
+        return ContainerIndex(entries=(_refusal(self.path or "series", files, code, sentence, identity=self.identity),))
 
     def _index_archive(self, archive: Archive) -> ContainerIndex:
         files, refused, origin = [], [], self.objects[0].path
@@ -71,7 +76,7 @@ class Container:
             for member in list_members(archive):
                 file = _file_of(archive, member)
                 if member.refused:
-                    identity = f"{origin}!/{member.name}"
+                    identity = f"{origin}\t{member.name}"
                     refused.append(
                         _refusal(
                             without_suffix(f"{self.path}/{member.name}"), [file], *member.refused, identity=identity
@@ -103,7 +108,9 @@ def _index(
     folders: dict[str, list[tuple[str, ScanFile]]] = defaultdict(list)
     claims = Counter(name for name, _ in files)
     for name, file in dict(files).items():
-        kind, identity = kind_of(name), f"{origin}!/{file.member}" if origin else name
+        is_hidden = any(part.startswith(".") for part in name.split("/"))
+        kind = None if is_hidden else kind_of(name)
+        identity = f"{origin}\t{file.member}" if origin else name
         if claims[name] > 1:
             sentence = f"{claims[name]} members have this name; which is meant cannot be known. Pack the archive anew."
             entries.append(_refusal(without_suffix(name), [file], "duplicate_name", sentence, identity=identity))
@@ -145,7 +152,7 @@ def _series(
             n_strangers += 1
         else:
             entries.append(
-                _refusal(without_suffix(name), [file], head.code, head.sentence, identity=f"{origin}!/{name}")
+                _refusal(without_suffix(name), [file], head.code, head.sentence, identity=f"{origin}\t{name}")
             )
     for uid, members in series.items():
         entries.append(_series_entry(folder, members, identity=f"{origin}\t{folder}\t{uid}"))

@@ -5,12 +5,14 @@ A job's folder holds what it is asked (`request.json`), that its flow run still 
 """
 
 import uuid
+from collections import defaultdict
 from dataclasses import dataclass
+from typing import cast
 
 from pydantic import JsonValue, TypeAdapter
 
 from tasks.core.catalog import StepName
-from tasks.core.errors import LesionWorkflowError, StorageError
+from tasks.core.errors import DataError, ErrorCode, LesionWorkflowError, StorageCode, StorageError
 from tasks.core.records import Record
 from tasks.core.throughput import Progress
 from tasks.io import storage
@@ -41,13 +43,14 @@ class JobOutcome(Record):
     ref: dict[str, JsonValue] | None = None
     error: str = ""
     sentence: str = ""
+    code: str | None = None
     can_pass: bool = False
 
     @classmethod
     def of_error(cls, err: LesionWorkflowError) -> "JobOutcome":
         """Return the outcome of a job that ended with an error of ours."""
-        can_pass = getattr(err, "can_pass", False)
-        return cls(error=type(err).__name__, sentence=str(err), can_pass=can_pass)
+        code, can_pass = getattr(err, "code", None), getattr(err, "can_pass", False)
+        return cls(error=type(err).__name__, sentence=str(err), code=code, can_pass=can_pass)
 
     @classmethod
     def of_bug(cls, err: Exception) -> "JobOutcome":
@@ -62,7 +65,9 @@ class JobOutcome(Record):
             kind.__name__: kind for kind in LesionWorkflowError.__subclasses__()
         }
         if self.error == StorageError.__name__:
-            return StorageError(self.sentence, can_pass=self.can_pass)
+            return StorageError(self.sentence, can_pass=self.can_pass, code=cast("StorageCode | None", self.code))
+        if self.error == DataError.__name__:
+            return DataError(cast("ErrorCode", self.code), self.sentence)
         return kinds.get(self.error, LesionWorkflowError)(self.sentence)
 
 
@@ -109,9 +114,22 @@ class JobFiles:
         """Return what came of the job, if it said so."""
         return JobOutcome.model_validate_json(content) if (content := self._read("outcome")) else None
 
-    def remove(self) -> None:
-        """Remove the folder."""
-        storage.remove_tree(self.uri)
+    def clear(self) -> None:
+        """Remove all but what came of the job: a flow run that dies before it could keep that will ask again."""
+        for name in ("request", "lease", "progress"):
+            storage.remove(self._file(name))
+
+    @classmethod
+    def sweep(cls, output_uri: str, *, keep: str) -> None:
+        """Remove what ended jobs left below an output, but those whose id begins with `keep`."""
+        folder = storage.join(output_uri, FOLDER)
+        names: dict[str, set[str]] = defaultdict(set)
+        for found in storage.list_objects(folder) if storage.exists(folder) else []:
+            job_id, _, name = found.path.partition("/")
+            names[job_id].add(name)
+        for job_id, files in names.items():
+            if "outcome.json" in files and not job_id.startswith(keep):
+                storage.remove_tree(storage.join(folder, job_id))
 
     def _read(self, name: str) -> bytes | None:
         return storage.read_bytes(self._file(name)) if storage.exists(self._file(name)) else None

@@ -15,6 +15,12 @@ from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
 from tasks.io.seals import Seal
 from tasks.io.stored_objects import StoredObject, is_utf8
 
+_TOLD_SUFFIXES = {
+    *(".csv", ".db", ".doc", ".docx", ".html", ".ini", ".json", ".log", ".md", ".pdf", ".rtf", ".tsv", ".txt", ".xls"),
+    *(".xlsx", ".xml", ".yaml", ".yml", "without suffix"),
+}
+"""Of files that are no scans; what else stands behind a dot may be a name."""
+
 MAX_ID_BYTES = 180
 """A file name may have 255 (POSIX NAME_MAX); masks, previews and ledger entries add suffixes and a temporary mark."""
 
@@ -116,7 +122,7 @@ class Survey:
         """Add a container as if it were one scan: it is too young to be opened."""
         o = container.objects[0]
         source = ScanSource("", o.uri, container.key, "dicom", 1, container.modified_s)
-        self.drafts.append(Draft(container.path or "series", container.path, source))
+        self.drafts.append(Draft(container.path or "series", container.identity, source))
 
     def scans(self, seal: Seal | None = None) -> list[ScanSource]:
         """Return every scan that is known, with its id, sorted by it.
@@ -126,7 +132,12 @@ class Survey:
         """
         if seal:
             named = [
-                replace(draft.source, scan_id=seal.id_of(draft.identity), uri=seal.close_text(draft.source.uri))
+                replace(
+                    draft.source,
+                    scan_id=seal.id_of(draft.identity),
+                    uri=seal.close_text(draft.source.uri),
+                    fingerprint=seal.id_of(draft.source.fingerprint),  # else who has the file could tell that it is it
+                )
                 for draft in self.drafts
             ]
             return sorted(named, key=lambda scan: scan.scan_id)
@@ -157,7 +168,7 @@ def survey(uri: str) -> Survey:
         elif kind == "dicom":
             folders[posixpath.dirname(o.path)].append(o)
         elif kind is None:
-            found.n_ignored[posixpath.splitext(o.path)[1].lower()] += 1
+            found.n_ignored[posixpath.splitext(o.path)[1].lower() or "without suffix"] += 1
         else:
             found.drafts.append(_draft(o, kind))
     found.containers.extend(Container(folder, tuple(objects)) for folder, objects in folders.items())
@@ -184,7 +195,10 @@ def _draft(o: StoredObject, kind: Kind) -> Draft:
 def warnings_of(n_ignored: Counter[str]) -> Iterable[str]:
     """Yield a sentence on files that are no scans, if there are any."""
     if n_ignored:
-        shown = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in sorted(n_ignored.items()))
+        kinds: Counter[str] = Counter()
+        for suffix, n in n_ignored.items():
+            kinds[suffix if suffix in _TOLD_SUFFIXES else "others"] += n
+        shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         yield f"{sum(n_ignored.values())} files are no scans and were left alone: {shown}."
 
 

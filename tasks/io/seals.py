@@ -83,7 +83,11 @@ class Seal:
         """
         if not closed.startswith(MARK):
             return closed
-        return self.open(base64.urlsafe_b64decode(closed.removeprefix(MARK))).decode("utf-8", "surrogateescape")
+        try:
+            content = base64.urlsafe_b64decode(closed.removeprefix(MARK))
+        except ValueError:
+            content = b""
+        return self.open(content).decode("utf-8", "surrogateescape")
 
     def _derived(self, purpose: bytes, n_bytes: int) -> bytes:
         return HKDF(SHA256(), n_bytes, salt=None, info=purpose).derive(self.secret)

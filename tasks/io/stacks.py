@@ -6,9 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from tasks.core.errors import ErrorCode
+from tasks.io.formats import READERS, suffix_of
 from tasks.io.scans import Draft, ScanSource
 
 Slice = tuple[int, Draft]
+MAX_DIGITS = 9
 
 
 def stack(drafts: Iterable[Draft], pattern: str) -> list[Draft]:
@@ -22,9 +24,10 @@ def stack(drafts: Iterable[Draft], pattern: str) -> list[Draft]:
     kept: list[Draft] = []
     stacks: dict[str, list[Slice]] = defaultdict(list)
     for draft in drafts:
-        match = rule.fullmatch(draft.path) if draft.source.kind == "raster" else None
-        if match and match["slice"] and match["slice"].isdecimal():
-            stacks[match["scan"] or "stack"].append((int(match["slice"]), draft))
+        match = rule.fullmatch(draft.path) if suffix_of(draft.source.uri) in READERS else None
+        number = (match["slice"] if match else None) or ""
+        if match and match["scan"] and number.isdecimal() and len(number) <= MAX_DIGITS:
+            stacks[match["scan"]].append((int(number), draft))
         else:
             kept.append(draft)
     return [*kept, *(_joined(path, sorted(slices, key=lambda s: s[0])) for path, slices in stacks.items())]

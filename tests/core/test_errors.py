@@ -10,6 +10,7 @@ from tasks.core.errors import (
     LesionWorkflowError,
     LockedError,
     ModelError,
+    StoppedError,
     StorageError,
 )
 
@@ -20,6 +21,7 @@ EXIT_CODES = {
     DataError: 3,
     IncompleteError: 3,
     LockedError: 4,
+    StoppedError: 5,
     StorageError: 5,
     ClusterError: 5,
 }

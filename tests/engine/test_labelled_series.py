@@ -22,6 +22,9 @@ from tests.volumes import Truth, enhanced, grid_around, put_series, to_bytes, to
 
 TRUTH = Truth()
 DOWN = grid_around(TRUTH, (24, 44, 48), (2.0, 1.5, 1.5), np.eye(3)[:, [2, 1, 0]] * [1, -1, -1])
+BESIDE = Grid(DOWN.shape, DOWN.affine @ np.array([[1, 0, 0, 500], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+"""On the same lattice, a metre away."""
+
 ELSEWHERE = Grid(DOWN.shape, DOWN.affine + np.diag([0, 0, 1, 0])[:, [0, 1, 3, 2]])
 PREPARATION = PreparationConfig(size_px=64)
 
@@ -96,6 +99,7 @@ def test_a_labelled_series_becomes_its_slices(tmp_path: Path, kind: str, packing
 LABELS: dict[str, Callable[[list[Dataset], np.ndarray], bytes]] = {
     "its own": _seg,
     "of another grid": lambda _, mask: _seg(to_dicom(TRUTH.voxels(DOWN), ELSEWHERE), mask),
+    "a metre away": lambda _, mask: _seg(to_dicom(TRUTH.voxels(DOWN), BESIDE), mask),
     "no DICOM": lambda _slices, _mask: b"no DICOM",
     "no segmentation": lambda slices, _: to_bytes(slices[0]),
 }
@@ -105,6 +109,7 @@ LABELS: dict[str, Callable[[list[Dataset], np.ndarray], bytes]] = {
     ("image", "label", "code"),
     [
         ("one series", "of another grid", "mixed_geometry"),
+        ("one series", "a metre away", "mixed_geometry"),
         ("one series", "no DICOM", "unreadable"),
         ("one series", "no segmentation", "unreadable"),
         ("two series", "its own", "ambiguous_series"),
@@ -139,3 +144,11 @@ def test_a_text_file_beside_the_series_is_no_series(tmp_path: Path) -> None:
     storage.publish(str(tmp_path / "masks" / "README"), b"about")
     with pytest.raises(ConfigError, match="no labelled slice"):
         discover_source(str(tmp_path))
+
+
+def test_a_folder_with_a_dot_in_its_name_is_still_a_series(tmp_path: Path) -> None:
+    """What stands behind the dot of a folder is no suffix."""
+    put_series(str(tmp_path / "images" / "anna_1.v2a"), to_dicom(TRUTH.voxels(DOWN), DOWN))
+    label = write_nifti_mask(TRUTH.mask(DOWN).T, DOWN.transposed())
+    storage.publish(str(tmp_path / "masks" / "anna_1.v2a.nii.gz"), label)
+    assert len(_rows(tmp_path)[1]) == 24

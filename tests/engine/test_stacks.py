@@ -85,3 +85,40 @@ def test_without_a_rule_each_slice_is_a_scan(tmp_path: Path) -> None:
     _put(tmp_path / "scans", {"a/1.png": _slice(1), "a/2.png": _slice(2)}, packed=False)
     run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"))
     assert [row.scan_id for row in segment(run, scans_of(run))] == ["a__1", "a__2"]
+
+
+@pytest.mark.parametrize(
+    ("last", "code"), [(_slice(9, (44, 48)), "mixed_geometry"), (_slice(9)[:70], "unreadable"), (b"", "empty_file")]
+)
+def test_a_bad_slice_in_a_later_piece_sets_the_whole_scan_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bytes, code: ErrorCode
+) -> None:
+    """What differs from slices that were read in another piece is found all the same."""
+    monkeypatch.setattr(scan_loading, "PIECE_SLICES", 3)
+    _put(tmp_path / "scans", {f"a/{n}.png": _slice(n) for n in range(1, 9)} | {"a/9.png": last}, packed=False)
+    run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
+    [row] = segment(run, scans_of(run))
+    assert (row.status, row.error_code) == ("failed", code)
+
+
+def test_slices_that_are_all_the_same_grey_are_no_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constant over all of its pieces it holds nothing; one constant slice of many is air, and fine."""
+    monkeypatch.setattr(scan_loading, "PIECE_SLICES", 3)
+    grey = io.BytesIO()
+    Image.fromarray(np.full((40, 48), 60, np.uint8)).save(grey, "PNG")
+    files = {f"flat/{n}.png": grey.getvalue() for n in range(5)}
+    files |= {f"good/{n}.png": grey.getvalue() if n == 4 else _slice(n) for n in range(5)}
+    _put(tmp_path / "scans", files, packed=False)
+    run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
+    assert {row.scan_id: row.error_code for row in segment(run, scans_of(run))} == {"flat": "constant", "good": None}
+
+
+def test_bad_archives_and_endless_numbers_are_no_slices(tmp_path: Path) -> None:
+    """Two damaged archives are two failed scans, whatever their names; a number of 5,000 digits is a name."""
+    packed = tar({f"x/{'1' * 90}.png": _slice(1)})
+    files = {"hospital/case1.zip": b"PK no", "hospital/case2.zip": b"PK no", "long/1.tar": packed}
+    _put(tmp_path / "scans", files, packed=False)
+    run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
+    codes = [row.error_code for row in segment(run, scans_of(run))]
+    assert codes.count("corrupt_archive") == 2
+    assert codes.count(None) == 1

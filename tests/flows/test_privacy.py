@@ -118,6 +118,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"{n}/{n}_text.dcm": n.encode() * 100,
         f"{n}/{n}_empty.nii.gz": b"",
         f"{n}/{n}.txt": n.encode(),
+        f"{n}/notes.{n}": n.encode(),
     }
     packed = {f"{n}.zip": _zip(files | {f"../{n}.png": _png()}), f"{n}.tar.gz": tar(files, "w:gz")}
     packed |= {f"{n}_cut.zip": packed[f"{n}.zip"][:-99], f"{n}_cut.tgz": packed[f"{n}.tar.gz"][:-5000]}
@@ -220,6 +221,8 @@ def test_whoever_has_the_key_finds_the_scan_behind_an_id(
     ):
         with pytest.raises(ConfigError, match="another LESIONS_ID_KEY"):
             call()
+    with pytest.raises(ConfigError, match="named the other way"):
+        segment_scans(trained.model_uri, str(scans), str(output), segmentation=SegmentationConfig(settle_minutes=0))
     monkeypatch.delenv(KEY_VARIABLE)
     with pytest.raises(ConfigError, match="openssl"):
         segment_scans(trained.model_uri, str(scans), str(tmp_path / "new"), segmentation=asked)

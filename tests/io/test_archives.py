@@ -100,3 +100,14 @@ def test_a_fault_of_the_store_is_not_taken_for_damage(
     monkeypatch.setattr(storage, "read_range", fail)
     with pytest.raises(StorageError):
         list(list_members(archive)) if what == "listing" else read_member(archive, member)
+
+
+def test_a_gzip_that_was_replaced_after_it_was_listed_has_changed(root: str) -> None:
+    """Its seek points belong to other bytes: one scan that is tried again, not the end of the run."""
+    archive = _archive(root, "tgz", _packed("tgz"))
+    last = list(list_members(archive))[-1]
+    archives._open_gzip.cache_clear()
+    storage.publish(archive.uri, b"another" + _packed("tgz"))
+    with pytest.raises(StorageError) as caught:
+        read_member(archive, last)
+    assert caught.value.code == "changed"

@@ -69,6 +69,13 @@ class Stack:
         auth = tuple(self.environment["PREFECT_API_AUTH_STRING"].split(":"))
         return httpx.post(f"{self.url}{path}", json=body, auth=auth, timeout=30).raise_for_status().json()
 
+    def states(self, run_id: str) -> list[dict[str, Any]]:
+        """Return every state a flow run was in."""
+        auth = tuple(self.environment["PREFECT_API_AUTH_STRING"].split(":"))
+        asked = {"flow_run_id": run_id}
+        found = httpx.get(f"{self.url}/flow_run_states/", params=asked, auth=auth, timeout=30).raise_for_status()
+        return list(found.json())
+
     def start(self, deployment: str, parameters: dict[str, Any]) -> str:
         """Start a deployment, and return the id of its flow run."""
         [found] = self.post("/deployments/filter", {"deployments": {"name": {"any_": [deployment]}}})

@@ -10,6 +10,7 @@ from typing import get_args
 
 import ray
 
+from tasks.core.errors import ConfigError
 from tasks.core.records import (
     ScanRow,
     ScanStatus,
@@ -30,7 +31,7 @@ from tasks.engine.stream import PredictionStream
 from tasks.engine.work import Work
 from tasks.io import bundles, lease, ledger, storage
 from tasks.io.formats import VOLUME_READERS
-from tasks.io.scan_index import ContainerIndex
+from tasks.io.scan_index import FOLDER, ContainerIndex
 from tasks.io.scans import ScanSource, Survey, survey, warnings_of
 from tasks.io.seals import Seal
 from tasks.io.stacks import stack
@@ -73,6 +74,7 @@ def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _
     started = time.monotonic()
     card = bundles.read_card(request.model_uri)
     run = Run.of(request, card)
+    _check_ids(request)
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
         _sweep(request.output_uri)
         youngest_s = _youngest_s(request)  # once: a container that was too young to be opened must not come of age
@@ -120,13 +122,33 @@ def _list(
     return found
 
 
+def _check_ids(request: SegmentRequest) -> None:
+    """Refuse to mix hashed ids and names in one output: the names of earlier masks would stay.
+
+    Raises:
+        ConfigError: If the earlier run did it the other way.
+    """
+    uri = storage.join(request.output_uri, MANIFEST_FILE)
+    if not storage.exists(uri):
+        return
+    earlier = SegmentationManifest.model_validate_json(storage.read_bytes(uri)).segmentation.hash_ids
+    if earlier != request.segmentation.hash_ids:
+        raise ConfigError(
+            f"hash_ids is {request.segmentation.hash_ids}, and was {earlier} when this output was begun. "
+            "Choose another output: what it holds is named the other way."
+        )
+
+
 def _youngest_s(request: SegmentRequest) -> float:
     """Return the time after which an object may still be uploading."""
     return time.time() - request.segmentation.settle_minutes * 60
 
 
 def _sweep(output_uri: str) -> None:
-    n_swept = storage.sweep(output_uri)
+    """Remove temporary files where only this run writes; a job's own files lie beside."""
+    n_swept = sum(
+        storage.sweep(storage.join(output_uri, folder)) for folder in ("masks", "previews", ledger.FOLDER, FOLDER)
+    )
     if n_swept:
         logger.info("segment: removed %d temporary files of killed writers", n_swept)
 

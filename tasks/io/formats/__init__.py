@@ -53,8 +53,10 @@ def suffix_of(path: str) -> str:
 
 def kind_of(path: str) -> Kind | None:
     """Return what reads a file of that name; None where nothing does, or the name is a hidden one."""
+    if path.endswith("/"):  # a folder of DICOM files
+        return "dicom"
     name = PurePosixPath(path.lower())
-    if any(part.startswith((".", "__macosx")) for part in name.parts):
+    if name.name.startswith(".") or "__macosx" in name.parts:
         return None
     if name.name == "dicomdir":
         return None

@@ -99,6 +99,8 @@ def _read(content: bytes, grid: Grid) -> np.ndarray:
         raise DataError(
             "mixed_geometry", "The segmentation lies on another grid than its image; export it on the image's grid."
         ) from err
+    if np.count_nonzero(matched) != np.count_nonzero(labels.array):  # what lies outside was cut off
+        raise DataError("mixed_geometry", "The segmentation reaches beyond its image; is it another image's?")
     return matched
 
 

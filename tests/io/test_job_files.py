@@ -1,0 +1,62 @@
+"""What a flow run and its job tell each other comes back as it was meant, and ended jobs leave nothing for ever."""
+
+import pytest
+
+from tasks.core.errors import ConfigError, DataError, LesionWorkflowError, StorageError
+from tasks.io import storage
+from tasks.io.job_files import JobFiles, JobOutcome, JobRequest
+
+ASKED = JobRequest(step="segment", request={"a": 1}, code_version="v", orphan_minutes=10)
+
+
+@pytest.mark.parametrize(
+    "err",
+    [
+        ConfigError("wrong"),
+        DataError("vanished", "Gone."),
+        StorageError("503"),
+        StorageError("denied", can_pass=False, code="no_permission"),
+    ],
+)
+def test_an_error_crosses_as_itself(err: LesionWorkflowError) -> None:
+    """Class, sentence, code and whether it can pass survive JSON."""
+    found = JobOutcome.model_validate_json(JobOutcome.of_error(err).model_dump_json()).as_error()
+    assert (type(found), str(found)) == (type(err), str(err))
+    assert [getattr(found, name, None) for name in ("code", "can_pass")] == [
+        getattr(err, name, None) for name in ("code", "can_pass")
+    ]
+
+
+def test_a_bug_crosses_without_its_text() -> None:
+    """A traceback may quote a name; the flow run is told the kind of error and where to look."""
+    found = JobOutcome.of_bug(KeyError("Mueller")).as_error()
+    assert type(found) is LesionWorkflowError
+    assert "KeyError" in str(found)
+    assert "Mueller" not in str(found)
+
+
+def test_an_outcome_stays_until_another_flow_run_asks(root: str) -> None:
+    """A flow run that died before it kept the outcome finds it again; another's next job clears it away."""
+    files = JobFiles.of(root, "one-segment-1")
+    files.ask(ASKED)
+    files.renew()
+    files.end(JobOutcome(ref={"uri": "u"}))
+    files.clear()
+    JobFiles.sweep(root, keep="one-segment")
+    assert files.outcome() == JobOutcome(ref={"uri": "u"})
+    running = JobFiles.of(root, "two-segment-1")
+    running.ask(ASKED)
+    JobFiles.sweep(root, keep="two-segment")
+    assert files.outcome() is None
+    assert running.asked() == ASKED
+
+
+def test_every_renewal_can_be_told_from_the_last(root: str) -> None:
+    """The job sees that its lease changed without comparing clocks."""
+    files = JobFiles.of(root, "one")
+    seen = set()
+    for _ in range(3):
+        files.renew()
+        seen.add(files.lease())
+    assert len(seen) == 3
+    assert storage.exists(files.uri)
