@@ -104,6 +104,7 @@ def ray_cluster(n_nodes: int = 1) -> Iterator[RayCluster]:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(16),
             "RAY_TMPDIR": home,
+            "RAY_JOB_STOP_WAIT_TIME_S": "60",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         environment.pop("RAY_ADDRESS", None)
