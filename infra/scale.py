@@ -165,8 +165,14 @@ SLICES_A_VOLUME: Final = 200
 TARGET_HOURS: Final = 9.0
 """The anchor: 126,000 volumes in under 9 h at 0.008 dollars each on 21,000 machines (as the issue cites it)."""
 
-LOAD_S, FINISH_S, DRIVER_S = 16 * 0.0105, 16 * 0.0070, 0.0040
-"""Of a chunk of 512x512 slices, measured on one core of a Zen 4 (infra/decisions/0012)."""
+LOAD_S, FINISH_S, DRIVER_S = CHUNK_SLICES * 0.0031, CHUNK_SLICES * 0.0013, 0.0053
+"""Of a chunk of 512x512 slices, uncompressed DICOM: processor time on a Zen 4, the last the driver's."""
+
+READS_A_VOLUME, WRITES_A_VOLUME = 2 * SLICES_A_VOLUME, 3
+"""A series' headers, then its files; mask, preview and ledger entry."""
+
+DOLLARS_A_READ, DOLLARS_A_WRITE = 0.0004 / 1000, 0.005 / 1000
+"""Class B and A operations of a standard bucket: list prices as remembered, not looked up."""
 
 GFLOP_A_SLICE: Final = 15.7
 """U-Net on ResNet34 at 256x256, two operations a multiply-add."""
@@ -207,7 +213,17 @@ def cheapest_in_time(machine: Machine, n_runs: int) -> tuple[int, Fleet, float]:
 
 def main() -> None:
     """Print what the archive of the anchor takes."""
-    table = Table("machine", "runs", "machines a run", "hours", "$ a 1,000 volumes", "saturates first")
+    table = Table(
+        "machine",
+        "runs",
+        "machines a run",
+        "hours",
+        "$ of machines",
+        "$ of requests",
+        "saturates first",
+        title=f"{N_VOLUMES:,} volumes of {SLICES_A_VOLUME} slices; dollars for 1,000",
+    )
+    requests = 1000 * (READS_A_VOLUME * DOLLARS_A_READ + WRITES_A_VOLUME * DOLLARS_A_WRITE)
     for machine in MACHINES:
         n_runs = 1
         while (found := cheapest_in_time(machine, n_runs))[2] > TARGET_HOURS:
@@ -216,7 +232,9 @@ def main() -> None:
         dollars = n_runs * n_machines * machine.price_per_hour * hours / N_VOLUMES * 1000
         more = replace(fleet, n_devices=10 * fleet.n_devices, n_cpus=10 * fleet.n_cpus)
         first = f"{fleet.bottleneck()}; at ten times the machines {more.bottleneck()}"
-        table.add_row(machine.name, str(n_runs), str(n_machines), f"{hours:.1f}", f"{dollars:.2f}", first)
+        table.add_row(
+            machine.name, str(n_runs), str(n_machines), f"{hours:.1f}", f"{dollars:.2f}", f"{requests:.2f}", first
+        )
     Console(width=140).print(table)
 
 
