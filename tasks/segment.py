@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import httpx
@@ -21,7 +20,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.records import ScanRow, SegmentationPlan, SegmentationRef
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.requests import SegmentRequest
-from tasks.core.throughput import Progress
+from tasks.core.throughput import Progress, Tell
 from tasks.engine.execution import run_step
 from tasks.engine.steps.segment import SCANS_FILE
 from tasks.engine.steps.segment import plan as plan_collection
@@ -95,7 +94,7 @@ def segmentation_request(
     )
 
 
-def _teller() -> Callable[[Progress], None]:
+def _teller() -> Tell:
     """Return what logs the progress and updates one artifact, every ten seconds and when all is done."""
     artifact_id = create_progress_artifact(0.0, key="segmentation-progress", description="starting")
     told_at = time.monotonic()

@@ -1,5 +1,6 @@
 """How fast a run is, where its time goes, and what it costs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 SECONDS_AN_HOUR = 3600.0
@@ -95,6 +96,10 @@ class Progress:
             f"{self.n_done + self.n_skipped + self.n_failed} of {self.n_scans} scans: {self.n_done} done, "
             f"{self.n_skipped} skipped, {self.n_failed} failed, {rate}{ahead}"
         )
+
+
+Tell = Callable[[Progress], None]
+"""Told of the progress again and again."""
 
 
 def cost_per_1000(seconds: float, *, n_scans: int, n_nodes: int, price_per_node_hour: float | None) -> float | None:

@@ -8,7 +8,7 @@ from tasks.core.catalog import StepName
 from tasks.core.config import ComputeConfig
 from tasks.core.records import Record
 from tasks.core.requests import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
-from tasks.core.throughput import Progress
+from tasks.core.throughput import Tell
 from tasks.engine import cluster
 
 STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
@@ -21,7 +21,6 @@ STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
 
 HAS_PROGRESS: Final[frozenset[StepName]] = frozenset({"segment"})
 Ref = TypeVar("Ref", bound=Record)
-Tell = Callable[[Progress], None]
 
 
 def run_step(

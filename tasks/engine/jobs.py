@@ -22,7 +22,7 @@ from tasks.core.catalog import StepName
 from tasks.core.config import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
 from tasks.core.records import Record
-from tasks.engine.execution import Tell
+from tasks.core.throughput import Tell
 from tasks.io.job_files import JobFiles, JobRequest
 from tasks.io.versions import code_version
 

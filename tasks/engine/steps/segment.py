@@ -21,7 +21,7 @@ from tasks.core.records import (
 )
 from tasks.core.reports import segmentation_report
 from tasks.core.requests import SegmentRequest
-from tasks.core.throughput import Progress, StageSums, cost_per_1000
+from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
 from tasks.engine.actors import BATCH_SIZE, load_predictor
 from tasks.engine.indexing import add_containers, index_here, index_on_cluster
 from tasks.engine.runs import Run
@@ -59,7 +59,7 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
     return SegmentationPlan(due=due, settled=_count(list(settled.values())))
 
 
-def segment(request: SegmentRequest, tell: Callable[[Progress], None] = lambda _: None) -> SegmentationRef:
+def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> SegmentationRef:
     """Segment what is new, publish table, report and manifest, and count what happened.
 
     Args:
