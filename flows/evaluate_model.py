@@ -5,8 +5,8 @@ from prefect import flow
 from tasks.cancel import stop_jobs
 from tasks.complete import require_complete
 from tasks.core.catalog import Split
-from tasks.core.config import ComputeConfig
-from tasks.core.records import EvaluationRef
+from tasks.core.compute import ComputeConfig
+from tasks.core.refs import EvaluationRef
 from tasks.evaluate import evaluate
 from tasks.locate import locate
 

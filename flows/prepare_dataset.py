@@ -4,8 +4,9 @@ from prefect import flow
 
 from tasks.cancel import stop_jobs
 from tasks.complete import require_complete
-from tasks.core.config import ComputeConfig, PreparationConfig
-from tasks.core.records import DatasetRef
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import PreparationConfig
+from tasks.core.refs import DatasetRef
 from tasks.discover import discover
 from tasks.locate import locate
 from tasks.preprocess import preprocess

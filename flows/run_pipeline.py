@@ -5,15 +5,9 @@ from prefect import flow
 from flows.prepare_dataset import prepare_steps
 from tasks.cancel import stop_jobs
 from tasks.complete import require_complete, require_enough
-from tasks.core.config import (
-    AugmentConfig,
-    ComputeConfig,
-    ModelConfig,
-    PreparationConfig,
-    SegmentationConfig,
-    TrainingConfig,
-)
-from tasks.core.records import EvaluationRef
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
+from tasks.core.refs import EvaluationRef
 from tasks.engine import cluster
 from tasks.evaluate import evaluate
 from tasks.io import storage

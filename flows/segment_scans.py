@@ -4,8 +4,9 @@ from prefect import flow
 
 from tasks.cancel import stop_jobs
 from tasks.complete import require_complete
-from tasks.core.config import ComputeConfig, SegmentationConfig
-from tasks.core.records import SegmentationPlan, SegmentationRef
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import SegmentationConfig
+from tasks.core.refs import SegmentationPlan, SegmentationRef
 from tasks.locate import locate
 from tasks.segment import plan_segmentation, segment, segmentation_request
 

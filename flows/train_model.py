@@ -3,8 +3,9 @@
 from prefect import flow
 
 from tasks.cancel import stop_jobs
-from tasks.core.config import AugmentConfig, ComputeConfig, ModelConfig, TrainingConfig
-from tasks.core.records import ModelRef
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.refs import ModelRef
 from tasks.io import datasets
 from tasks.locate import locate
 from tasks.train import train

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flows import Flow
 from prefect.states import State
 
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 
 logger = logging.getLogger(__name__)
 

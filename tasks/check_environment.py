@@ -10,7 +10,7 @@ import ray
 from packaging.requirements import Requirement
 from prefect.settings import PREFECT_API_URL
 
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, StorageError
 from tasks.engine import cluster
 from tasks.io import storage

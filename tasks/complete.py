@@ -1,7 +1,7 @@
 """The last word of a flow: green only if nothing was lost."""
 
 from tasks.core.errors import IncompleteError
-from tasks.core.records import DatasetRef, EvaluationRef, SegmentationRef
+from tasks.core.refs import DatasetRef, EvaluationRef, SegmentationRef
 
 
 def require_complete(

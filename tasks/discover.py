@@ -5,7 +5,7 @@ import hashlib
 from prefect import task
 
 from tasks.core.config import PreparationConfig
-from tasks.core.records import SourceRef
+from tasks.core.refs import SourceRef
 from tasks.io import sources, storage
 from tasks.io.versions import code_version
 from tasks.retries import STORAGE_RETRIES

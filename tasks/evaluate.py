@@ -6,8 +6,9 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.core.catalog import Split
-from tasks.core.config import ComputeConfig
-from tasks.core.records import EvaluationRef, EvaluationReport
+from tasks.core.compute import ComputeConfig
+from tasks.core.records import EvaluationReport
+from tasks.core.refs import EvaluationRef
 from tasks.core.reports import evaluation_markdown
 from tasks.core.requests import EvaluateRequest
 from tasks.engine.execution import run_step

@@ -3,8 +3,9 @@
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.core.config import ComputeConfig, PreparationConfig
-from tasks.core.records import DatasetRef, SourceRef
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import PreparationConfig
+from tasks.core.refs import DatasetRef, SourceRef
 from tasks.core.reports import dataset_markdown, failures_markdown
 from tasks.core.requests import PrepareRequest
 from tasks.engine.execution import run_step

@@ -15,9 +15,11 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
-from tasks.core.config import ComputeConfig, SegmentationConfig
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import SegmentationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.records import ScanRow, SegmentationPlan, SegmentationRef
+from tasks.core.records import ScanRow
+from tasks.core.refs import SegmentationPlan, SegmentationRef
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import Progress, Tell

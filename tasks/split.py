@@ -4,7 +4,8 @@ from prefect import task
 
 from tasks.core.config import PreparationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.records import SlicePair, SourceRef
+from tasks.core.records import SlicePair
+from tasks.core.refs import SourceRef
 from tasks.core.splits import split_patients, split_slices
 from tasks.io import datasets, sources
 from tasks.retries import STORAGE_RETRIES

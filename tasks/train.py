@@ -3,8 +3,9 @@
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from tasks.core.config import AugmentConfig, ComputeConfig, ModelConfig, TrainingConfig
-from tasks.core.records import DatasetRef, ModelRef
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.refs import DatasetRef, ModelRef
 from tasks.core.requests import TrainRequest
 from tasks.engine.execution import run_step
 from tasks.io import bundles

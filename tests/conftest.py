@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.config import AugmentConfig, ComputeConfig, Fractions, ModelConfig, PreparationConfig, TrainingConfig
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import AugmentConfig, Fractions, ModelConfig, PreparationConfig, TrainingConfig
 from tasks.engine import cluster
 from tests import emulators
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms

@@ -1,4 +1,4 @@
-"""What steps hand each other, and what the files of a dataset, bundle, evaluation and segmentation hold.
+"""What the files of a dataset, bundle, evaluation and segmentation hold.
 
 Every record is small: URIs, digests, counts and rows; never an array. Files are readable by every later minor version
 of `SCHEMA_VERSION`: fields are added with a default, never renamed.
@@ -53,66 +53,6 @@ class Record(BaseModel):
     """Base of all records: immutable; unknown fields of a later minor version are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-# ---- between steps -----------------------------------------------------------------------------------------------
-
-
-class SourceRef(Record):
-    """The paired and identified slices of a labelled source, as a table at `uri`."""
-
-    uri: str
-    fingerprint: str
-    n_slices: int
-    n_failed: int
-    warnings: tuple[str, ...] = ()
-
-
-class DatasetRef(Record):
-    """A finished dataset."""
-
-    uri: str
-    fingerprint: str
-    n_slices: int
-    n_failed: int
-    warnings: tuple[str, ...] = ()
-
-
-class ModelRef(Record):
-    """A finished bundle."""
-
-    uri: str
-    fingerprint: str
-
-
-class EvaluationRef(Record):
-    """A finished evaluation."""
-
-    uri: str
-    fingerprint: str
-    n_failed: int
-
-
-class SegmentationRef(Record):
-    """A finished segmentation: how many scans ended how, and how many of the failures are new."""
-
-    uri: str
-    fingerprint: str
-    counts: dict[ScanStatus, int]
-    n_new_failures: int
-
-
-class SegmentationPlan(Record):
-    """What a segmentation would do: the scans it would work on, and how many others need nothing."""
-
-    due: list[str]
-    settled: dict[ScanStatus, int]
-
-    def sentence(self) -> str:
-        """Return it in one line."""
-        rest = ", ".join(f"{n} {status}" for status, n in self.settled.items())
-        named = f" ({', '.join(self.due[:3])}{', …' if len(self.due) > 3 else ''})" if self.due else ""
-        return f"{len(self.due)} scans would be segmented{named}; the others: {rest}."
 
 
 # ---- rows of tables ----------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from tasks.core.records import (
     ModelCard,
     ScanRow,
     SegmentationManifest,
-    SegmentationPlan,
 )
+from tasks.core.refs import SegmentationPlan
 
 MAX_ROWS = 500
 """Rows of a table a person will read in a page; the whole table lies beside it as Parquet or JSON."""

@@ -2,7 +2,8 @@
 
 from tasks.core.catalog import Split
 from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
-from tasks.core.records import Record, SourceRef
+from tasks.core.records import Record
+from tasks.core.refs import SourceRef
 
 
 class PrepareRequest(Record):

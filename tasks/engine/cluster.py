@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from pkgutil import resolve_name
 from typing import Any, Final, TypeVar
 
 from tasks.core.catalog import StepName
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 from tasks.core.records import Record
 from tasks.core.requests import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 from tasks.core.throughput import Tell

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Final, NoReturn
 
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, ConfigError, LesionWorkflowError, StorageError
 from tasks.core.throughput import Progress
 from tasks.engine.cluster import WORKER_ENVIRONMENT

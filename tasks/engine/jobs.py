@@ -19,7 +19,7 @@ from requests import RequestException
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from tasks.core.catalog import StepName
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
 from tasks.core.records import Record
 from tasks.core.throughput import Tell

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from tasks.core.catalog import Split
 from tasks.core.errors import ConfigError
-from tasks.core.records import CaseRow, DatasetCard, DatasetRef, FailureRow
+from tasks.core.records import CaseRow, DatasetCard, FailureRow
+from tasks.core.refs import DatasetRef
 from tasks.io import storage
 from tasks.io.tables import from_parquet, table_to_parquet, to_parquet
 

@@ -9,7 +9,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from infra.scale import Fleet, simulate
-from tasks.core.config import ComputeConfig, HuConfig, SegmentationConfig
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import HuConfig, SegmentationConfig
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import StageSums
 from tasks.engine import cluster

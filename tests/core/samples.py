@@ -8,22 +8,17 @@ from tasks.core.records import (
     WEIGHTS_FILE,
     CaseRow,
     DatasetCard,
-    DatasetRef,
-    EvaluationRef,
     EvaluationReport,
     FailureRow,
     LedgerEntry,
     ModelCard,
-    ModelRef,
     Record,
     ScanRow,
     SegmentationManifest,
-    SegmentationPlan,
-    SegmentationRef,
     SlicePair,
-    SourceRef,
     Speed,
 )
+from tasks.core.refs import DatasetRef, EvaluationRef, ModelRef, SegmentationPlan, SegmentationRef, SourceRef
 from tasks.core.requests import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 
 

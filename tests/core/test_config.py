@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tasks.core.compute import ComputeConfig
 from tasks.core.config import (
     PARAMETER_GROUPS,
     AugmentConfig,
-    ComputeConfig,
     FormModel,
     Fractions,
     ModelConfig,

@@ -1,7 +1,7 @@
 import pytest
 import ray
 
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, DataError, ModelError
 from tasks.engine import cluster
 

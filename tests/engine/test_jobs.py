@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tasks.core.errors import ClusterError
-from tasks.core.records import EvaluationRef
+from tasks.core.refs import EvaluationRef
 from tasks.core.requests import EvaluateRequest
 from tasks.engine import jobs
 from tasks.io.job_files import FOLDER
@@ -29,9 +29,9 @@ def cluster() -> Iterator[RayCluster]:
 
 CALL = """
 import sys
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 from tasks.core.errors import LesionWorkflowError
-from tasks.core.records import EvaluationRef
+from tasks.core.refs import EvaluationRef
 from tasks.core.requests import EvaluateRequest
 from tasks.engine import jobs
 from tasks.engine.execution import run_step

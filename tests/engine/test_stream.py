@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core.config import ComputeConfig
+from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, ModelError, StorageError
 from tasks.core.throughput import StageSums
 from tasks.engine import cluster

@@ -6,7 +6,7 @@ import pytest
 from flows.run_pipeline import run_pipeline
 from tasks.complete import require_complete, require_enough
 from tasks.core.errors import IncompleteError
-from tasks.core.records import DatasetRef, EvaluationRef, SegmentationRef
+from tasks.core.refs import DatasetRef, EvaluationRef, SegmentationRef
 from tests.conftest import MODEL, PREPARATION
 
 NOTHING_LOST = DatasetRef(uri="d", fingerprint="f", n_slices=100, n_failed=0)

@@ -9,7 +9,8 @@ import pytest
 
 from tasks.core.config import PreparationConfig
 from tasks.core.errors import ConfigError, StorageError
-from tasks.core.records import CaseRow, DatasetCard, DatasetRef, FailureRow
+from tasks.core.records import CaseRow, DatasetCard, FailureRow
+from tasks.core.refs import DatasetRef
 from tasks.io import datasets, storage
 from tasks.io.datasets import SliceRow
 from tasks.io.tables import from_parquet

@@ -12,7 +12,8 @@ import pytest
 import ray
 from ray.cluster_utils import AutoscalingCluster, Cluster
 
-from tasks.core.config import ComputeConfig, SegmentationConfig
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import SegmentationConfig
 from tasks.core.records import ScanRow
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import StageSums

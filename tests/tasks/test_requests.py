@@ -2,7 +2,8 @@
 
 import pytest
 
-from tasks.core.config import ComputeConfig, SegmentationConfig
+from tasks.core.compute import ComputeConfig
+from tasks.core.config import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.segment import segmentation_request
 

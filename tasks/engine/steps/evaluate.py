@@ -23,7 +23,8 @@ from tasks.core.metrics import (
 from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve, probability_histogram
 from tasks.core.panels import PALETTE, comparison
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
-from tasks.core.records import DatasetCard, EvaluationRef, EvaluationReport, FailureRow, ModelCard
+from tasks.core.records import DatasetCard, EvaluationReport, FailureRow, ModelCard
+from tasks.core.refs import EvaluationRef
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.requests import EvaluateRequest
 from tasks.engine.actors import load_predictor

@@ -11,7 +11,8 @@ from tasks.core.catalog import SPLITS, Split
 from tasks.core.config import PreparationConfig
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.intensity import INTENSITY_RULE
-from tasks.core.records import LEAKY, CaseRow, DatasetCard, DatasetRef, FailureRow, SlicePair
+from tasks.core.records import LEAKY, CaseRow, DatasetCard, FailureRow, SlicePair
+from tasks.core.refs import DatasetRef
 from tasks.core.requests import PrepareRequest
 from tasks.engine.labelled import preprocess_pair
 from tasks.io import datasets, sources, storage

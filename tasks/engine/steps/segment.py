@@ -11,14 +11,8 @@ from typing import get_args
 import ray
 
 from tasks.core.errors import ConfigError
-from tasks.core.records import (
-    ScanRow,
-    ScanStatus,
-    SegmentationManifest,
-    SegmentationPlan,
-    SegmentationRef,
-    Speed,
-)
+from tasks.core.records import ScanRow, ScanStatus, SegmentationManifest, Speed
+from tasks.core.refs import SegmentationPlan, SegmentationRef
 from tasks.core.reports import segmentation_report
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000

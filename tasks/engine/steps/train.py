@@ -16,7 +16,8 @@ from tasks.core.figures import training_curves
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.operating_point import OperatingPoint, choose_threshold
 from tasks.core.phantoms import phantom_scan
-from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard, ModelRef
+from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard
+from tasks.core.refs import ModelRef
 from tasks.core.requests import TrainRequest
 from tasks.engine.slices import Plan, SliceStore, load_split, plan_training, split_slices, training_stream
 from tasks.io import bundles, datasets, encoders, storage
