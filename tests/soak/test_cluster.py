@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
-from ray.cluster_utils import AutoscalingCluster, Cluster
+from ray.cluster_utils import Cluster
 
 from tasks.core.compute import ComputeConfig
 from tasks.core.config import SegmentationConfig
-from tasks.core.records import ScanRow
+from tasks.core.records import ScanRow, SegmentationManifest
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import StageSums
 from tasks.engine import cluster
@@ -26,8 +26,9 @@ from tasks.engine.stream import PredictionStream
 from tasks.engine.work import Work
 from tasks.io import bundles
 from tasks.io.scans import survey
+from tests.clusters import ray_cluster
 from tests.conftest import Trained
-from tests.soak.commands import TIMEOUT_S, compare, start_segmentation, wait_for_progress
+from tests.soak.commands import TIMEOUT_S, compare, masks_of, start_segmentation, wait_for_progress
 from tests.soak.conftest import N_SCANS
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.tf, pytest.mark.slow]
@@ -96,27 +97,22 @@ def test_three_nodes_do_nearly_three_times_the_work_of_one(trained: Trained, man
     assert efficiency >= MIN_EFFICIENCY, f"{speeds} slices/s: {efficiency:.2f}"
 
 
-def test_nodes_are_started_from_none(trained: Trained, many_scans: Path, tmp_path: Path) -> None:
+def test_nodes_are_started_from_none(trained: Trained, many_scans: Path, tmp_path: Path, log: Path) -> None:
     """Where the head has no CPU and no node runs, what is asked makes Ray's autoscaler start nodes of both kinds."""
-    ray.shutdown()
-    kinds = {
-        "cpu": {"resources": {"CPU": 2}, "node_config": {}, "min_workers": 0, "max_workers": 2},
-        "gpu": {"resources": {"CPU": 0, "GPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
-    }
-    nodes = AutoscalingCluster(head_resources={"CPU": 0}, worker_node_types=kinds)
-    nodes.start()
-    try:
-        with cluster.session(ComputeConfig(ray_address="auto")):
-            _, rows = _stream(trained, many_scans, tmp_path, n_gpus=2)
-            n_gpus = ray.cluster_resources().get("GPU", 0)
-    finally:
-        ray.shutdown()
-        nodes.shutdown()
-    assert len({row.scan_id for row in rows}) == len(rows) == N_SCANS
-    assert n_gpus == 2
+    kinds = {"cpu": {"CPU": 2}, "gpu": {"CPU": 0, "GPU": 1}}
+    with ray_cluster(grows=kinds) as nodes:
+        asked = ("--compute.ray-address", f"127.0.0.1:{nodes.port}", "--compute.gpus", "2")
+        output = str(tmp_path / "output")
+        run = start_segmentation(trained.model_uri, many_scans, output, *asked, env=nodes.environment, log=log)
+        assert run.wait(TIMEOUT_S) == 0, log.read_text()
+    assert "cluster: 1 nodes, 0 CPUs, 0 GPUs" in log.read_text()
+    assert len(masks_of(output)) == N_SCANS
+    manifest = SegmentationManifest.model_validate_json((tmp_path / "output" / "manifest.json").read_bytes())
+    assert manifest.speed is not None
+    assert manifest.speed.n_nodes >= 1 + 1 + 2
 
 
-def _stream(trained: Trained, scans: Path, output: Path, n_gpus: int = 0) -> tuple[float, list[ScanRow]]:
+def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[ScanRow]]:
     """Run the real stages around the stand-in; return slices a second and the rows."""
     request = SegmentRequest(
         model_uri=trained.model_uri,
@@ -131,7 +127,6 @@ def _stream(trained: Trained, scans: Path, output: Path, n_gpus: int = 0) -> tup
         load_model=FixedLatency,
         finish=functools.partial(finish_scans, run=run),
         chunk_slices=BATCH_SIZE,
-        n_gpus=n_gpus,
     )
     rows = [row for rows in PredictionStream(work, sums).rows(survey(request.scans_uri).scans()) for row in rows]
     return sums.slices_per_second or 0.0, rows
