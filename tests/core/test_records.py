@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.core import records, requests
+from tasks.core import records, refs, requests
 from tasks.core.config import SegmentationConfig, TrainingConfig
 from tasks.core.records import (
     SCHEMA_VERSION,
@@ -30,8 +30,9 @@ def _json_of(record: type[Record]) -> dict[str, Any]:  # Any: JSON
 
 def test_every_record_has_a_sample() -> None:
     """A new record joins the tests below by being added to the samples."""
-    members = [*inspect.getmembers(records, inspect.isclass), *inspect.getmembers(requests, inspect.isclass)]
-    defined = {member for _, member in members if issubclass(member, Record)}
+    modules = (records, refs, requests)
+    members = [member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)]
+    defined = {member for member in members if issubclass(member, Record)}
     assert set(SAMPLES) == defined - {Record}
 
 
