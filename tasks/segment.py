@@ -1,7 +1,6 @@
 """Step: segment new scans, or say which they would be."""
 
 import logging
-import time
 from datetime import UTC, datetime
 
 import httpx
@@ -23,7 +22,7 @@ from tasks.core.refs import SegmentationPlan, SegmentationRef
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import Progress, Tell
-from tasks.engine.execution import run_step
+from tasks.engine.execution import run_step, seldom
 from tasks.engine.steps.segment import SCANS_FILE
 from tasks.engine.steps.segment import plan as plan_collection
 from tasks.io import storage
@@ -33,8 +32,6 @@ from tasks.narrate import flow_run_id, narrated
 from tasks.retries import GPU_TAG, STORAGE_RETRIES
 
 logger = logging.getLogger(__name__)
-
-TELL_EVERY_S = 10.0
 
 
 @task(name="segment", tags={GPU_TAG}, **STORAGE_RETRIES)
@@ -97,19 +94,14 @@ def segmentation_request(
 
 
 def _teller() -> Tell:
-    """Return what logs the progress and updates one artifact, every ten seconds and when all is done."""
+    """Return what logs the progress and updates one artifact, now and then."""
     artifact_id = create_progress_artifact(0.0, key="segmentation-progress", description="starting")
-    told_at = time.monotonic()
 
     def tell(progress: Progress) -> None:
-        nonlocal told_at
-        if progress.fraction < 1 and time.monotonic() - told_at < TELL_EVERY_S:
-            return
-        told_at = time.monotonic()
         logger.info("segment: %s", progress.sentence())
         try:
             update_progress_artifact(artifact_id, 100 * progress.fraction, description=progress.sentence())
         except (httpx.HTTPError, PrefectException) as err:  # the scans matter more than being told of them
             logger.warning("segment: Prefect did not take the progress, %s", type(err).__name__)
 
-    return tell
+    return seldom(tell)

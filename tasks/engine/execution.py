@@ -1,5 +1,7 @@
 """A step, here or as a job of a cluster: callers see the same request, the same reference and the same errors."""
 
+import math
+import time
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import Any, Final, TypeVar
@@ -8,7 +10,7 @@ from tasks.core.catalog import StepName
 from tasks.core.compute import ComputeConfig
 from tasks.core.records import Record
 from tasks.core.requests import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
-from tasks.core.throughput import Tell
+from tasks.core.throughput import Progress, Tell
 from tasks.engine import cluster
 
 STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
@@ -19,6 +21,7 @@ STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
 }
 """Where each step is imported from when it is called, and what it is asked."""
 
+TELL_EVERY_S: Final = 10.0
 HAS_PROGRESS: Final[frozenset[StepName]] = frozenset({"segment"})
 Ref = TypeVar("Ref", bound=Record)
 
@@ -62,6 +65,21 @@ def call_step(step: StepName, request: Record, *, compute: ComputeConfig, tell: 
     further: dict[str, Any] = {"tell": tell} if step in HAS_PROGRESS else {}  # Any: keywords of the step
     with cluster.session(compute, n_reserved_cpus=_n_reserved_cpus(request), has_dashboard=step == "train"):
         return function(request, **further)
+
+
+def seldom(tell: Tell) -> Tell:
+    """Return what passes a progress on that is new, at once, then at most every ten seconds, and when all is done."""
+    told: Progress | None = None
+    told_at = -math.inf
+
+    def tell_seldom(progress: Progress) -> None:
+        nonlocal told, told_at
+        is_due = progress.fraction >= 1 or time.monotonic() - told_at >= TELL_EVERY_S
+        if is_due and progress != told:
+            told, told_at = progress, time.monotonic()
+            tell(progress)
+
+    return tell_seldom
 
 
 def _n_reserved_cpus(request: Record) -> int:

@@ -16,14 +16,13 @@ from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, ConfigError, LesionWorkflowError, StorageError
 from tasks.core.throughput import Progress
 from tasks.engine.cluster import WORKER_ENVIRONMENT
-from tasks.engine.execution import STEPS, call_step
+from tasks.engine.execution import STEPS, call_step, seldom
 from tasks.engine.jobs import MARK
 from tasks.io.job_files import JobFiles, JobOutcome, JobRequest
 from tasks.io.versions import code_version
 
 logger = logging.getLogger(__name__)
 
-TELL_EVERY_S: Final = 10.0
 LOOKS_A_LEASE: Final = 20
 GRACE_S: Final = 60.0
 """For giving back the lease of the output, after which the process is ended as it is."""
@@ -59,19 +58,14 @@ def _do(asked: JobRequest, files: JobFiles) -> JobOutcome:
             "install the same release in both images."
         )
     request = STEPS[asked.step][1].model_validate(asked.request)
-    told_at = -TELL_EVERY_S
 
     def tell(progress: Progress) -> None:
-        nonlocal told_at
-        if progress.fraction < 1 and time.monotonic() - told_at < TELL_EVERY_S:
-            return
-        told_at = time.monotonic()
         try:
             files.tell(progress)
         except StorageError as err:  # the scans matter more than being told of them
             logger.warning("job: progress not told, %s", err)
 
-    ref = call_step(asked.step, request, compute=ComputeConfig(ray_address="auto"), tell=tell)
+    ref = call_step(asked.step, request, compute=ComputeConfig(ray_address="auto"), tell=seldom(tell))
     return JobOutcome(ref=ref.model_dump(mode="json"))
 
 

@@ -6,6 +6,7 @@ to the head is needed, and it may be away for a while; no Ray Client, which dies
 
 import contextlib
 import logging
+import math
 import shlex
 import threading
 import time
@@ -15,7 +16,6 @@ from typing import Any, Final, TypeVar
 
 from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
-from requests import RequestException
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
 from tasks.core.catalog import StepName
@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 LOOK_EVERY_S: Final = 2.0
-READ_LOG_EVERY_S: Final = 10.0
-"""The head sends all of a log each time."""
+LISTEN_EVERY_S: Final = 10.0
+"""Log and progress; the head sends all of a log each time."""
 
 RENEW_EVERY_S: Final = 30.0
-LOOKS_A_LEASE: Final = 10
+RENEWALS_A_LEASE: Final = 10
 """Renewals within `orphan_minutes`, at least: one that is slow orphans nobody."""
 
 LOST_AFTER_S: Final = 60.0
@@ -43,8 +43,8 @@ LOST_AFTER_S: Final = 60.0
 MARK: Final = "lesions| "
 """How lines begin that a job means for the flow run's log; what else it prints stays on the cluster."""
 
-_NO_ANSWER: Final = (ConnectionError, RayError, RequestException, RuntimeError)
-"""What the client raises where the head does not answer, refuses, or knows no such job."""
+_NO_ANSWER: Final = (OSError, RayError, RuntimeError)
+"""What the client raises where the head does not answer, refuses, or knows no such job; requests' are OSErrors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Job:
         else:
             logger.info("job: found %s again", job_id)
         files = JobFiles.of(self.output_uri, job_id)
-        with _renewed(files, every_s=min(RENEW_EVERY_S, 60 * self.compute.orphan_minutes / LOOKS_A_LEASE)):
+        with _renewed(files, every_s=min(RENEW_EVERY_S, 60 * self.compute.orphan_minutes / RENEWALS_A_LEASE)):
             self._watch(client, job_id, files, tell)
         outcome = files.outcome()
         if outcome is None:
@@ -120,19 +120,17 @@ class Job:
     def _watch(self, client: JobSubmissionClient, job_id: str, files: JobFiles, tell: Tell) -> None:
         """Relay log and progress until the job has ended."""
         started = heard_at = time.monotonic()
-        read_at, n_relayed, is_over = 0.0, 0, False
+        listened_at, n_relayed, is_over = -math.inf, 0, False
         while not is_over:
             try:
                 is_over = client.get_job_status(job_id).is_terminal()
-                if is_over or time.monotonic() - read_at > READ_LOG_EVERY_S:
-                    n_relayed, read_at = _relay(client.get_job_logs(job_id), n_relayed), time.monotonic()
+                if is_over or time.monotonic() - listened_at > LISTEN_EVERY_S:
+                    listened_at = time.monotonic()
+                    n_relayed = _relay(client.get_job_logs(job_id), n_relayed)
+                    _relay_progress(files, tell)
                 heard_at = time.monotonic()
             except _NO_ANSWER as err:
                 self._check_lost(job_id, err, time.monotonic() - heard_at)
-            with contextlib.suppress(StorageError):  # the next look may get through
-                told = files.told()
-                if told:
-                    tell(told)
             hours = (time.monotonic() - started) / 3600
             if self.compute.max_hours is not None and hours > self.compute.max_hours and not is_over:
                 stop(client, job_id)
@@ -237,17 +235,23 @@ def _relay(log: str, n_relayed: int) -> int:
     return len(lines)
 
 
+def _relay_progress(files: JobFiles, tell: Tell) -> None:
+    with contextlib.suppress(StorageError):  # the next look may get through
+        told = files.told()
+        if told:
+            tell(told)
+
+
 def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflowError:
     """Return why a job ended that left no outcome."""
     try:
-        status, log = client.get_job_status(job_id), client.get_job_logs(job_id)
+        status = client.get_job_status(job_id)
     except _NO_ANSWER as err:
         return ClusterError(f"Job {job_id} is not known to the cluster any more ({type(err).__name__}).")
     if status == JobStatus.STOPPED:
         return StoppedError(f"Job {job_id} was stopped. What was finished is recorded; start the run again to go on.")
-    lines = [line for line in log.splitlines() if line.strip()]
-    last = lines[-1] if lines else "none"
-    return ClusterError(f"Job {job_id} ended as {status.value} and left no result. Its last line: {last}")
+    # its log stays on the cluster: what a crash prints last may hold a name
+    return ClusterError(f"Job {job_id} ended as {status.value} and left no result; `ray job logs {job_id}` says more.")
 
 
 def _number(job_id: str | None) -> int:
