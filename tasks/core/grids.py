@@ -16,6 +16,9 @@ READING_AXES: Final = ("S", "P", "L")
 back, columns from the patient's right to the left, which is at the right of the picture."""
 
 MIN_SPACING_MM: Final = 1e-3
+POSITION_TOLERANCE_MM: Final = 0.1
+"""What an image and its mask may lie apart: headers round."""
+
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM counts to the left and to the back, NIfTI to the right and to the front."""
 

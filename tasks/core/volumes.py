@@ -1,6 +1,6 @@
 """A scan in memory: voxels on the grid they were stored on, and what their values mean."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +68,18 @@ def check_values(voxels: np.ndarray) -> None:
     """
     check_finite(voxels)
     check_range(float(voxels.min()), float(voxels.max()))
+
+
+def check_shapes(shapes: Iterable[tuple[int, int]]) -> None:
+    """Refuse slices of one scan that differ in size, `(H, W)` each.
+
+    Raises:
+        DataError: `mixed_geometry`.
+    """
+    found = sorted(set(shapes))
+    if len(found) > 1:
+        sizes = " and ".join(f"{width}×{height}" for height, width in found[:2])
+        raise DataError("mixed_geometry", f"Slices are {sizes} px; those of one scan must be the same.")
 
 
 def check_range(low: float, high: float) -> None:

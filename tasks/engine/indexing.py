@@ -49,9 +49,8 @@ def add_containers(
         survey.add_index(container, indexes[container], files[container])
 
 
-def index_here(containers: Sequence[Container], *, output_uri: str, seal: Seal | None) -> list[ContainerIndex]:
+def index_here(containers: Sequence[Container]) -> list[ContainerIndex]:
     """Open containers in this process; nothing is kept, and nothing is written to the output."""
-    del output_uri, seal
     return [container.index("memory://lesions-plan") for container in containers]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from tasks.core.config import PreparationConfig
 from tasks.core.errors import DataError
 from tasks.core.geometry import resize_mask, resize_slice
-from tasks.core.grids import Grid
+from tasks.core.grids import POSITION_TOLERANCE_MM, Grid
 from tasks.core.intensity import MaskRule, binarise_mask, hu_to_uint8, slice_to_uint8
 from tasks.core.records import SlicePair
 from tasks.core.volumes import Volume
@@ -16,9 +16,7 @@ from tasks.io import storage
 from tasks.io.datasets import SliceRow
 from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume
 from tasks.io.formats.dicom_seg import read_segmentation
-from tasks.io.series import read_series
-
-POSITION_TOLERANCE_MM = 0.1
+from tasks.io.series import read_grid, read_series
 
 
 def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator[SliceRow]:
@@ -100,6 +98,11 @@ def _volume(uri: str) -> Volume:
     return read_series(uri) if kind_of(uri) == "dicom" else read_volume(uri, storage.read_bytes(uri))
 
 
+def _grid(uri: str) -> Grid:
+    """Return the grid of a volume; that of a DICOM series from its headers alone."""
+    return read_grid(uri) if kind_of(uri) == "dicom" else _volume(uri).grid
+
+
 def _labels(uri: str, grid: Grid) -> Volume:
     """Return the labels of a volume; those of a DICOM-SEG on the grid of its image."""
     if kind_of(uri) != "dicom":
@@ -115,7 +118,6 @@ def _labels(uri: str, grid: Grid) -> Volume:
 @lru_cache(2)
 def _mask_volume(uri: str, rule: MaskRule, image_uri: str) -> np.ndarray:
     """Return the mask of a volume as a reader sees it; the slices of a shard ask for the same one."""
-    is_segmentation = kind_of(uri) == "dicom"
-    labels = _labels(uri, _volume(image_uri).grid) if is_segmentation else _volume(uri)
+    labels = _labels(uri, _grid(image_uri)) if kind_of(uri) == "dicom" else _volume(uri)
     read: np.ndarray = labels.grid.to_reading(binarise_mask(labels.voxels, rule))
     return read

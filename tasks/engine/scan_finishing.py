@@ -14,7 +14,7 @@ from tasks.core.grids import Grid
 from tasks.core.panels import PALETTE, overlay, side_by_side
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.records import ScanRow
-from tasks.core.volumes import MIN_AIR_HU, check_range
+from tasks.core.volumes import MIN_AIR_HU, check_range, check_shapes
 from tasks.engine.runs import Run
 from tasks.engine.scan_loading import LoadedScan, entry_of
 from tasks.engine.work import Predicted
@@ -88,12 +88,10 @@ def _join(chunks: Sequence[Predicted]) -> _Answered:
     ranges = [piece.value_range for piece in pieces if piece.value_range]
     if ranges:
         scan = replace(scan, value_range=(min(low for low, _ in ranges), max(high for _, high in ranges)))
-    shapes = {piece.shape for piece in pieces}
-    if scan.refused is None and len(shapes) > 1:
-        sizes = " and ".join(f"{width}×{height}" for height, width in sorted(shapes)[:2])
-        scan = replace(
-            scan, refused=DataError("mixed_geometry", f"Slices are {sizes} px; those of one scan are equal.")
-        )
+    try:
+        check_shapes(piece.shape for piece in pieces if piece.refused is None)
+    except DataError as err:
+        scan = replace(scan, refused=scan.refused or err)
     return _Answered(
         scan,
         np.concatenate([chunk.images for chunk in chunks]),

@@ -12,7 +12,7 @@ from tasks.core.errors import DataError
 from tasks.core.geometry import resize_slice
 from tasks.core.grids import Grid
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
-from tasks.core.volumes import check_finite, check_values
+from tasks.core.volumes import check_finite, check_shapes, check_values
 from tasks.engine.work import Loaded
 from tasks.io import storage
 from tasks.io.formats import VOLUME_READERS, Kind, read_image
@@ -152,10 +152,7 @@ def _open_stack(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conten
             raise found
         images.append(slice_to_uint8(read_image(_name(part), found or b"")))
         n_read += len(found or b"")
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) > 1:
-        sizes = " and ".join(f"{width}×{height}" for height, width in shapes[:2])
-        raise DataError("mixed_geometry", f"Slices are {sizes} px; those of one scan must be the same.")
+    check_shapes(image.shape for image in images)
     values = np.stack(images)
     value_range = float(values.min()), float(values.max())
     return Contents(images, values.shape[1:], warnings=scan.warnings, value_range=value_range, n_read=n_read)

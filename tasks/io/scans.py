@@ -199,7 +199,8 @@ def warnings_of(n_ignored: Counter[str]) -> Iterable[str]:
         for suffix, n in n_ignored.items():
             kinds[suffix if suffix in _TOLD_SUFFIXES else "others"] += n
         shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-        yield f"{sum(n_ignored.values())} files are no scans and were left alone: {shown}."
+        n = sum(n_ignored.values())
+        yield f"{n} files are no scans and were left alone: {shown}." if n > 1 else f"1 file is no scan: {shown}."
 
 
 def _plain_id(path: str) -> str:

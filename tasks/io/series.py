@@ -6,6 +6,7 @@ from itertools import groupby
 import numpy as np
 
 from tasks.core.errors import DataError, StorageError
+from tasks.core.grids import Grid
 from tasks.core.volumes import Volume
 from tasks.io import storage
 from tasks.io.containers import Container
@@ -29,6 +30,16 @@ def read_series(uri: str) -> Volume:
         DataError: If there is none, more than one, or it does not lie on one grid.
         StorageError: If nothing is there or the store does not answer.
     """
+    index, entry, grid = _only_series(uri)
+    return Volume(read_slices(index, entry, 0, entry.n_slices), grid, warnings=entry.warnings)
+
+
+def read_grid(uri: str) -> Grid:
+    """Return where the one series of a folder, or of a file, lies; no pixel is read (see `read_series`)."""
+    return _only_series(uri)[2]
+
+
+def _only_series(uri: str) -> tuple[ContainerIndex, ScanEntry, Grid]:
     index = Container("", tuple(storage.list_objects(uri))).index("memory://series")
     if len(index.entries) != 1:
         raise DataError(
@@ -39,7 +50,7 @@ def read_series(uri: str) -> Volume:
         raise DataError(entry.error_code, entry.error or "")
     if entry.grid is None:
         raise DataError("missing_position", "The series has no grid.")
-    return Volume(read_slices(index, entry, 0, entry.n_slices), entry.grid, warnings=entry.warnings)
+    return index, entry, entry.grid
 
 
 def read_or_refuse(index: ContainerIndex, file: ScanFile) -> bytes | DataError:

@@ -60,7 +60,7 @@ class Discovery:
         self.pairs.append(
             SlicePair(
                 case_id=identity.case_id,
-                slice_index=0 if is_volume(image.path) else identity.slice_index,  # a volume's are numbered from 0
+                slice_index=0 if is_volume(image.uri) else identity.slice_index,  # a volume's are numbered from 0
                 patient_id=identity.patient_id,
                 source=identity.source,
                 image_uri=image.uri,

@@ -50,7 +50,7 @@ def scans_of(run: Run) -> list[ScanSource]:
     """Return the scans below the run's URI, opened here; their indexes are kept as on a cluster."""
     found, folder = survey(run.request.scans_uri), storage.join(run.request.output_uri, FOLDER)
     for container in found.containers:
-        [index] = index_here([container], output_uri=run.request.output_uri, seal=None)
+        [index] = index_here([container])
         kept = IndexFile(storage.join(folder, f"{container.key}.json"))
         kept.write(index)
         found.add_index(container, index, kept)

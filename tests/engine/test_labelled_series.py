@@ -152,3 +152,12 @@ def test_a_folder_with_a_dot_in_its_name_is_still_a_series(tmp_path: Path) -> No
     label = write_nifti_mask(TRUTH.mask(DOWN).T, DOWN.transposed())
     storage.publish(str(tmp_path / "masks" / "anna_1.v2a.nii.gz"), label)
     assert len(_rows(tmp_path)[1]) == 24
+
+
+def test_a_series_whose_folder_has_a_dot_is_numbered_from_its_feet(tmp_path: Path) -> None:
+    """A number in the name of a volume is no slice's, dot or not."""
+    put_series(str(tmp_path / "images" / "study_7_3.v2a"), to_dicom(TRUTH.voxels(DOWN), DOWN))
+    label = write_nifti_mask(TRUTH.mask(DOWN).T, DOWN.transposed())
+    storage.publish(str(tmp_path / "masks" / "study_7_3.v2a.nii.gz"), label)
+    [pair] = discover_source(str(tmp_path), patient_id_pattern=r"study_(?P<patient>\d+)_(?P<slice>\d+)").pairs
+    assert pair.slice_index == 0

@@ -93,9 +93,9 @@ def test_without_a_rule_each_slice_is_a_scan(tmp_path: Path) -> None:
 def test_a_bad_slice_in_a_later_piece_sets_the_whole_scan_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bytes, code: ErrorCode
 ) -> None:
-    """What differs from slices that were read in another piece is found all the same."""
+    """Alone in the last of four pieces, it is held against slices that were read in the others."""
     monkeypatch.setattr(scan_loading, "PIECE_SLICES", 3)
-    _put(tmp_path / "scans", {f"a/{n}.png": _slice(n) for n in range(1, 9)} | {"a/9.png": last}, packed=False)
+    _put(tmp_path / "scans", {f"a/{n}.png": _slice(n) for n in range(1, 10)} | {"a/10.png": last}, packed=False)
     run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
     [row] = segment(run, scans_of(run))
     assert (row.status, row.error_code) == ("failed", code)

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from heapq import nlargest
 from typing import get_args
@@ -17,7 +17,7 @@ from tasks.core.reports import segmentation_report
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
 from tasks.engine.actors import BATCH_SIZE, load_predictor
-from tasks.engine.indexing import add_containers, index_here, index_on_cluster
+from tasks.engine.indexing import Index, add_containers, index_here, index_on_cluster
 from tasks.engine.runs import Run
 from tasks.engine.scan_finishing import finish_scans
 from tasks.engine.scan_loading import cut, load_scans
@@ -25,7 +25,7 @@ from tasks.engine.stream import PredictionStream
 from tasks.engine.work import Work
 from tasks.io import bundles, lease, ledger, storage
 from tasks.io.formats import VOLUME_READERS
-from tasks.io.scan_index import FOLDER, ContainerIndex
+from tasks.io.scan_index import FOLDER
 from tasks.io.scans import ScanSource, Survey, survey, warnings_of
 from tasks.io.seals import Seal
 from tasks.io.stacks import stack
@@ -72,7 +72,8 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
         _sweep(request.output_uri)
         youngest_s = _youngest_s(request)  # once: a container that was too young to be opened must not come of age
-        found = _list(request, index_on_cluster, youngest_s, run.seal)
+        index = partial(index_on_cluster, output_uri=request.output_uri, seal=run.seal)
+        found = _list(request, index, youngest_s, run.seal)
         scans = found.scans(run.seal)
         settled, n_unreported_failures = _settle(scans, run, youngest_s)
         held.check()
@@ -100,17 +101,14 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
     )
 
 
-def _list(
-    request: SegmentRequest, index: Callable[..., list[ContainerIndex]], youngest_s: float, seal: Seal | None
-) -> Survey:
+def _list(request: SegmentRequest, index: Index, youngest_s: float, seal: Seal | None) -> Survey:
     """Return the scans below the request's URI; containers that may still be uploading are not opened."""
     found = survey(request.scans_uri)
     settled = [c for c in found.containers if c.modified_s is None or c.modified_s <= youngest_s]
     for container in found.containers:
         if container not in settled:
             found.add_unopened(container)
-    output_uri = request.output_uri
-    add_containers(found, settled, output_uri, index=partial(index, output_uri=output_uri, seal=seal), seal=seal)
+    add_containers(found, settled, request.output_uri, index=index, seal=seal)
     if request.segmentation.stack_pattern:
         found.drafts = stack(found.drafts, request.segmentation.stack_pattern)
     return found

@@ -15,11 +15,10 @@ import pydicom
 from pydicom.uid import UID, generate_uid
 
 from tasks.core.errors import DataError
-from tasks.core.grids import LPS_TO_RAS, Grid
+from tasks.core.grids import LPS_TO_RAS, POSITION_TOLERANCE_MM, Grid
 from tasks.io.formats.dicom import TAGS
 
 FRACTION: Final = 0.5
-POSITION_TOLERANCE_MM: Final = 0.1
 SERIES_NUMBER: Final = 9900
 _REFERENCES: Final = ["FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices", "StudyInstanceUID"]
 _NOBODY: Final = (
