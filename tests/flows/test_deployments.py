@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tasks.retries import GPU_TAG
 from tests.conftest import PREPARATION, Trained
 from tests.phantoms import write_phantoms
 
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.server, pytest.mark.ray, pytest.mark.tf]
 ROOT = Path(__file__).parents[2]
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 TIMEOUT_S = 420
+SOON_S = 10
+"""Long enough for a step that need not wait to have begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,22 @@ class Server:
         """Ask the server's API."""
         return httpx.post(f"{self.url}{path}", json=body, timeout=30).raise_for_status().json()
 
-    def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Start a deployment from the command line as a user does, wait until it ends, and return the flow run."""
+    def newest_gpu_step(self) -> dict[str, Any] | None:
+        """Return the newest task run that wants a GPU slot."""
+        wanted = {"task_runs": {"tags": {"all_": [GPU_TAG]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 1}
+        return next(iter(self.post("/task_runs/filter", wanted)), None)
+
+    def start(self, deployment: str, parameters: dict[str, Any]) -> None:
+        """Start a deployment from the command line, as a user does."""
         self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
+
+    def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Start a deployment, wait until it ends, and return the flow run."""
+        self.start(deployment, parameters)
+        return self.ended(deployment)
+
+    def ended(self, deployment: str) -> dict[str, Any]:
+        """Return the newest flow run, of this deployment, once it has ended."""
         newest = {"sort": "EXPECTED_START_TIME_DESC", "limit": 1}
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
@@ -154,6 +170,34 @@ def test_segment_scans_completes_and_one_bad_slice_ends_it_not_green(
     assert [row["scan_id"] for row in json.loads(artifacts["segmentation-failed-scans"])] == ["bad_scan"]
     assert json.loads(artifacts["segmentation"])[0] == {"done": 0, "skipped": 4, "deferred": 0, "failed": 1}
     assert len(list((tmp_path / "output" / "masks").iterdir())) == 4
+
+
+def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path: Path) -> None:
+    """While the one slot for GPU steps is taken, a segmentation waits and writes nothing; then it completes."""
+    last = server.newest_gpu_step()
+    slot = {"names": [f"tag:{GPU_TAG}"], "slots": 1, "mode": "concurrency"}
+    server.post("/v2/concurrency_limits/increment", slot)
+    write_phantoms(tmp_path / "scans", n_patients=1, n_slices=2, size_px=96, first_patient=61)
+    output = tmp_path / "output"
+    parameters = {
+        "model_uri": trained.model_uri,
+        "scans": str(tmp_path / "scans" / "frames"),
+        "output": str(output),
+        "segmentation": {"settle_minutes": 0},
+    }
+    server.start("segment-scans/segment-scans", parameters)
+    deadline = time.monotonic() + TIMEOUT_S
+    while server.newest_gpu_step() == last:
+        assert time.monotonic() < deadline, "no step asked for the slot"
+        time.sleep(1)
+    time.sleep(SOON_S)
+    waiting = server.newest_gpu_step()
+    assert waiting is not None
+    assert (waiting["name"].split("-")[0], waiting["state_type"]) == ("segment", "PENDING")
+    assert not output.exists()
+    server.post("/v2/concurrency_limits/decrement", slot | {"occupancy_seconds": 1})
+    assert server.ended("segment-scans/segment-scans")["state_type"] == "COMPLETED"
+    assert len(list((output / "masks").iterdir())) == 2
 
 
 def test_relative_paths_are_refused(server: Server, trained: Trained) -> None:
