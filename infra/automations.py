@@ -114,12 +114,21 @@ def _notices(notify: UUID) -> list[AutomationCore]:
         within=NIGHT,
     )
     return [
-        AutomationCore(name="lesions: tell of a failed run", trigger=when("Failed"), actions=tell("Run failed")),
         AutomationCore(
-            name="lesions: tell of a late run", trigger=when("Late"), actions=tell("Run is late: no worker?")
+            name="lesions: tell of a failed run",
+            description="Something was lost, or the run could not go on; its state says which.",
+            trigger=when("Failed"),
+            actions=tell("Run failed"),
+        ),
+        AutomationCore(
+            name="lesions: tell of a late run",
+            description="It should have begun: is a worker running, does another run hold the limit?",
+            trigger=when("Late"),
+            actions=tell("Run is late: no worker?"),
         ),
         AutomationCore(
             name="lesions: tell of a night without masks",
+            description="No nightly run has completed for 26 hours, for whatever reason.",
             trigger=never_ran,
             actions=tell("No nightly run has completed for 26 h", "Look at the schedule, the worker and the last run."),
         ),

@@ -2,6 +2,7 @@
 
 from tasks.core.errors import IncompleteError
 from tasks.core.refs import DatasetRef, EvaluationRef, SegmentationRef
+from tasks.core.wording import counted
 
 
 def require_complete(
@@ -17,11 +18,14 @@ def require_complete(
     """
     lost: list[str] = []
     if dataset and dataset.n_failed:
-        lost.append(f"{dataset.n_failed} slices were set aside, listed in {dataset.uri}/failures.parquet")
+        lost.append(f"{counted(dataset.n_failed, 'slice')} set aside, listed in {dataset.uri}/failures.parquet")
     if evaluation and evaluation.n_failed:
-        lost.append(f"{evaluation.n_failed} slices could not be scored, listed in {evaluation.uri}/metrics.json")
+        lost.append(
+            f"{counted(evaluation.n_failed, 'slice')} could not be scored, listed in {evaluation.uri}/metrics.json"
+        )
     if segmentation and segmentation.n_new_failures:
-        lost.append(f"{segmentation.n_new_failures} scans newly failed, listed in {segmentation.uri}/scans.parquet")
+        n_failed = counted(segmentation.n_new_failures, "scan")
+        lost.append(f"{n_failed} newly failed, listed in {segmentation.uri}/scans.parquet")
     if lost:
         raise IncompleteError("Everything good is published, but the run is incomplete: " + "; ".join(lost) + ".")
 

@@ -34,7 +34,9 @@ def evaluate(
             flow_run_id=flow_run_id(),
         )
     report = EvaluationReport.model_validate_json(storage.read_bytes(storage.join(report_uri, METRICS_FILE)))
-    create_markdown_artifact(evaluation_markdown(report), key="evaluation")
+    create_markdown_artifact(
+        evaluation_markdown(report), key="evaluation", description="Metrics, pooled and by patient."
+    )
     create_table_artifact(
         json.loads(json.dumps(report.per_patient)), key="evaluation-patients", description="By patient."
     )

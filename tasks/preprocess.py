@@ -29,8 +29,10 @@ def preprocess(
                 "prepare", request, DatasetRef, compute=compute, output_uri=dataset, flow_run_id=flow_run_id()
             )
     card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)
-    create_markdown_artifact(dataset_markdown(card), key="dataset")
+    create_markdown_artifact(dataset_markdown(card), key="dataset", description="Patients and slices by split.")
     create_markdown_artifact(
-        failures_markdown("Slices set aside", failures, n_all=card.n_slices + len(failures)), key="dataset-failures"
+        failures_markdown("Slices set aside", failures, n_all=card.n_slices + len(failures)),
+        key="dataset-failures",
+        description="Slices set aside, by reason.",
     )
     return ref

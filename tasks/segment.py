@@ -50,11 +50,13 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationR
     rows = from_parquet(ScanRow, storage.read_bytes(storage.join(request.output_uri, SCANS_FILE)))
     failed = [row for row in rows if row.status == "failed"]
     create_table_artifact([dict(ref.counts)], key="segmentation", description="Scans by status.")
-    create_markdown_artifact(failures_markdown("Scans set aside", failed, n_all=len(rows)), key="segmentation-failures")
-    named = [row.model_dump(include={"scan_id", "error_code", "error"}) for row in failed[:MAX_ROWS]]
-    create_table_artifact(
-        named, key="segmentation-failed-scans", description=f"Each of the {len(failed)} failed scans."
+    create_markdown_artifact(
+        failures_markdown("Scans set aside", failed, n_all=len(rows)),
+        key="segmentation-failures",
+        description="Scans set aside, by reason.",
     )
+    named = [row.model_dump(include={"scan_id", "error_code", "error"}) for row in failed[:MAX_ROWS]]
+    create_table_artifact(named, key="segmentation-failed-scans", description="Scans set aside, one a row.")
     return ref
 
 
@@ -64,7 +66,7 @@ def plan_segmentation(request: SegmentRequest) -> SegmentationPlan:
     with narrated():
         plan = plan_collection(request)
         logger.info("%s", plan.sentence())
-    create_markdown_artifact(plan_markdown(plan), key="segmentation-plan")
+    create_markdown_artifact(plan_markdown(plan), key="segmentation-plan", description="What a run would do.")
     return plan
 
 

@@ -99,8 +99,8 @@ class PreparationConfig(FormModel):
     patient_id_pattern: PatientPattern = Field(
         None,
         title="Patient pattern (regular expression)",
-        description="Regular expression over the file name without suffix with groups (?P<patient>), "
-        "optionally (?P<case>) and (?P<slice>); empty = the known public namings.",
+        description="Regular expression over the file name without suffix with groups `(?P<patient>)`, "
+        "optionally `(?P<case>)` and `(?P<slice>)`; empty = the known public namings.",
     )
     seed: int = Field(0, title="Seed", ge=0, description="Seed of the split.")
     max_failed_fraction: float = Field(
@@ -244,7 +244,7 @@ class SegmentationConfig(FormModel):
         None,
         title="Stack pattern (regular expression)",
         description="Slices (PNG, JPEG, TIFF) whose paths without suffix match are one scan: a regular expression with "
-        r"the groups (?P<scan>) and (?P<slice>), such as (?P<scan>.+)/.*?(?P<slice>\d+) for a folder a scan; "
+        r"the groups `(?P<scan>)` and `(?P<slice>)`, such as `(?P<scan>.+)/.*?(?P<slice>\d+)` for a folder a scan; "
         "empty = each is a scan.",
     )
     dicom_seg: bool = Field(

@@ -19,6 +19,7 @@ from tasks.core.records import (
     SegmentationManifest,
 )
 from tasks.core.refs import SegmentationPlan
+from tasks.core.wording import counted
 
 MAX_ROWS = 500
 """Rows of a table a person will read in a page; the whole table lies beside it as Parquet or JSON."""
@@ -127,7 +128,7 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
         [
             f"# {title}",
             "",
-            f"{len(failures)} of {n_all} inputs were set aside.",
+            f"{len(failures)} of {counted(n_all, 'input')} set aside.",
             "",
             "| code | count | for instance |",
             "|---|---|---|",
@@ -164,6 +165,7 @@ def _render(template: str, **content: Any) -> str:  # Any: whatever the template
         loader=PackageLoader("tasks.core"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = _number
+    environment.filters["counted"] = counted
     return environment.get_template(template).render(**content)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from tasks.core.catalog import SPLITS, Split
 from tasks.core.config import Fractions
 from tasks.core.errors import ConfigError
+from tasks.core.wording import counted
 
 
 def split_patients(
@@ -31,7 +32,7 @@ def split_patients(
     """
     if len(source_of) < len(SPLITS):
         raise ConfigError(
-            f"Found {len(source_of)} patient(s); a split by patient needs at least 3. "
+            f"Found {counted(len(source_of), 'patient')}; a split by patient needs at least 3. "
             "Add patients, set preparation.patient_id_pattern so that patients are told apart, "
             "or set preparation.strategy to slice and accept the leak."
         )

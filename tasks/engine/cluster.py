@@ -11,6 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError
+from tasks.core.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0, has_dashboard: 
 
 def _size() -> str:
     resources, n_nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
-    return f"{n_nodes} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    named = {"node": n_nodes, "CPU": int(resources.get("CPU", 0)), "GPU": int(resources.get("GPU", 0))}
+    return ", ".join(counted(n, noun) for noun, n in named.items())
 
 
 @contextlib.contextmanager

@@ -145,8 +145,8 @@ def test_large_numbers_are_grouped() -> None:
     ("manifest", "verdict"),
     [
         (_manifest(), "No scan failed."),
-        (_manifest(n_failed=2), "2 scan(s) are known bad from an earlier run"),
-        (_manifest(n_failed=2, n_new=1), "1 scan(s) newly failed."),
+        (_manifest(n_failed=2), "2 scans known bad from an earlier run"),
+        (_manifest(n_failed=2, n_new=1), "1 scan newly failed."),
     ],
     ids=["none", "known", "new"],
 )

@@ -84,7 +84,7 @@ def test_corrupt_slice_is_named_and_what_a_killed_run_left_is_reported(
     shutil.copytree(new_scans, scans)
     bad = scans / "phantom_050_2.png"
     bad.write_bytes(bad.read_bytes()[:300])
-    with pytest.raises(IncompleteError, match="1 scans newly failed"):
+    with pytest.raises(IncompleteError, match="1 scan newly failed"):
         segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     assert _rows(output)["phantom_050_2"].error_code == "unreadable"
     assert sum(row.status == "done" for row in _rows(output).values()) == 5
@@ -97,7 +97,7 @@ def test_corrupt_slice_is_named_and_what_a_killed_run_left_is_reported(
     recorded = {entry.scan_id for entry in entries[:4]}
     assert "phantom_050_2" in recorded
     before = {path.stem: path.stat().st_mtime_ns for path in (output / "masks").iterdir()}
-    with pytest.raises(IncompleteError, match="1 scans newly failed"):
+    with pytest.raises(IncompleteError, match="1 scan newly failed"):
         segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     after = {path.stem: path.stat().st_mtime_ns for path in (output / "masks").iterdir()}
     assert {scan_id for scan_id in before if before[scan_id] == after[scan_id]} == recorded - {"phantom_050_2"}

@@ -164,7 +164,7 @@ def test_segment_scans_completes_and_one_bad_slice_ends_it_not_green(
     (scans / "frames" / "bad_scan.png").write_bytes(b"\x89PNG\r\n\x1a\n cut short")
     run = server.run("segment-scans/segment-scans", parameters)
     assert run["state_type"] == "FAILED"
-    assert "1 scans newly failed" in run["state"]["message"]
+    assert "1 scan newly failed" in run["state"]["message"]
     artifacts = server.artifacts(run)
     assert "unreadable" in artifacts["segmentation-failures"]
     assert [row["scan_id"] for row in json.loads(artifacts["segmentation-failed-scans"])] == ["bad_scan"]

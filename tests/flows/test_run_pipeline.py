@@ -31,7 +31,7 @@ def test_tolerated_failures_let_it_go_on_but_not_end_green() -> None:
     require_enough(ONE_LOST, max_failed_fraction=0.01)
     with pytest.raises(IncompleteError, match=r"1 of 100 slices.*1\.0%.*more than"):
         require_enough(ONE_LOST, max_failed_fraction=0.009)
-    with pytest.raises(IncompleteError, match="1 slices were set aside"):
+    with pytest.raises(IncompleteError, match="1 slice set aside"):
         require_complete(dataset=ONE_LOST)
 
 
@@ -48,5 +48,5 @@ def test_known_bad_scans_do_not_redden_a_run() -> None:
     """Failures that are not new leave the run green; the first new one ends that."""
     known = SegmentationRef(uri="s", fingerprint="f", counts={"failed": 5}, n_new_failures=0)
     assert require_complete(segmentation=known) is None
-    with pytest.raises(IncompleteError, match="1 scans newly failed"):
+    with pytest.raises(IncompleteError, match="1 scan newly failed"):
         require_complete(segmentation=known.model_copy(update={"n_new_failures": 1}))

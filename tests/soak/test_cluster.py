@@ -73,7 +73,7 @@ def test_a_run_without_an_address_joins_no_cluster(
     with _nodes(1):
         output = str(tmp_path / "output")
         assert start_segmentation(trained.model_uri, many_scans, output, log=log).wait(TIMEOUT_S) == 0
-    assert f"1 nodes, {max(os.cpu_count() or 1, 1 + cluster.SPARE_CPUS)} CPUs" in log.read_text()
+    assert f"1 node, {max(os.cpu_count() or 1, 1 + cluster.SPARE_CPUS)} CPUs" in log.read_text()
 
 
 class FixedLatency:
@@ -105,7 +105,7 @@ def test_nodes_are_started_from_none(trained: Trained, many_scans: Path, tmp_pat
         output = str(tmp_path / "output")
         run = start_segmentation(trained.model_uri, many_scans, output, *asked, env=nodes.environment, log=log)
         assert run.wait(TIMEOUT_S) == 0, log.read_text()
-    assert "cluster: 1 nodes, 0 CPUs, 0 GPUs" in log.read_text()
+    assert "cluster: 1 node, 0 CPUs, 0 GPUs" in log.read_text()
     assert len(masks_of(output)) == N_SCANS
     manifest = SegmentationManifest.model_validate_json((tmp_path / "output" / "manifest.json").read_bytes())
     assert manifest.speed is not None

@@ -92,7 +92,8 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         _publish(manifest, rows, request.output_uri)
         held.check()
         ledger.compact(request.output_uri)
-    logger.info("segment: %s, %.0f s", manifest.counts, speed.seconds)
+    by_status = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
+    logger.info("segment: %s, %.0f s", by_status, speed.seconds)
     return SegmentationRef(
         uri=request.output_uri,
         fingerprint=manifest.model_digest,

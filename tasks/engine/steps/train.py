@@ -19,6 +19,7 @@ from tasks.core.phantoms import phantom_scan
 from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard
 from tasks.core.refs import ModelRef
 from tasks.core.requests import TrainRequest
+from tasks.core.wording import counted
 from tasks.engine.slices import Plan, SliceStore, load_split, plan_training, split_slices, training_stream
 from tasks.io import bundles, datasets, encoders, storage
 from tasks.io.versions import code_version, library_versions
@@ -176,7 +177,7 @@ def _draft_card(
     request: TrainRequest, dataset: DatasetCard, outcome: TrainingOutcome, point: OperatingPoint
 ) -> ModelCard:
     fixed = request.training.threshold
-    on = f"{point.n_patients} validation patient(s), mean Dice {point.mean_dice or 0:.3f}"
+    on = f"{counted(point.n_patients, 'validation patient')}, mean Dice {point.mean_dice or 0:.3f}"
     return ModelCard(
         architecture=request.model.architecture,
         backbone=request.model.backbone,
