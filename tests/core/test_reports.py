@@ -242,7 +242,7 @@ def test_failures_markdown_groups_by_code_without_naming_files() -> None:
     """Codes in order with their numbers and one sentence each; no URI, because it may hold a name."""
     empty = FailureRow(uri="file:///in/frames/jane_roe.png", error_code="empty_file", error="File holds 0 bytes.")
     text = failures_markdown("Set aside", [FAILURE, empty, FAILURE, FAILED], n_all=1000)
-    assert text.startswith("# Set aside\n\n4 of 1000 inputs were set aside.\n")
+    assert text.startswith("# Set aside\n\n4 of 1,000 inputs set aside.\n")
     rows = re.findall(r"^\| (\w+) \| (\d+) \| (.+) \|$", text, re.MULTILINE)
     assert rows == [("empty_file", "1", "File holds 0 bytes."), ("unreadable", "3", "Image is truncated.")]
     assert "doe" not in text
