@@ -11,7 +11,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 
 HEARTBEAT_S: Final = 30
-"""PREFECT_FLOWS_HEARTBEAT_FREQUENCY of workers; the least that Prefect takes."""
+"""What flow runs are given (prefect.yaml, kubernetes/flow-run-job.json); the least that Prefect takes."""
 
 SILENT_S: Final = float(os.environ.get("LESIONS_ZOMBIE_SECONDS", 3 * HEARTBEAT_S))
 MAX_STARTS: Final = 4

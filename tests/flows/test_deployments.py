@@ -8,12 +8,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from infra.automations import SILENT_S
 from tasks.retries import GPU_TAG
 from tests.conftest import PREPARATION, Trained
 from tests.phantoms import write_phantoms
@@ -55,6 +58,13 @@ class Server:
         """Return the newest task run that wants a GPU slot."""
         wanted = {"task_runs": {"tags": {"all_": [GPU_TAG]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 1}
         return next(iter(self.post("/task_runs/filter", wanted)), None)
+
+    def heartbeats(self, flow_run: dict[str, Any]) -> list[datetime]:
+        """Return when a flow run said that it lives."""
+        of_run = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "order": "ASC"}
+        of_run |= {"resource": {"id": [f"prefect.flow-run.{flow_run['id']}"]}}
+        found = self.post("/events/filter", {"filter": of_run, "limit": 50})["events"]
+        return [datetime.fromisoformat(event["occurred"]) for event in found]
 
     def start(self, deployment: str, parameters: dict[str, Any]) -> None:
         """Start a deployment from the command line, as a user does."""
@@ -208,7 +218,7 @@ def test_relative_paths_are_refused(server: Server, trained: Trained) -> None:
 
 
 def test_run_pipeline_completes(server: Server, phantoms: Path, new_scans: Path, tmp_path: Path) -> None:
-    """The whole mission runs from its deployment, on the worker, to Completed, each output finished by its card."""
+    """The whole mission runs from its deployment to Completed, each output finished, and is never silent."""
     parameters = {
         "source": str(phantoms),
         "out": str(tmp_path),
@@ -229,3 +239,6 @@ def test_run_pipeline_completes(server: Server, phantoms: Path, new_scans: Path,
         "segmentation/manifest.json",
     ):
         assert (tmp_path / card).exists(), card
+    beats = server.heartbeats(run)
+    assert len(beats) > 1
+    assert max((later - earlier).total_seconds() for earlier, later in pairwise(beats)) < SILENT_S

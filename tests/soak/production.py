@@ -167,7 +167,6 @@ def production(home: Path, *, n_nodes: int) -> Iterator[Stack]:
             "PREFECT_SERVER_API_AUTH_STRING": auth,
             "PREFECT_API_DATABASE_CONNECTION_URL": database,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
             "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK": "remote-file-system/lesions-results",
