@@ -21,6 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.filesystems import RemoteFileSystem
 from pydantic import ValidationError
 from rich.console import Console
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from infra.automations import automations
 from tasks.core.errors import ConfigError
@@ -28,6 +29,9 @@ from tasks.retries import GPU_TAG
 
 LOCAL_POOL, CLOUD_POOL = "lesions-local", "lesions-cloud"
 FLOW_RUN_JOB: Final = Path(__file__).parent / "kubernetes" / "flow-run-job.json"
+START_S: Final = 60.0
+"""What a server may take to start."""
+
 Said = str
 
 
@@ -116,10 +120,22 @@ def _essence(automation: Any) -> dict[str, Any]:  # Any: what the server has, or
     return dict(found)
 
 
+@retry(retry=retry_if_exception_type(ConnectionError), wait=wait_fixed(1), stop=stop_after_delay(START_S), reraise=True)
+def _answers(client: SyncPrefectClient) -> None:
+    """Wait for a server that was only just started."""
+    fault = client.api_healthcheck()
+    if fault is not None:
+        raise ConnectionError(f"No Prefect server answers at {client.api_url} ({type(fault).__name__}).")
+
+
 def main() -> None:
     """Provision the server that the environment names."""
     console = Console()
     with get_client(sync_client=True) as client:
+        try:
+            _answers(client)
+        except ConnectionError as err:
+            raise SystemExit(f"{err} Start it, or set PREFECT_API_URL to where it is.") from err
         provision(client, lambda what, done: console.print(f"{what}: {done}", highlight=False))
 
 
