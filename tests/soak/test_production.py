@@ -25,8 +25,8 @@ pytestmark = [
 N_SCANS = 2400
 """A minute's work at this size."""
 
-N_COPIES = 3
-"""Of the scans, for a job that has to outlive its flow run for a while."""
+N_COPIES = 8
+"""Of the scans, for a job that has to outlive its flow run for a while; with 3 it had ended before it was an orphan."""
 
 PLACE = f"gs://{BUCKET}"
 
