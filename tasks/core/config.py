@@ -167,6 +167,11 @@ class ModelConfig(FormModel):
         pattern="^[0-9a-f]{64}$",
         description="Expected sha256 of a mirror's file; empty = it must be the published ImageNet file.",
     )
+    start_from: str | None = Field(
+        None,
+        title="Start from (URI of a bundle)",
+        description="Bundle of the same network whose weights the training starts from; empty = the encoder weights.",
+    )
 
 
 class TrainingConfig(FormModel):
@@ -206,9 +211,33 @@ class TrainingConfig(FormModel):
         lt=1,
         description="Operating threshold of the bundle, probability; empty = chosen on the validation patients.",
     )
-    num_workers: int = Field(1, title="Workers (count)", ge=1, description="Ray Train workers, count.")
+    freeze_batchnorm: bool = Field(
+        False,
+        title="Freeze BatchNorm",
+        description="BatchNorm keeps the averages and weights it starts with; only with pretrained or warm weights.",
+    )
+    num_workers: int = Field(
+        1,
+        title="Workers (count)",
+        ge=1,
+        description="Ray Train workers, which share each batch evenly, count; fewer after a failure, if a cluster has "
+        "no more.",
+    )
     gpus_per_worker: int = Field(
-        0, title="GPUs per worker (count)", ge=0, le=1, description="GPUs per worker, count; 0 trains on CPUs."
+        0, title="GPUs per worker (count)", ge=0, le=16, description="GPUs per worker, count; 0 trains on CPUs."
+    )
+    max_restarts: int = Field(
+        3,
+        title="Restarts (count)",
+        ge=0,
+        description="How often the workers are started again, from the last epoch, after one died, count.",
+    )
+    stall_minutes: float = Field(
+        15.0,
+        title="Stall time (min)",
+        ge=0.1,
+        description="A worker in which no step ends for so long ends itself (a validation has four times as long), "
+        "minutes.",
     )
     precision: Precision = Field(
         "float32",

@@ -35,6 +35,11 @@ class TrainingOutcome:
     histograms: dict[str, ProbabilityHistogram] = field(default_factory=dict)
 
     @property
+    def best_dice(self) -> float | None:
+        """Mean Dice over validation patients of the best epoch, an undefined one as 0; None before the first epoch."""
+        return (self.history[self.best_epoch - 1]["val_dice_per_patient"] or 0.0) if self.best_epoch else None
+
+    @property
     def best_validation(self) -> EpochRow:
         """Validation figures of the best epoch."""
         return {name: value for name, value in self.history[self.best_epoch - 1].items() if name.startswith("val_")}

@@ -56,6 +56,32 @@ def split_patients(
     return assigned
 
 
+def fold_patients(source_of: Mapping[str, str], *, n_folds: int, seed: int) -> dict[str, int]:
+    """Deal patients to folds of cross-validation, those of each source evenly.
+
+    In hash order, source after source, each to the next fold: the folds of a source differ by one patient at most, and
+    so do all folds. The answer does not depend on the order of `source_of`.
+
+    Args:
+        source_of: Source of each patient, by `patient_id`.
+        n_folds: Number of folds, at least 2.
+        seed: Seed of the hash order.
+
+    Returns:
+        Fold by `patient_id`, counted from 0.
+
+    Raises:
+        ConfigError: If there are fewer patients than folds.
+    """
+    if len(source_of) < n_folds:
+        raise ConfigError(
+            f"Found {counted(len(source_of), 'patient')} to train on; {n_folds} folds need as many at least. "
+            "Set training.folds lower, or add patients."
+        )
+    ordered = sorted(source_of, key=lambda patient: (source_of[patient], _hash_order(seed, patient)))
+    return {patient: place % n_folds for place, patient in enumerate(ordered)}
+
+
 def split_slices(keys: Sequence[tuple[str, int]], *, fractions: Fractions, seed: int) -> dict[tuple[str, int], Split]:
     """Assign each slice on its own, at random: the classic split, which leaks patients between the sides.
 

@@ -69,7 +69,7 @@ def _unwrapped() -> Iterator[None]:
     try:
         yield
     except RayError as err:
-        own = _own_error(err)
+        own = own_error(err)
         if own is not None:
             raise own from err
         if isinstance(err, RayTaskError):  # a bug in a task: its traceback is what helps
@@ -77,8 +77,8 @@ def _unwrapped() -> Iterator[None]:
         raise ClusterError(f"Ray lost the workers of a step: {err}") from err
 
 
-def _own_error(err: BaseException) -> LesionWorkflowError | None:
-    """Return the project's error in a chain of causes, if there is one."""
+def own_error(err: BaseException) -> LesionWorkflowError | None:
+    """Return the project's error in a chain of causes of what Ray raises, if there is one."""
     cause: BaseException | None = err
     while cause is not None:
         # Ray's wrapper poses as the class of its cause, but its text is a traceback.

@@ -20,6 +20,9 @@ from tasks.io import datasets
 BATCHES_PER_BLOCK = 2
 """Global batches one augmentation task makes: enough to outweigh its scheduling, small enough to keep memory flat."""
 
+ROWS_PER_BLOCK = 64
+"""Slices one validation task hands over."""
+
 Batch = dict[str, np.ndarray]
 
 
@@ -29,23 +32,27 @@ class SliceStore:
 
     Attributes:
         blocks: One object a shard: `image` and `mask`, uint8 `(N, size_px, size_px)`.
-        index: Table with a row a slice: block, row, case_id, slice_index, has_lesion.
+        index: Table with a row a slice: block, row, case_id, slice_index, patient_id, source, has_lesion, split.
     """
 
     blocks: list["ray.ObjectRef[Batch]"]
     index: pa.Table
 
 
-def load_split(dataset_uri: str, split: Split) -> SliceStore:
-    """Read a split's shards into the object store, in parallel.
+def load_slices(dataset_uri: str, *splits: Split) -> SliceStore:
+    """Read the shards of splits into the object store, in parallel.
 
     Raises:
-        StorageError: If the split has no shard or a shard cannot be read.
+        StorageError: If a split has no shard or a shard cannot be read.
     """
-    loads = [_load_shard.remote(uri) for uri in datasets.list_shards(dataset_uri, split)]
+    wanted = [(split, uri) for split in splits for uri in datasets.list_shards(dataset_uri, split)]
+    loads = [_load_shard.remote(uri) for _, uri in wanted]
+    indexes = ray.get([index for _, index in loads])
     tables = [
-        table.append_column("block", pa.array([number] * len(table), pa.int32()))
-        for number, table in enumerate(ray.get([index for _, index in loads]))
+        table.append_column("block", pa.array([number] * len(table), pa.int32())).append_column(
+            "split", pa.array([split] * len(table))
+        )
+        for number, (table, (split, _)) in enumerate(zip(indexes, wanted, strict=True))
     ]
     return SliceStore([pixels for pixels, _ in loads], pa.concat_tables(tables))
 
@@ -59,6 +66,8 @@ def _load_shard(uri: str) -> tuple[Batch, pa.Table]:
             "row": pa.array(range(len(rows)), pa.int32()),
             "case_id": [row["case_id"] for row in rows],
             "slice_index": pa.array([row["slice_index"] for row in rows], pa.int32()),
+            "patient_id": [row["patient_id"] for row in rows],
+            "source": [row["source"] for row in rows],
             "has_lesion": [bool(row["mask"].any()) for row in rows],
         }
     )
@@ -78,14 +87,14 @@ class Plan:
     steps_per_epoch: int
 
 
-def plan_training(index: pa.Table, *, epochs: int, batch_size: int, lesion_free_fraction: float, seed: int) -> Plan:
-    """Return the order of all epochs: every lesion slice, a fraction of the lesion-free ones, shuffled anew each time.
+def plan_training(index: pa.Table, *, epochs: range, batch_size: int, lesion_free_fraction: float, seed: int) -> Plan:
+    """Return the order of epochs: every lesion slice, a fraction of the lesion-free ones, shuffled anew each time.
 
     Each epoch is filled up to whole batches with rows of weight 0.
 
     Args:
-        index: `SliceStore.index`.
-        epochs: Number of epochs.
+        index: Rows of `SliceStore.index`.
+        epochs: Numbers of the epochs, the first of all is 0; the order of each depends on its number alone.
         batch_size: Global batch size.
         lesion_free_fraction: Share of the lesion-free slices drawn each epoch.
         seed: Seed of draws and order.
@@ -98,7 +107,7 @@ def plan_training(index: pa.Table, *, epochs: int, batch_size: int, lesion_free_
     n_slices = len(lesion) + n_free
     n_padding = -n_slices % batch_size
     parts = []
-    for epoch in range(epochs):
+    for epoch in epochs:
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(np.concatenate([lesion, rng.choice(lesion_free, n_free, replace=False)]))
         rows = index.take(np.concatenate([order, np.resize(order, n_padding)]))
@@ -108,25 +117,46 @@ def plan_training(index: pa.Table, *, epochs: int, batch_size: int, lesion_free_
     return Plan(pa.concat_tables(parts), (n_slices + n_padding) // batch_size)
 
 
+def worker_share(table: pa.Table, *, batch_size: int, rank: int, num_workers: int) -> pa.Table:
+    """Return one worker's rows of a plan: of each global batch, [rank, rank + 1) x batch_size / num_workers."""
+    local_size = batch_size // num_workers
+    first = np.arange(0, len(table), batch_size) + rank * local_size
+    return table.take((first[:, np.newaxis] + np.arange(local_size)).ravel())
+
+
 def training_stream(
     store: SliceStore, plan: Plan, *, batch_size: int, rank: int, num_workers: int, augment: AugmentConfig, seed: int
 ) -> ray.data.Dataset:
     """Return one worker's share of the plan as augmented slices, in the plan's order.
 
-    Of each global batch, worker `rank` gets rows [rank, rank + 1) x batch_size / num_workers.
-
     Returns:
         Rows of image and mask (uint8 `(size_px, size_px)`), weight (float32) and epoch (int32).
     """
-    local_size = batch_size // num_workers
-    first = np.arange(0, len(plan.table), batch_size) + rank * local_size
-    mine = plan.table.take((first[:, np.newaxis] + np.arange(local_size)).ravel())
-    n_rows = local_size * BATCHES_PER_BLOCK
+    mine = worker_share(plan.table, batch_size=batch_size, rank=rank, num_workers=num_workers)
+    n_rows = batch_size // num_workers * BATCHES_PER_BLOCK
     pieces = [mine.slice(start, n_rows) for start in range(0, len(mine), n_rows)]
     settings = {"blocks": store.blocks, "augment": augment, "seed": seed}
     return ray.data.from_arrow(pieces).map_batches(
         _draw_augmented, batch_size=None, batch_format="pyarrow", fn_kwargs=settings
     )
+
+
+def validation_stream(store: SliceStore, index: pa.Table) -> ray.data.Dataset:
+    """Return these rows of the store's index as slices, as they are: image, mask (uint8), patient_id."""
+    pieces = [index.slice(start, ROWS_PER_BLOCK) for start in range(0, len(index), ROWS_PER_BLOCK)]
+    return ray.data.from_arrow(pieces).map_batches(
+        _draw, batch_size=None, batch_format="pyarrow", fn_kwargs={"blocks": store.blocks}
+    )
+
+
+def _draw(index: pa.Table, *, blocks: Sequence[Any]) -> Batch:  # Any: an ObjectRef
+    places = list(zip(index.column("block").to_pylist(), index.column("row").to_pylist(), strict=True))
+    pixels = {number: ray.get(blocks[number]) for number in sorted({number for number, _ in places})}
+    return {
+        "image": np.stack([pixels[number]["image"][row] for number, row in places]),
+        "mask": np.stack([pixels[number]["mask"][row] for number, row in places]),
+        "patient_id": index.column("patient_id").to_numpy(zero_copy_only=False),
+    }
 
 
 def _draw_augmented(plan: pa.Table, *, blocks: Sequence[Any], augment: AugmentConfig, seed: int) -> Batch:
@@ -152,14 +182,3 @@ def _draw_augmented(plan: pa.Table, *, blocks: Sequence[Any], augment: AugmentCo
         "weight": plan.column("weight").to_numpy(),
         "epoch": plan.column("epoch").to_numpy(),
     }
-
-
-def split_slices(dataset_uri: str, split: Split) -> ray.data.Dataset:
-    """Return a split's slices as they are, one row a slice (`datasets.SliceRow`), a block a shard."""
-    uris = datasets.list_shards(dataset_uri, split)
-    shards = ray.data.from_items([{"uri": uri} for uri in uris], override_num_blocks=len(uris))
-    return shards.flat_map(_read_rows)
-
-
-def _read_rows(shard: dict[str, str]) -> list[dict[str, Any]]:  # Any: pixels, ids and sizes
-    return [dict(row) for row in datasets.read_shard(shard["uri"])]

@@ -90,14 +90,14 @@ class Lease:
         """
         if self._is_lost.is_set():
             raise LockedError(
-                f"Another run has taken {self._uri} over from run {self._holder.run_id}; this one stops, its finished "
-                "scans stay recorded."
+                f"Another run has taken {self._uri} over from run {self._holder.run_id}; this one stops, what "
+                "it finished stays recorded."
             )
         silent_s = time.monotonic() - self._renewed_at
         if silent_s > STALE_AFTER.total_seconds():
             raise LockedError(
                 f"Run {self._holder.run_id} could not renew {self._uri} for {silent_s:.0f} s; another run may take it. "
-                "This one stops, its finished scans stay recorded. Start it again."
+                "This one stops, what it finished stays recorded. Start it again."
             )
 
     def renew(self) -> None:

@@ -1,11 +1,12 @@
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.config import AugmentConfig
-from tasks.engine.slices import load_split, plan_training, training_stream
+from tasks.engine.slices import load_slices, plan_training, training_stream, worker_share
 from tests.conftest import MILD, Trained
 
 NO_CHANGE = AugmentConfig(
@@ -30,6 +31,7 @@ def _index(has_lesion: list[bool]) -> pa.Table:
             "slice_index": pa.array(range(n), pa.int32()),
             "has_lesion": has_lesion,
             "block": pa.array([0] * n, pa.int32()),
+            "split": ["train"] * n,
         }
     )
 
@@ -44,7 +46,9 @@ def test_every_lesion_slice_counts_once_an_epoch(
     has_lesion: list[bool], batch_size: int, fraction: float, seed: int
 ) -> None:
     """Each epoch weighs every lesion slice exactly once, no other slice more than once, in whole batches."""
-    plan = plan_training(_index(has_lesion), epochs=2, batch_size=batch_size, lesion_free_fraction=fraction, seed=seed)
+    plan = plan_training(
+        _index(has_lesion), epochs=range(2), batch_size=batch_size, lesion_free_fraction=fraction, seed=seed
+    )
     for epoch in range(2):
         rows = [row for row in plan.table.to_pylist() if row["epoch"] == epoch]
         assert len(rows) == plan.steps_per_epoch * batch_size
@@ -56,18 +60,42 @@ def test_every_lesion_slice_counts_once_an_epoch(
 def test_epochs_differ_in_order_and_seeds_repeat_it() -> None:
     """The order is drawn anew each epoch, and the same seed draws the same."""
     index = _index([True] * 30)
-    first = plan_training(index, epochs=2, batch_size=5, lesion_free_fraction=0, seed=3)
-    again = plan_training(index, epochs=2, batch_size=5, lesion_free_fraction=0, seed=3)
+    first = plan_training(index, epochs=range(2), batch_size=5, lesion_free_fraction=0, seed=3)
+    again = plan_training(index, epochs=range(2), batch_size=5, lesion_free_fraction=0, seed=3)
     rows = first.table.column("row").to_pylist()
     assert rows[:30] != rows[30:]
     assert first.table.equals(again.table)
 
 
+@given(n_slices=st.integers(1, 60), n_workers=st.integers(1, 4), local_size=st.integers(1, 5))
+def test_workers_together_see_every_slice_once_an_epoch(n_slices: int, n_workers: int, local_size: int) -> None:
+    """Of an odd count too: each slice counts once among all workers, who all take the same number of steps."""
+    plan = plan_training(
+        _index([True] * n_slices), epochs=range(2), batch_size=n_workers * local_size, lesion_free_fraction=1, seed=0
+    )
+    shares = [
+        worker_share(plan.table, batch_size=n_workers * local_size, rank=rank, num_workers=n_workers)
+        for rank in range(n_workers)
+    ]
+    assert {len(share) for share in shares} == {2 * plan.steps_per_epoch * local_size}
+    seen = [(row["epoch"], row["row"]) for share in shares for row in share.to_pylist() if row["weight"] == 1]
+    assert sorted(seen) == [(epoch, row) for epoch in range(2) for row in range(n_slices)]
+
+
+def test_what_is_left_of_a_training_is_planned_as_the_whole_was() -> None:
+    """The plan of the last epochs is the end of the plan of all, so that going on changes nothing."""
+    index = _index([True] * 30 + [False] * 8)
+    how = {"batch_size": 5, "lesion_free_fraction": 0.5, "seed": 3}
+    whole, rest = (plan_training(index, epochs=range(first, 4), **how) for first in (0, 2))
+    assert whole.steps_per_epoch == rest.steps_per_epoch
+    assert whole.table.filter(pc.field("epoch") >= 2).equals(rest.table)
+
+
 @pytest.mark.ray
 def test_worker_count_does_not_change_the_global_batches(trained: Trained) -> None:
     """Two workers together are handed exactly the global batches that one worker is, augmentation included."""
-    store = load_split(trained.dataset_uri, "train")
-    plan = plan_training(store.index, epochs=1, batch_size=4, lesion_free_fraction=1, seed=1)
+    store = load_slices(trained.dataset_uri, "train")
+    plan = plan_training(store.index, epochs=range(1), batch_size=4, lesion_free_fraction=1, seed=1)
 
     def rows(rank: int, num_workers: int) -> list[dict[str, np.ndarray]]:
         stream = training_stream(store, plan, batch_size=4, rank=rank, num_workers=num_workers, augment=MILD, seed=1)
@@ -84,8 +112,8 @@ def test_worker_count_does_not_change_the_global_batches(trained: Trained) -> No
 @pytest.mark.ray
 def test_stream_without_augmentation_is_the_dataset(trained: Trained) -> None:
     """With every augmentation off, the stream's slices are the stored ones."""
-    store = load_split(trained.dataset_uri, "train")
-    plan = plan_training(store.index, epochs=1, batch_size=2, lesion_free_fraction=1, seed=0)
+    store = load_slices(trained.dataset_uri, "train")
+    plan = plan_training(store.index, epochs=range(1), batch_size=2, lesion_free_fraction=1, seed=0)
     stream = training_stream(store, plan, batch_size=2, rank=0, num_workers=1, augment=NO_CHANGE, seed=0)
     import ray
 

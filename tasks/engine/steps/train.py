@@ -1,17 +1,16 @@
-"""Train a bundle: Ray Train over a planned stream of slices, then the operating point, the self-test and the card."""
+"""Train a bundle: a fit that outlives its workers, then the operating point, the self-test and the card."""
 
+import json
 import logging
+import uuid
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import ray
-import ray.data
 from ray.actor import ActorHandle
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, ModelError
 from tasks.core.figures import training_curves
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.operating_point import OperatingPoint, choose_threshold
@@ -20,157 +19,127 @@ from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard
 from tasks.core.refs import ModelRef
 from tasks.core.requests import TrainRequest
 from tasks.core.wording import counted
-from tasks.engine.slices import Plan, SliceStore, load_split, plan_training, split_slices, training_stream
-from tasks.io import bundles, datasets, encoders, storage
+from tasks.engine.fitting import POLL_S, Fit, Journal, fit
+from tasks.engine.slices import load_slices
+from tasks.io import bundles, checkpoints, datasets, encoders, lease, storage
+from tasks.io.checkpoints import Checkpoints
 from tasks.io.versions import code_version, library_versions
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINTS_FOLDER = "checkpoints"
-POLL_S = 2.0
+NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "stall_minutes"}
+"""Fields of the training that may change between a run and the one that goes on from its checkpoints."""
 
 
 def train(request: TrainRequest) -> ModelRef:
     """Train, choose the operating point on the validation patients, and publish the bundle.
 
+    A run that was killed is asked again: it goes on after its last finished epoch.
+
     Raises:
         ConfigError: If the batch cannot be shared evenly, or no dataset is there.
-        ModelError: If encoder weights cannot be had or used.
-        ClusterError: If Ray lost the workers.
+        LockedError: If a live run trains for the same bundle.
+        ModelError: If weights cannot be had or used.
+        ClusterError: If Ray lost the workers more often than they may be started again.
     """
-    training = request.training
-    if training.batch_size % training.num_workers:
-        raise ConfigError(
-            f"batch_size is {training.batch_size}, the global batch; "
-            f"it must be a multiple of num_workers, {training.num_workers}."
-        )
+    _check(request)
     dataset = datasets.read_card(request.dataset_uri)
     encoder_weights = encoders.read_encoder_weights(request.model)
-    # Ray Train's TensorFlow module loads TensorFlow, so it is driven from a worker, not from the flow's process.
-    journal = EpochJournal.remote()
-    fitting = _fit.remote(request, dataset, encoder_weights, journal)
-    try:
-        _narrate(fitting, journal, n_epochs=training.epochs)
-        outcome, weights = ray.get(fitting)
-    finally:
-        ray.cancel(fitting)  # nothing happens where it has ended
-    point = choose_threshold(list(outcome.histograms.values()))
-    card = _draft_card(request, dataset, outcome, point)
-    return _publish(request, card, outcome, weights)
+    first_weights = _first_weights(request)
+    with lease.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:
+        own = Checkpoints.of(request.model_uri, _decisive(request, dataset))
+        store = load_slices(request.dataset_uri, "train", "val")
+        job = Fit(
+            model=request.model,
+            training=request.training,
+            augment=request.augment,
+            store=store,
+            train=store.index.filter(pc.field("split") == "train"),
+            val=store.index.filter(pc.field("split") == "val"),
+            encoder_weights=ray.put(encoder_weights),
+            first_weights=ray.put(first_weights),
+            checkpoints=own,
+        )
+        # Ray Train's TensorFlow module loads TensorFlow, so it is driven from a worker, not from the flow's process.
+        journal = Journal.remote()
+        fitting = fit.remote(job, journal)
+        try:
+            _narrate(fitting, journal, held, n_epochs=request.training.epochs)
+            ray.get(fitting)
+        finally:
+            ray.cancel(fitting)  # nothing happens where it has ended
+        checkpoint = own.latest()
+        if checkpoint is None:
+            raise ModelError(f"The training ended, but {own.folder} holds no epoch; was it emptied? Train again.")
+        point = choose_threshold(list(checkpoint.outcome.histograms.values()))
+        card = _draft_card(request, dataset, checkpoint.outcome, point)
+        held.check()
+        return _publish(request, card, checkpoint.outcome, own.best_weights(checkpoint))
 
 
-@ray.remote(num_cpus=0)
-class EpochJournal:
-    """Where the first worker writes each epoch down, and the driver reads it while the training goes on."""
+def _check(request: TrainRequest) -> None:
+    training = request.training
+    n_shares = training.num_workers * max(1, training.gpus_per_worker)
+    if training.batch_size % n_shares:
+        raise ConfigError(
+            f"batch_size is {training.batch_size}, the global batch; it must be a multiple of num_workers "
+            f"{training.num_workers} times the devices of each, {n_shares} in all."
+        )
+    if training.freeze_batchnorm and request.model.encoder_weights == "none" and request.model.start_from is None:
+        raise ConfigError(
+            "freeze_batchnorm keeps the averages a network starts with, and random weights have none. "
+            "Set model.encoder_weights or model.start_from."
+        )
 
-    def __init__(self) -> None:
-        self._rows: list[EpochRow] = []
 
-    def append(self, row: EpochRow) -> None:
-        """Add an epoch."""
-        self._rows.append(row)
+def _first_weights(request: TrainRequest) -> bytes | None:
+    """Return the weights of the bundle the training starts from, if it starts from one."""
+    uri = request.model.start_from
+    if uri is None:
+        return None
+    bundle = bundles.read_bundle(uri)
+    found, asked = bundle.card, request.model
+    if (found.architecture, found.backbone) != (asked.architecture, asked.backbone):
+        raise ModelError(
+            f"The bundle {uri} holds a {found.architecture} on {found.backbone}, a {asked.architecture} on "
+            f"{asked.backbone} was asked for. Set model.architecture and model.backbone to the bundle's."
+        )
+    return bundle.weights
 
-    def after(self, n_seen: int) -> list[EpochRow]:
-        """Return the epochs beyond the first `n_seen`."""
-        return self._rows[n_seen:]
+
+def _decisive(request: TrainRequest, dataset: DatasetCard) -> str:
+    """Return all that decides the outcome of a training, as text."""
+    parts = {
+        "dataset": dataset.fingerprint,
+        "model": request.model.model_dump(mode="json"),
+        "training": request.training.model_dump(mode="json", exclude=NOT_DECISIVE),
+        "augment": request.augment.model_dump(mode="json"),
+        "code": code_version(),
+    }
+    return json.dumps(parts, sort_keys=True)
 
 
-def _narrate(fitting: ray.ObjectRef, journal: ActorHandle, *, n_epochs: int) -> None:
+def _narrate(fitting: ray.ObjectRef, journal: ActorHandle, held: lease.Lease, *, n_epochs: int) -> None:
     """Log each epoch when it ends, until the training has."""
     n_seen, has_ended = 0, False
     while not has_ended:
         has_ended = bool(ray.wait([fitting], timeout=POLL_S)[0])
-        for row in ray.get(journal.after.remote(n_seen)):
+        held.check()
+        for line in ray.get(journal.after.remote(n_seen)):
             n_seen += 1
-            logger.info(
-                "train: epoch %d of %d, loss %.3f, validation loss %.3f, validation Dice %s, %.0f s",
-                row["epoch"],
-                n_epochs,
-                row["train_loss"],
-                row["val_loss"],
-                "undefined" if row["val_dice_per_patient"] is None else f"{row['val_dice_per_patient']:.3f}",
-                row["seconds"],
-            )
+            if isinstance(line, str):
+                logger.warning("train: %s", line)
+            else:
+                logger.info("train: %s", _sentence(line, n_epochs))
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def _fit(
-    request: TrainRequest, dataset: DatasetCard, encoder_weights: bytes | None, journal: ActorHandle
-) -> tuple[TrainingOutcome, bytes]:
-    """Run Ray Train; return the outcome of rank 0 and the best weights."""
-    from ray.train.tensorflow import TensorflowTrainer
-
-    training = request.training
-    store = load_split(request.dataset_uri, "train")
-    plan = plan_training(
-        store.index,
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        lesion_free_fraction=training.lesion_free_fraction,
-        seed=training.seed,
+def _sentence(row: EpochRow, n_epochs: int) -> str:
+    val_dice = row["val_dice_per_patient"]
+    return (
+        f"epoch {row['epoch']} of {n_epochs}, loss {row['train_loss']:.3f}, validation loss {row['val_loss']:.3f}, "
+        f"validation Dice {'undefined' if val_dice is None else f'{val_dice:.3f}'}, {row['seconds']:.0f} s, "
+        f"{row['slices_per_second']:.1f} slices/s, {row['stall_fraction']:.0%} of it waiting for them"
     )
-    filesystem, path = storage.arrow_filesystem(storage.join(request.model_uri, CHECKPOINTS_FOLDER))
-    trainer = TensorflowTrainer(
-        _train_loop,
-        train_loop_config={
-            "model": request.model,
-            "training": training,
-            "size_px": dataset.size_px,
-            "steps_per_epoch": plan.steps_per_epoch,
-            "encoder_weights": ray.put(encoder_weights),
-            "journal": journal,
-        },
-        scaling_config=ScalingConfig(
-            num_workers=training.num_workers,
-            use_gpu=training.gpus_per_worker > 0,
-            resources_per_worker={"CPU": 1, "GPU": training.gpus_per_worker}
-            if training.gpus_per_worker
-            else {"CPU": 1},
-        ),
-        run_config=RunConfig(
-            name=f"training-{datetime.now(UTC):%Y%m%dT%H%M%S}",
-            storage_path=path,
-            storage_filesystem=filesystem,
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-            failure_config=FailureConfig(max_failures=0),
-        ),
-        datasets=_streams(request, store, plan),
-        # Each worker reads its own stream whole: the plan has already shared out every global batch.
-        dataset_config=DataConfig(datasets_to_split=[], execution_options=_in_order()),
-    )
-    result = trainer.fit()
-    with result.checkpoint.as_directory() as folder:
-        return result.return_value, Path(folder, WEIGHTS_FILE).read_bytes()
-
-
-def _train_loop(config: dict[str, Any]) -> TrainingOutcome:  # Any: Ray Train's own type
-    from tasks.engine.training import WorkerSettings, train_worker  # loads TensorFlow, here in the worker
-
-    return train_worker(WorkerSettings(**config | {"encoder_weights": ray.get(config["encoder_weights"])}))
-
-
-def _streams(request: TrainRequest, store: SliceStore, plan: Plan) -> dict[str, ray.data.Dataset]:
-    training = request.training
-    shares = {
-        f"train-{rank}": training_stream(
-            store,
-            plan,
-            batch_size=training.batch_size,
-            rank=rank,
-            num_workers=training.num_workers,
-            augment=request.augment,
-            seed=training.seed,
-        )
-        for rank in range(training.num_workers)
-    }
-    columns = ["image", "mask", "patient_id"]
-    return shares | {"val": split_slices(request.dataset_uri, "val").select_columns(columns)}
-
-
-def _in_order() -> ray.data.ExecutionOptions:
-    options = DataConfig.default_ingest_options()
-    options.preserve_order = True
-    return options
 
 
 def _draft_card(
@@ -213,7 +182,7 @@ def _publish(request: TrainRequest, card: ModelCard, outcome: TrainingOutcome, w
     }
     card = card.model_copy(update={"files": bundles.publish_files(request.model_uri, files)})
     bundles.publish_card(request.model_uri, card)
-    storage.remove_tree(storage.join(request.model_uri, CHECKPOINTS_FOLDER))
+    storage.remove_tree(storage.join(request.model_uri, checkpoints.FOLDER))
     return ModelRef(uri=request.model_uri, fingerprint=card.digest)
 
 

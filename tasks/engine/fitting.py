@@ -1,0 +1,199 @@
+"""A training that outlives its workers: Ray Train over a planned stream, started again from the last epoch."""
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.actor import ActorHandle
+from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+
+from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.history import EpochRow
+from tasks.engine.cluster import SPARE_CPUS, own_error
+from tasks.engine.slices import SliceStore, plan_training, training_stream, validation_stream
+from tasks.io import storage
+from tasks.io.checkpoints import Checkpoint, Checkpoints
+
+logger = logging.getLogger(__name__)
+
+POLL_S: Final = 2.0
+WAIT_FOR_NODES_S: Final = 60.0
+"""For lost nodes to come back, after which a training goes on with fewer workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A training to be done.
+
+    Attributes:
+        model: Network.
+        training: Optimisation.
+        augment: Random changes to training slices.
+        store: The slices.
+        train: Rows of the store's index to train on.
+        val: Rows to validate on.
+        encoder_weights: Reference to an encoder's weight file, or to None.
+        first_weights: Reference to a bundle's weight file, or to None.
+        checkpoints: Where it stands.
+    """
+
+    model: ModelConfig
+    training: TrainingConfig
+    augment: AugmentConfig
+    store: SliceStore
+    train: pa.Table
+    val: pa.Table
+    encoder_weights: "ray.ObjectRef[bytes | None]"
+    first_weights: "ray.ObjectRef[bytes | None]"
+    checkpoints: Checkpoints
+
+
+@ray.remote(num_cpus=0)
+class Journal:
+    """Where workers write epochs down, and the driver reads them while the training goes on."""
+
+    def __init__(self) -> None:
+        self._lines: list[EpochRow | str] = []
+
+    def append(self, line: EpochRow | str) -> None:
+        """Add an epoch, or a sentence on what happened between two."""
+        self._lines.append(line)
+
+    def after(self, n_seen: int) -> list[EpochRow | str]:
+        """Return what lies beyond the first `n_seen`."""
+        return self._lines[n_seen:]
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def fit(job: Fit, journal: ActorHandle) -> None:
+    """Train to the end, from the last checkpoint if there is one; what comes of it are the checkpoints.
+
+    Raises:
+        LesionWorkflowError: What a worker found wrong.
+        TrainingFailedError: If the workers died more than `max_restarts` times.
+    """
+    n_workers = job.training.num_workers
+    for n_left in range(job.training.max_restarts, -1, -1):
+        checkpoint = job.checkpoints.latest()
+        if checkpoint is not None and checkpoint.is_over:
+            return
+        if checkpoint is not None:
+            journal.append.remote(f"going on after epoch {checkpoint.n_epochs} with {n_workers} worker(s)")
+        try:
+            _run(job, checkpoint, n_workers, journal)
+        except TrainingFailedError as err:
+            if n_left == 0 or not _can_pass(err):
+                raise
+            journal.append.remote(f"lost workers ({_reason(err)}), {n_left} restarts left")
+            n_workers = _n_workers_to_be_had(job.training)
+        else:
+            return
+
+
+def _run(job: Fit, checkpoint: Checkpoint | None, n_workers: int, journal: ActorHandle) -> None:
+    """Run Ray Train over the epochs that are left."""
+    from ray.train.tensorflow import TensorflowTrainer
+
+    training = job.training
+    plan = plan_training(
+        job.train,
+        epochs=range(checkpoint.n_epochs if checkpoint else 0, training.epochs),
+        batch_size=training.batch_size,
+        lesion_free_fraction=training.lesion_free_fraction,
+        seed=training.seed,
+    )
+    shares: dict[str, ray.data.Dataset] = {
+        f"train-{rank}": training_stream(
+            job.store,
+            plan,
+            batch_size=training.batch_size,
+            rank=rank,
+            num_workers=n_workers,
+            augment=job.augment,
+            seed=training.seed,
+        )
+        for rank in range(n_workers)
+    }
+    filesystem, path = storage.arrow_filesystem(storage.join(job.checkpoints.folder, "ray-train"))
+    gpus = {"GPU": training.gpus_per_worker} if training.gpus_per_worker else {}
+    TensorflowTrainer(
+        _train_loop,
+        train_loop_config={
+            "model": job.model,
+            "training": training,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "encoder_weights": job.encoder_weights,
+            "first_weights": job.first_weights,
+            "checkpoints": job.checkpoints,
+            "checkpoint": ray.put(checkpoint),
+            "journal": journal,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=n_workers, use_gpu=bool(gpus), resources_per_worker={"CPU": 1, **gpus}
+        ),
+        run_config=RunConfig(
+            name=f"training-{datetime.now(UTC):%Y%m%dT%H%M%S}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=0),
+        ),
+        datasets=shares | {"val": validation_stream(job.store, job.val)},
+        # Each worker reads its own stream whole: the plan has already shared out every global batch.
+        dataset_config=DataConfig(datasets_to_split=[], execution_options=_in_order()),
+    ).fit()
+
+
+def _train_loop(config: dict[str, Any]) -> None:  # Any: Ray Train's own type
+    from tasks.engine.training import WorkerSettings, train_worker  # loads TensorFlow, here in the worker
+
+    fetched = {name: ray.get(config[name]) for name in ("encoder_weights", "first_weights", "checkpoint")}
+    train_worker(WorkerSettings(**config | fetched))
+
+
+def _in_order() -> ray.data.ExecutionOptions:
+    options = DataConfig.default_ingest_options()
+    options.preserve_order = True
+    return options
+
+
+def _failures(err: TrainingFailedError) -> list[BaseException]:
+    """Return what each worker died of, freed of Ray Train's wrapping."""
+    found = getattr(err, "worker_failures", {}).values()
+    return [getattr(failure, "_base_exc", failure) for failure in found]
+
+
+def _can_pass(err: TrainingFailedError) -> bool:
+    """Say whether a restart may help: a worker died or a collective broke, and nothing was found wrong."""
+    if own_error(err) is not None:
+        return False
+    failures = _failures(err)
+    return not failures or any(isinstance(failure, ray.exceptions.RayError) or _broke(failure) for failure in failures)
+
+
+def _broke(failure: BaseException) -> bool:
+    """Say whether TensorFlow lost another worker; by name, because this process does not load TensorFlow."""
+    return type(failure).__name__ in {"UnavailableError", "AbortedError", "DeadlineExceededError", "InternalError"}
+
+
+def _reason(err: TrainingFailedError) -> str:
+    return ", ".join(sorted({type(failure).__name__ for failure in _failures(err)})) or type(err).__name__
+
+
+def _n_workers_to_be_had(training: TrainingConfig) -> int:
+    """Return how many workers the cluster can hold, at most as many as were asked, with even shares of a batch."""
+    deadline = time.monotonic() + WAIT_FOR_NODES_S
+    while True:
+        resources = ray.cluster_resources()
+        n_free = int(resources.get("CPU", 0)) - SPARE_CPUS
+        if training.gpus_per_worker:
+            n_free = int(resources.get("GPU", 0)) // training.gpus_per_worker
+        if n_free >= training.num_workers or time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
+    wanted = range(min(training.num_workers, max(n_free, 1)), 0, -1)
+    return next(n for n in wanted if training.batch_size % (n * max(1, training.gpus_per_worker)) == 0)

@@ -1,0 +1,68 @@
+"""Ends a process in which nothing moves: a hung collective never returns, and every other worker waits for it."""
+
+import contextlib
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, Self
+
+logger = logging.getLogger(__name__)
+
+STALLED_EXIT: Final = 75
+"""EX_TEMPFAIL of sysexits.h: what failed may succeed when tried again."""
+
+LOOKS_A_LIMIT: Final = 20
+PATIENCE: Final = 4
+"""How much longer than a step a validation may take; the others wait for it."""
+
+
+def _end(silent_s: float) -> None:
+    """Say where every thread stands, and end without clean-up, which would wait for what hangs."""
+    logger.critical("watchdog: nothing moved for %.0f s, this worker ends", silent_s)
+    faulthandler.dump_traceback(sys.stderr)
+    os._exit(STALLED_EXIT)
+
+
+class Watchdog:
+    """Calls for an end unless it hears a beat within every `limit_s` seconds; a context manager."""
+
+    def __init__(self, limit_s: float, end: Callable[[float], None] = _end) -> None:
+        self._limit_s, self._end = limit_s, end
+        self._heard_at = time.monotonic()
+        self._factor = 1
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def beat(self) -> None:
+        """Say that something has moved."""
+        self._heard_at = time.monotonic()
+
+    @contextlib.contextmanager
+    def patient(self) -> Iterator[None]:
+        """Wait for what takes longer than a step: the first worker's validation, for instance."""
+        self._factor = PATIENCE
+        try:
+            yield
+        finally:
+            self.beat()
+            self._factor = 1
+
+    def __enter__(self) -> Self:
+        self.beat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(self._limit_s / LOOKS_A_LIMIT):
+            silent_s = time.monotonic() - self._heard_at
+            if silent_s > self._factor * self._limit_s:
+                self._end(silent_s)
+                return

@@ -1,0 +1,134 @@
+"""Where a training stands: after each epoch all it needs to go on, so that whatever ends it costs an epoch at most.
+
+`checkpoints/<digest>/epoch-<n>.npz` below the bundle's URI, one whole object a put; the digest is that of what was
+asked, so that another request never goes on from it. The best weights lie beside it, as they go into the bundle.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from tasks.core.history import TrainingOutcome
+from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.schedules import Plateau
+from tasks.io import storage
+
+FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A training after some epochs.
+
+    Attributes:
+        outcome: History so far, best epoch and its histograms.
+        is_over: Whether the last epoch was the last of all.
+        weights: Of the network, in its own order.
+        optimizer: Variables of the optimizer, in its own order.
+        stopping: What early stopping has seen.
+        slowing: What reduce-on-plateau has seen.
+        learning_rate: Of reduce-on-plateau.
+    """
+
+    outcome: TrainingOutcome
+    is_over: bool
+    weights: Sequence[np.ndarray]
+    optimizer: Sequence[np.ndarray]
+    stopping: Plateau
+    slowing: Plateau
+    learning_rate: float
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that are done."""
+        return len(self.outcome.history)
+
+    def to_bytes(self) -> bytes:
+        """Return it as NumPy's .npz of arrays only, its small parts as JSON in one of them."""
+        histograms = self.outcome.histograms
+        small = {
+            "history": self.outcome.history,
+            "best_epoch": self.outcome.best_epoch,
+            "patients": list(histograms),
+            "is_over": self.is_over,
+            "stopping": asdict(self.stopping),
+            "slowing": asdict(self.slowing),
+            "learning_rate": self.learning_rate,
+        }
+        arrays = {f"weight_{place:04d}": value for place, value in enumerate(self.weights)}
+        arrays |= {f"optimizer_{place:04d}": value for place, value in enumerate(self.optimizer)}
+        for side in ("lesion", "healthy"):
+            arrays[side] = np.array([getattr(histogram, side) for histogram in histograms.values()], np.int64)
+        arrays["small"] = np.frombuffer(json.dumps(small).encode(), np.uint8)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Return what `to_bytes` wrote; nothing is unpickled."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            small: dict[str, Any] = json.loads(file["small"].tobytes())  # Any: JSON
+            pairs = zip(small["patients"], file["lesion"], file["healthy"], strict=True)
+            histograms = {patient: ProbabilityHistogram(lesion, healthy) for patient, lesion, healthy in pairs}
+            return cls(
+                outcome=TrainingOutcome(small["history"], small["best_epoch"], histograms),
+                is_over=small["is_over"],
+                weights=[file[name] for name in sorted(file.files) if name.startswith("weight_")],
+                optimizer=[file[name] for name in sorted(file.files) if name.startswith("optimizer_")],
+                stopping=Plateau(**small["stopping"]),
+                slowing=Plateau(**small["slowing"]),
+                learning_rate=small["learning_rate"],
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """The checkpoints of one training."""
+
+    folder: str
+
+    @classmethod
+    def of(cls, model_uri: str, asked: str) -> Self:
+        """Return those of a training for a bundle.
+
+        Args:
+            model_uri: URI of the bundle.
+            asked: All that decides the outcome.
+        """
+        return cls(storage.join(model_uri, FOLDER, hashlib.sha256(asked.encode()).hexdigest()[:16]))
+
+    def publish(self, checkpoint: Checkpoint, best_weights: bytes | None) -> None:
+        """Publish a checkpoint, then remove what it replaces.
+
+        Args:
+            checkpoint: Where the training stands.
+            best_weights: Content of the weight file, if its last epoch is the best.
+        """
+        outcome = checkpoint.outcome
+        if best_weights is not None:
+            storage.publish(self._best_uri(outcome.best_epoch), best_weights)
+        storage.publish(storage.join(self.folder, f"epoch-{checkpoint.n_epochs:05d}.npz"), checkpoint.to_bytes())
+        kept = {f"epoch-{checkpoint.n_epochs:05d}.npz", self._best_uri(outcome.best_epoch).rpartition("/")[2]}
+        for found in storage.list_objects(self.folder):
+            if found.path.startswith(("epoch-", "best-")) and found.path not in kept:
+                storage.remove(found.uri)
+
+    def latest(self) -> Checkpoint | None:
+        """Return the newest checkpoint, or None where no epoch was finished."""
+        if not storage.exists(self.folder):
+            return None
+        uris = [found.uri for found in storage.list_objects(self.folder) if found.path.startswith("epoch-")]
+        return Checkpoint.from_bytes(storage.read_bytes(max(uris))) if uris else None
+
+    def best_weights(self, checkpoint: Checkpoint) -> bytes:
+        """Return the weight file of the best epoch so far."""
+        return storage.read_bytes(self._best_uri(checkpoint.outcome.best_epoch))
+
+    def _best_uri(self, epoch: int) -> str:
+        return storage.join(self.folder, f"best-{epoch:05d}.weights.h5")

@@ -1,0 +1,233 @@
+"""What lifts the Dice of unseen patients? Each lever against the same baseline, at equal cost, patient by patient.
+
+`python -m tests.benchmarks.levers OUT.jsonl [NAME ...]`: small slices, two folds by patient, every second slice of the
+large source, random weights, the same steps for all, threshold 0.5, no epoch chosen. A line a lever and patient is
+added to OUT as it comes; what is there already is not done again. Read with `... OUT.jsonl --table`.
+"""
+
+import argparse
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tasks.core.augment import augment_slice, augmentation_seed, build_augmentation
+from tasks.core.config import AugmentConfig, PreparationConfig
+from tasks.core.metrics import Counts, bootstrap_interval, count_pixels, dice
+from tasks.core.schedules import warmup_cosine
+from tasks.core.splits import fold_patients
+from tasks.engine.cluster import WORKER_ENVIRONMENT
+from tasks.engine.labelled import preprocess_pair
+from tasks.io.datasets import SliceRow
+from tasks.io.sources import discover_source
+
+DATA = Path(os.environ.get("LESIONS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+SIZE_PX, N_FOLDS, N_STEPS, BATCH_SIZE = 128, 2, 260, 16
+THINNED = {"coronacases": 2}
+"""Every how manieth slice of a source is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A training: the baseline is what the product did before."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    lesion_free_fraction: float = 0.25
+    balanced: bool = False
+    learning_rate: float = 1e-3
+    ema: float | None = None
+    architecture: str = "unet"
+    backbone: str = "resnet34"
+    loss: str = "bce_dice"
+    clahe: float = 0.0
+    gamma: float = 0.0
+    flips_at_test: bool = False
+
+
+BASE = Recipe()
+LEVERS: dict[str, Recipe] = {
+    "baseline": BASE,
+    "clahe": replace(BASE, clahe=0.5),
+    "balanced sources": replace(BASE, balanced=True),
+    "ema of weights": replace(BASE, ema=0.98),
+    "gamma, stronger brightness": replace(BASE, gamma=0.4, augment=AugmentConfig(brightness=0.3, contrast=0.3)),
+    "stronger geometry": replace(BASE, augment=AugmentConfig(rotate_degrees=45, zoom=0.3, shear_degrees=10)),
+    "fewer lesion-free": replace(BASE, lesion_free_fraction=0.1),
+    "more lesion-free": replace(BASE, lesion_free_fraction=0.6),
+    "fpn": replace(BASE, architecture="fpn"),
+}
+
+
+def load() -> list[SliceRow]:
+    """Return the slices of both sources, thinned, at the screening's size."""
+    preparation = PreparationConfig(size_px=SIZE_PX)
+    pairs = []
+    for name in ("coronacases_256", "radiopaedia_256"):
+        found = discover_source(f"file://{DATA / name}").pairs
+        pairs += found[:: THINNED.get(found[0].source, 1)]
+    return [row for pair in pairs for row in preprocess_pair(pair, preparation)]
+
+
+def order(rows: list[SliceRow], recipe: Recipe) -> Iterator[tuple[int, SliceRow]]:
+    """Yield (epoch, slice) for as many steps as the screening has, in an order of its own each epoch."""
+    rng, epoch = np.random.default_rng(0), 0
+    lesion = [row for row in rows if row["mask"].any()]
+    free = [row for row in rows if not row["mask"].any()]
+    by_source: dict[str, list[SliceRow]] = defaultdict(list)
+    for row in lesion:
+        by_source[row["source"]].append(row)
+    n_left = N_STEPS * BATCH_SIZE
+    while n_left:
+        drawn = list(lesion)
+        if recipe.balanced:
+            share = len(lesion) // len(by_source)
+            drawn = [rows[i] for rows in by_source.values() for i in rng.integers(len(rows), size=share)]
+        drawn += [free[i] for i in rng.permutation(len(free))[: round(recipe.lesion_free_fraction * len(free))]]
+        for place in rng.permutation(len(drawn))[:n_left]:
+            yield epoch, drawn[place]
+        n_left -= min(n_left, len(drawn))
+        epoch += 1
+
+
+def transform(recipe: Recipe) -> Any:  # Any: albumentations' Compose
+    """Return the product's augmentation with what the recipe adds to it."""
+    import albumentations as A  # noqa: N812
+
+    own = build_augmentation(recipe.augment)
+    further = [A.CLAHE(clip_limit=(1, 4), p=recipe.clahe)] if recipe.clahe else []
+    if recipe.gamma:
+        further.append(A.RandomGamma((100 - 100 * recipe.gamma, 100 + 100 * recipe.gamma), p=0.5))
+    return A.Compose([*own.transforms, *further])
+
+
+def train(rows: list[SliceRow], recipe: Recipe) -> Any:  # Any: a Keras model
+    """Return the network after the last step."""
+    import tensorflow as tf
+
+    from tasks.engine.losses import LOSSES
+    from tasks.engine.model import build_model, set_precision, to_input
+
+    set_precision("bfloat16")
+    tf.keras.utils.set_random_seed(0)
+    network = build_model(recipe.architecture, recipe.backbone)  # type: ignore[arg-type]
+    optimizer = tf.keras.optimizers.Adam(use_ema=recipe.ema is not None, ema_momentum=recipe.ema or 0.99)
+
+    @tf.function
+    def step(images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
+        reference = tf.cast(masks, tf.float32)[..., tf.newaxis]
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(LOSSES[recipe.loss](network(to_input(images), training=True), reference))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables, strict=True)
+        )
+        return loss
+
+    augmentation, batch, n_done = transform(recipe), [], 0
+    for epoch, row in order(rows, recipe):
+        seed = augmentation_seed(0, epoch, row["case_id"], row["slice_index"])
+        batch.append(augment_slice(augmentation, row["image"], row["mask"], seed=seed))
+        if len(batch) == BATCH_SIZE:
+            rate = warmup_cosine(n_done, n_steps=N_STEPS, steps_per_epoch=N_STEPS // 10, peak=recipe.learning_rate)
+            optimizer.learning_rate.assign(rate)
+            step(*(np.stack(part) for part in zip(*batch, strict=True)))
+            batch, n_done = [], n_done + 1
+    if recipe.ema is not None:
+        optimizer.finalize_variable_values(network.trainable_variables)
+    return network
+
+
+def score(network: Any, rows: list[SliceRow]) -> dict[str, dict[str, float | None]]:  # Any: a Keras model
+    """Return each patient's Dice at 0.5, plain and as the mean over four flips."""
+    import tensorflow as tf
+
+    from tasks.engine.model import to_input
+
+    forward = tf.function(lambda images: tf.sigmoid(network(to_input(images), training=False))[..., 0])
+    sums: dict[str, dict[str, Counts]] = defaultdict(lambda: {"dice": Counts(), "dice_of_flips": Counts()})
+    for start in range(0, len(rows), BATCH_SIZE):
+        part = rows[start : start + BATCH_SIZE]
+        images = np.stack([row["image"] for row in part])
+        views = [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
+        answers = [forward(view).numpy() for view in views]
+        back = [answers[0], answers[1][:, ::-1], answers[2][:, :, ::-1], answers[3][:, ::-1, ::-1]]
+        for name, probability in (("dice", answers[0]), ("dice_of_flips", np.mean(back, axis=0))):
+            for row, answer in zip(part, probability, strict=True):
+                sums[row["patient_id"]][name] += count_pixels((answer >= 0.5).astype(np.uint8), row["mask"])
+    return {patient: {name: dice(counts) for name, counts in of.items()} for patient, of in sums.items()}
+
+
+def screen(out: Path, names: list[str]) -> None:
+    """Train and score what is missing in `out`."""
+    rows = load()
+    source_of = {row["patient_id"]: row["source"] for row in rows}
+    folds = fold_patients(source_of, n_folds=N_FOLDS, seed=0)
+    done = {(line["lever"], line["fold"]) for line in read(out)}
+    for fold in range(N_FOLDS):
+        for name in names:
+            if (name, fold) in done:
+                continue
+            network = train([row for row in rows if folds[row["patient_id"]] != fold], LEVERS[name])
+            unseen = [row for row in rows if folds[row["patient_id"]] == fold]
+            with out.open("a") as file:
+                for patient, dices in sorted(score(network, unseen).items()):
+                    line = {"lever": name, "fold": fold, "patient": patient, "source": source_of[patient], **dices}
+                    file.write(json.dumps(line) + "\n")
+
+
+def read(out: Path) -> list[dict[str, Any]]:  # Any: names and figures
+    """Return the lines so far."""
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def table(out: Path) -> Table:
+    """Return each lever's mean Dice by source and its paired difference to the baseline, with an interval."""
+    lines = read(out) + [
+        line | {"lever": "flips at test", "dice": line["dice_of_flips"]}
+        for line in read(out)
+        if line["lever"] == "baseline"
+    ]
+    dices: dict[str, dict[str, float]] = defaultdict(dict)
+    source_of = {line["patient"]: line["source"] for line in lines}
+    for line in lines:
+        dices[line["lever"]][line["patient"]] = line["dice"] or 0.0
+    shown = Table("lever", *(f"{name} Dice" for name in sorted(set(source_of.values()))), "difference", "95 %", "n")
+    for lever, of in dices.items():
+        common = [patient for patient in of if patient in dices["baseline"]]
+        differences = [of[patient] - dices["baseline"][patient] for patient in common]
+        means = [
+            np.mean([value for patient, value in of.items() if source_of[patient] == source])
+            for source in sorted(set(source_of.values()))
+        ]
+        interval = bootstrap_interval(differences, np.random.default_rng(0))
+        shown.add_row(
+            lever,
+            *(f"{mean:.3f}" for mean in means),
+            f"{np.mean(differences):+.3f}",
+            "" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}",
+            str(len(common)),
+        )
+    return shown
+
+
+def main() -> None:
+    """Screen, or show what the screening gave."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.levers", description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(LEVERS))
+    parser.add_argument("--table", action="store_true")
+    asked = parser.parse_args()
+    os.environ.update(WORKER_ENVIRONMENT)  # before anything imports TensorFlow
+    if not asked.table:
+        screen(asked.out, asked.names or list(LEVERS))
+    Console().print(table(asked.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.core.history import EpochRow, TrainingOutcome
+from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.schedules import Plateau
+from tasks.io.checkpoints import Checkpoint, Checkpoints
+
+
+def _row(epoch: int) -> EpochRow:
+    return {"epoch": epoch, "val_dice_per_patient": 0.1 + 0.2, "val_precision": None}
+
+
+def _checkpoint(n_epochs: int, *, best: int = 1) -> Checkpoint:
+    histogram = ProbabilityHistogram(np.arange(256), np.arange(256) * 2)
+    return Checkpoint(
+        outcome=TrainingOutcome([_row(n + 1) for n in range(n_epochs)], best, {"anna": histogram}),
+        is_over=False,
+        weights=[np.float32([[1.5, -2]]), np.float32([3])],
+        optimizer=[np.int64(7), np.float32([0.1])],
+        stopping=Plateau(10, best=-0.3, n_bad=2),
+        slowing=Plateau(5),
+        learning_rate=1e-4,
+    )
+
+
+def _own(folder: Path, asked: str = "this") -> Checkpoints:
+    return Checkpoints.of(folder.as_uri(), asked)
+
+
+def test_a_checkpoint_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    """History, histograms, weights, optimizer and plateaus are those that were put away, infinities and Nones too."""
+    put = _checkpoint(3)
+    _own(tmp_path).publish(put, b"best")
+    got = _own(tmp_path).latest()
+    assert got is not None
+    assert got.outcome.history == put.outcome.history
+    assert (got.stopping, got.slowing, got.learning_rate) == (put.stopping, put.slowing, put.learning_rate)
+    assert (got.is_over, got.n_epochs, got.outcome.best_epoch) == (False, 3, 1)
+    np.testing.assert_array_equal(got.outcome.histograms["anna"].healthy, np.arange(256) * 2)
+    for kept, was in zip([*got.weights, *got.optimizer], [*put.weights, *put.optimizer], strict=True):
+        np.testing.assert_array_equal(kept, was)
+        assert kept.dtype == was.dtype
+
+
+def test_the_newest_is_taken_and_what_it_replaces_is_gone(tmp_path: Path) -> None:
+    """After three epochs, of which the second is the best, two objects are left: the third and the second's weights."""
+    own = _own(tmp_path)
+    for n_epochs, best, weights in ((1, 1, b"first"), (2, 2, b"second"), (3, 2, None)):
+        own.publish(_checkpoint(n_epochs, best=best), weights)
+    newest = own.latest()
+    assert newest is not None
+    assert newest.n_epochs == 3
+    assert own.best_weights(newest) == b"second"
+    kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert kept == {"epoch-00003.npz", "best-00002.weights.h5"}
+
+
+@pytest.mark.parametrize("asked", ["that", "this "])
+def test_another_request_does_not_go_on_from_it(tmp_path: Path, asked: str) -> None:
+    """What was asked differently begins anew."""
+    _own(tmp_path).publish(_checkpoint(1), b"best")
+    assert _own(tmp_path, asked).latest() is None
+
+
+def test_a_checkpoint_that_never_became_whole_is_not_there(tmp_path: Path) -> None:
+    """A write that was cut short leaves a part under another name, and the epoch before it holds."""
+    own = _own(tmp_path)
+    own.publish(_checkpoint(1), b"best")
+    [whole] = tmp_path.rglob("epoch-*.npz")
+    whole.with_name(f".{whole.name}.part").write_bytes(whole.read_bytes()[:100])
+    newest = own.latest()
+    assert newest is not None
+    assert newest.n_epochs == 1

@@ -1,0 +1,193 @@
+"""Training under attack: workers and drivers killed, a collective that hangs, two workers held against one."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+
+from tasks.io import bundles
+from tests.benchmarks.processes import LESIONS
+from tests.conftest import Trained
+from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
+from tests.soak.commands import TIMEOUT_S, kill, wait_until
+
+pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.tf, pytest.mark.slow]
+
+EPOCHS = 4
+PLAIN = {
+    "--augment.horizontal-flip": "0",
+    "--augment.vertical-flip": "0",
+    "--augment.rotate-degrees": "0",
+    "--augment.shear-degrees": "0",
+    "--augment.zoom": "0",
+    "--augment.shift": "0",
+    "--augment.brightness": "0",
+    "--augment.contrast": "0",
+    "--augment.noise": "0",
+}
+STALL_MINUTES = 0.5
+WORKER_TITLE = "ray::RayTrainWorker"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A `lesions train` and where it writes."""
+
+    process: "subprocess.Popen[bytes]"
+    model: Path
+    log: Path
+
+    def end(self) -> None:
+        """Wait for it, and hold that it ended well."""
+        assert self.process.wait(TIMEOUT_S) == 0, self.log.read_text()[-3000:]
+
+    def n_epochs(self) -> int:
+        """Return how many epochs its newest checkpoint holds."""
+        return max((int(path.stem.split("-")[1]) for path in self.model.glob("checkpoints/*/epoch-*.npz")), default=0)
+
+    def in_mid_epoch(self) -> None:
+        """Wait until an epoch is safe and the next one has begun."""
+        wait_until(lambda: self.process.poll() is not None or self.n_epochs() >= 1, "an epoch")
+        time.sleep(1)
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+
+    def workers(self) -> list[psutil.Process]:
+        """Return its Ray Train workers."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [member for member in family if " ".join(member.cmdline()).startswith(WORKER_TITLE)]
+
+
+def start(dataset: Path, model: Path, *options: str) -> Training:
+    """Start a training; what it says is added to a file beside the bundle."""
+    model.mkdir(parents=True, exist_ok=True)
+    command = [LESIONS, "train", str(dataset), str(model), "--model.backbone", "resnet18"]
+    command += ["--model.encoder-weights", "none", "--training.epochs", str(EPOCHS), "--training.batch-size", "8"]
+    log = model.with_suffix(".log")
+    with log.open("ab") as file:
+        process = subprocess.Popen([*command, *options], stdout=file, stderr=file, env=dict(os.environ))
+    return Training(process, model, log)
+
+
+def history(model: Path) -> np.ndarray:
+    """Return losses and validation Dice by epoch."""
+    rows = csv.DictReader((model / "history.csv").open())
+    return np.array([[float(row[name]) for name in ("train_loss", "val_loss", "val_dice_per_patient")] for row in rows])
+
+
+def weights(model: Path) -> list[np.ndarray]:
+    """Return a bundle's weights."""
+    found: list[np.ndarray] = []
+    with h5py.File(model / "model.weights.h5") as file:
+        file.visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with a dozen steps an epoch, so that something can be killed in the middle of one."""
+    folder = tmp_path_factory.mktemp("labelled")
+    write_phantoms(folder / "source", n_patients=5, n_slices=41, size_px=96)
+    command = [LESIONS, "prepare", str(folder / "source"), str(folder / "dataset"), "--preparation.size-px", "64"]
+    command += ["--preparation.patient-id-pattern", PATIENT_ID_PATTERN]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "dataset"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose training nobody disturbed."""
+    training = start(dataset, tmp_path_factory.mktemp("undisturbed") / "model")
+    training.end()
+    return training.model
+
+
+def test_a_killed_driver_costs_an_epoch_at_most(dataset: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Started again, it goes on from the last epoch, and the bundle is the one nobody disturbed."""
+    training = start(dataset, tmp_path / "model")
+    training.in_mid_epoch()
+    assert kill(training.process, "driver", random.Random(0))
+    training.process.wait()
+    again = start(dataset, tmp_path / "model")
+    again.end()
+    assert "going on after epoch" in again.log.read_text()
+    np.testing.assert_array_equal(history(again.model), history(undisturbed))
+    for one, two in zip(weights(again.model), weights(undisturbed), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_killed_worker_costs_an_epoch_at_most(
+    dataset: Path, undisturbed: Path, tmp_path: Path, n_workers: int
+) -> None:
+    """The run goes on by itself from the last epoch, and ends as an undisturbed one does."""
+    training = start(dataset, tmp_path / "model", "--training.num-workers", str(n_workers))
+    training.in_mid_epoch()
+    workers = training.workers()
+    assert len(workers) == n_workers
+    workers[-1].kill()
+    training.end()
+    assert "restarts left" in training.log.read_text()
+    if n_workers == 1:
+        np.testing.assert_array_equal(history(training.model), history(undisturbed))
+    dice = [history(model)[-1, 2] for model in (training.model, undisturbed)]
+    assert abs(dice[0] - dice[1]) <= 0.03, dice
+
+
+def test_a_hung_collective_fails_in_the_stated_time(dataset: Path, tmp_path: Path) -> None:
+    """One worker of two is stopped in mid-epoch; the other ends itself after the stall time, and the run with it."""
+    options = ("--training.num-workers", "2", "--training.stall-minutes", str(STALL_MINUTES))
+    training = start(dataset, tmp_path / "model", *options, "--training.max-restarts", "0")
+    training.in_mid_epoch()
+    training.workers()[-1].send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    assert training.process.wait(TIMEOUT_S) == 5, training.log.read_text()[-3000:]
+    took_s = time.monotonic() - stopped
+    assert took_s < 60 * STALL_MINUTES * 4 + 60, (
+        f"{took_s:.0f} s"
+    )  # four times as long where a validation is waited for
+    assert "Ray lost the workers" in training.log.read_text()
+
+
+def test_two_workers_learn_what_one_does(dataset: Path, trained: Trained, tmp_path: Path) -> None:
+    """With BatchNorm frozen and nothing augmented, two workers end with the weights of one, to 1e-4."""
+    frozen = ("--model.start-from", trained.model_uri, "--training.freeze-batchnorm", "--training.epochs", "2")
+    plain = tuple(part for pair in PLAIN.items() for part in pair)
+    models = []
+    for n_workers in (1, 2):
+        options = (*frozen, *plain, "--training.num-workers", str(n_workers))
+        training = start(dataset, tmp_path / f"model-{n_workers}", *options)
+        training.end()
+        models.append(training.model)
+    np.testing.assert_allclose(history(models[1]), history(models[0]), rtol=1e-4)
+    for one, two in zip(weights(models[0]), weights(models[1]), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-4 * float(np.abs(one).max()))
+
+
+def test_with_live_batchnorm_two_workers_learn_as_well(dataset: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """With BatchNorm live, which sees half a batch at a time, the Dice of unseen phantoms is within 0.03."""
+    training = start(dataset, tmp_path / "model", "--training.num-workers", "2")
+    training.end()
+    found = []
+    for number, model in enumerate((training.model, undisturbed)):
+        report = tmp_path / f"report-{number}"
+        subprocess.run([LESIONS, "evaluate", str(model), str(dataset), str(report)], check=True, capture_output=True)
+        found.append(json.loads((report / "metrics.json").read_text())["per_patient_mean"]["dice"])
+    assert abs(found[0] - found[1]) <= 0.03, found
+
+
+def test_the_same_seed_gives_the_same_weights(dataset: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Trained again on the same machine, the weight file has the same digest."""
+    again = start(dataset, tmp_path / "model")
+    again.end()
+    digests = [bundles.read_card(model.as_uri()).files["model.weights.h5"] for model in (again.model, undisturbed)]
+    assert digests[0] == digests[1]
