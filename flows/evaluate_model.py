@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.cancel import stop_jobs
 from tasks.complete import require_complete
-from tasks.core.catalog import Split
+from tasks.core.catalog import Scored
 from tasks.core.compute import ComputeConfig
 from tasks.core.refs import EvaluationRef
 from tasks.evaluate import evaluate
@@ -13,7 +13,7 @@ from tasks.locate import locate
 
 @flow(name="evaluate-model", on_cancellation=[stop_jobs])
 def evaluate_model(
-    model_uri: str, dataset: str, report: str, *, split: Split = "test", compute: ComputeConfig = ComputeConfig()
+    model_uri: str, dataset: str, report: str, *, split: Scored = "test", compute: ComputeConfig = ComputeConfig()
 ) -> EvaluationRef:
     """Score a bundle on one split and publish metrics.json, report.html and figures.
 
@@ -23,7 +23,8 @@ def evaluate_model(
         model_uri: URI of a bundle.
         dataset: URI of a prepared dataset.
         report: URI the report is written to.
-        split: Which patients: train, val or test.
+        split: Which patients: train, val, test or all. Of an ensemble, those it was trained on are scored by the
+            network that never saw them.
         compute: Where the work runs.
     """
     scored = evaluate(locate(model_uri), locate(dataset), locate(report), split=split, compute=compute)

@@ -5,6 +5,7 @@ from prefect import flow
 from flows.prepare_dataset import prepare_steps
 from tasks.cancel import stop_jobs
 from tasks.complete import require_complete, require_enough
+from tasks.core.catalog import Scored
 from tasks.core.compute import ComputeConfig
 from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
 from tasks.core.refs import EvaluationRef
@@ -56,7 +57,9 @@ def run_pipeline(
         dataset = prepare_steps(source, storage.join(out, "dataset"), preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
         train(dataset, model_uri, model=model, training=training, augment=augment, compute=compute)
-        evaluation = evaluate(model_uri, dataset.uri, report_uri, split="test", compute=compute)
+        # of cross-validation everyone is scored, by the network that never saw them
+        scored: Scored = "all" if training.folds > 1 else "test"
+        evaluation = evaluate(model_uri, dataset.uri, report_uri, split=scored, compute=compute)
         segmented = segment(asked, compute=compute) if asked else None
     require_complete(dataset=dataset, evaluation=evaluation, segmentation=segmented)
     return evaluation

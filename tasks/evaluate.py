@@ -5,7 +5,7 @@ import json
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.core.catalog import Split
+from tasks.core.catalog import Scored
 from tasks.core.compute import ComputeConfig
 from tasks.core.records import EvaluationReport
 from tasks.core.refs import EvaluationRef
@@ -20,7 +20,7 @@ from tasks.retries import GPU_TAG, STORAGE_RETRIES
 
 @task(name="evaluate", tags={GPU_TAG}, **STORAGE_RETRIES)
 def evaluate(
-    model_uri: str, dataset_uri: str, report_uri: str, *, split: Split, compute: ComputeConfig
+    model_uri: str, dataset_uri: str, report_uri: str, *, split: Scored, compute: ComputeConfig
 ) -> EvaluationRef:
     """Score the bundle on a split, publish metrics and report."""
     request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split)

@@ -10,6 +10,9 @@ Architecture = Literal["unet", "linknet", "fpn"]
 Loss = Literal["bce", "dice", "bce_dice"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Split = Literal["train", "val", "test"]
+Scored = Literal["train", "val", "test", "all"]
+"""What a bundle is scored on: a split, or all of them."""
+
 StepName = Literal["prepare", "train", "evaluate", "segment"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -226,6 +226,15 @@ class TrainingConfig(FormModel):
     gpus_per_worker: int = Field(
         0, title="GPUs per worker (count)", ge=0, le=16, description="GPUs per worker, count; 0 trains on CPUs."
     )
+    folds: int = Field(
+        1,
+        title="Folds (count)",
+        ge=1,
+        le=20,
+        description="1 trains one network; more train one a fold on all patients but the fold's, of every split, and "
+        "bundle them all: their probabilities are averaged, and each patient is scored by the network that never saw "
+        "it. Count.",
+    )
     max_restarts: int = Field(
         3,
         title="Restarts (count)",

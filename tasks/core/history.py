@@ -2,8 +2,10 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tasks.core.metrics import mean_defined
 from tasks.core.operating_point import ProbabilityHistogram
 
 EpochRow = dict[str, float | int | None]
@@ -44,6 +46,18 @@ class TrainingOutcome:
         """Validation figures of the best epoch."""
         return {name: value for name, value in self.history[self.best_epoch - 1].items() if name.startswith("val_")}
 
+    @classmethod
+    def of_folds(cls, folds: Sequence["TrainingOutcome"]) -> "TrainingOutcome":
+        """Return what the trainings of a cross-validation left together.
+
+        Rows are means over the folds that had the epoch, of what is defined; patients are held out once, so all
+        histograms are kept.
+        """
+        n_epochs = max(len(fold.history) for fold in folds)
+        rows = [[fold.history[epoch] for fold in folds if epoch < len(fold.history)] for epoch in range(n_epochs)]
+        histograms = {patient: histogram for fold in folds for patient, histogram in fold.histograms.items()}
+        return cls([_mean_row(of_epoch) for of_epoch in rows], n_epochs, histograms)
+
     def to_csv(self) -> bytes:
         """Return the history as CSV, undefined ratios empty."""
         buffer = io.StringIO()
@@ -51,3 +65,7 @@ class TrainingOutcome:
         writer.writeheader()
         writer.writerows(self.history)
         return buffer.getvalue().encode()
+
+
+def _mean_row(rows: Sequence[EpochRow]) -> EpochRow:
+    return {name: mean_defined([row[name] for row in rows]) for name in rows[0]}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
-from tasks.core.catalog import Architecture, Split
+from tasks.core.catalog import Architecture, Scored, Split
 from tasks.core.config import (
     PARAMETER_GROUPS,
     AugmentConfig,
@@ -143,6 +143,24 @@ class DatasetCard(Record):
     warnings: tuple[str, ...] = ()
 
 
+class Member(Record):
+    """One network of an ensemble, trained without the patients of its fold.
+
+    Attributes:
+        weights_file: Path in the bundle.
+        self_test_file: Path in the bundle.
+        history_file: Path in the bundle.
+        held_out: Patients that it never saw.
+        threshold: For those: chosen on the patients of all other folds, by the networks that had not seen them.
+    """
+
+    weights_file: str
+    self_test_file: str
+    history_file: str
+    held_out: tuple[str, ...]
+    threshold: float
+
+
 class ModelCard(Record):
     """model.json, written last: everything needed to use the bundle and to say where it comes from."""
 
@@ -160,13 +178,20 @@ class ModelCard(Record):
     model: Stored[ModelConfig]
     training: Stored[TrainingConfig]
     augment: Stored[AugmentConfig]
+    parent_digest: str | None = None
     best_epoch: int
     validation: dict[str, float | None]
     versions: dict[str, str]
     code_version: str
     trained_at: datetime
     files: dict[str, str]
+    members: tuple[Member, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def weights_files(self) -> tuple[str, ...]:
+        """Paths of the weights of each network; the probabilities of several are averaged."""
+        return tuple(member.weights_file for member in self.members) or (WEIGHTS_FILE,)
 
     @property
     def digest(self) -> str:
@@ -174,7 +199,8 @@ class ModelCard(Record):
         decisive = self.model_dump_json(
             include={"architecture", "backbone", "input_size_px", "intensity_rule", "hu", "threshold", "min_lesion_px"}
         )
-        return hashlib.sha256(f"{decisive}{self.files[WEIGHTS_FILE]}".encode()).hexdigest()
+        weights = "".join(self.files[path] for path in self.weights_files)
+        return hashlib.sha256(f"{decisive}{weights}".encode()).hexdigest()
 
 
 WEIGHTS_FILE: Final = "model.weights.h5"
@@ -184,7 +210,7 @@ class EvaluationReport(Record):
     """metrics.json: counts beside every ratio, so that anyone can recompute."""
 
     schema_version: str = SCHEMA_VERSION
-    split: Split
+    split: Scored
     n_patients: int
     n_slices: int
     threshold: float
@@ -198,6 +224,7 @@ class EvaluationReport(Record):
     dataset_uri: str
     dataset_fingerprint: str
     code_version: str
+    n_held_out: int = 0
     n_failed: int
     failures: list[FailureRow] = []
     warnings: tuple[str, ...] = ()
@@ -235,6 +262,7 @@ class SegmentationManifest(Record):
     n_new_failures: int
     seconds: float
     speed: Speed | None = None
+    n_networks: int = 1
     code_version: str
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()

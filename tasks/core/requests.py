@@ -1,6 +1,6 @@
 """What a step is asked to do: JSON, so that the step can run here or as a job on a cluster."""
 
-from tasks.core.catalog import Split
+from tasks.core.catalog import Scored
 from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
 from tasks.core.records import Record
 from tasks.core.refs import SourceRef
@@ -31,7 +31,7 @@ class EvaluateRequest(Record):
     model_uri: str
     dataset_uri: str
     report_uri: str
-    split: Split
+    split: Scored
 
 
 class SegmentRequest(Record):

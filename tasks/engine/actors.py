@@ -59,18 +59,24 @@ class ModelActor:
         return probability, time.perf_counter() - started
 
 
-def load_predictor(model_uri: str, precision: Precision) -> Model:
+def load_predictor(model_uri: str, precision: Precision, member: int | None = None) -> Model:
     """Return the predictor of a bundle, checked by its self-test; called in an actor.
+
+    Args:
+        model_uri: URI of the bundle.
+        precision: Arithmetic.
+        member: Place of the one network of an ensemble that is wanted; None takes them all.
 
     Raises:
         ModelError: If the bundle is damaged, or predicts something else than it did.
     """
     from tasks.engine.model import share_cores  # loads TensorFlow, here in the actor
     from tasks.engine.prediction import Predictor
-    from tasks.io.bundles import read_bundle
+    from tasks.io.bundles import read_bundle, read_member
 
     share_cores()
-    return Predictor.from_bundle(read_bundle(model_uri), precision=precision, batch_size=BATCH_SIZE)
+    bundle = read_bundle(model_uri) if member is None else read_member(model_uri, member)
+    return Predictor.from_bundle(bundle, precision=precision, batch_size=BATCH_SIZE)
 
 
 @dataclass(eq=False, slots=True)

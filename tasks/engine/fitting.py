@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +19,7 @@ from tasks.engine.cluster import SPARE_CPUS, own_error
 from tasks.engine.slices import SliceStore, plan_training, training_stream, validation_stream
 from tasks.io import storage
 from tasks.io.checkpoints import Checkpoint, Checkpoints
+from tasks.io.lease import Lease
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Fit:
     """A training to be done.
 
     Attributes:
+        name: How log lines about it begin.
         model: Network.
         training: Optimisation.
         augment: Random changes to training slices.
@@ -40,8 +43,10 @@ class Fit:
         encoder_weights: Reference to an encoder's weight file, or to None.
         first_weights: Reference to a bundle's weight file, or to None.
         checkpoints: Where it stands.
+        keeps_last: Whether the last epoch is kept, not the best.
     """
 
+    name: str
     model: ModelConfig
     training: TrainingConfig
     augment: AugmentConfig
@@ -51,6 +56,75 @@ class Fit:
     encoder_weights: "ray.ObjectRef[bytes | None]"
     first_weights: "ray.ObjectRef[bytes | None]"
     checkpoints: Checkpoints
+    keeps_last: bool = False
+
+
+def fit_all(jobs: Sequence[Fit], held: Lease) -> None:
+    """Do trainings, as many at once as the cluster holds, each in the order given; log each epoch when it ends.
+
+    Raises:
+        LockedError: If another run has taken the bundle.
+        LesionWorkflowError: What a worker found wrong.
+        TrainingFailedError: If the workers of one died too often; what the others reached is kept.
+    """
+    waiting, running = list(jobs), dict[ray.ObjectRef, _Running]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < _n_at_once(waiting[0].training):
+                job = waiting.pop(0)
+                # Ray Train's TensorFlow module loads TensorFlow, so a worker drives it, not the flow's process.
+                journal = Journal.remote()
+                running[fit.remote(job, journal)] = _Running(job, journal)
+            ended, _ = ray.wait(list(running), timeout=POLL_S)
+            held.check()
+            for one in running.values():
+                one.narrate()
+            for reference in ended:
+                del running[reference]
+                ray.get(reference)
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+
+
+@dataclass(slots=True)
+class _Running:
+    """A training on its way, and how much of its journal was read."""
+
+    job: Fit
+    journal: ActorHandle
+    n_seen: int = 0
+
+    def narrate(self) -> None:
+        """Log what is new."""
+        for line in ray.get(self.journal.after.remote(self.n_seen)):
+            self.n_seen += 1
+            if isinstance(line, str):
+                logger.warning("train: %s%s", self.job.name, line)
+            else:
+                logger.info("train: %s%s", self.job.name, _sentence(line, self.job.training.epochs))
+
+
+def _sentence(row: EpochRow, n_epochs: int) -> str:
+    val_dice = row["val_dice_per_patient"]
+    return (
+        f"epoch {row['epoch']} of {n_epochs}, loss {row['train_loss']:.3f}, validation loss {row['val_loss']:.3f}, "
+        f"validation Dice {'undefined' if val_dice is None else f'{val_dice:.3f}'}, {row['seconds']:.0f} s, "
+        f"{row['slices_per_second']:.1f} slices/s, {row['stall_fraction']:.0%} of it waiting for them"
+    )
+
+
+def _n_at_once(training: TrainingConfig) -> int:
+    """Return how many such trainings the cluster holds at a time."""
+    return max(1, _n_workers_held(training) // training.num_workers)
+
+
+def _n_workers_held(training: TrainingConfig) -> int:
+    """Return how many workers the cluster holds now."""
+    resources = ray.cluster_resources()
+    if training.gpus_per_worker:
+        return int(resources.get("GPU", 0)) // training.gpus_per_worker
+    return int(resources.get("CPU", 0)) - SPARE_CPUS
 
 
 @ray.remote(num_cpus=0)
@@ -131,6 +205,7 @@ def _run(job: Fit, checkpoint: Checkpoint | None, n_workers: int, journal: Actor
             "first_weights": job.first_weights,
             "checkpoints": job.checkpoints,
             "checkpoint": ray.put(checkpoint),
+            "keeps_last": job.keeps_last,
             "journal": journal,
         },
         scaling_config=ScalingConfig(
@@ -188,10 +263,7 @@ def _n_workers_to_be_had(training: TrainingConfig) -> int:
     """Return how many workers the cluster can hold, at most as many as were asked, with even shares of a batch."""
     deadline = time.monotonic() + WAIT_FOR_NODES_S
     while True:
-        resources = ray.cluster_resources()
-        n_free = int(resources.get("CPU", 0)) - SPARE_CPUS
-        if training.gpus_per_worker:
-            n_free = int(resources.get("GPU", 0)) // training.gpus_per_worker
+        n_free = _n_workers_held(training)
         if n_free >= training.num_workers or time.monotonic() > deadline:
             break
         time.sleep(POLL_S)

@@ -1,5 +1,7 @@
 """A bundle at work: loaded once, checked against its own phantom, then called on fixed-size batches."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -15,24 +17,26 @@ MIN_SELF_TEST_DICE = 0.995
 
 
 class Predictor:
-    """A loaded network that turns slices into probabilities.
+    """A loaded bundle that turns slices into probabilities, the mean over its networks.
 
     Calls go through one `tf.function` of a fixed signature: `model.predict` in a loop leaks, and every new shape would
     be compiled anew. A slice's answer does not depend on what shares its batch.
     """
 
-    def __init__(self, card: ModelCard, weights: bytes, *, precision: Precision, batch_size: int) -> None:
+    def __init__(self, card: ModelCard, weights: Sequence[bytes], *, precision: Precision, batch_size: int) -> None:
         set_precision(precision)
         self._batch_size = batch_size
         self._size_px = card.input_size_px
-        model = build_model(card.architecture, card.backbone)
-        load_weights(model, weights)
+        networks = [build_model(card.architecture, card.backbone) for _ in weights]
+        for network, content in zip(networks, weights, strict=True):
+            load_weights(network, content)
         signature = tf.TensorSpec((batch_size, self._size_px, self._size_px), tf.uint8)
 
         @tf.function(input_signature=[signature])
         def probability(images: tf.Tensor) -> tf.Tensor:
-            logits = model(to_input(images), training=False)
-            return tf.cast(tf.round(tf.sigmoid(logits[..., 0]) * 255.0), tf.uint8)
+            shown = to_input(images)
+            sums = tf.add_n([tf.sigmoid(network(shown, training=False)[..., 0]) for network in networks])
+            return tf.cast(tf.round(sums / len(networks) * 255.0), tf.uint8)
 
         self._probability = probability
 
@@ -75,12 +79,12 @@ class Predictor:
             )
 
 
-def make_self_test(card: ModelCard, weights: bytes, image: np.ndarray) -> SelfTest:
-    """Return what this model predicts on a phantom, in float32.
+def make_self_test(card: ModelCard, weights: Sequence[bytes], image: np.ndarray) -> SelfTest:
+    """Return what these networks together predict on a phantom, in float32.
 
     Args:
         card: The bundle's card.
-        weights: The bundle's weights.
+        weights: Of each network.
         image: uint8 `(size_px, size_px)`.
     """
     predictor = Predictor(card, weights, precision="float32", batch_size=1)

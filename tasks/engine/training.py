@@ -30,7 +30,19 @@ CURVE_METRICS = {"f1": "dice", "precision": "precision", "recall": "recall", "ac
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker needs to know; the streams come by name through Ray Train."""
+    """What a worker needs to know; the streams come by name through Ray Train.
+
+    Attributes:
+        model: Network.
+        training: Optimisation.
+        steps_per_epoch: Global batches an epoch.
+        encoder_weights: Content of an encoder's weight file.
+        first_weights: Content of a bundle's weight file.
+        checkpoints: Where what comes of it is put.
+        checkpoint: What to go on from.
+        keeps_last: Whether the last epoch is kept: the validation patients will judge it, so must not choose it.
+        journal: Told of each epoch.
+    """
 
     model: ModelConfig
     training: TrainingConfig
@@ -39,6 +51,7 @@ class WorkerSettings:
     first_weights: bytes | None
     checkpoints: Checkpoints
     checkpoint: Checkpoint | None
+    keeps_last: bool
     journal: ActorHandle
 
 
@@ -161,12 +174,13 @@ class _Course:
         row = broadcast_from_rank_zero(row)
         outcome.history.append(row)
         val_dice = row["val_dice_per_patient"] or 0.0
-        is_better = outcome.best_dice is None or val_dice > outcome.best_dice
+        is_better = self._settings.keeps_last or outcome.best_dice is None or val_dice > outcome.best_dice
         if is_better:
             outcome.best_epoch, outcome.histograms = len(outcome.history), histograms
         if self._slowing.is_stuck_at(row["val_loss"] or 0.0):
             self._plateau_rate *= PLATEAU_FACTOR
-        is_over = self._stopping.is_stuck_at(-val_dice) or len(outcome.history) == training.epochs
+        is_stuck = self._stopping.is_stuck_at(-val_dice) and not self._settings.keeps_last
+        is_over = is_stuck or len(outcome.history) == training.epochs
         if is_chief:
             self._publish(is_better=is_better, is_over=is_over)
             self._settings.journal.append.remote(row)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.core.errors import ModelError
 from tasks.core.postprocess import threshold_probability
-from tasks.core.records import WEIGHTS_FILE, ModelCard
+from tasks.core.records import ModelCard
 from tasks.io import storage
 
 CARD_FILE = "model.json"
@@ -65,10 +65,10 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose files have the digests its card names."""
+    """A bundle whose files have the digests its card names; weights of each of its networks."""
 
     card: ModelCard
-    weights: bytes
+    weights: tuple[bytes, ...]
     self_test: SelfTest
 
 
@@ -103,8 +103,23 @@ def read_bundle(uri: str) -> Bundle:
     card = read_card(uri)
     return Bundle(
         card,
-        weights=_read_verified(uri, WEIGHTS_FILE, card),
+        weights=tuple(_read_verified(uri, path, card) for path in card.weights_files),
         self_test=SelfTest.from_bytes(_read_verified(uri, SELF_TEST_FILE, card)),
+    )
+
+
+def read_member(uri: str, place: int) -> Bundle:
+    """Return one network of an ensemble as a bundle, verified against the card.
+
+    Raises:
+        ModelError: If no finished bundle is there, or a file's digest is not the card's.
+    """
+    card = read_card(uri)
+    member = card.members[place]
+    return Bundle(
+        card,
+        weights=(_read_verified(uri, member.weights_file, card),),
+        self_test=SelfTest.from_bytes(_read_verified(uri, member.self_test_file, card)),
     )
 
 

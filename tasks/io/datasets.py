@@ -119,6 +119,11 @@ def ref_of(card: DatasetCard, uri: str) -> DatasetRef:
     )
 
 
+def read_cases(uri: str) -> list[CaseRow]:
+    """Return the cases of a dataset."""
+    return from_parquet(CaseRow, storage.read_bytes(storage.join(uri, CASES_FILE)))
+
+
 def read_failures(uri: str) -> list[FailureRow]:
     """Return what a dataset set aside."""
     return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import archives, growth, one_scan, scale, throughput
+from tests.benchmarks import archives, growth, one_scan, scale, throughput, training
 from tests.benchmarks.setting import Benchmark, Row, Setting, cpu_flags, trained_bundle
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "one-scan": one_scan.run,
     "archives": archives.run,
     "scale": scale.run,
+    "training": training.run,
 }
 
 

@@ -34,7 +34,7 @@ from tasks.engine.model import build_model, load_weights
 from tasks.io.bundles import read_bundle
 bundle = read_bundle(sys.argv[1])
 model = build_model(bundle.card.architecture, bundle.card.backbone)
-load_weights(model, bundle.weights)
+load_weights(model, bundle.weights[0])
 size, out = bundle.card.input_size_px, Path(sys.argv[4])
 out.mkdir()
 def segment(path):

@@ -11,6 +11,7 @@ from tasks.core.records import (
     EvaluationReport,
     FailureRow,
     LedgerEntry,
+    Member,
     ModelCard,
     Record,
     ScanRow,
@@ -96,6 +97,13 @@ DATASET = DatasetCard(
     n_failed=2,
     warnings=("one case has no lesion",),
 )
+MEMBER = Member(
+    weights_file="folds/0/model.weights.h5",
+    self_test_file="folds/0/self_test.npz",
+    history_file="folds/0/history.csv",
+    held_out=("patient_a",),
+    threshold=0.45,
+)
 MODEL = ModelCard(
     architecture="unet",
     backbone="resnet34",
@@ -179,6 +187,7 @@ SAMPLES: dict[type[Record], Record] = {
         DONE,
         LedgerEntry(**DONE.model_dump(), reader_version="1"),
         DATASET,
+        MEMBER,
         MODEL,
         EVALUATION,
         SPEED,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tasks.core.catalog import SPLITS, Split
 from tasks.core.config import Fractions
 from tasks.core.errors import ConfigError
-from tasks.core.splits import split_patients, split_slices
+from tasks.core.splits import fold_patients, split_patients, split_slices
 
 SHARES = Fractions(val=0.15, test=0.15)
 
@@ -151,3 +151,28 @@ def test_too_few_patients_are_counted_not_named() -> None:
     with pytest.raises(ConfigError) as caught:
         split_patients({"jane_doe": "jane", "john_roe": "john"}, fractions=SHARES, seed=0)
     assert "jane" not in str(caught.value)
+
+
+@given(source_of=patients, n_folds=st.integers(2, 3), seed=seeds)
+def test_each_patient_is_held_out_once_and_each_source_evenly(
+    source_of: dict[str, str], n_folds: int, seed: int
+) -> None:
+    """Every patient has one fold; folds differ by one patient at most, in all and within each source."""
+    folds = fold_patients(source_of, n_folds=n_folds, seed=seed)
+    assert folds.keys() == source_of.keys()
+    for members in (source_of, *({p for p in source_of if source_of[p] == name} for name in set(source_of.values()))):
+        sizes = [sum(folds[patient] == fold for patient in members) for fold in range(n_folds)]
+        assert max(sizes) - min(sizes) <= 1
+
+
+@given(data=st.data(), source_of=patients, seed=seeds)
+def test_order_of_patients_does_not_change_the_folds(data: st.DataObject, source_of: dict[str, str], seed: int) -> None:
+    """A listing in another order gives the same folds."""
+    shuffled = dict(data.draw(st.permutations(list(source_of.items()))))
+    assert fold_patients(shuffled, n_folds=3, seed=seed) == fold_patients(source_of, n_folds=3, seed=seed)
+
+
+def test_more_folds_than_patients_are_refused() -> None:
+    """The error says how many there are, how many are needed and what to do."""
+    with pytest.raises(ConfigError, match="Found 2 patients to train on; 4 folds need as many"):
+        fold_patients({"a": "x", "b": "x"}, n_folds=4, seed=0)

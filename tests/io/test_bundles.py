@@ -60,7 +60,7 @@ def bundle(root: str) -> str:
 def test_a_bundle_makes_the_round_trip(bundle: str) -> None:
     """Card, weights, self-test and history are read as they were published."""
     read = bundles.read_bundle(bundle)
-    assert read.weights == WEIGHTS
+    assert read.weights == (WEIGHTS,)
     np.testing.assert_array_equal(read.self_test.image, IMAGE)
     assert read.card == bundles.read_card(bundle)
     assert read.card.validation == {"dice": 0.5, "specificity": None}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.core.catalog import SPLITS
 from tasks.core.errors import ConfigError, DataError, StorageError
 from tasks.core.figures import precision_recall_figure
 from tasks.core.geometry import resize_slice_to, restore_probability
@@ -63,6 +64,21 @@ class PatientScore:
     panel: tuple[int, bytes] = (-1, b"")
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who scores whom.
+
+    Attributes:
+        member: Place of the network of an ensemble; None is all of the bundle.
+        threshold: At which probability.
+        patients: Whom it scores.
+    """
+
+    member: int | None
+    threshold: float
+    patients: set[str]
+
+
 def evaluate(request: EvaluateRequest) -> EvaluationRef:
     """Score a bundle and publish metrics, figures and report.
 
@@ -86,19 +102,22 @@ def evaluate(request: EvaluateRequest) -> EvaluationRef:
 def _score_patients(
     request: EvaluateRequest, card: ModelCard, dataset: DatasetCard
 ) -> tuple[dict[str, PatientScore], list[FailureRow]]:
-    work = Work(
-        load=_load_shard,
-        load_model=partial(load_predictor, request.model_uri, "float32"),
-        finish=partial(
-            _score_shard,
-            threshold=card.threshold,
-            min_lesion_px=card.min_lesion_px,
-            mask_rule=dataset.preparation.mask_rule,
-        ),
-        chunk_slices=1,
-    )
-    shards = datasets.list_shards(request.dataset_uri, request.split)
-    scored = [row for rows in PredictionStream(work).rows(shards) for shard in rows for row in shard]
+    splits = SPLITS if request.split == "all" else (request.split,)
+    shards = [uri for split in splits for uri in datasets.list_shards(request.dataset_uri, split)]
+    scored: list[dict[str, Any]] = []  # Any: what `_score_slice` gives
+    for view in _views(card, {case.patient_id for case in datasets.read_cases(request.dataset_uri)}):
+        work = Work(
+            load=partial(_load_shard, view),
+            load_model=partial(load_predictor, request.model_uri, "float32", view.member),
+            finish=partial(
+                _score_shard,
+                threshold=view.threshold,
+                min_lesion_px=card.min_lesion_px,
+                mask_rule=dataset.preparation.mask_rule,
+            ),
+            chunk_slices=1,
+        )
+        scored += [row for rows in PredictionStream(work).rows(shards) for shard in rows for row in shard]
     patients: dict[str, PatientScore] = {}
     failures: list[FailureRow] = []
     for row in sorted(scored, key=lambda row: (row["case_id"], row["slice_index"])):
@@ -109,11 +128,22 @@ def _score_patients(
     return dict(sorted(patients.items())), sorted(failures, key=lambda failure: failure.uri)
 
 
-def _load_shard(shard_uris: Sequence[str]) -> Loaded:
-    """Return the slices of a shard, and its rows as the rest."""
+def _views(card: ModelCard, patients: set[str]) -> list[View]:
+    """Return who scores whom: the networks of an ensemble those they never saw, all together everybody else."""
+    views = [
+        View(place, member.threshold, patients.intersection(member.held_out))
+        for place, member in enumerate(card.members)
+    ]
+    rest = patients.difference(*(member.held_out for member in card.members))
+    return [view for view in [*views, View(None, card.threshold, rest)] if view.patients]
+
+
+def _load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:
+    """Return a shard's slices of the view's patients, which may be none, and their rows as the rest."""
     (uri,) = shard_uris
-    rows = datasets.read_shard(uri)
-    images = np.stack([row["image"] for row in rows])
+    found = datasets.read_shard(uri)
+    rows = [row for row in found if row["patient_id"] in view.patients]
+    images = np.stack([row["image"] for row in rows]) if rows else np.empty((0, *found[0]["image"].shape), np.uint8)
     return Loaded(images, rows, n_held=2 * images.nbytes, n_read=2 * images.nbytes)
 
 
@@ -221,6 +251,7 @@ def _report(
         dataset_uri=request.dataset_uri,
         dataset_fingerprint=dataset.fingerprint,
         code_version=code_version(),
+        n_held_out=len(patients.keys() & {patient for member in card.members for patient in member.held_out}),
         n_failed=len(failures),
         failures=failures,
         warnings=tuple(dict.fromkeys((*card.warnings, *dataset.warnings))),

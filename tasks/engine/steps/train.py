@@ -1,31 +1,26 @@
 """Train a bundle: a fit that outlives its workers, then the operating point, the self-test and the card."""
 
 import json
-import logging
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-import pyarrow.compute as pc
 import ray
-from ray.actor import ActorHandle
 
 from tasks.core.errors import ConfigError, ModelError
 from tasks.core.figures import training_curves
-from tasks.core.history import EpochRow, TrainingOutcome
-from tasks.core.operating_point import OperatingPoint, choose_threshold
+from tasks.core.history import TrainingOutcome
+from tasks.core.operating_point import choose_threshold
 from tasks.core.phantoms import phantom_scan
-from tasks.core.records import WEIGHTS_FILE, DatasetCard, ModelCard
+from tasks.core.records import DatasetCard, ModelCard
 from tasks.core.refs import ModelRef
 from tasks.core.requests import TrainRequest
 from tasks.core.wording import counted
-from tasks.engine.fitting import POLL_S, Fit, Journal, fit
-from tasks.engine.slices import load_slices
+from tasks.engine.fitting import fit_all
+from tasks.engine.folds import folds_of, members_of
 from tasks.io import bundles, checkpoints, datasets, encoders, lease, storage
-from tasks.io.checkpoints import Checkpoints
 from tasks.io.versions import code_version, library_versions
-
-logger = logging.getLogger(__name__)
 
 NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "stall_minutes"}
 """Fields of the training that may change between a run and the one that goes on from its checkpoints."""
@@ -44,37 +39,26 @@ def train(request: TrainRequest) -> ModelRef:
     """
     _check(request)
     dataset = datasets.read_card(request.dataset_uri)
-    encoder_weights = encoders.read_encoder_weights(request.model)
-    first_weights = _first_weights(request)
+    parent = _parent(request)
+    encoder_weights = None if parent else encoders.read_encoder_weights(request.model)
     with lease.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:
-        own = Checkpoints.of(request.model_uri, _decisive(request, dataset))
-        store = load_slices(request.dataset_uri, "train", "val")
-        job = Fit(
-            model=request.model,
-            training=request.training,
-            augment=request.augment,
-            store=store,
-            train=store.index.filter(pc.field("split") == "train"),
-            val=store.index.filter(pc.field("split") == "val"),
-            encoder_weights=ray.put(encoder_weights),
-            first_weights=ray.put(first_weights),
-            checkpoints=own,
-        )
-        # Ray Train's TensorFlow module loads TensorFlow, so it is driven from a worker, not from the flow's process.
-        journal = Journal.remote()
-        fitting = fit.remote(job, journal)
-        try:
-            _narrate(fitting, journal, held, n_epochs=request.training.epochs)
-            ray.get(fitting)
-        finally:
-            ray.cancel(fitting)  # nothing happens where it has ended
-        checkpoint = own.latest()
-        if checkpoint is None:
-            raise ModelError(f"The training ended, but {own.folder} holds no epoch; was it emptied? Train again.")
-        point = choose_threshold(list(checkpoint.outcome.histograms.values()))
-        card = _draft_card(request, dataset, checkpoint.outcome, point)
+        first_weights = parent.weights[0] if parent else None
+        folds = folds_of(request, _decisive(request, dataset, parent), encoder_weights, first_weights)
+        fit_all([fold.job for fold in folds], held)
+        outcomes, weights = [], []
+        for fold in folds:
+            checkpoint = fold.job.checkpoints.latest()
+            if checkpoint is None:
+                raise ModelError(f"Training ended, but {fold.job.checkpoints.folder} holds no epoch. Train again.")
+            outcomes.append(checkpoint.outcome)
+            weights.append(fold.job.checkpoints.best_weights(checkpoint))
         held.check()
-        return _publish(request, card, checkpoint.outcome, own.best_weights(checkpoint))
+        if request.training.folds == 1:
+            return _publish(request, _draft_card(request, dataset, parent, outcomes[0]), outcomes, weights)
+        outcome = TrainingOutcome.of_folds(outcomes)
+        card = _draft_card(request, dataset, parent, outcome)
+        members = members_of(folds, outcomes, request.training.threshold)
+        return _publish(request, card.model_copy(update={"members": members}), outcomes, weights)
 
 
 def _check(request: TrainRequest) -> None:
@@ -92,60 +76,40 @@ def _check(request: TrainRequest) -> None:
         )
 
 
-def _first_weights(request: TrainRequest) -> bytes | None:
-    """Return the weights of the bundle the training starts from, if it starts from one."""
+def _parent(request: TrainRequest) -> bundles.Bundle | None:
+    """Return the bundle whose weights the training starts from, if it starts from one."""
     uri = request.model.start_from
     if uri is None:
         return None
     bundle = bundles.read_bundle(uri)
     found, asked = bundle.card, request.model
+    if found.members:
+        raise ModelError(f"The bundle {uri} is an ensemble of {len(found.members)}; start from one network.")
     if (found.architecture, found.backbone) != (asked.architecture, asked.backbone):
         raise ModelError(
             f"The bundle {uri} holds a {found.architecture} on {found.backbone}, a {asked.architecture} on "
             f"{asked.backbone} was asked for. Set model.architecture and model.backbone to the bundle's."
         )
-    return bundle.weights
+    return bundle
 
 
-def _decisive(request: TrainRequest, dataset: DatasetCard) -> str:
+def _decisive(request: TrainRequest, dataset: DatasetCard, parent: bundles.Bundle | None) -> str:
     """Return all that decides the outcome of a training, as text."""
     parts = {
         "dataset": dataset.fingerprint,
         "model": request.model.model_dump(mode="json"),
         "training": request.training.model_dump(mode="json", exclude=NOT_DECISIVE),
         "augment": request.augment.model_dump(mode="json"),
+        "parent": parent.card.digest if parent else None,
         "code": code_version(),
     }
     return json.dumps(parts, sort_keys=True)
 
 
-def _narrate(fitting: ray.ObjectRef, journal: ActorHandle, held: lease.Lease, *, n_epochs: int) -> None:
-    """Log each epoch when it ends, until the training has."""
-    n_seen, has_ended = 0, False
-    while not has_ended:
-        has_ended = bool(ray.wait([fitting], timeout=POLL_S)[0])
-        held.check()
-        for line in ray.get(journal.after.remote(n_seen)):
-            n_seen += 1
-            if isinstance(line, str):
-                logger.warning("train: %s", line)
-            else:
-                logger.info("train: %s", _sentence(line, n_epochs))
-
-
-def _sentence(row: EpochRow, n_epochs: int) -> str:
-    val_dice = row["val_dice_per_patient"]
-    return (
-        f"epoch {row['epoch']} of {n_epochs}, loss {row['train_loss']:.3f}, validation loss {row['val_loss']:.3f}, "
-        f"validation Dice {'undefined' if val_dice is None else f'{val_dice:.3f}'}, {row['seconds']:.0f} s, "
-        f"{row['slices_per_second']:.1f} slices/s, {row['stall_fraction']:.0%} of it waiting for them"
-    )
-
-
 def _draft_card(
-    request: TrainRequest, dataset: DatasetCard, outcome: TrainingOutcome, point: OperatingPoint
+    request: TrainRequest, dataset: DatasetCard, parent: bundles.Bundle | None, outcome: TrainingOutcome
 ) -> ModelCard:
-    fixed = request.training.threshold
+    point, fixed = choose_threshold(list(outcome.histograms.values())), request.training.threshold
     on = f"{counted(point.n_patients, 'validation patient')}, mean Dice {point.mean_dice or 0:.3f}"
     return ModelCard(
         architecture=request.model.architecture,
@@ -161,6 +125,7 @@ def _draft_card(
         model=request.model,
         training=request.training,
         augment=request.augment,
+        parent_digest=parent.card.digest if parent else None,
         best_epoch=outcome.best_epoch,
         validation=outcome.best_validation,
         versions=library_versions(),
@@ -171,15 +136,21 @@ def _draft_card(
     )
 
 
-def _publish(request: TrainRequest, card: ModelCard, outcome: TrainingOutcome, weights: bytes) -> ModelRef:
+def _publish(
+    request: TrainRequest, card: ModelCard, outcomes: Sequence[TrainingOutcome], weights: Sequence[bytes]
+) -> ModelRef:
+    """Publish weights, self-tests, history and curves, then the card; the checkpoints are of no use any more."""
     phantom = phantom_scan(0, n_slices=3, size_px=card.input_size_px).image[1]
-    self_test = ray.get(_make_self_test.remote(card, weights, phantom))
-    files = {
-        WEIGHTS_FILE: weights,
-        bundles.SELF_TEST_FILE: self_test.to_bytes(),
-        bundles.HISTORY_FILE: outcome.to_csv(),
-        **{f"curves/{name}.png": png for name, png in training_curves(outcome.history).items()},
-    }
+    together = TrainingOutcome.of_folds(outcomes) if card.members else outcomes[0]
+    files = dict(zip(card.weights_files, weights, strict=True))
+    tests = {bundles.SELF_TEST_FILE: weights}
+    for member, outcome, own in zip(card.members, outcomes, weights, strict=False):
+        tests[member.self_test_file] = (own,)
+        files[member.history_file] = outcome.to_csv()
+    made = ray.get([_make_self_test.remote(card, networks, phantom) for networks in tests.values()])
+    files |= {path: self_test.to_bytes() for path, self_test in zip(tests, made, strict=True)}
+    files |= {bundles.HISTORY_FILE: together.to_csv()}
+    files |= {f"curves/{name}.png": png for name, png in training_curves(together.history).items()}
     card = card.model_copy(update={"files": bundles.publish_files(request.model_uri, files)})
     bundles.publish_card(request.model_uri, card)
     storage.remove_tree(storage.join(request.model_uri, checkpoints.FOLDER))
@@ -187,7 +158,7 @@ def _publish(request: TrainRequest, card: ModelCard, outcome: TrainingOutcome, w
 
 
 @ray.remote
-def _make_self_test(card: ModelCard, weights: bytes, phantom: np.ndarray) -> bundles.SelfTest:
+def _make_self_test(card: ModelCard, weights: Sequence[bytes], phantom: np.ndarray) -> bundles.SelfTest:
     from tasks.engine.prediction import make_self_test  # loads TensorFlow, here in the worker
 
     return make_self_test(card, weights, phantom)
