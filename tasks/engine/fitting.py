@@ -14,6 +14,7 @@ from ray.actor import ActorHandle
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 
 from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
 from tasks.engine.cluster import SPARE_CPUS, own_error
 from tasks.engine.slices import SliceStore, plan_training, training_stream, validation_stream
@@ -65,7 +66,7 @@ def fit_all(jobs: Sequence[Fit], held: Lease) -> None:
     Raises:
         LockedError: If another run has taken the bundle.
         LesionWorkflowError: What a worker found wrong.
-        TrainingFailedError: If the workers of one died too often; what the others reached is kept.
+        ClusterError: If the workers of one died too often; what the others reached is kept.
     """
     waiting, running = list(jobs), dict[ray.ObjectRef, _Running]()
     try:
@@ -149,7 +150,7 @@ def fit(job: Fit, journal: ActorHandle) -> None:
 
     Raises:
         LesionWorkflowError: What a worker found wrong.
-        TrainingFailedError: If the workers died more than `max_restarts` times.
+        ClusterError: If the workers died more than `max_restarts` times.
     """
     n_workers = job.training.num_workers
     for n_left in range(job.training.max_restarts, -1, -1):
@@ -161,8 +162,13 @@ def fit(job: Fit, journal: ActorHandle) -> None:
         try:
             _run(job, checkpoint, n_workers, journal)
         except TrainingFailedError as err:
-            if n_left == 0 or not _can_pass(err):
+            if not _can_pass(err):
                 raise
+            if n_left == 0:
+                raise ClusterError(
+                    f"The training lost its workers {job.training.max_restarts + 1} times, at last by {_reason(err)}. "
+                    "Its last finished epoch is kept; run it again to go on from there."
+                ) from None
             journal.append.remote(f"lost workers ({_reason(err)}), {n_left} restarts left")
             n_workers = _n_workers_to_be_had(job.training)
         else:

@@ -155,7 +155,7 @@ def test_a_hung_collective_fails_in_the_stated_time(dataset: Path, tmp_path: Pat
     assert took_s < 60 * STALL_MINUTES * 4 + 60, (
         f"{took_s:.0f} s"
     )  # four times as long where a validation is waited for
-    assert "Ray lost the workers" in training.log.read_text()
+    assert "The training lost its workers" in training.log.read_text()
 
 
 def test_two_workers_learn_what_one_does(dataset: Path, trained: Trained, tmp_path: Path) -> None:
