@@ -85,7 +85,8 @@ def own_error(err: BaseException) -> LesionWorkflowError | None:
         if isinstance(cause, LesionWorkflowError) and not isinstance(cause, RayError):
             return cause
         failures = getattr(cause, "worker_failures", None) or {}  # Ray Train's, by worker rank
-        cause = next(iter(failures.values()), None) or getattr(cause, "cause", None) or cause.__cause__
+        inner = (next(iter(failures.values()), None), getattr(cause, "_base_exc", None), getattr(cause, "cause", None))
+        cause = next((found for found in inner if found is not None), cause.__cause__)
     return None
 
 

@@ -25,6 +25,9 @@ from tasks.io.lease import Lease
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 2.0
+LOST_IN_TENSORFLOW: Final = {"UnavailableError", "AbortedError", "DeadlineExceededError", "InternalError"}
+"""What a collective raises in a worker when another is gone."""
+
 WAIT_FOR_NODES_S: Final = 60.0
 """For lost nodes to come back, after which a training goes on with fewer workers."""
 
@@ -253,12 +256,13 @@ def _can_pass(err: TrainingFailedError) -> bool:
     if own_error(err) is not None:
         return False
     failures = _failures(err)
-    return not failures or any(isinstance(failure, ray.exceptions.RayError) or _broke(failure) for failure in failures)
+    return not failures or any(_was_lost(failure) for failure in failures)
 
 
-def _broke(failure: BaseException) -> bool:
-    """Say whether TensorFlow lost another worker; by name, because this process does not load TensorFlow."""
-    return type(failure).__name__ in {"UnavailableError", "AbortedError", "DeadlineExceededError", "InternalError"}
+def _was_lost(failure: BaseException) -> bool:
+    """Say whether a worker died, which Ray says, or lost another; by name, for TensorFlow is not loaded here."""
+    is_rays = type(failure).__module__.partition(".")[0] == "ray"
+    return is_rays or type(failure).__name__ in LOST_IN_TENSORFLOW
 
 
 def _reason(err: TrainingFailedError) -> str:
