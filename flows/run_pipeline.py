@@ -12,7 +12,7 @@ from tasks.core.refs import EvaluationRef
 from tasks.engine import cluster
 from tasks.evaluate import evaluate
 from tasks.io import storage
-from tasks.locate import locate
+from tasks.locate import locate, locate_parent
 from tasks.segment import segment, segmentation_request
 from tasks.train import train
 
@@ -47,6 +47,7 @@ def run_pipeline(
         compute: Where the work runs.
     """
     source, out, scans = locate(source), locate(out), locate(scans) if scans else None
+    model = locate_parent(model)
     model_uri, report_uri = storage.join(out, "model"), storage.join(out, "evaluation")
     asked = None
     if scans:  # refused now rather than after the training

@@ -7,7 +7,7 @@ from tasks.core.compute import ComputeConfig
 from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.refs import ModelRef
 from tasks.io import datasets
-from tasks.locate import locate
+from tasks.locate import locate, locate_parent
 from tasks.train import train
 
 
@@ -23,8 +23,9 @@ def train_model(
 ) -> ModelRef:
     """Train a network and publish it as a bundle: weights, card, history, curves and a self-test.
 
-    The best epoch by mean validation Dice per patient is kept, and the operating point is chosen on the same patients.
-    Running it again trains anew and replaces the bundle.
+    The best epoch by mean validation Dice per patient is kept, and the operating point is chosen on the same patients;
+    with folds the last epoch is kept, and those held out choose. Running it again goes on where a killed run was;
+    after a finished one it trains anew and replaces the bundle.
 
     Args:
         dataset: URI of a prepared dataset.
@@ -36,4 +37,6 @@ def train_model(
     """
     dataset_uri = locate(dataset)
     prepared = datasets.ref_of(datasets.read_card(dataset_uri), dataset_uri)
-    return train(prepared, locate(model_uri), model=model, training=training, augment=augment, compute=compute)
+    return train(
+        prepared, locate(model_uri), model=locate_parent(model), training=training, augment=augment, compute=compute
+    )

@@ -169,8 +169,8 @@ class ModelConfig(FormModel):
     )
     start_from: str | None = Field(
         None,
-        title="Start from (URI of a bundle)",
-        description="Bundle of the same network whose weights the training starts from; empty = the encoder weights.",
+        title="Start from (URI)",
+        description="URI of a bundle of the same network whose weights it starts from; empty = the encoder weights.",
     )
 
 
@@ -231,9 +231,9 @@ class TrainingConfig(FormModel):
         title="Folds (count)",
         ge=1,
         le=20,
-        description="1 trains one network; more train one a fold on all patients but the fold's, of every split, and "
-        "bundle them all: their probabilities are averaged, and each patient is scored by the network that never saw "
-        "it. Count.",
+        description="1 trains one network; more train one a fold on all patients but the fold's, of every split, keep "
+        "the last epoch, and bundle them all: their probabilities are averaged, and each patient is scored by the "
+        "network that never saw it. Count.",
     )
     max_restarts: int = Field(
         3,
@@ -244,9 +244,9 @@ class TrainingConfig(FormModel):
     stall_minutes: float = Field(
         15.0,
         title="Stall time (min)",
-        ge=0.1,
-        description="A worker in which no step ends for so long ends itself (a validation has four times as long), "
-        "minutes.",
+        ge=0.2,
+        description="A worker in which no step ends for so long ends itself (compiling and validating have four times "
+        "as long), minutes.",
     )
     precision: Precision = Field(
         "float32",

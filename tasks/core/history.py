@@ -5,11 +5,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tasks.core.metrics import mean_defined
+from tasks.core.metrics import Counts, mean_defined, score
 from tasks.core.operating_point import ProbabilityHistogram
 
 EpochRow = dict[str, float | int | None]
 """One epoch: learning rate, seconds, and train_ and val_ figures and counts by name; undefined ratios are None."""
+
+CURVE_METRICS = {"f1": "dice", "precision": "precision", "recall": "recall", "accuracy": "accuracy", "iou": "iou"}
+"""Columns of the history, and the metric each is."""
 
 CURVES: dict[str, tuple[str, ...]] = {
     "f1": ("f1",),
@@ -50,13 +53,13 @@ class TrainingOutcome:
     def of_folds(cls, folds: Sequence["TrainingOutcome"]) -> "TrainingOutcome":
         """Return what the trainings of a cross-validation left together.
 
-        Rows are means over the folds that had the epoch, of what is defined; patients are held out once, so all
-        histograms are kept.
+        Of each epoch, pixels and slices are summed over the folds and the ratios taken anew; other figures are means
+        over the folds that have them. Patients are held out once, so all histograms are kept.
         """
         n_epochs = max(len(fold.history) for fold in folds)
         rows = [[fold.history[epoch] for fold in folds if epoch < len(fold.history)] for epoch in range(n_epochs)]
         histograms = {patient: histogram for fold in folds for patient, histogram in fold.histograms.items()}
-        return cls([_mean_row(of_epoch) for of_epoch in rows], n_epochs, histograms)
+        return cls([_row_of_folds(of_epoch) for of_epoch in rows], n_epochs, histograms)
 
     def to_csv(self) -> bytes:
         """Return the history as CSV, undefined ratios empty."""
@@ -67,5 +70,19 @@ class TrainingOutcome:
         return buffer.getvalue().encode()
 
 
-def _mean_row(rows: Sequence[EpochRow]) -> EpochRow:
-    return {name: mean_defined([row[name] for row in rows]) for name in rows[0]}
+def _row_of_folds(rows: Sequence[EpochRow]) -> EpochRow:
+    summed = {"train_slices", *(f"{side}_{name}" for side in ("train", "val") for name in ("tp", "fp", "fn", "tn"))}
+    together: EpochRow = {
+        name: sum(int(row[name] or 0) for row in rows) if name in summed else mean_defined([row[name] for row in rows])
+        for name in rows[0]
+    }
+    for side in ("train", "val"):
+        counts = Counts(*(int(together[f"{side}_{name}"] or 0) for name in ("tp", "fp", "fn", "tn")))
+        together |= ratios_of(counts, side)
+    return together | {"epoch": rows[0]["epoch"], "n_folds": len(rows)}
+
+
+def ratios_of(counts: Counts, side: str) -> EpochRow:
+    """Return the ratios of an epoch's pixels as columns of the history, `train_` or `val_` before each."""
+    ratios = score(counts)
+    return {f"{side}_{name}": ratios[metric] for name, metric in CURVE_METRICS.items()}

@@ -77,17 +77,19 @@ def _unwrapped() -> Iterator[None]:
         raise ClusterError(f"Ray lost the workers of a step: {err}") from err
 
 
-def own_error(err: BaseException) -> LesionWorkflowError | None:
-    """Return the project's error in a chain of causes of what Ray raises, if there is one."""
-    cause: BaseException | None = err
-    while cause is not None:
-        # Ray's wrapper poses as the class of its cause, but its text is a traceback.
-        if isinstance(cause, LesionWorkflowError) and not isinstance(cause, RayError):
-            return cause
-        failures = getattr(cause, "worker_failures", None) or {}  # Ray Train's, by worker rank
-        inner = (next(iter(failures.values()), None), getattr(cause, "_base_exc", None), getattr(cause, "cause", None))
-        cause = next((found for found in inner if found is not None), cause.__cause__)
-    return None
+def own_error(err: BaseException | None) -> LesionWorkflowError | None:
+    """Return the project's error in what Ray raises, if there is one: among causes, and those of each worker."""
+    if err is None:
+        return None
+    # Ray's wrapper poses as the class of its cause, but its text is a traceback.
+    if isinstance(err, LesionWorkflowError) and not isinstance(err, RayError):
+        return err
+    failures = (getattr(err, "worker_failures", None) or {}).values()  # Ray Train's, by worker rank
+    inner = (
+        *failures,
+        *(getattr(err, name, None) for name in ("_base_exc", "cause", "controller_failure", "__cause__")),
+    )
+    return next((own for own in map(own_error, inner) if own is not None), None)
 
 
 def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool) -> None:

@@ -11,7 +11,9 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.actor import ActorHandle
+from ray.exceptions import RayError, RayTaskError
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ClusterError
@@ -77,8 +79,10 @@ def fit_all(jobs: Sequence[Fit], held: Lease) -> None:
             while waiting and len(running) < _n_at_once(waiting[0].training):
                 job = waiting.pop(0)
                 # Ray Train's TensorFlow module loads TensorFlow, so a worker drives it, not the flow's process.
-                journal = Journal.remote()
-                running[fit.remote(job, journal)] = _Running(job, journal)
+                # Both stay with the driver: a node that is lost takes workers only.
+                here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+                journal = Journal.options(scheduling_strategy=here).remote()
+                running[fit.options(scheduling_strategy=here).remote(job, journal)] = _Running(job, journal)
             ended, _ = ray.wait(list(running), timeout=POLL_S)
             held.check()
             for one in running.values():
@@ -119,16 +123,19 @@ def _sentence(row: EpochRow, n_epochs: int) -> str:
 
 
 def _n_at_once(training: TrainingConfig) -> int:
-    """Return how many such trainings the cluster holds at a time."""
-    return max(1, _n_workers_held(training) // training.num_workers)
+    """Return how many such trainings the cluster holds at a time, each with CPUs of its own for its slices."""
+    n_cpus = int(ray.cluster_resources().get("CPU", 0))
+    if training.gpus_per_worker:
+        return max(1, min(_n_workers_held(training) // training.num_workers, n_cpus // SPARE_CPUS))
+    return max(1, n_cpus // (training.num_workers + SPARE_CPUS))
 
 
 def _n_workers_held(training: TrainingConfig) -> int:
-    """Return how many workers the cluster holds now."""
-    resources = ray.cluster_resources()
+    """Return how many workers the cluster holds now; one worker's GPUs are on one node."""
     if training.gpus_per_worker:
-        return int(resources.get("GPU", 0)) // training.gpus_per_worker
-    return int(resources.get("CPU", 0)) - SPARE_CPUS
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return sum(int(node.get("GPU", 0)) // training.gpus_per_worker for node in nodes)
+    return int(ray.cluster_resources().get("CPU", 0)) - SPARE_CPUS
 
 
 @ray.remote(num_cpus=0)
@@ -171,7 +178,7 @@ def fit(job: Fit, journal: ActorHandle) -> None:
                 raise ClusterError(
                     f"The training lost its workers {job.training.max_restarts + 1} times, at last by {_reason(err)}. "
                     "Its last finished epoch is kept; run it again to go on from there."
-                ) from None
+                ) from err
             journal.append.remote(f"lost workers ({_reason(err)}), {n_left} restarts left")
             n_workers = _n_workers_to_be_had(job.training)
         else:
@@ -203,7 +210,8 @@ def _run(job: Fit, checkpoint: Checkpoint | None, n_workers: int, journal: Actor
         for rank in range(n_workers)
     }
     filesystem, path = storage.arrow_filesystem(storage.join(job.checkpoints.folder, "ray-train"))
-    gpus = {"GPU": training.gpus_per_worker} if training.gpus_per_worker else {}
+    # A worker on GPUs asks for no CPU, which nodes with GPUs may not offer.
+    needs = {"CPU": 0, "GPU": training.gpus_per_worker} if training.gpus_per_worker else {"CPU": 1}
     TensorflowTrainer(
         _train_loop,
         train_loop_config={
@@ -218,13 +226,13 @@ def _run(job: Fit, checkpoint: Checkpoint | None, n_workers: int, journal: Actor
             "journal": journal,
         },
         scaling_config=ScalingConfig(
-            num_workers=n_workers, use_gpu=bool(gpus), resources_per_worker={"CPU": 1, **gpus}
+            num_workers=n_workers, use_gpu=training.gpus_per_worker > 0, resources_per_worker=needs
         ),
         run_config=RunConfig(
             name=f"training-{datetime.now(UTC):%Y%m%dT%H%M%S}",
             storage_path=path,
             storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=0),
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # restarts are planned anew here
         ),
         datasets=shares | {"val": validation_stream(job.store, job.val)},
         # Each worker reads its own stream whole: the plan has already shared out every global batch.
@@ -246,9 +254,10 @@ def _in_order() -> ray.data.ExecutionOptions:
 
 
 def _failures(err: TrainingFailedError) -> list[BaseException]:
-    """Return what each worker died of, freed of Ray Train's wrapping."""
-    found = getattr(err, "worker_failures", {}).values()
-    return [getattr(failure, "_base_exc", failure) for failure in found]
+    """Return what each worker, or Ray Train's controller, died of, freed of Ray Train's wrapping."""
+    found = list(getattr(err, "worker_failures", {}).values()) or [getattr(err, "controller_failure", None)]
+    unwrapped = [getattr(failure, "health_check_failure", None) or failure for failure in found]
+    return [getattr(failure, "_base_exc", failure) for failure in unwrapped if failure is not None]
 
 
 def _can_pass(err: TrainingFailedError) -> bool:
@@ -260,7 +269,9 @@ def _can_pass(err: TrainingFailedError) -> bool:
 
 
 def _was_lost(failure: BaseException) -> bool:
-    """Say whether a worker died, which Ray says, or lost another; by name, for TensorFlow is not loaded here."""
+    """Say whether a worker died, which Ray says, or lost another, which TensorFlow says; a bug in a task is neither."""
+    if isinstance(failure, RayTaskError) and not isinstance(failure.cause, RayError):
+        return False
     is_rays = type(failure).__module__.partition(".")[0] == "ray"
     return is_rays or type(failure).__name__ in LOST_IN_TENSORFLOW
 

@@ -15,6 +15,7 @@ from tasks.core.requests import TrainRequest
 from tasks.core.splits import fold_patients
 from tasks.engine.fitting import Fit
 from tasks.engine.slices import load_slices
+from tasks.io.bundles import FOLDS_FOLDER
 from tasks.io.checkpoints import Checkpoints
 
 
@@ -91,7 +92,7 @@ def members_of(
         others = [
             histogram for other in outcomes if other is not outcomes[place] for histogram in other.histograms.values()
         ]
-        folder = f"folds/{place}"
+        folder = f"{FOLDS_FOLDER}/{place}"
         member = Member(
             weights_file=f"{folder}/model.weights.h5",
             self_test_file=f"{folder}/self_test.npz",

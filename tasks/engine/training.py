@@ -2,30 +2,32 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
+import ray
 import ray.train
 import tensorflow as tf
 from ray.actor import ActorHandle
 from ray.train.collective import broadcast_from_rank_zero
 
 from tasks.core.config import ModelConfig, TrainingConfig
-from tasks.core.history import EpochRow, TrainingOutcome
-from tasks.core.metrics import Counts, dice, mean_defined, score
+from tasks.core.history import EpochRow, TrainingOutcome, ratios_of
+from tasks.core.metrics import Counts, dice, mean_defined
 from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
 from tasks.core.postprocess import probability_level
 from tasks.core.schedules import PLATEAU_FACTOR, Plateau, warmup_cosine
 from tasks.engine.learner import Learner, choose_strategy
 from tasks.engine.model import set_precision, weights_to_bytes
-from tasks.engine.watchdog import Watchdog
+from tasks.engine.watchdog import Watchdog, end
 from tasks.io.checkpoints import Checkpoint, Checkpoints
 
+TELL_S = 5.0
 WATCH_THRESHOLD = 0.5
 """At which the training curves and the best epoch are judged; the operating point is chosen afterwards."""
-
-CURVE_METRICS = {"f1": "dice", "precision": "precision", "recall": "recall", "accuracy": "accuracy", "iou": "iou"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +66,21 @@ def train_worker(settings: WorkerSettings) -> None:
         ModelError: If weights or precision cannot be used as asked.
     """
     training = settings.training
-    with Watchdog(60 * training.stall_minutes) as watchdog:
+    with Watchdog(60 * training.stall_minutes, partial(_end_stalled, settings.journal)) as watchdog:
         set_precision(training.precision)
         tf.keras.utils.set_random_seed(training.seed)
         tf.config.experimental.enable_op_determinism()
         context = ray.train.get_context()
         rank, n_workers = context.get_world_rank(), context.get_world_size()
-        course = _Course(settings, n_workers)
+        with watchdog.patient():
+            course = _Course(settings, n_workers, watchdog)
         stream = ray.train.get_dataset_shard(f"train-{rank}")
         sums = _EpochSums()
         batches = stream.iter_batches(batch_size=training.batch_size // n_workers, prefetch_batches=2)
         for batch in _timed(batches, sums):
             watchdog.beat()
-            course.step(batch, sums)
+            with watchdog.patient() if not sums.n_steps else nullcontext():  # the first is compiled
+                course.step(batch, sums)
             if sums.n_steps < settings.steps_per_epoch:
                 continue
             with watchdog.patient():
@@ -103,9 +107,7 @@ class _EpochSums:
 
     def figures(self, prefix: str) -> EpochRow:
         """Return loss and ratios as columns of the history."""
-        ratios = score(self.counts)
-        named = {f"{prefix}_{name}": ratios[metric] for name, metric in CURVE_METRICS.items()}
-        return {f"{prefix}_loss": self.loss / max(self.weight, 1.0), **named}
+        return {f"{prefix}_loss": self.loss / max(self.weight, 1.0), **ratios_of(self.counts, prefix)}
 
 
 def _timed(batches: Any, sums: _EpochSums) -> Iterator[dict[str, np.ndarray]]:  # Any: Ray Data's iterable
@@ -120,8 +122,8 @@ def _timed(batches: Any, sums: _EpochSums) -> Iterator[dict[str, np.ndarray]]:  
 class _Course:
     """A training on its way: the learner, what has come of it so far, and where the learning rate stands."""
 
-    def __init__(self, settings: WorkerSettings, n_workers: int) -> None:
-        self._settings, training = settings, settings.training
+    def __init__(self, settings: WorkerSettings, n_workers: int, watchdog: Watchdog) -> None:
+        self._settings, training, self._watchdog = settings, settings.training, watchdog
         self._learner = Learner(
             settings.model,
             training,
@@ -212,6 +214,7 @@ class _Course:
         sums, histograms = _EpochSums(), {}
         size = self._settings.training.batch_size
         for batch in ray.train.get_dataset_shard("val").iter_batches(batch_size=size, prefetch_batches=2):
+            self._watchdog.beat()
             images, masks = _padded(batch["image"], size), _padded(batch["mask"], size)
             losses, probability = self._learner.forward(images, masks)
             for row, patient_id in enumerate(batch["patient_id"]):
@@ -236,6 +239,14 @@ class _Course:
         )
         best_weights = weights_to_bytes(self._learner.plain) if is_better else None
         self._settings.checkpoints.publish(checkpoint, best_weights)
+
+
+def _end_stalled(journal: ActorHandle, silent_s: float) -> None:
+    """Tell the driver why this worker ends, then end it."""
+    try:
+        ray.get(journal.append.remote(f"a worker has not moved for {silent_s:.0f} s and ends"), timeout=TELL_S)
+    finally:
+        end(silent_s)
 
 
 def _padded(pixels: np.ndarray, size: int) -> np.ndarray:

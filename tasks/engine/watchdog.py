@@ -20,17 +20,19 @@ PATIENCE: Final = 4
 """How much longer than a step a validation may take; the others wait for it."""
 
 
-def _end(silent_s: float) -> None:
+def end(silent_s: float) -> None:
     """Say where every thread stands, and end without clean-up, which would wait for what hangs."""
-    logger.critical("watchdog: nothing moved for %.0f s, this worker ends", silent_s)
-    faulthandler.dump_traceback(sys.stderr)
-    os._exit(STALLED_EXIT)
+    try:
+        logger.critical("watchdog: nothing moved for %.0f s, this worker ends", silent_s)
+        faulthandler.dump_traceback(sys.stderr)
+    finally:
+        os._exit(STALLED_EXIT)
 
 
 class Watchdog:
     """Calls for an end unless it hears a beat within every `limit_s` seconds; a context manager."""
 
-    def __init__(self, limit_s: float, end: Callable[[float], None] = _end) -> None:
+    def __init__(self, limit_s: float, end: Callable[[float], None] = end) -> None:
         self._limit_s, self._end = limit_s, end
         self._heard_at = time.monotonic()
         self._factor = 1

@@ -10,12 +10,13 @@ import numpy as np
 
 from tasks.core.errors import ModelError
 from tasks.core.postprocess import threshold_probability
-from tasks.core.records import ModelCard
+from tasks.core.records import WEIGHTS_FILE, ModelCard
 from tasks.io import storage
 
 CARD_FILE = "model.json"
 SELF_TEST_FILE = "self_test.npz"
 HISTORY_FILE = "history.csv"
+FOLDS_FOLDER = "folds"
 NEAR_LEVELS = 4
 """How far, in 1/255, another machine's rounding or a reduced precision may move a probability."""
 
@@ -80,6 +81,14 @@ def publish_files(uri: str, files: Mapping[str, bytes]) -> dict[str, str]:
 def publish_card(uri: str, card: ModelCard) -> None:
     """Publish the card: from now on the bundle is finished."""
     storage.publish(storage.join(uri, CARD_FILE), card.model_dump_json(indent=2).encode())
+
+
+def sweep(uri: str, card: ModelCard) -> None:
+    """Remove the weights and self-tests of an earlier bundle that the card does not name: it had other networks."""
+    for found in storage.list_objects(uri):
+        is_networks = found.path == WEIGHTS_FILE or found.path.startswith(f"{FOLDS_FOLDER}/")
+        if is_networks and found.path not in card.files:
+            storage.remove(found.uri)
 
 
 def read_card(uri: str) -> ModelCard:

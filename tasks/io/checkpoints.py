@@ -114,9 +114,10 @@ class Checkpoints:
         if best_weights is not None:
             storage.publish(self._best_uri(outcome.best_epoch), best_weights)
         storage.publish(storage.join(self.folder, f"epoch-{checkpoint.n_epochs:05d}.npz"), checkpoint.to_bytes())
-        kept = {f"epoch-{checkpoint.n_epochs:05d}.npz", self._best_uri(outcome.best_epoch).rpartition("/")[2]}
+        newest, best = (f"{n:05d}" for n in (checkpoint.n_epochs, outcome.best_epoch))
         for found in storage.list_objects(self.folder):
-            if found.path.startswith(("epoch-", "best-")) and found.path not in kept:
+            kind, _, number = found.path.partition(".")[0].partition("-")
+            if (kind, number < newest) == ("epoch", True) or (kind, number < best) == ("best", True):
                 storage.remove(found.uri)
 
     def latest(self) -> Checkpoint | None:

@@ -10,12 +10,16 @@ from flows.segment_scans import segment_scans
 from flows.train_model import train_model
 from tasks.core.config import SegmentationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.history import TrainingOutcome
+from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.records import ModelCard, SegmentationManifest
-from tasks.engine.folds import Fold, members_of
+from tasks.core.requests import TrainRequest
+from tasks.engine.folds import Fold, folds_of, members_of
+from tasks.engine.scoring import views
 from tasks.io import bundles, datasets
 from tests.conftest import MILD, MODEL, TRAINING, Trained
+from tests.core.samples import MEMBER
+from tests.core.samples import MODEL as CARD
 
 IN_FOLDS = TRAINING.model_copy(update={"folds": 2, "epochs": 1})
 
@@ -43,6 +47,48 @@ def test_a_threshold_that_was_set_holds_for_all() -> None:
     """Nothing is chosen where the user has chosen."""
     members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], 0.3)
     assert {member.threshold for member in members} == {0.3}
+
+
+@pytest.mark.ray
+def test_a_fold_is_trained_on_all_patients_but_its_own(trained: Trained, tmp_path: Path) -> None:
+    """Train and held-out rows of each fold are all slices, and share no patient."""
+    request = TrainRequest(
+        dataset_uri=trained.dataset_uri, model_uri=tmp_path.as_uri(), model=MODEL, training=IN_FOLDS, augment=MILD
+    )
+    for fold in folds_of(request, "asked", None, None):
+        seen, held_out = (set(rows.column("patient_id").to_pylist()) for rows in (fold.job.train, fold.job.val))
+        assert held_out == set(fold.held_out)
+        assert not seen & held_out
+        assert len(fold.job.train) + len(fold.job.val) == len(fold.job.store.index) == 40
+        assert fold.job.keeps_last
+
+
+def test_everybody_is_scored_once_by_who_never_saw_him() -> None:
+    """Those held out by their network at its threshold, new ones by all at the bundle's, and nobody twice."""
+    members = tuple(
+        MEMBER.model_copy(update={"held_out": held_out, "threshold": threshold})
+        for held_out, threshold in ((("a", "b"), 0.3), (("c",), 0.6))
+    )
+    card = CARD.model_copy(update={"members": members, "threshold": 0.5})
+    found = [(view.member, view.threshold, view.patients) for view in views(card, {"a", "c", "new"})]
+    assert found == [(0, 0.3, {"a"}), (1, 0.6, {"c"}), (None, 0.5, {"new"})]
+    assert [view.member for view in views(card, {"c"})] == [1]
+    assert [view.patients for view in views(CARD, {"a", "c"})] == [{"a", "c"}]
+
+
+def test_the_history_of_folds_adds_pixels_and_takes_ratios_anew() -> None:
+    """Precision follows from the counts beside it, losses are means, and the number of folds is said."""
+
+    def row(tp: int, fp: int, loss: float) -> EpochRow:
+        zeros = dict.fromkeys([f"{side}_{n}" for side in ("train", "val") for n in ("tp", "fp", "fn", "tn")], 0)
+        return zeros | {"epoch": 1, "val_tp": tp, "val_fp": fp, "val_loss": loss, "val_precision": 0.123}
+
+    [together] = TrainingOutcome.of_folds(
+        [TrainingOutcome([row(3, 1, 0.2)]), TrainingOutcome([row(1, 5, 0.4)])]
+    ).history
+    assert (together["epoch"], together["n_folds"], together["val_tp"]) == (1, 2, 4)
+    assert together["val_precision"] == pytest.approx(4 / 10)
+    assert together["val_loss"] == pytest.approx(0.3)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +130,10 @@ def test_each_patient_is_scored_by_the_network_that_never_saw_it(
     by_patient = {row["patient_id"]: row for row in reports["all"]["per_patient"]}
     for row in reports["test"]["per_patient"]:
         assert by_patient[row["patient_id"]] == row
+    card = _card(ensemble)
+    for place, member in enumerate(card.members):
+        for patient in member.held_out:
+            assert (by_patient[patient]["member"], by_patient[patient]["threshold"]) == (place, member.threshold)
     assert "scored by the network of 2 that never saw them" in (tmp_path / "all" / "report.html").read_text()
 
 

@@ -69,3 +69,43 @@ def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path
     unreachable = ModelConfig(encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5")
     with pytest.raises(ModelError, match=r"Set model\.encoder_weights to none \(random\), or to the URI of a mirror"):
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=unreachable, training=TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("training", "start_from", "sentence"),
+    [
+        ({"freeze_batchnorm": True}, None, "only if it starts from a bundle"),
+        ({"folds": 2}, "memory://parent", "saw some"),
+        ({"folds": 2, "schedule": "reduce_on_plateau"}, None, "must not steer"),
+        ({"num_workers": 2, "gpus_per_worker": 3}, None, "6 in all"),
+        ({}, "memory://model", "Write it elsewhere"),
+    ],
+)
+def test_what_would_mislead_is_refused_first(
+    trained: Trained, training: dict[str, bool | int | str], start_from: str | None, sentence: str
+) -> None:
+    """Before a worker starts, in one sentence that says what to set."""
+    asked = TRAINING.model_copy(update=training)
+    model = MODEL.model_copy(update={"start_from": start_from})
+    with pytest.raises(ConfigError, match=sentence):
+        train_model(trained.dataset_uri, "memory://model", model=model, training=asked)
+
+
+def test_a_bundle_of_another_network_is_no_start(trained: Trained, tmp_path: Path) -> None:
+    """Weights of another backbone are refused by what was found and what was asked."""
+    other = ModelConfig(backbone="resnet34", encoder_weights="none", start_from=trained.model_uri)
+    with pytest.raises(ModelError, match="holds a unet on resnet18, a unet on resnet34 was asked for"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=other, training=TRAINING)
+
+
+def test_a_warm_start_begins_where_its_parent_ended(trained: Trained, tmp_path: Path) -> None:
+    """From a bundle's weights the first epoch's loss is below the parent's last, and the card names the parent."""
+    warm = MODEL.model_copy(update={"start_from": trained.model_uri})
+    once = TRAINING.model_copy(update={"epochs": 1})
+    train_model(trained.dataset_uri, str(tmp_path / "model"), model=warm, training=once, augment=MILD)
+    parent, card = (bundles.read_card(uri) for uri in (trained.model_uri, str(tmp_path / "model")))
+    assert card.parent_digest == parent.digest
+    losses = [
+        float(bundles.read_history(uri)[-1]["train_loss"]) for uri in (trained.model_uri, str(tmp_path / "model"))
+    ]
+    assert losses[1] < losses[0]

@@ -65,12 +65,12 @@ def test_another_request_does_not_go_on_from_it(tmp_path: Path, asked: str) -> N
     assert _own(tmp_path, asked).latest() is None
 
 
-def test_a_checkpoint_that_never_became_whole_is_not_there(tmp_path: Path) -> None:
-    """A write that was cut short leaves a part under another name, and the epoch before it holds."""
+def test_an_older_epoch_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    """Should a straggler publish what lies behind, the newer epoch and its best weights stay."""
     own = _own(tmp_path)
-    own.publish(_checkpoint(1), b"best")
-    [whole] = tmp_path.rglob("epoch-*.npz")
-    whole.with_name(f".{whole.name}.part").write_bytes(whole.read_bytes()[:100])
+    own.publish(_checkpoint(3, best=3), b"third")
+    own.publish(_checkpoint(1, best=1), b"first")
     newest = own.latest()
     assert newest is not None
-    assert newest.n_epochs == 1
+    assert newest.n_epochs == 3
+    assert own.best_weights(newest) == b"third"

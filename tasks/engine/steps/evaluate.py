@@ -2,7 +2,6 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,30 +9,19 @@ from typing import Any
 import numpy as np
 
 from tasks.core.catalog import SPLITS
-from tasks.core.errors import ConfigError, DataError, StorageError
+from tasks.core.errors import ConfigError
 from tasks.core.figures import precision_recall_figure
-from tasks.core.geometry import resize_slice_to, restore_probability
-from tasks.core.metrics import (
-    Counts,
-    binary_cross_entropy,
-    bootstrap_interval,
-    count_pixels,
-    mean_defined,
-    score,
-)
-from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve, probability_histogram
-from tasks.core.panels import PALETTE, comparison
-from tasks.core.postprocess import drop_small_lesions, threshold_probability
+from tasks.core.metrics import Counts, bootstrap_interval, mean_defined, score
+from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve
 from tasks.core.records import DatasetCard, EvaluationReport, FailureRow, ModelCard
 from tasks.core.refs import EvaluationRef
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.requests import EvaluateRequest
 from tasks.engine.actors import load_predictor
-from tasks.engine.labelled import reference_mask
+from tasks.engine.scoring import load_shard, score_shard, views
 from tasks.engine.stream import PredictionStream
-from tasks.engine.work import Loaded, Predicted, Work
+from tasks.engine.work import Work
 from tasks.io import bundles, datasets, storage
-from tasks.io.formats.raster import write_png
 from tasks.io.versions import code_version
 
 logger = logging.getLogger(__name__)
@@ -47,6 +35,8 @@ class PatientScore:
 
     Attributes:
         source: Collection the patient comes from.
+        threshold: At which its pixels were called lesion.
+        member: Place of the network of an ensemble that scored it; None is all of the bundle.
         n_slices: Slices scored.
         counts: Pixels on the source's grid.
         histogram: Probabilities on the model's grid.
@@ -55,6 +45,8 @@ class PatientScore:
     """
 
     source: str
+    threshold: float = 0.5
+    member: int | None = None
     n_slices: int = 0
     counts: Counts = field(default_factory=Counts)
     histogram: ProbabilityHistogram = field(
@@ -62,21 +54,6 @@ class PatientScore:
     )
     loss: float = 0.0
     panel: tuple[int, bytes] = (-1, b"")
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Who scores whom.
-
-    Attributes:
-        member: Place of the network of an ensemble; None is all of the bundle.
-        threshold: At which probability.
-        patients: Whom it scores.
-    """
-
-    member: int | None
-    threshold: float
-    patients: set[str]
 
 
 def evaluate(request: EvaluateRequest) -> EvaluationRef:
@@ -105,13 +82,14 @@ def _score_patients(
     splits = SPLITS if request.split == "all" else (request.split,)
     shards = [uri for split in splits for uri in datasets.list_shards(request.dataset_uri, split)]
     scored: list[dict[str, Any]] = []  # Any: what `_score_slice` gives
-    for view in _views(card, {case.patient_id for case in datasets.read_cases(request.dataset_uri)}):
+    cases = datasets.read_cases(request.dataset_uri)
+    for view in views(card, {case.patient_id for case in cases if case.split in splits}):
         work = Work(
-            load=partial(_load_shard, view),
+            load=partial(load_shard, view),
             load_model=partial(load_predictor, request.model_uri, "float32", view.member),
             finish=partial(
-                _score_shard,
-                threshold=view.threshold,
+                score_shard,
+                view=view,
                 min_lesion_px=card.min_lesion_px,
                 mask_rule=dataset.preparation.mask_rule,
             ),
@@ -124,83 +102,9 @@ def _score_patients(
         if row["error_code"]:
             failures.append(FailureRow(uri=row["mask_uri"], error_code=row["error_code"], error=row["error"]))
             continue
-        _add(patients.setdefault(row["patient_id"], PatientScore(row["source"])), row)
+        by = PatientScore(row["source"], row["threshold"], row["member"])
+        _add(patients.setdefault(row["patient_id"], by), row)
     return dict(sorted(patients.items())), sorted(failures, key=lambda failure: failure.uri)
-
-
-def _views(card: ModelCard, patients: set[str]) -> list[View]:
-    """Return who scores whom: the networks of an ensemble those they never saw, all together everybody else."""
-    views = [
-        View(place, member.threshold, patients.intersection(member.held_out))
-        for place, member in enumerate(card.members)
-    ]
-    rest = patients.difference(*(member.held_out for member in card.members))
-    return [view for view in [*views, View(None, card.threshold, rest)] if view.patients]
-
-
-def _load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:
-    """Return a shard's slices of the view's patients, which may be none, and their rows as the rest."""
-    (uri,) = shard_uris
-    found = datasets.read_shard(uri)
-    rows = [row for row in found if row["patient_id"] in view.patients]
-    images = np.stack([row["image"] for row in rows]) if rows else np.empty((0, *found[0]["image"].shape), np.uint8)
-    return Loaded(images, rows, n_held=2 * images.nbytes, n_read=2 * images.nbytes)
-
-
-def _score_shard(
-    shards: Sequence[Predicted], **how: Any
-) -> tuple[list[list[dict[str, Any]]], int]:  # Any: what `_score_slice` takes and gives
-    """Return the scores of a shard's slices; nothing is written."""
-    (shard,) = shards
-    pairs = zip(shard.rest, shard.probability, strict=True)
-    return [[_score_slice({**row, "probability": answer}, **how) for row, answer in pairs]], 0
-
-
-def _score_slice(
-    row: dict[str, Any], *, threshold: float, min_lesion_px: int, mask_rule: Any
-) -> dict[str, Any]:  # Any: a Ray row, and a Literal of PreparationConfig
-    """Return what the patient's score needs of a slice; of its pixels, only a picture."""
-    scored: dict[str, Any] = {key: row[key] for key in ("case_id", "slice_index", "patient_id", "source", "mask_uri")}
-    shape = (row["source_height"], row["source_width"])
-    try:
-        reference = _source_reference(row, shape, mask_rule)
-    except DataError as err:
-        return scored | {"error_code": err.code, "error": err.sentence}
-    probability = row["probability"]
-    mask = threshold_probability(restore_probability(probability, shape), threshold)
-    prediction, _ = drop_small_lesions(mask, min_lesion_px)
-    counts = count_pixels(prediction, reference)
-    histogram = probability_histogram(probability, row["mask"])
-    picture = comparison(resize_slice_to(row["image"], shape), prediction=prediction, reference=reference)
-    return scored | {
-        "error_code": None,
-        "error": None,
-        "counts": [counts.tp, counts.fp, counts.fn, counts.tn],
-        "lesion_histogram": histogram.lesion,
-        "healthy_histogram": histogram.healthy,
-        "loss": binary_cross_entropy(probability, row["mask"]),
-        "panel": write_png(picture, PALETTE) if reference.any() or prediction.any() else b"",
-    }
-
-
-def _source_reference(row: dict[str, Any], shape: tuple[int, int], mask_rule: Any) -> np.ndarray:
-    """Return the expert's mask on the source's own grid: from the shard where it is the same, else from the source."""
-    if row["mask"].shape == shape:
-        return np.asarray(row["mask"])
-    try:
-        mask = reference_mask(row["mask_uri"], row["slice_index"], mask_rule, row.get("image_uri", ""))
-    except StorageError as err:
-        reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
-        raise DataError(
-            err.code, f"The reference mask could not be read ({reason}). Put it back, evaluate again."
-        ) from err
-    if mask.shape != shape:
-        raise DataError(
-            "vanished",
-            f"Mask is {mask.shape[1]}×{mask.shape[0]} px now, {shape[1]}×{shape[0]} when the dataset was prepared. "
-            "Prepare the dataset again.",
-        )
-    return mask
 
 
 def _add(patient: PatientScore, row: dict[str, Any]) -> None:
@@ -234,7 +138,9 @@ def _report(
         threshold=card.threshold,
         pooled=_figures(list(patients.values())),
         per_patient=[
-            {"patient_id": patient_id, "source": patient.source} | _figures([patient])
+            {"patient_id": patient_id, "source": patient.source}
+            | _figures([patient])
+            | {"threshold": patient.threshold, "member": patient.member}
             for patient_id, patient in patients.items()
         ],
         per_source={
@@ -251,11 +157,18 @@ def _report(
         dataset_uri=request.dataset_uri,
         dataset_fingerprint=dataset.fingerprint,
         code_version=code_version(),
-        n_held_out=len(patients.keys() & {patient for member in card.members for patient in member.held_out}),
+        n_held_out=sum(patient.member is not None for patient in patients.values()),
         n_failed=len(failures),
         failures=failures,
-        warnings=tuple(dict.fromkeys((*card.warnings, *dataset.warnings))),
+        warnings=tuple(dict.fromkeys((*card.warnings, *dataset.warnings, *_warnings(request, card)))),
     )
+
+
+def _warnings(request: EvaluateRequest, card: ModelCard) -> list[str]:
+    """Say it where patients are scored by a network that was trained on them."""
+    if card.members or request.split not in {"train", "all"}:
+        return []
+    return ["patients the network was trained on are among those scored: this says little of new ones"]
 
 
 def _figures(members: list[PatientScore]) -> dict[str, Any]:  # Any: float, int or None by name

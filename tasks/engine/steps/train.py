@@ -69,10 +69,22 @@ def _check(request: TrainRequest) -> None:
             f"batch_size is {training.batch_size}, the global batch; it must be a multiple of num_workers "
             f"{training.num_workers} times the devices of each, {n_shares} in all."
         )
-    if training.freeze_batchnorm and request.model.encoder_weights == "none" and request.model.start_from is None:
+    start_from = request.model.start_from
+    if training.freeze_batchnorm and start_from is None:
         raise ConfigError(
-            "freeze_batchnorm keeps the averages a network starts with, and random weights have none. "
-            "Set model.encoder_weights or model.start_from."
+            "freeze_batchnorm keeps the averages a network starts with; its decoder has some only if it starts from a "
+            "bundle. Set model.start_from."
+        )
+    if start_from == request.model_uri:
+        raise ConfigError(f"model.start_from is {start_from}, where the new bundle is to be. Write it elsewhere.")
+    if training.folds > 1 and start_from is not None:
+        raise ConfigError(
+            "With training.folds everybody is held out once, but the bundle in model.start_from saw some."
+        )
+    if training.folds > 1 and training.schedule == "reduce_on_plateau":
+        raise ConfigError(
+            "With training.folds those held out must not steer the learning rate, as reduce_on_plateau would have it. "
+            "Set training.schedule to warmup_cosine."
         )
 
 
@@ -110,7 +122,8 @@ def _draft_card(
     request: TrainRequest, dataset: DatasetCard, parent: bundles.Bundle | None, outcome: TrainingOutcome
 ) -> ModelCard:
     point, fixed = choose_threshold(list(outcome.histograms.values())), request.training.threshold
-    on = f"{counted(point.n_patients, 'validation patient')}, mean Dice {point.mean_dice or 0:.3f}"
+    kind = "held-out patient" if request.training.folds > 1 else "validation patient"
+    on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice or 0:.3f}"
     return ModelCard(
         architecture=request.model.architecture,
         backbone=request.model.backbone,
@@ -132,8 +145,16 @@ def _draft_card(
         code_version=code_version(),
         trained_at=datetime.now(UTC),
         files={},
-        warnings=dataset.warnings,
+        warnings=(*dataset.warnings, *_warnings(dataset, parent)),
     )
+
+
+def _warnings(dataset: DatasetCard, parent: bundles.Bundle | None) -> list[str]:
+    if parent is None or parent.card.dataset_fingerprint == dataset.fingerprint:
+        return []
+    return [
+        "started from a bundle of another dataset, which may have seen patients that are new to this one's training"
+    ]
 
 
 def _publish(
@@ -153,6 +174,7 @@ def _publish(
     files |= {f"curves/{name}.png": png for name, png in training_curves(together.history).items()}
     card = card.model_copy(update={"files": bundles.publish_files(request.model_uri, files)})
     bundles.publish_card(request.model_uri, card)
+    bundles.sweep(request.model_uri, card)
     storage.remove_tree(storage.join(request.model_uri, checkpoints.FOLDER))
     return ModelRef(uri=request.model_uri, fingerprint=card.digest)
 
