@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
+from tasks.core.wording import counted
 from tasks.engine.cluster import SPARE_CPUS, own_error
 from tasks.engine.slices import SliceStore, plan_training, training_stream, validation_stream
 from tasks.io import storage
@@ -168,9 +169,9 @@ def fit(job: Fit, journal: ActorHandle) -> None:
         if checkpoint is not None and checkpoint.is_over:
             return
         if checkpoint is not None:
-            journal.append.remote(f"going on after epoch {checkpoint.n_epochs} with {n_workers} worker(s)")
+            journal.append.remote(f"going on after epoch {checkpoint.n_epochs} with {counted(n_workers, 'worker')}")
         try:
-            _run(job, checkpoint, n_workers, journal)
+            _run(job, checkpoint, n_workers=n_workers, journal=journal)
         except TrainingFailedError as err:
             if not _can_pass(err):
                 raise
@@ -179,13 +180,13 @@ def fit(job: Fit, journal: ActorHandle) -> None:
                     f"The training lost its workers {job.training.max_restarts + 1} times, at last by {_reason(err)}. "
                     "Its last finished epoch is kept; run it again to go on from there."
                 ) from err
-            journal.append.remote(f"lost workers ({_reason(err)}), {n_left} restarts left")
+            journal.append.remote(f"lost workers ({_reason(err)}), {counted(n_left, 'restart')} left")
             n_workers = _n_workers_to_be_had(job.training)
         else:
             return
 
 
-def _run(job: Fit, checkpoint: Checkpoint | None, n_workers: int, journal: ActorHandle) -> None:
+def _run(job: Fit, checkpoint: Checkpoint | None, *, n_workers: int, journal: ActorHandle) -> None:
     """Run Ray Train over the epochs that are left."""
     from ray.train.tensorflow import TensorflowTrainer
 

@@ -33,7 +33,7 @@ class Fold:
 
 
 def folds_of(
-    request: TrainRequest, asked: str, encoder_weights: bytes | None, first_weights: bytes | None
+    request: TrainRequest, asked: str, *, encoder_weights: bytes | None, first_weights: bytes | None
 ) -> list[Fold]:
     """Return the trainings that were asked for, their slices in the object store.
 
@@ -75,7 +75,7 @@ def folds_of(
 
 
 def members_of(
-    folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], threshold: float | None
+    folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], *, threshold: float | None
 ) -> tuple[Member, ...]:
     """Return the ensemble's networks, each with the threshold for those it never saw.
 

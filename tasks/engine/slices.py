@@ -28,7 +28,7 @@ Batch = dict[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class SliceStore:
-    """The slices of one split in Ray's object store (about 2 x size_px² bytes each, spilled to disk when it is full).
+    """Slices in Ray's object store (about 2 x size_px² bytes each, spilled to disk when it is full).
 
     Attributes:
         blocks: One object a shard: `image` and `mask`, uint8 `(N, size_px, size_px)`.

@@ -37,7 +37,7 @@ def _folds(patients: Sequence[str]) -> list[Fold]:
 
 def test_nobody_helps_to_choose_the_threshold_he_is_scored_at() -> None:
     """Each network's threshold is the best for the patients of the other folds."""
-    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], None)
+    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], threshold=None)
     assert [member.held_out for member in members] == [("a",), ("b",)]
     assert 200 / 255 < members[0].threshold <= 220 / 255
     assert 40 / 255 < members[1].threshold <= 60 / 255
@@ -45,7 +45,7 @@ def test_nobody_helps_to_choose_the_threshold_he_is_scored_at() -> None:
 
 def test_a_threshold_that_was_set_holds_for_all() -> None:
     """Nothing is chosen where the user has chosen."""
-    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], 0.3)
+    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], threshold=0.3)
     assert {member.threshold for member in members} == {0.3}
 
 
@@ -55,7 +55,7 @@ def test_a_fold_is_trained_on_all_patients_but_its_own(trained: Trained, tmp_pat
     request = TrainRequest(
         dataset_uri=trained.dataset_uri, model_uri=tmp_path.as_uri(), model=MODEL, training=IN_FOLDS, augment=MILD
     )
-    for fold in folds_of(request, "asked", None, None):
+    for fold in folds_of(request, "asked", encoder_weights=None, first_weights=None):
         seen, held_out = (set(rows.column("patient_id").to_pylist()) for rows in (fold.job.train, fold.job.val))
         assert held_out == set(fold.held_out)
         assert not seen & held_out

@@ -160,7 +160,7 @@ def check_raycluster(document: dict[str, Any]) -> None:  # Any: YAML
         _require(worker["minReplicas"] == 0, f"{worker['groupName']} never goes away")
         if "nvidia.com/gpu" in worker["template"]["spec"]["containers"][0]["resources"]["limits"]:
             n_cpus = worker["rayStartParams"]["num-cpus"]
-            _require(n_cpus == ("1" if worker["groupName"] == "gpu-train" else "0"), "CPU work may hold a GPU node")
+            _require(n_cpus == "0", "CPU work may hold a GPU node")
 
 
 @cache

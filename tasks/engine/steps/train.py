@@ -43,7 +43,12 @@ def train(request: TrainRequest) -> ModelRef:
     encoder_weights = None if parent else encoders.read_encoder_weights(request.model)
     with lease.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:
         first_weights = parent.weights[0] if parent else None
-        folds = folds_of(request, _decisive(request, dataset, parent), encoder_weights, first_weights)
+        folds = folds_of(
+            request,
+            _decisive(request, dataset, parent=parent),
+            encoder_weights=encoder_weights,
+            first_weights=first_weights,
+        )
         fit_all([fold.job for fold in folds], held)
         outcomes, weights = [], []
         for fold in folds:
@@ -54,11 +59,16 @@ def train(request: TrainRequest) -> ModelRef:
             weights.append(fold.job.checkpoints.best_weights(checkpoint))
         held.check()
         if request.training.folds == 1:
-            return _publish(request, _draft_card(request, dataset, parent, outcomes[0]), outcomes, weights)
+            return _publish(
+                request,
+                _draft_card(request, dataset, parent=parent, outcome=outcomes[0]),
+                outcomes=outcomes,
+                weights=weights,
+            )
         outcome = TrainingOutcome.of_folds(outcomes)
-        card = _draft_card(request, dataset, parent, outcome)
-        members = members_of(folds, outcomes, request.training.threshold)
-        return _publish(request, card.model_copy(update={"members": members}), outcomes, weights)
+        card = _draft_card(request, dataset, parent=parent, outcome=outcome)
+        members = members_of(folds, outcomes, threshold=request.training.threshold)
+        return _publish(request, card.model_copy(update={"members": members}), outcomes=outcomes, weights=weights)
 
 
 def _check(request: TrainRequest) -> None:
@@ -105,7 +115,7 @@ def _parent(request: TrainRequest) -> bundles.Bundle | None:
     return bundle
 
 
-def _decisive(request: TrainRequest, dataset: DatasetCard, parent: bundles.Bundle | None) -> str:
+def _decisive(request: TrainRequest, dataset: DatasetCard, *, parent: bundles.Bundle | None) -> str:
     """Return all that decides the outcome of a training, as text."""
     parts = {
         "dataset": dataset.fingerprint,
@@ -119,7 +129,7 @@ def _decisive(request: TrainRequest, dataset: DatasetCard, parent: bundles.Bundl
 
 
 def _draft_card(
-    request: TrainRequest, dataset: DatasetCard, parent: bundles.Bundle | None, outcome: TrainingOutcome
+    request: TrainRequest, dataset: DatasetCard, *, parent: bundles.Bundle | None, outcome: TrainingOutcome
 ) -> ModelCard:
     point, fixed = choose_threshold(list(outcome.histograms.values())), request.training.threshold
     kind = "held-out patient" if request.training.folds > 1 else "validation patient"
@@ -158,7 +168,7 @@ def _warnings(dataset: DatasetCard, parent: bundles.Bundle | None) -> list[str]:
 
 
 def _publish(
-    request: TrainRequest, card: ModelCard, outcomes: Sequence[TrainingOutcome], weights: Sequence[bytes]
+    request: TrainRequest, card: ModelCard, *, outcomes: Sequence[TrainingOutcome], weights: Sequence[bytes]
 ) -> ModelRef:
     """Publish weights, self-tests, history and curves, then the card; the checkpoints are of no use any more."""
     phantom = phantom_scan(0, n_slices=3, size_px=card.input_size_px).image[1]
