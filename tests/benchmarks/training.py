@@ -62,7 +62,7 @@ def _train(dataset: Path, model: Path, precision: str) -> dict[str, str]:
     command += ["--training.epochs", str(EPOCHS), "--training.batch-size", str(BATCH_SIZE)]
     command += ["--training.lesion-free-fraction", "1", "--training.precision", precision]
     subprocess.run(command, check=True, capture_output=True)
-    return list(csv.DictReader((model / "history.csv").open()))[-1]
+    return list(csv.DictReader((model / "history.csv").read_text().splitlines()))[-1]
 
 
 def _dataset(folder: Path) -> Path:

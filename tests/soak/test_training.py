@@ -80,7 +80,7 @@ def start(dataset: Path, model: Path, *options: str, epochs: int = EPOCHS) -> Tr
 
 def history(model: Path) -> np.ndarray:
     """Return losses and validation Dice by epoch."""
-    rows = csv.DictReader((model / "history.csv").open())
+    rows = csv.DictReader((model / "history.csv").read_text().splitlines())
     return np.array([[float(row[name]) for name in ("train_loss", "val_loss", "val_dice_per_patient")] for row in rows])
 
 
