@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.run_pipeline import run_pipeline
-from tasks.core.config import Fractions, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
+from tasks.core.config import Fractions, PreparationConfig, SegmentationConfig
+from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.core.records import EvaluationReport, SegmentationManifest
 from tasks.io import storage
 from tasks.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collection

@@ -7,7 +7,8 @@ from tasks.cancel import stop_jobs
 from tasks.complete import require_complete, require_enough
 from tasks.core.catalog import Scored
 from tasks.core.compute import ComputeConfig
-from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
+from tasks.core.config import PreparationConfig, SegmentationConfig
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.refs import EvaluationRef
 from tasks.engine import cluster
 from tasks.evaluate import evaluate

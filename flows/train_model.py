@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.cancel import stop_jobs
 from tasks.core.compute import ComputeConfig
-from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.refs import ModelRef
 from tasks.io import datasets
 from tasks.locate import locate, locate_parent

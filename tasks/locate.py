@@ -2,8 +2,8 @@
 
 from prefect.runtime import deployment
 
-from tasks.core.config import ModelConfig
 from tasks.core.errors import ConfigError
+from tasks.core.learning import ModelConfig
 from tasks.io import storage
 
 

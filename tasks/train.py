@@ -4,7 +4,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from tasks.core.compute import ComputeConfig
-from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.refs import DatasetRef, ModelRef
 from tasks.core.requests import TrainRequest
 from tasks.engine.execution import run_step

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.compute import ComputeConfig
-from tasks.core.config import AugmentConfig, Fractions, ModelConfig, PreparationConfig, TrainingConfig
+from tasks.core.config import Fractions, PreparationConfig
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.engine import cluster
 from tests import emulators
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms

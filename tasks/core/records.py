@@ -11,18 +11,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from tasks.core.catalog import Architecture, Scored, Split
-from tasks.core.config import (
-    PARAMETER_GROUPS,
-    AugmentConfig,
-    HuConfig,
-    ModelConfig,
-    PreparationConfig,
-    SegmentationConfig,
-    TrainingConfig,
-)
+from tasks.core.config import PARAMETER_GROUPS, HuConfig, PreparationConfig, SegmentationConfig
 from tasks.core.errors import ErrorCode
 from tasks.core.forms import FormModel
 from tasks.core.intensity import IntensityRule
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 
 SCHEMA_VERSION: Final = "1.0"
 LEAKY: Final = "leaky: slices of one patient on both sides"

@@ -1,7 +1,8 @@
 """What a step is asked to do: JSON, so that the step can run here or as a job on a cluster."""
 
 from tasks.core.catalog import Scored
-from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
+from tasks.core.config import PreparationConfig, SegmentationConfig
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.records import Record
 from tasks.core.refs import SourceRef
 

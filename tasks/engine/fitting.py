@@ -15,9 +15,9 @@ from ray.exceptions import RayError, RayTaskError
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.wording import counted
 from tasks.engine.cluster import SPARE_CPUS, own_error
 from tasks.engine.slices import SliceStore, plan_training, training_stream, validation_stream

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tasks.core.config import ModelConfig, TrainingConfig
+from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.engine.losses import LOSSES
 from tasks.engine.model import build_model, load_weights, to_input
 

@@ -14,7 +14,7 @@ import ray
 import ray.data
 
 from tasks.core.catalog import Split
-from tasks.core.config import AugmentConfig
+from tasks.core.learning import AugmentConfig
 from tasks.io import datasets
 
 BATCHES_PER_BLOCK = 2

@@ -14,8 +14,8 @@ import tensorflow as tf
 from ray.actor import ActorHandle
 from ray.train.collective import broadcast_from_rank_zero
 
-from tasks.core.config import ModelConfig, TrainingConfig
 from tasks.core.history import EpochRow, TrainingOutcome, ratios_of
+from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.core.metrics import Counts, dice, mean_defined
 from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
 from tasks.core.postprocess import probability_level

@@ -3,8 +3,8 @@
 import hashlib
 
 from tasks.core.catalog import backbone_named
-from tasks.core.config import ModelConfig
 from tasks.core.errors import ModelError, StorageError
+from tasks.core.learning import ModelConfig
 from tasks.io import storage
 
 IMAGENET_URL = (

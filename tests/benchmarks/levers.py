@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.core.augment import augment_slice, augmentation_seed, build_augmentation
-from tasks.core.config import AugmentConfig, PreparationConfig
+from tasks.core.config import PreparationConfig
+from tasks.core.learning import AugmentConfig
 from tasks.core.metrics import Counts, bootstrap_interval, count_pixels, dice
 from tasks.core.schedules import warmup_cosine
 from tasks.core.splits import fold_patients

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from tasks.core.config import AugmentConfig, ModelConfig, PreparationConfig, SegmentationConfig, TrainingConfig
+from tasks.core.config import PreparationConfig, SegmentationConfig
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.metrics import Counts, score
 from tasks.core.records import (
     WEIGHTS_FILE,

@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.core.compute import ComputeConfig
-from tasks.core.config import (
-    PARAMETER_GROUPS,
-    AugmentConfig,
-    FormModel,
-    Fractions,
-    ModelConfig,
-    PreparationConfig,
-    SegmentationConfig,
-    TrainingConfig,
-)
+from tasks.core.config import PARAMETER_GROUPS, FormModel, Fractions, PreparationConfig, SegmentationConfig
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 
 FORMS: dict[str, type[FormModel]] = {**PARAMETER_GROUPS, "fractions": Fractions}
 FIELDS = [(name, field) for name, form in FORMS.items() for field in form.model_fields]

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.core import records, refs, requests
-from tasks.core.config import SegmentationConfig, TrainingConfig
+from tasks.core.config import SegmentationConfig
+from tasks.core.learning import TrainingConfig
 from tasks.core.records import (
     SCHEMA_VERSION,
     WEIGHTS_FILE,

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from tasks.core.config import ModelConfig, TrainingConfig
+from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.engine.learner import Learner
 from tasks.engine.model import build_model, weights_to_bytes
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tasks.core.config import TrainingConfig
+from tasks.core.learning import TrainingConfig
 from tasks.engine.learner import Learner
 from tests.engine.devices import MODEL, N_STEPS, batches
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.config import AugmentConfig
+from tasks.core.learning import AugmentConfig
 from tasks.engine.slices import load_slices, plan_training, training_stream, worker_share
 from tests.conftest import MILD, Trained
 

@@ -6,9 +6,9 @@ import pytest
 
 from flows.evaluate_model import evaluate_model
 from flows.train_model import train_model
-from tasks.core.config import ModelConfig
 from tasks.core.errors import ConfigError, ModelError
 from tasks.core.history import CURVES
+from tasks.core.learning import ModelConfig
 from tasks.io import bundles
 from tests.conftest import MILD, MODEL, TRAINING, Trained
 

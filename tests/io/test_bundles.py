@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from tasks.core.config import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ModelError
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.records import WEIGHTS_FILE, ModelCard
 from tasks.io import bundles, storage
 from tasks.io.bundles import SelfTest

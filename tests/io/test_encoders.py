@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tasks.core.catalog import BACKBONES, Backbone
-from tasks.core.config import ModelConfig
 from tasks.core.errors import ModelError
+from tasks.core.learning import ModelConfig
 from tasks.io import storage
 from tasks.io.encoders import IMAGENET_URL, read_encoder_weights
 
