@@ -24,6 +24,9 @@ from tests.soak.commands import TIMEOUT_S, kill, wait_until
 pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.tf, pytest.mark.slow]
 
 EPOCHS = 4
+LONG = 16
+"""Epochs until phantoms are segmented well."""
+
 PLAIN = {
     "--augment.horizontal-flip": "0",
     "--augment.vertical-flip": "0",
@@ -106,7 +109,18 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose training nobody disturbed."""
-    training = start(dataset, tmp_path_factory.mktemp("undisturbed") / "model")
+    return _trained(dataset, tmp_path_factory.mktemp("undisturbed"), n_workers=1)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_pair(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same by two workers."""
+    return _trained(dataset, tmp_path_factory.mktemp("undisturbed-pair"), n_workers=2)
+
+
+def _trained(dataset: Path, folder: Path, *, n_workers: int, epochs: int = EPOCHS) -> Path:
+    """Train to the end, and return the bundle."""
+    training = start(dataset, folder / "model", "--training.num-workers", str(n_workers), epochs=epochs)
     training.end()
     return training.model
 
@@ -125,22 +139,31 @@ def test_a_killed_driver_costs_an_epoch_at_most(dataset: Path, undisturbed: Path
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
-def test_a_killed_worker_costs_an_epoch_at_most(
-    dataset: Path, undisturbed: Path, tmp_path: Path, n_workers: int
+def test_a_killed_worker_costs_an_epoch_at_most(dataset: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """The run goes on by itself from the last epoch, and every figure is that of an undisturbed one."""
+    model = _with_a_worker_killed(dataset, tmp_path, n_workers=1)
+    np.testing.assert_array_equal(history(model), history(undisturbed))
+
+
+def test_one_killed_of_two_workers_costs_an_epoch_at_most(
+    dataset: Path, undisturbed_pair: Path, tmp_path: Path
 ) -> None:
-    """The run goes on by itself from the last epoch, and ends as an undisturbed one does."""
-    training = start(dataset, tmp_path / "model", "--training.num-workers", str(n_workers))
+    """The same of two; their BatchNorm averages are one after a restart, so figures agree to 0.03 only."""
+    model = _with_a_worker_killed(dataset, tmp_path, n_workers=2)
+    np.testing.assert_allclose(history(model)[:, :2], history(undisturbed_pair)[:, :2], rtol=0.03)
+    np.testing.assert_allclose(history(model)[:, 2], history(undisturbed_pair)[:, 2], atol=0.03)
+
+
+def _with_a_worker_killed(dataset: Path, folder: Path, *, n_workers: int) -> Path:
+    """Train, kill a worker in mid-epoch, and return the bundle that came of it."""
+    training = start(dataset, folder / "model", "--training.num-workers", str(n_workers))
     training.in_mid_epoch()
     workers = training.workers()
     assert len(workers) == n_workers
     workers[-1].kill()
     training.end()
     assert "restarts left" in training.log.read_text()
-    if n_workers == 1:
-        np.testing.assert_array_equal(history(training.model), history(undisturbed))
-    dice = [history(model)[-1, 2] for model in (training.model, undisturbed)]
-    assert abs(dice[0] - dice[1]) <= 0.03, dice
+    return training.model
 
 
 def test_a_hung_collective_fails_in_the_stated_time(dataset: Path, tmp_path: Path) -> None:
@@ -173,15 +196,15 @@ def test_two_workers_learn_what_one_does(dataset: Path, trained: Trained, tmp_pa
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-4 * float(np.abs(one).max()))
 
 
-def test_with_live_batchnorm_two_workers_learn_as_well(dataset: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_with_live_batchnorm_two_workers_learn_as_well(dataset: Path, tmp_path: Path) -> None:
     """With BatchNorm live, which sees half a batch at a time, the Dice of unseen phantoms is within 0.03."""
-    training = start(dataset, tmp_path / "model", "--training.num-workers", "2")
-    training.end()
     found = []
-    for number, model in enumerate((training.model, undisturbed)):
-        report = tmp_path / f"report-{number}"
+    for n_workers in (1, 2):
+        model = _trained(dataset, tmp_path / str(n_workers), n_workers=n_workers, epochs=LONG)
+        report = tmp_path / f"report-{n_workers}"
         subprocess.run([LESIONS, "evaluate", str(model), str(dataset), str(report)], check=True, capture_output=True)
         found.append(json.loads((report / "metrics.json").read_text())["per_patient_mean"]["dice"])
+    assert min(found) > 0.6, found
     assert abs(found[0] - found[1]) <= 0.03, found
 
 
