@@ -103,6 +103,7 @@ def _card(uri: str) -> ModelCard:
     return bundles.read_card(Path(uri).as_uri())
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 @pytest.mark.tf
 def test_every_patient_is_held_out_of_one_network(ensemble: str, trained: Trained) -> None:
@@ -116,6 +117,7 @@ def test_every_patient_is_held_out_of_one_network(ensemble: str, trained: Traine
     assert len({card.files[path] for path in card.weights_files}) == 2
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 @pytest.mark.tf
 def test_each_patient_is_scored_by_the_network_that_never_saw_it(
@@ -137,6 +139,7 @@ def test_each_patient_is_scored_by_the_network_that_never_saw_it(
     assert "scored by the network of 2 that never saw them" in (tmp_path / "all" / "report.html").read_text()
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 @pytest.mark.tf
 def test_new_scans_get_the_mean_of_all_networks(ensemble: str, new_scans: Path, tmp_path: Path) -> None:
@@ -148,6 +151,7 @@ def test_new_scans_get_the_mean_of_all_networks(ensemble: str, new_scans: Path, 
     assert "networks averaged" in (tmp_path / "output" / "report.html").read_text()
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 @pytest.mark.tf
 def test_the_mean_is_that_of_the_networks_probabilities(ensemble: str) -> None:

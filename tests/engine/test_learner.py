@@ -51,6 +51,7 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.soak
 def test_padding_teaches_nothing() -> None:
     """A slice of weight 0 changes neither loss nor counts, whatever it shows; BatchNorm is frozen to see it alone."""
     images, masks, weights = batches()[N_STEPS - 1]
@@ -65,6 +66,7 @@ def test_padding_teaches_nothing() -> None:
     assert said[0][1] == weights.sum()
 
 
+@pytest.mark.soak
 def test_frozen_batchnorm_keeps_its_averages() -> None:
     """Frozen, a step leaves every average and weight of BatchNorm as it was; live, it moves them."""
     for is_frozen in (True, False):

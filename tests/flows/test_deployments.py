@@ -130,7 +130,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     finally:
         for process in reversed(processes):
             process.terminate()
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:  # a worker now and then waits for ever for what it polls
+                process.kill()
+                process.wait()
 
 
 def _wait_for(url: str) -> None:
