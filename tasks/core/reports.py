@@ -97,9 +97,9 @@ def evaluation_markdown(report: EvaluationReport) -> str:
     mean, interval = report.per_patient_mean["dice"], report.per_patient_mean["dice_ci95"]
     shown = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     lines = [
-        f"# Evaluation on {report.split}",
+        f"# Evaluation on {'all patients' if report.split == 'all' else report.split}",
         *(f"**{warning}**\n" for warning in report.warnings),
-        f"Mean Dice of {report.n_patients} patients: **{_number(mean)}**{shown}.",
+        f"Mean Dice of {counted(report.n_patients, 'patient')}: **{_number(mean)}**{shown}.",
         f"Pooled over {report.n_slices} slices: {_number(report.pooled['dice'])}.",
         "",
         "| metric | pooled |",
@@ -108,9 +108,18 @@ def evaluation_markdown(report: EvaluationReport) -> str:
         "",
         EMPTY_MASK_CONVENTION,
         "",
-        f"Report: `{report.model_uri}` scored with threshold {report.threshold:.3f}.",
+        f"Report: `{report.model_uri}` {_how_scored(report)}.",
     ]
     return "\n".join(lines)
+
+
+def _how_scored(report: EvaluationReport) -> str:
+    if not report.n_held_out:
+        return f"scored with threshold {report.threshold:.3f}"
+    return (
+        f"cross-validated: {counted(report.n_held_out, 'patient')} scored by the network that never saw them, at the "
+        f"threshold chosen on the others; new scans get {report.threshold:.3f}"
+    )
 
 
 def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n_all: int) -> str:

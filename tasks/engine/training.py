@@ -77,9 +77,10 @@ def train_worker(settings: WorkerSettings) -> None:
         stream = ray.train.get_dataset_shard(f"train-{rank}")
         sums = _EpochSums()
         batches = stream.iter_batches(batch_size=training.batch_size // n_workers, prefetch_batches=2)
-        for batch in _timed(batches, sums):
+        for waited_s, batch in _timed(batches):
             watchdog.beat()
-            with watchdog.patient() if not sums.n_steps else nullcontext():  # the first is compiled
+            sums.waited_s += waited_s
+            with watchdog.patient() if not sums.n_steps else nullcontext():  # the first of all is compiled
                 course.step(batch, sums)
             if sums.n_steps < settings.steps_per_epoch:
                 continue
@@ -87,7 +88,7 @@ def train_worker(settings: WorkerSettings) -> None:
                 is_over = course.finish_epoch(sums, is_chief=rank == 0)
             if is_over:
                 break
-            sums.clear()
+            sums = _EpochSums()
 
 
 @dataclass(slots=True)
@@ -101,21 +102,16 @@ class _EpochSums:
     waited_s: float = 0.0
     started_s: float = field(default_factory=time.monotonic)
 
-    def clear(self) -> None:
-        """Begin the next epoch."""
-        self.__init__()  # type: ignore[misc]
-
     def figures(self, prefix: str) -> EpochRow:
         """Return loss and ratios as columns of the history."""
         return {f"{prefix}_loss": self.loss / max(self.weight, 1.0), **ratios_of(self.counts, prefix)}
 
 
-def _timed(batches: Any, sums: _EpochSums) -> Iterator[dict[str, np.ndarray]]:  # Any: Ray Data's iterable
-    """Yield batches, and add up how long each was waited for."""
+def _timed(batches: Any) -> Iterator[tuple[float, dict[str, np.ndarray]]]:  # Any: Ray Data's iterable
+    """Yield batches, each with the seconds it was waited for."""
     waiting_since = time.monotonic()
     for batch in batches:
-        sums.waited_s += time.monotonic() - waiting_since
-        yield batch
+        yield time.monotonic() - waiting_since, batch
         waiting_since = time.monotonic()
 
 

@@ -238,6 +238,14 @@ def test_evaluation_markdown_shows_interval_warnings_and_the_undefined() -> None
     assert "(95 % interval 0.712 to 0.900)" in evaluation_markdown(_evaluation(per_patient_mean=interval))
 
 
+def test_the_short_form_of_a_cross_validation_says_who_scored_whom() -> None:
+    """A threshold that nobody held out was scored with is not given as the one that was used."""
+    text = evaluation_markdown(_evaluation(split="all", n_held_out=2))
+    assert "# Evaluation on all patients\n" in text
+    assert "2 patients scored by the network that never saw them" in text
+    assert "scored with threshold" not in text
+
+
 def test_failures_markdown_groups_by_code_without_naming_files() -> None:
     """Codes in order with their numbers and one sentence each; no URI, because it may hold a name."""
     empty = FailureRow(uri="file:///in/frames/jane_roe.png", error_code="empty_file", error="File holds 0 bytes.")

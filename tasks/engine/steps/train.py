@@ -58,17 +58,12 @@ def train(request: TrainRequest) -> ModelRef:
             outcomes.append(checkpoint.outcome)
             weights.append(fold.job.checkpoints.best_weights(checkpoint))
         held.check()
-        if request.training.folds == 1:
-            return _publish(
-                request,
-                _draft_card(request, dataset, parent=parent, outcome=outcomes[0]),
-                outcomes=outcomes,
-                weights=weights,
-            )
-        outcome = TrainingOutcome.of_folds(outcomes)
-        card = _draft_card(request, dataset, parent=parent, outcome=outcome)
-        members = members_of(folds, outcomes, threshold=request.training.threshold)
-        return _publish(request, card.model_copy(update={"members": members}), outcomes=outcomes, weights=weights)
+        together, members = outcomes[0], ()
+        if len(folds) > 1:
+            together = TrainingOutcome.of_folds(outcomes)
+            members = members_of(folds, outcomes, threshold=request.training.threshold)
+        card = _draft_card(request, dataset, parent=parent, outcome=together).model_copy(update={"members": members})
+        return _publish(request, card, together, outcomes=outcomes, weights=weights)
 
 
 def _check(request: TrainRequest) -> None:
@@ -168,11 +163,15 @@ def _warnings(dataset: DatasetCard, parent: bundles.Bundle | None) -> list[str]:
 
 
 def _publish(
-    request: TrainRequest, card: ModelCard, *, outcomes: Sequence[TrainingOutcome], weights: Sequence[bytes]
+    request: TrainRequest,
+    card: ModelCard,
+    together: TrainingOutcome,
+    *,
+    outcomes: Sequence[TrainingOutcome],
+    weights: Sequence[bytes],
 ) -> ModelRef:
     """Publish weights, self-tests, history and curves, then the card; the checkpoints are of no use any more."""
     phantom = phantom_scan(0, n_slices=3, size_px=card.input_size_px).image[1]
-    together = TrainingOutcome.of_folds(outcomes) if card.members else outcomes[0]
     files = dict(zip(card.weights_files, weights, strict=True))
     tests = {bundles.SELF_TEST_FILE: weights}
     for member, outcome, own in zip(card.members, outcomes, weights, strict=False):
