@@ -13,9 +13,9 @@ from tasks.core.refs import EvaluationRef
 from tasks.engine import cluster
 from tasks.evaluate import evaluate
 from tasks.io import storage
-from tasks.locate import locate, locate_parent
+from tasks.locate import locate
 from tasks.segment import segment, segmentation_request
-from tasks.train import train
+from tasks.train import train, training_request
 
 
 @flow(name="run-pipeline", on_cancellation=[stop_jobs])
@@ -48,20 +48,21 @@ def run_pipeline(
         compute: Where the work runs.
     """
     source, out, scans = locate(source), locate(out), locate(scans) if scans else None
-    model = locate_parent(model)
-    model_uri, report_uri = storage.join(out, "model"), storage.join(out, "evaluation")
-    asked = None
-    if scans:  # refused now rather than after the training
+    dataset_uri, model_uri, report_uri = (storage.join(out, name) for name in ("dataset", "model", "evaluation"))
+    # what cannot work is refused now rather than after hours
+    to_train = training_request(dataset_uri, model_uri, model=model, training=training, augment=augment)
+    to_segment = None
+    if scans:
         output = storage.join(out, "segmentation")
-        asked = segmentation_request(model_uri, scans, output, segmentation=segmentation, compute=compute)
+        to_segment = segmentation_request(model_uri, scans, output, segmentation=segmentation, compute=compute)
     # one for all steps, which find it running
     with cluster.session(compute, n_reserved_cpus=training.num_workers, has_dashboard=True):
-        dataset = prepare_steps(source, storage.join(out, "dataset"), preparation=preparation, compute=compute)
+        dataset = prepare_steps(source, dataset_uri, preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
-        train(dataset, model_uri, model=model, training=training, augment=augment, compute=compute)
+        train(to_train, compute=compute)
         # of cross-validation everyone is scored, by the network that never saw them
         scored: Scored = "all" if training.folds > 1 else "test"
-        evaluation = evaluate(model_uri, dataset.uri, report_uri, split=scored, compute=compute)
-        segmented = segment(asked, compute=compute) if asked else None
+        evaluation = evaluate(model_uri, dataset_uri, report_uri, split=scored, compute=compute)
+        segmented = segment(to_segment, compute=compute) if to_segment else None
     require_complete(dataset=dataset, evaluation=evaluation, segmentation=segmented)
     return evaluation

@@ -6,9 +6,8 @@ from tasks.cancel import stop_jobs
 from tasks.core.compute import ComputeConfig
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.refs import ModelRef
-from tasks.io import datasets
-from tasks.locate import locate, locate_parent
-from tasks.train import train
+from tasks.locate import locate
+from tasks.train import train, training_request
 
 
 @flow(name="train-model", on_cancellation=[stop_jobs])
@@ -35,8 +34,5 @@ def train_model(
         augment: Random changes to training slices.
         compute: Where the work runs.
     """
-    dataset_uri = locate(dataset)
-    prepared = datasets.ref_of(datasets.read_card(dataset_uri), dataset_uri)
-    return train(
-        prepared, locate(model_uri), model=locate_parent(model), training=training, augment=augment, compute=compute
-    )
+    asked = training_request(locate(dataset), locate(model_uri), model=model, training=training, augment=augment)
+    return train(asked, compute=compute)

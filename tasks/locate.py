@@ -3,7 +3,6 @@
 from prefect.runtime import deployment
 
 from tasks.core.errors import ConfigError
-from tasks.core.learning import ModelConfig
 from tasks.io import storage
 
 
@@ -18,11 +17,6 @@ def locate(uri: str) -> str:
             f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix."
         )
     return storage.absolute(uri)
-
-
-def locate_parent(model: ModelConfig) -> ModelConfig:
-    """Return the network's parameters with the bundle it starts from located, if it starts from one."""
-    return model.model_copy(update={"start_from": locate(model.start_from)}) if model.start_from else model
 
 
 def require_apart(scans: str, output: str) -> None:

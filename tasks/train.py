@@ -4,30 +4,62 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from tasks.core.compute import ComputeConfig
+from tasks.core.errors import ConfigError
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.refs import DatasetRef, ModelRef
+from tasks.core.refs import ModelRef
 from tasks.core.requests import TrainRequest
 from tasks.engine.execution import run_step
 from tasks.io import bundles
+from tasks.locate import locate
 from tasks.narrate import flow_run_id, narrated
 from tasks.retries import GPU_TAG
 
 
 @task(name="train", tags={GPU_TAG})
-def train(
-    dataset: DatasetRef,
-    model_uri: str,
-    *,
-    model: ModelConfig,
-    training: TrainingConfig,
-    augment: AugmentConfig,
-    compute: ComputeConfig,
-) -> ModelRef:
+def train(request: TrainRequest, *, compute: ComputeConfig) -> ModelRef:
     """Train on Ray workers and publish the bundle."""
-    request = TrainRequest(
-        dataset_uri=dataset.uri, model_uri=model_uri, model=model, training=training, augment=augment
-    )
+    uri = request.model_uri
     with narrated():
-        ref = run_step("train", request, ModelRef, compute=compute, output_uri=model_uri, flow_run_id=flow_run_id())
-    create_table_artifact(bundles.read_history(model_uri), key="training-history", description="One row an epoch.")
+        ref = run_step("train", request, ModelRef, compute=compute, output_uri=uri, flow_run_id=flow_run_id())
+    create_table_artifact(bundles.read_history(uri), key="training-history", description="One row an epoch.")
     return ref
+
+
+def training_request(
+    dataset_uri: str, model_uri: str, *, model: ModelConfig, training: TrainingConfig, augment: AugmentConfig
+) -> TrainRequest:
+    """Return what this flow run asks of a training; the URIs of dataset and bundle have their scheme.
+
+    Raises:
+        ConfigError: If the parameters contradict each other; in one sentence that says what to set.
+    """
+    start_from = locate(model.start_from) if model.start_from else None
+    n_shares = training.num_workers * max(1, training.gpus_per_worker)
+    if training.batch_size % n_shares:
+        raise ConfigError(
+            f"batch_size is {training.batch_size}, the global batch; it must be a multiple of num_workers "
+            f"{training.num_workers} times the devices of each, {n_shares} in all."
+        )
+    if training.freeze_batchnorm and start_from is None:
+        raise ConfigError(
+            "freeze_batchnorm keeps the averages a network starts with; its decoder has some only if it starts from a "
+            "bundle. Set model.start_from."
+        )
+    if start_from == model_uri:
+        raise ConfigError(f"model.start_from is {start_from}, where the new bundle is to be. Write it elsewhere.")
+    if training.folds > 1 and start_from is not None:
+        raise ConfigError(
+            "With training.folds everybody is held out once, but the bundle in model.start_from saw some."
+        )
+    if training.folds > 1 and training.schedule == "reduce_on_plateau":
+        raise ConfigError(
+            "With training.folds those held out must not steer the learning rate, as reduce_on_plateau would have it. "
+            "Set training.schedule to warmup_cosine."
+        )
+    return TrainRequest(
+        dataset_uri=dataset_uri,
+        model_uri=model_uri,
+        model=model.model_copy(update={"start_from": start_from}),
+        training=training,
+        augment=augment,
+    )

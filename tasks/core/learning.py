@@ -137,6 +137,13 @@ class TrainingConfig(FormModel):
         ge=0,
         description="How often the workers are started again, from the last epoch, after one died, count.",
     )
+    node_wait_minutes: float = Field(
+        10.0,
+        title="Wait for nodes (min)",
+        ge=0,
+        description="How long new nodes are waited for after some were lost, before it goes on with as many workers as "
+        "the cluster holds, minutes.",
+    )
     stall_minutes: float = Field(
         15.0,
         title="Stall time (min)",

@@ -1,7 +1,6 @@
 """A training that outlives its workers: Ray Train over a planned stream, started again from the last epoch."""
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import ray.data
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tasks.core.errors import ClusterError
@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 POLL_S: Final = 2.0
 LOST_IN_TENSORFLOW: Final = {"UnavailableError", "AbortedError", "DeadlineExceededError", "InternalError"}
 """What a collective raises in a worker when another is gone."""
-
-WAIT_FOR_NODES_S: Final = 60.0
-"""For lost nodes to come back, after which a training goes on with fewer workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +128,11 @@ def _n_at_once(training: TrainingConfig) -> int:
     return max(1, n_cpus // (training.num_workers + SPARE_CPUS))
 
 
+def _needs_of_one(training: TrainingConfig) -> dict[str, float]:
+    """Return what a worker asks of the cluster; one on GPUs asks for no CPU, which nodes with GPUs may not offer."""
+    return {"CPU": 0, "GPU": training.gpus_per_worker} if training.gpus_per_worker else {"CPU": 1}
+
+
 def _n_workers_held(training: TrainingConfig) -> int:
     """Return how many workers the cluster holds now; one worker's GPUs are on one node."""
     if training.gpus_per_worker:
@@ -180,7 +182,10 @@ def fit(job: Fit, journal: ActorHandle) -> None:
                     f"The training lost its workers {job.training.max_restarts + 1} times, at last by {_reason(err)}. "
                     "Its last finished epoch is kept; run it again to go on from there."
                 ) from err
-            journal.append.remote(f"lost workers ({_reason(err)}), {counted(n_left, 'restart')} left")
+            journal.append.remote(
+                f"lost workers ({_reason(err)}), {counted(n_left, 'restart')} left; asking for new ones for up to "
+                f"{job.training.node_wait_minutes:g} min"
+            )
             n_workers = _n_workers_to_be_had(job.training)
         else:
             return
@@ -211,8 +216,6 @@ def _run(job: Fit, checkpoint: Checkpoint | None, *, n_workers: int, journal: Ac
         for rank in range(n_workers)
     }
     filesystem, path = storage.arrow_filesystem(storage.join(job.checkpoints.folder, "ray-train"))
-    # A worker on GPUs asks for no CPU, which nodes with GPUs may not offer.
-    needs = {"CPU": 0, "GPU": training.gpus_per_worker} if training.gpus_per_worker else {"CPU": 1}
     TensorflowTrainer(
         _train_loop,
         train_loop_config={
@@ -227,7 +230,7 @@ def _run(job: Fit, checkpoint: Checkpoint | None, *, n_workers: int, journal: Ac
             "journal": journal,
         },
         scaling_config=ScalingConfig(
-            num_workers=n_workers, use_gpu=training.gpus_per_worker > 0, resources_per_worker=needs
+            num_workers=n_workers, use_gpu=training.gpus_per_worker > 0, resources_per_worker=_needs_of_one(training)
         ),
         run_config=RunConfig(
             name=f"training-{datetime.now(UTC):%Y%m%dT%H%M%S}",
@@ -282,12 +285,15 @@ def _reason(err: TrainingFailedError) -> str:
 
 
 def _n_workers_to_be_had(training: TrainingConfig) -> int:
-    """Return how many workers the cluster can hold, at most as many as were asked, with even shares of a batch."""
-    deadline = time.monotonic() + WAIT_FOR_NODES_S
-    while True:
-        n_free = _n_workers_held(training)
-        if n_free >= training.num_workers or time.monotonic() > deadline:
-            break
-        time.sleep(POLL_S)
-    wanted = range(min(training.num_workers, max(n_free, 1)), 0, -1)
+    """Return how many workers the cluster can hold, at most as many as were asked, with even shares of a batch.
+
+    All of them are asked for as a placement group, which an autoscaler starts nodes for and which ends with this job.
+    """
+    room = placement_group([_needs_of_one(training)] * training.num_workers + [{"CPU": 1}] * SPARE_CPUS)
+    try:
+        if room.wait(60 * training.node_wait_minutes):
+            return training.num_workers
+    finally:
+        remove_placement_group(room)
+    wanted = range(min(training.num_workers, max(_n_workers_held(training), 1)), 0, -1)
     return next(n for n in wanted if training.batch_size % (n * max(1, training.gpus_per_worker)) == 0)

@@ -6,7 +6,7 @@ import pytest
 
 from flows.evaluate_model import evaluate_model
 from flows.train_model import train_model
-from tasks.core.errors import ConfigError, ModelError
+from tasks.core.errors import ModelError
 from tasks.core.history import CURVES
 from tasks.core.learning import ModelConfig
 from tasks.io import bundles
@@ -57,38 +57,11 @@ def test_two_workers_train(trained: Trained, tmp_path: Path) -> None:
     assert bundles.read_bundle(ref.uri).card.training.num_workers == 2
 
 
-def test_batch_that_cannot_be_shared_is_refused(trained: Trained, tmp_path: Path) -> None:
-    """A global batch that is no multiple of the workers is refused before anything starts."""
-    uneven = TRAINING.model_copy(update={"num_workers": 3})
-    with pytest.raises(ConfigError, match="multiple of num_workers"):
-        train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=uneven)
-
-
 def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path) -> None:
     """A mirror that cannot be reached is named with the two ways out, before a worker starts."""
     unreachable = ModelConfig(encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5")
     with pytest.raises(ModelError, match=r"Set model\.encoder_weights to none \(random\), or to the URI of a mirror"):
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=unreachable, training=TRAINING)
-
-
-@pytest.mark.parametrize(
-    ("training", "start_from", "sentence"),
-    [
-        ({"freeze_batchnorm": True}, None, "only if it starts from a bundle"),
-        ({"folds": 2}, "memory://parent", "saw some"),
-        ({"folds": 2, "schedule": "reduce_on_plateau"}, None, "must not steer"),
-        ({"num_workers": 2, "gpus_per_worker": 3}, None, "6 in all"),
-        ({}, "memory://model", "Write it elsewhere"),
-    ],
-)
-def test_what_would_mislead_is_refused_first(
-    trained: Trained, training: dict[str, bool | int | str], start_from: str | None, sentence: str
-) -> None:
-    """Before a worker starts, in one sentence that says what to set."""
-    asked = TRAINING.model_copy(update=training)
-    model = MODEL.model_copy(update={"start_from": start_from})
-    with pytest.raises(ConfigError, match=sentence):
-        train_model(trained.dataset_uri, "memory://model", model=model, training=asked)
 
 
 def test_a_bundle_of_another_network_is_no_start(trained: Trained, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ import pytest
 from tasks.core.compute import ComputeConfig
 from tasks.core.config import SegmentationConfig
 from tasks.core.errors import ConfigError
+from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.segment import segmentation_request
+from tasks.train import training_request
 
 PLACES = ("gs://b/model", "gs://b/scans", "gs://b/masks")
 
@@ -24,4 +26,29 @@ def test_an_output_below_its_scans_is_refused() -> None:
     with pytest.raises(ConfigError, match="below the scans"):
         segmentation_request(
             PLACES[0], PLACES[1], f"{PLACES[1]}/masks", segmentation=SegmentationConfig(), compute=ComputeConfig()
+        )
+
+
+@pytest.mark.parametrize(
+    ("training", "start_from", "sentence"),
+    [
+        ({"batch_size": 16, "num_workers": 3}, None, "multiple of num_workers"),
+        ({"batch_size": 16, "num_workers": 2, "gpus_per_worker": 3}, None, "6 in all"),
+        ({"freeze_batchnorm": True}, None, "only if it starts from a bundle"),
+        ({"folds": 2}, "gs://b/parent", "saw some"),
+        ({"folds": 2, "schedule": "reduce_on_plateau"}, None, "must not steer"),
+        ({}, "gs://b/model", "Write it elsewhere"),
+    ],
+)
+def test_a_training_that_would_mislead_is_refused(
+    training: dict[str, bool | int | str], start_from: str | None, sentence: str
+) -> None:
+    """One sentence says what to set, before slices are prepared for hours."""
+    with pytest.raises(ConfigError, match=sentence):
+        training_request(
+            "gs://b/dataset",
+            "gs://b/model",
+            model=ModelConfig(start_from=start_from),
+            training=TrainingConfig.model_validate(training),
+            augment=AugmentConfig(),
         )

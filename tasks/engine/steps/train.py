@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import ray
 
-from tasks.core.errors import ConfigError, ModelError
+from tasks.core.errors import ModelError
 from tasks.core.figures import training_curves
 from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import choose_threshold
@@ -22,7 +22,7 @@ from tasks.engine.folds import folds_of, members_of
 from tasks.io import bundles, checkpoints, datasets, encoders, lease, storage
 from tasks.io.versions import code_version, library_versions
 
-NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "stall_minutes"}
+NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "node_wait_minutes", "stall_minutes"}
 """Fields of the training that may change between a run and the one that goes on from its checkpoints."""
 
 
@@ -32,12 +32,11 @@ def train(request: TrainRequest) -> ModelRef:
     A run that was killed is asked again: it goes on after its last finished epoch.
 
     Raises:
-        ConfigError: If the batch cannot be shared evenly, or no dataset is there.
+        ConfigError: If no dataset is there, or it holds fewer patients than folds.
         LockedError: If a live run trains for the same bundle.
         ModelError: If weights cannot be had or used.
         ClusterError: If Ray lost the workers more often than they may be started again.
     """
-    _check(request)
     dataset = datasets.read_card(request.dataset_uri)
     parent = _parent(request)
     encoder_weights = None if parent else encoders.read_encoder_weights(request.model)
@@ -64,33 +63,6 @@ def train(request: TrainRequest) -> ModelRef:
             members = members_of(folds, outcomes, threshold=request.training.threshold)
         card = _draft_card(request, dataset, parent=parent, outcome=together).model_copy(update={"members": members})
         return _publish(request, card, together, outcomes=outcomes, weights=weights)
-
-
-def _check(request: TrainRequest) -> None:
-    training = request.training
-    n_shares = training.num_workers * max(1, training.gpus_per_worker)
-    if training.batch_size % n_shares:
-        raise ConfigError(
-            f"batch_size is {training.batch_size}, the global batch; it must be a multiple of num_workers "
-            f"{training.num_workers} times the devices of each, {n_shares} in all."
-        )
-    start_from = request.model.start_from
-    if training.freeze_batchnorm and start_from is None:
-        raise ConfigError(
-            "freeze_batchnorm keeps the averages a network starts with; its decoder has some only if it starts from a "
-            "bundle. Set model.start_from."
-        )
-    if start_from == request.model_uri:
-        raise ConfigError(f"model.start_from is {start_from}, where the new bundle is to be. Write it elsewhere.")
-    if training.folds > 1 and start_from is not None:
-        raise ConfigError(
-            "With training.folds everybody is held out once, but the bundle in model.start_from saw some."
-        )
-    if training.folds > 1 and training.schedule == "reduce_on_plateau":
-        raise ConfigError(
-            "With training.folds those held out must not steer the learning rate, as reduce_on_plateau would have it. "
-            "Set training.schedule to warmup_cosine."
-        )
 
 
 def _parent(request: TrainRequest) -> bundles.Bundle | None:
