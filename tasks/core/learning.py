@@ -107,6 +107,11 @@ class TrainingConfig(FormModel):
         lt=1,
         description="Operating threshold of the bundle, probability; empty = chosen on the validation patients.",
     )
+    test_time_flips: bool = Field(
+        False,
+        title="Flips when predicting",
+        description="The bundle predicts each slice and its three mirror images, and averages: four times the work.",
+    )
     freeze_batchnorm: bool = Field(
         False,
         title="Freeze BatchNorm",

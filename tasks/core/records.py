@@ -166,6 +166,7 @@ class ModelCard(Record):
     threshold: float
     threshold_choice: str
     min_lesion_px: int
+    test_time_flips: bool = False
     dataset_uri: str
     dataset_fingerprint: str
     model: Stored[ModelConfig]
@@ -187,13 +188,19 @@ class ModelCard(Record):
         return tuple(member.weights_file for member in self.members) or (WEIGHTS_FILE,)
 
     @property
+    def n_predictions(self) -> int:
+        """How often a slice is predicted, to be averaged: by each network, as it is and mirrored in three ways."""
+        return len(self.weights_files) * (4 if self.test_time_flips else 1)
+
+    @property
     def digest(self) -> str:
         """sha256 over all that decides a mask: weights, network, input and operating point."""
         decisive = self.model_dump_json(
             include={"architecture", "backbone", "input_size_px", "intensity_rule", "hu", "threshold", "min_lesion_px"}
         )
         weights = "".join(self.files[path] for path in self.weights_files)
-        return hashlib.sha256(f"{decisive}{weights}".encode()).hexdigest()
+        flips = "flips" if self.test_time_flips else ""  # nothing, as in bundles from before there were any
+        return hashlib.sha256(f"{decisive}{weights}{flips}".encode()).hexdigest()
 
 
 WEIGHTS_FILE: Final = "model.weights.h5"
@@ -255,7 +262,7 @@ class SegmentationManifest(Record):
     n_new_failures: int
     seconds: float
     speed: Speed | None = None
-    n_networks: int = 1
+    n_predictions: int = 1
     code_version: str
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()

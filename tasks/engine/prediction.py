@@ -10,7 +10,7 @@ from tasks.core.errors import ModelError
 from tasks.core.metrics import count_pixels, dice
 from tasks.core.postprocess import threshold_probability
 from tasks.core.records import ModelCard
-from tasks.engine.model import build_model, load_weights, set_precision, to_input
+from tasks.engine.model import build_model, load_weights, predict_probability, set_precision
 from tasks.io.bundles import Bundle, SelfTest
 
 MIN_SELF_TEST_DICE = 0.995
@@ -34,9 +34,8 @@ class Predictor:
 
         @tf.function(input_signature=[signature])
         def probability(images: tf.Tensor) -> tf.Tensor:
-            shown = to_input(images)
-            sums = tf.add_n([tf.sigmoid(network(shown, training=False)[..., 0]) for network in networks])
-            return tf.cast(tf.round(sums / len(networks) * 255.0), tf.uint8)
+            answers = [predict_probability(network, images, flips=card.test_time_flips) for network in networks]
+            return tf.cast(tf.round(tf.add_n(answers) / len(answers) * 255.0), tf.uint8)
 
         self._probability = probability
 

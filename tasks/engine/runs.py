@@ -27,7 +27,7 @@ class Run:
     model_digest: str
     code_version: str
     seal: Seal | None = None
-    n_networks: int = 1
+    n_predictions: int = 1
 
     @classmethod
     def of(cls, request: SegmentRequest, card: ModelCard) -> "Run":
@@ -47,7 +47,7 @@ class Run:
             model_digest=card.digest,
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
-            n_networks=len(card.weights_files),
+            n_predictions=card.n_predictions,
         )
 
     @property

@@ -1,7 +1,7 @@
 """What one training worker does: steps over its share of the stream; after each epoch it validates and saves."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -24,6 +24,9 @@ from tasks.engine.learner import Learner, choose_strategy
 from tasks.engine.model import set_precision, weights_to_bytes
 from tasks.engine.watchdog import Watchdog, end
 from tasks.io.checkpoints import Checkpoint, Checkpoints
+
+Histograms = dict[str, ProbabilityHistogram]
+"""By patient."""
 
 TELL_S = 5.0
 WATCH_THRESHOLD = 0.5
@@ -166,7 +169,7 @@ class _Course:
         training, outcome = self._settings.training, self._outcome
         self._learner.gather()
         row: EpochRow = {}
-        histograms: dict[str, ProbabilityHistogram] = {}
+        histograms: Histograms = {}
         if is_chief:
             row, histograms = self._row(sums)
         row = broadcast_from_rank_zero(row)
@@ -185,7 +188,7 @@ class _Course:
         ray.train.report(row)  # a barrier: nobody starts the next epoch before this one is safe
         return is_over
 
-    def _row(self, sums: _EpochSums) -> tuple[EpochRow, dict[str, ProbabilityHistogram]]:
+    def _row(self, sums: _EpochSums) -> tuple[EpochRow, Histograms]:
         """Return the epoch's row of the history and the histogram of each validation patient."""
         trained_s = time.monotonic() - sums.started_s
         val_sums, histograms = self._validate()
@@ -205,27 +208,41 @@ class _Course:
             "seconds": round(time.monotonic() - sums.started_s, 2),
         }, histograms
 
-    def _validate(self) -> tuple[_EpochSums, dict[str, ProbabilityHistogram]]:
+    def _validate(self) -> tuple[_EpochSums, Histograms]:
         """Return sums over the validation slices and the histogram of each patient."""
-        sums, histograms = _EpochSums(), {}
-        size = self._settings.training.batch_size
-        for batch in ray.train.get_dataset_shard("val").iter_batches(batch_size=size, prefetch_batches=2):
-            self._watchdog.beat()
-            images, masks = _padded(batch["image"], size), _padded(batch["mask"], size)
+        sums, histograms = _EpochSums(), Histograms()
+        for patients, images, masks in self._val_batches():
             losses, probability = self._learner.forward(images, masks)
-            for row, patient_id in enumerate(batch["patient_id"]):
-                histogram = probability_histogram(probability[row], masks[row])
-                histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
-                sums.loss += float(losses[row])
-                sums.weight += 1
+            _add(histograms, patients, probability, masks)
+            sums.loss += float(losses[: len(patients)].sum())
+            sums.weight += len(patients)
         for histogram in histograms.values():
             sums.counts += histogram.counts_at(probability_level(WATCH_THRESHOLD))
         return sums, histograms
 
+    def _validate_with_flips(self) -> Histograms:
+        """Return the histogram of each patient as the bundle will predict."""
+        histograms = Histograms()
+        for patients, images, masks in self._val_batches():
+            _add(histograms, patients, self._learner.predict_with_flips(images), masks)
+        return histograms
+
+    def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
+        """Yield the patient of each validation slice of a batch, then images and masks, filled up to the batch size."""
+        size = self._settings.training.batch_size
+        for batch in ray.train.get_dataset_shard("val").iter_batches(batch_size=size, prefetch_batches=2):
+            self._watchdog.beat()
+            yield batch["patient_id"], _padded(batch["image"], size), _padded(batch["mask"], size)
+
     def _publish(self, *, is_better: bool, is_over: bool) -> None:
+        outcome, checkpoints = self._outcome, self._settings.checkpoints
         weights, optimizer = self._learner.state()
+        best_weights = weights_to_bytes(self._learner.plain) if is_better else None
+        if is_over and self._settings.training.test_time_flips:  # once and not every epoch: four times the work
+            self._learner.load(best_weights or checkpoints.best_weights(outcome.best_epoch))
+            outcome.histograms = self._validate_with_flips()
         checkpoint = Checkpoint(
-            outcome=self._outcome,
+            outcome=outcome,
             is_over=is_over,
             weights=weights,
             optimizer=optimizer,
@@ -233,8 +250,14 @@ class _Course:
             slowing=self._slowing,
             learning_rate=self._plateau_rate,
         )
-        best_weights = weights_to_bytes(self._learner.plain) if is_better else None
-        self._settings.checkpoints.publish(checkpoint, best_weights)
+        checkpoints.publish(checkpoint, best_weights)
+
+
+def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarray, masks: np.ndarray) -> None:
+    """Add slices to the histograms of their patients."""
+    for patient_id, answer, mask in zip(patients, probability, masks, strict=False):  # masks are filled up
+        histogram = probability_histogram(answer, mask)
+        histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
 
 
 def _end_stalled(journal: ActorHandle, silent_s: float) -> None:

@@ -127,9 +127,9 @@ class Checkpoints:
         uris = [found.uri for found in storage.list_objects(self.folder) if found.path.startswith("epoch-")]
         return Checkpoint.from_bytes(storage.read_bytes(max(uris))) if uris else None
 
-    def best_weights(self, checkpoint: Checkpoint) -> bytes:
+    def best_weights(self, epoch: int) -> bytes:
         """Return the weight file of the best epoch so far."""
-        return storage.read_bytes(self._best_uri(checkpoint.outcome.best_epoch))
+        return storage.read_bytes(self._best_uri(epoch))
 
     def _best_uri(self, epoch: int) -> str:
         return storage.join(self.folder, f"best-{epoch:05d}.weights.h5")

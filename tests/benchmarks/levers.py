@@ -1,8 +1,8 @@
 """What lifts the Dice of unseen patients? Each lever against the same baseline, at equal cost, patient by patient.
 
 `python -m tests.benchmarks.levers OUT.jsonl [NAME ...]`: small slices, two folds by patient, every second slice of the
-large source, random weights, the same steps for all, threshold 0.5, no epoch chosen. A line a lever and patient is
-added to OUT as it comes; what is there already is not done again. Read with `... OUT.jsonl --table`.
+large source, random weights, the same number of slices for all, threshold 0.5, no epoch chosen. A line a lever and
+patient is added to OUT as it comes; what is there already is not done again. Read with `... OUT.jsonl --table`.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from tasks.io.datasets import SliceRow
 from tasks.io.sources import discover_source
 
 DATA = Path(os.environ.get("LESIONS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-SIZE_PX, N_FOLDS, N_STEPS, BATCH_SIZE = 128, 2, 260, 16
+SIZE_PX, N_FOLDS, N_SLICES = 128, 2, 260 * 16
 THINNED = {"coronacases": 2}
 """Every how manieth slice of a source is taken."""
 
@@ -42,25 +42,28 @@ class Recipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     lesion_free_fraction: float = 0.25
     balanced: bool = False
+    batch_size: int = 16
     learning_rate: float = 1e-3
     ema: float | None = None
     batchnorm_momentum: float = 0.9
     clahe: float = 0.0
     gamma: float = 0.0
-    flips_at_test: bool = False
 
 
 BASE = Recipe()
+WEAKER = AugmentConfig(rotate_degrees=10, zoom=0.1, shear_degrees=0, shift=0.05, brightness=0.1, contrast=0.1)
 LEVERS: dict[str, Recipe] = {
     "baseline": BASE,
     "clahe": replace(BASE, clahe=0.5),
     "balanced sources": replace(BASE, balanced=True),
     "ema of weights": replace(BASE, ema=0.98),
     "gamma, stronger brightness": replace(BASE, gamma=0.4, augment=AugmentConfig(brightness=0.3, contrast=0.3)),
-    "stronger geometry": replace(BASE, augment=AugmentConfig(rotate_degrees=45, zoom=0.3, shear_degrees=10)),
+    "weaker augmentation": replace(BASE, augment=WEAKER),
     "fewer lesion-free": replace(BASE, lesion_free_fraction=0.1),
     "more lesion-free": replace(BASE, lesion_free_fraction=0.6),
     "slower BatchNorm averages": replace(BASE, batchnorm_momentum=0.98),
+    "smaller batches, more steps": replace(BASE, batch_size=8),
+    "smaller batches, weaker augmentation": replace(BASE, batch_size=8, augment=WEAKER),
 }
 
 
@@ -75,14 +78,14 @@ def load() -> list[SliceRow]:
 
 
 def order(rows: list[SliceRow], recipe: Recipe) -> Iterator[tuple[int, SliceRow]]:
-    """Yield (epoch, slice) for as many steps as the screening has, in an order of its own each epoch."""
+    """Yield (epoch, slice) as often as the screening has slices, in an order of its own each epoch."""
     rng, epoch = np.random.default_rng(0), 0
     lesion = [row for row in rows if row["mask"].any()]
     free = [row for row in rows if not row["mask"].any()]
     by_source: dict[str, list[SliceRow]] = defaultdict(list)
     for row in lesion:
         by_source[row["source"]].append(row)
-    n_left = N_STEPS * BATCH_SIZE
+    n_left = N_SLICES
     while n_left:
         drawn = list(lesion)
         if recipe.balanced:
@@ -131,12 +134,12 @@ def train(rows: list[SliceRow], recipe: Recipe) -> Any:  # Any: a Keras model
         )
         return loss
 
-    augmentation, batch, n_done = transform(recipe), [], 0
+    augmentation, batch, n_done, n_steps = transform(recipe), [], 0, N_SLICES // recipe.batch_size
     for epoch, row in order(rows, recipe):
         seed = augmentation_seed(0, epoch, row["case_id"], row["slice_index"])
         batch.append(augment_slice(augmentation, row["image"], row["mask"], seed=seed))
-        if len(batch) == BATCH_SIZE:
-            rate = warmup_cosine(n_done, n_steps=N_STEPS, steps_per_epoch=N_STEPS // 10, peak=recipe.learning_rate)
+        if len(batch) == recipe.batch_size:
+            rate = warmup_cosine(n_done, n_steps=n_steps, steps_per_epoch=n_steps // 10, peak=recipe.learning_rate)
             optimizer.learning_rate.assign(rate)
             step(*(np.stack(part) for part in zip(*batch, strict=True)))
             batch, n_done = [], n_done + 1
@@ -153,8 +156,8 @@ def score(network: Any, rows: list[SliceRow]) -> dict[str, dict[str, float | Non
 
     forward = tf.function(lambda images: tf.sigmoid(network(to_input(images), training=False))[..., 0])
     sums: dict[str, dict[str, Counts]] = defaultdict(lambda: {"dice": Counts(), "dice_of_flips": Counts()})
-    for start in range(0, len(rows), BATCH_SIZE):
-        part = rows[start : start + BATCH_SIZE]
+    for start in range(0, len(rows), BASE.batch_size):
+        part = rows[start : start + BASE.batch_size]
         images = np.stack([row["image"] for row in part])
         views = [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
         answers = [forward(view).numpy() for view in views]

@@ -125,6 +125,7 @@ def test_model_digest_is_a_sha256_over_what_decides_a_mask() -> None:
         {"input_size_px": 128},
         {"threshold": 0.41},
         {"min_lesion_px": 4},
+        {"test_time_flips": True},
         {"files": {WEIGHTS_FILE: "e" * 64}},
     ],
     ids=lambda change: next(iter(change)),

@@ -147,8 +147,8 @@ def test_new_scans_get_the_mean_of_all_networks(ensemble: str, new_scans: Path, 
     now = SegmentationConfig(settle_minutes=0)
     segment_scans(ensemble, str(new_scans), str(tmp_path / "output"), segmentation=now)
     manifest = SegmentationManifest.model_validate_json((tmp_path / "output" / "manifest.json").read_text())
-    assert (manifest.n_networks, manifest.counts["done"]) == (2, 6)
-    assert "networks averaged" in (tmp_path / "output" / "report.html").read_text()
+    assert (manifest.n_predictions, manifest.counts["done"]) == (2, 6)
+    assert "predictions averaged" in (tmp_path / "output" / "report.html").read_text()
 
 
 @pytest.mark.soak

@@ -45,3 +45,20 @@ def test_no_slices_give_no_probabilities(bundle: Bundle) -> None:
     """An empty batch is answered with an empty array."""
     predictor = Predictor(bundle.card, bundle.weights, precision="float32", batch_size=4)
     assert predictor.predict(np.empty((0, SIZE_PX, SIZE_PX), np.uint8)).shape == (0, SIZE_PX, SIZE_PX)
+
+
+def test_with_flips_a_mirrored_slice_gets_the_mirrored_answer(bundle: Bundle, images: np.ndarray) -> None:
+    """The mean over a slice and its three mirror images, to the rounding of each."""
+    plain, flipping = (
+        Predictor(
+            bundle.card.model_copy(update={"test_time_flips": flips}), bundle.weights, precision="float32", batch_size=4
+        )
+        for flips in (False, True)
+    )
+    ways = [(), (1,), (2,), (1, 2)]
+    each = [np.flip(plain.predict(np.flip(images, axes)), axes).astype(np.float32) for axes in ways]
+    answer = flipping.predict(images)
+    assert np.abs(each[0] - answer).max() > 2, "flips change nothing"
+    np.testing.assert_allclose(answer, np.mean(each, axis=0), atol=1)
+    for axes in ways:
+        np.testing.assert_allclose(np.flip(flipping.predict(np.flip(images, axes)), axes), answer, atol=1)

@@ -2,6 +2,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.evaluate_model import evaluate_model
@@ -9,7 +10,10 @@ from flows.train_model import train_model
 from tasks.core.errors import ModelError
 from tasks.core.history import CURVES
 from tasks.core.learning import ModelConfig
-from tasks.io import bundles
+from tasks.core.metrics import count_pixels, dice
+from tasks.core.postprocess import threshold_probability
+from tasks.engine.prediction import Predictor
+from tasks.io import bundles, datasets
 from tests.conftest import MILD, MODEL, TRAINING, Trained
 
 pytestmark = [pytest.mark.ray, pytest.mark.tf]
@@ -82,3 +86,18 @@ def test_a_warm_start_begins_where_its_parent_ended(trained: Trained, tmp_path: 
         float(bundles.read_history(uri)[-1]["train_loss"]) for uri in (trained.model_uri, str(tmp_path / "model"))
     ]
     assert losses[1] < losses[0]
+
+
+def test_with_flips_the_operating_point_is_that_of_flips(trained: Trained, tmp_path: Path) -> None:
+    """The Dice at which the threshold was chosen is what the bundle, flipping, reaches on the same patients."""
+    flipping = TRAINING.model_copy(update={"test_time_flips": True})
+    train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=flipping, augment=MILD)
+    card = bundles.read_card(str(tmp_path / "model"))
+    assert card.n_predictions == 4
+    shards = datasets.list_shards(trained.dataset_uri, "val")
+    rows = [row for shard in shards for row in datasets.read_shard(shard)]
+    predictor = Predictor.from_bundle(bundles.read_bundle(str(tmp_path / "model")), precision="float32", batch_size=4)
+    found = threshold_probability(predictor.predict(np.stack([row["image"] for row in rows])), card.threshold)
+    reached = dice(count_pixels(found, np.stack([row["mask"] for row in rows])))
+    chosen_at = float(card.threshold_choice.split("mean Dice ")[1].split(",")[0])
+    assert chosen_at == pytest.approx(reached, abs=1e-3)

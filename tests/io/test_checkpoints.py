@@ -53,7 +53,7 @@ def test_the_newest_is_taken_and_what_it_replaces_is_gone(tmp_path: Path) -> Non
     newest = own.latest()
     assert newest is not None
     assert newest.n_epochs == 3
-    assert own.best_weights(newest) == b"second"
+    assert own.best_weights(newest.outcome.best_epoch) == b"second"
     kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert kept == {"epoch-00003.npz", "best-00002.weights.h5"}
 
@@ -73,4 +73,4 @@ def test_an_older_epoch_never_replaces_a_newer_one(tmp_path: Path) -> None:
     newest = own.latest()
     assert newest is not None
     assert newest.n_epochs == 3
-    assert own.best_weights(newest) == b"third"
+    assert own.best_weights(newest.outcome.best_epoch) == b"third"

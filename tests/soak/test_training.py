@@ -14,6 +14,8 @@ import h5py
 import numpy as np
 import psutil
 import pytest
+from ray._private.node import Node
+from ray.cluster_utils import Cluster
 
 from tasks.io import bundles
 from tests.benchmarks.processes import LESIONS
@@ -171,6 +173,30 @@ def _with_a_worker_killed(dataset: Path, folder: Path, *, n_workers: int) -> Pat
     training.end()
     assert "restarts left" in training.log.read_text()
     return training.model
+
+
+def test_after_a_lost_node_fewer_workers_go_on(dataset: Path, tmp_path: Path) -> None:
+    """One of four nodes is lost with a worker on it: once waited for in vain, the other worker goes on alone."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        for _ in range(3):
+            nodes.add_node(num_cpus=1)
+        nodes.wait_for_nodes()
+        options = ("--training.num-workers", "2", "--training.node-wait-minutes", "0.2")
+        training = start(dataset, tmp_path / "model", "--compute.ray-address", nodes.address, *options)
+        training.in_mid_epoch()
+        nodes.remove_node(next(node for node in nodes.worker_nodes if _has_a_worker(node)), allow_graceful=False)
+        training.end()
+    finally:
+        nodes.shutdown()
+    assert "with 1 worker" in training.log.read_text()
+    assert len(history(training.model)) == EPOCHS
+
+
+def _has_a_worker(node: Node) -> bool:
+    """Say whether one of Ray Train's workers runs on a node."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    return any(" ".join(child.cmdline()).startswith(WORKER_TITLE) for child in raylet.children(recursive=True))
 
 
 def test_a_hung_collective_fails_in_the_stated_time(dataset: Path, tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def _manifest(
         params_digest=run.params_digest,
         segmentation=run.request.segmentation,
         threshold=run.threshold,
-        n_networks=run.n_networks,
+        n_predictions=run.n_predictions,
         min_lesion_px=run.min_lesion_px,
         counts=_count(rows),
         n_new_failures=n_new_failures,

@@ -55,7 +55,7 @@ def train(request: TrainRequest) -> ModelRef:
             if checkpoint is None:
                 raise ModelError(f"Training ended, but {fold.job.checkpoints.folder} holds no epoch. Train again.")
             outcomes.append(checkpoint.outcome)
-            weights.append(fold.job.checkpoints.best_weights(checkpoint))
+            weights.append(fold.job.checkpoints.best_weights(checkpoint.outcome.best_epoch))
         held.check()
         together, members = outcomes[0], ()
         if len(folds) > 1:
@@ -110,6 +110,7 @@ def _draft_card(
         threshold=fixed or point.threshold,
         threshold_choice="set by training.threshold" if fixed else f"best mean Dice of {on}, near ties towards 0.5",
         min_lesion_px=0,
+        test_time_flips=request.training.test_time_flips,
         dataset_uri=request.dataset_uri,
         dataset_fingerprint=dataset.fingerprint,
         model=request.model,
