@@ -10,7 +10,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,16 @@ THINNED = {"coronacases": 2}
 """Every how manieth slice of a source is taken."""
 
 
+BEFORE = AugmentConfig(rotate_degrees=20, shear_degrees=5, zoom=0.15, shift=0.1, brightness=0.2, contrast=0.2)
+WEAKER = AugmentConfig(rotate_degrees=10, shear_degrees=0, zoom=0.1, shift=0.05, brightness=0.1, contrast=0.1)
+STRONGER = BEFORE.model_copy(update={"brightness": 0.3, "contrast": 0.3})
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A training: the baseline is what the product did before."""
 
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augment: AugmentConfig = BEFORE
     lesion_free_fraction: float = 0.25
     balanced: bool = False
     batch_size: int = 16
@@ -51,13 +56,12 @@ class Recipe:
 
 
 BASE = Recipe()
-WEAKER = AugmentConfig(rotate_degrees=10, zoom=0.1, shear_degrees=0, shift=0.05, brightness=0.1, contrast=0.1)
 LEVERS: dict[str, Recipe] = {
     "baseline": BASE,
     "clahe": replace(BASE, clahe=0.5),
     "balanced sources": replace(BASE, balanced=True),
     "ema of weights": replace(BASE, ema=0.98),
-    "gamma, stronger brightness": replace(BASE, gamma=0.4, augment=AugmentConfig(brightness=0.3, contrast=0.3)),
+    "gamma, stronger brightness": replace(BASE, gamma=0.4, augment=STRONGER),
     "weaker augmentation": replace(BASE, augment=WEAKER),
     "fewer lesion-free": replace(BASE, lesion_free_fraction=0.1),
     "more lesion-free": replace(BASE, lesion_free_fraction=0.6),
