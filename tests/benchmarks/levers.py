@@ -196,33 +196,34 @@ def read(out: Path) -> list[dict[str, Any]]:  # Any: names and figures
 
 
 def table(out: Path) -> Table:
-    """Return each lever's mean Dice by source and its paired difference to the baseline, with an interval."""
-    lines = read(out) + [
-        line | {"lever": "flips at test", "dice": line["dice_of_flips"]}
-        for line in read(out)
-        if line["lever"] == "baseline"
-    ]
+    """Return what each lever changes against the baseline on the same patients: by source, and over all."""
     dices: dict[str, dict[str, float]] = defaultdict(dict)
-    source_of = {line["patient"]: line["source"] for line in lines}
-    for line in lines:
+    source_of: dict[str, str] = {}
+    for line in read(out):
+        source_of[line["patient"]] = line["source"]
         dices[line["lever"]][line["patient"]] = line["dice"] or 0.0
-    shown = Table("lever", *(f"{name} Dice" for name in sorted(set(source_of.values()))), "difference", "95 %", "n")
+        dices[f"{line['lever']}, flips at test"][line["patient"]] = line["dice_of_flips"] or 0.0
+    sources = sorted(set(source_of.values()))
+    shown = Table("lever", "patients", *(f"{source} Dice" for source in sources), "difference", "95 %")
     for lever, of in dices.items():
-        common = [patient for patient in of if patient in dices["baseline"]]
-        differences = [of[patient] - dices["baseline"][patient] for patient in common]
-        means = [
-            np.mean([value for patient, value in of.items() if source_of[patient] == source])
-            for source in sorted(set(source_of.values()))
-        ]
-        interval = bootstrap_interval(differences, np.random.default_rng(0))
+        differences = {patient: value - dices["baseline"][patient] for patient, value in of.items()}
+        interval = bootstrap_interval(list(differences.values()), np.random.default_rng(0))
+        by_source = [[patient for patient in of if source_of[patient] == source] for source in sources]
         shown.add_row(
             lever,
-            *(f"{mean:.3f}" for mean in means),
-            f"{np.mean(differences):+.3f}",
+            str(len(of)),
+            *(
+                f"{_mean(of, patients):.3f} ({_mean(differences, patients):+.3f})" if patients else ""
+                for patients in by_source
+            ),
+            f"{np.mean(list(differences.values())):+.3f}",
             "" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}",
-            str(len(common)),
         )
     return shown
+
+
+def _mean(values: dict[str, float], patients: list[str]) -> float:
+    return float(np.mean([values[patient] for patient in patients]))
 
 
 def main() -> None:
@@ -235,7 +236,7 @@ def main() -> None:
     os.environ.update(WORKER_ENVIRONMENT)  # before anything imports TensorFlow
     if not asked.table:
         screen(asked.out, asked.names or list(LEVERS))
-    Console().print(table(asked.out))
+    Console(width=140).print(table(asked.out))
 
 
 if __name__ == "__main__":
