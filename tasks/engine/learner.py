@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.engine.losses import LOSSES
-from tasks.engine.model import build_model, load_weights, predict_probability, to_input
+from tasks.engine.model import build_model, load_weights, predict_probability, synchronise_batchnorm, to_input
 
 
 class Learner:
@@ -37,8 +37,9 @@ class Learner:
         self._freeze_batchnorm = training.freeze_batchnorm
         self._loss = LOSSES[training.loss]
         self._strategy, self._n_workers = strategy, n_workers
+        is_shared = strategy.num_replicas_in_sync > 1
         with strategy.scope():
-            self.network = self._build()
+            self.network = synchronise_batchnorm(self._build()) if is_shared else self._build()
             optimizer = tf.keras.optimizers.Adam(training.learning_rate)
             if training.precision == "float16":
                 optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
@@ -46,7 +47,7 @@ class Learner:
             self._build_optimizer()
         # Validated and saved from here: reading a distributed network's BatchNorm averages outside a replica is a
         # collective that every worker must join, and the first worker alone would wait for ever.
-        self.plain = self.network if strategy.num_replicas_in_sync == 1 else self._build()
+        self.plain = self._build() if is_shared else self.network
         self._compiled_step = tf.function(self._distributed_step, reduce_retracing=True)
         self._compiled_forward = tf.function(self._forward, reduce_retracing=True)
         self._compiled_predict = tf.function(self._predict, reduce_retracing=True)

@@ -72,6 +72,22 @@ def build_model(architecture: Architecture, backbone: str, *, encoder_weights: b
     return tf.keras.Model(network.input, logits)
 
 
+def synchronise_batchnorm(network: tf.keras.Model) -> tf.keras.Model:
+    """Return the same network whose BatchNorm takes mean and variance over the batches of all devices.
+
+    Each device alone sees its own share only, which teaches the worse the smaller it is: on phantoms two devices with
+    four slices each lost 0.03 Dice to one with eight (infra/decisions/0013).
+    """
+
+    def rebuilt(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+        is_batchnorm = isinstance(layer, tf.keras.layers.BatchNormalization)
+        return type(layer).from_config(layer.get_config() | ({"synchronized": True} if is_batchnorm else {}))
+
+    synchronised = tf.keras.models.clone_model(network, clone_function=rebuilt)
+    synchronised.set_weights(network.get_weights())
+    return synchronised
+
+
 def to_input(images: tf.Tensor) -> tf.Tensor:
     """Return uint8 slices `(B, H, W)` as the network's input, float32 `(B, H, W, 3)` in [0, 1]."""
     scaled = tf.cast(images, tf.float32)[..., tf.newaxis] / 255.0

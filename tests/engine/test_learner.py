@@ -21,7 +21,11 @@ def _learner(**training: bool) -> Learner:
 
 
 def test_two_devices_of_a_worker_learn_what_one_does() -> None:
-    """The same global batches, padding included, give the same weights to 1e-4 on one device and on two."""
+    """The same global batches, padding included, give the same weights to 1e-4 on one device and on two.
+
+    With BatchNorm live, whose mean and variance are taken over both, a step has the same loss; what Adam makes of the
+    rounding in gradients that BatchNorm makes zero is not compared.
+    """
     run = subprocess.run(
         [sys.executable, "-m", "tests.engine.devices"],
         cwd=Path(__file__).parents[2],
@@ -33,9 +37,12 @@ def test_two_devices_of_a_worker_learn_what_one_does() -> None:
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads(run.stdout.splitlines()[-1])
     assert found["n_replicas"] == 2
-    assert found["moved"] > 1e-3, "nothing was learned"
-    assert found["worst"] < 1e-4
-    np.testing.assert_allclose(found["said_both"], found["said_alone"], rtol=1e-4)
+    for batchnorm in ("frozen", "live"):
+        assert found[batchnorm]["moved"] > 1e-3, "nothing was learned"
+    assert found["frozen"]["worst"] < 1e-4
+    np.testing.assert_allclose(found["frozen"]["said_both"], found["frozen"]["said_alone"], rtol=1e-4)
+    np.testing.assert_allclose(found["live"]["said_both"][0], found["live"]["said_alone"][0], rtol=1e-5)
+    np.testing.assert_allclose(found["live"]["said_both"], found["live"]["said_alone"], rtol=0.02)
 
 
 def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
