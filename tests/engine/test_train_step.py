@@ -1,11 +1,9 @@
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flows.evaluate_model import evaluate_model
 from flows.train_model import train_model
 from tasks.core.errors import ModelError
 from tasks.core.history import CURVES
@@ -43,15 +41,11 @@ def test_loss_falls(trained: Trained) -> None:
     assert last < first
 
 
-def test_same_seed_same_metrics(trained: Trained, report: Path, tmp_path: Path) -> None:
-    """Training again with the same seed gives the same test metrics to 1e-3."""
-    train_model(trained.dataset_uri, str(tmp_path / "again"), model=MODEL, training=TRAINING, augment=MILD)
-    evaluate_model(str(tmp_path / "again"), trained.dataset_uri, str(tmp_path / "report"))
-    first, again = (
-        json.loads((folder / "metrics.json").read_text())["pooled"] for folder in (report, tmp_path / "report")
-    )
-    for name in ("dice", "iou", "precision", "recall", "specificity", "accuracy", "loss"):
-        assert first[name] == pytest.approx(again[name], abs=1e-3)
+def test_same_seed_same_weights(trained: Trained, tmp_path: Path) -> None:
+    """Training again with the same seed gives the same weight file, so every figure too."""
+    again = str(tmp_path / "again")
+    train_model(trained.dataset_uri, again, model=MODEL, training=TRAINING, augment=MILD)
+    assert len({bundles.read_card(uri).files["model.weights.h5"] for uri in (trained.model_uri, again)}) == 1
 
 
 def test_two_workers_train(trained: Trained, tmp_path: Path) -> None:
@@ -88,6 +82,7 @@ def test_a_warm_start_begins_where_its_parent_ended(trained: Trained, tmp_path: 
     assert losses[1] < losses[0]
 
 
+@pytest.mark.soak
 def test_with_flips_the_operating_point_is_that_of_flips(trained: Trained, tmp_path: Path) -> None:
     """The Dice at which the threshold was chosen is what the bundle, flipping, reaches on the same patients."""
     flipping = TRAINING.model_copy(update={"test_time_flips": True})

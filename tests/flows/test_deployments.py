@@ -186,6 +186,7 @@ def test_segment_scans_completes_and_one_bad_slice_ends_it_not_green(
     assert len(list((tmp_path / "output" / "masks").iterdir())) == 4
 
 
+@pytest.mark.soak
 def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path: Path) -> None:
     """While the one slot for GPU steps is taken, a segmentation waits and writes nothing; then it completes."""
     last = server.newest_gpu_step()
