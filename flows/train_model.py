@@ -6,6 +6,7 @@ from tasks.cancel import stop_jobs
 from tasks.core.compute import ComputeConfig
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.refs import ModelRef
+from tasks.io import datasets
 from tasks.locate import locate
 from tasks.train import train, training_request
 
@@ -35,4 +36,5 @@ def train_model(
         compute: Where the work runs.
     """
     asked = training_request(locate(dataset), locate(model_uri), model=model, training=training, augment=augment)
+    datasets.read_card(asked.dataset_uri)  # a wrong address is refused before a cluster starts
     return train(asked, compute=compute)

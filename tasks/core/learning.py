@@ -1,6 +1,6 @@
 """The parameters of a training: what is learned, from which slices, and how.
 
-Why the defaults are what they are: infra/decisions/0014.
+Why the defaults are what they are: infra/decisions/0006 and 0014.
 """
 
 from typing import Literal

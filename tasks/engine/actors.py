@@ -19,7 +19,7 @@ from tasks.core.errors import ClusterError
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
-"""Slices a forward pass: what training uses; no other size has been measured yet."""
+"""Slices a forward pass; no other size has been measured yet."""
 
 MAX_WAITING = 2
 """Chunks at an actor: the one it works on and the next, so that it never waits for the driver."""

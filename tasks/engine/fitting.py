@@ -1,6 +1,7 @@
 """A training that outlives its workers: Ray Train over a planned stream, started again from the last epoch."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,6 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.actor import ActorHandle
-from ray.exceptions import RayError, RayTaskError
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -19,7 +19,8 @@ from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.wording import counted
-from tasks.engine.cluster import SPARE_CPUS, own_error
+from tasks.engine.cluster import SPARE_CPUS
+from tasks.engine.lost_workers import can_pass, reason
 from tasks.engine.slices import SliceStore, plan_training, training_stream, validation_stream
 from tasks.io import storage
 from tasks.io.checkpoints import Checkpoint, Checkpoints
@@ -28,8 +29,8 @@ from tasks.io.lease import Lease
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 2.0
-LOST_IN_TENSORFLOW: Final = {"UnavailableError", "AbortedError", "DeadlineExceededError", "InternalError"}
-"""What a collective raises in a worker when another is gone."""
+NODE_IS_DEAD_AFTER_S: Final = 10.0
+"""Most lost nodes are known to be lost by then; one that is not costs another restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +176,15 @@ def fit(job: Fit, journal: ActorHandle) -> None:
         try:
             _run(job, checkpoint, n_workers=n_workers, journal=journal)
         except TrainingFailedError as err:
-            if not _can_pass(err):
+            if not can_pass(err):
                 raise
             if n_left == 0:
                 raise ClusterError(
-                    f"The training lost its workers {job.training.max_restarts + 1} times, at last by {_reason(err)}. "
+                    f"The training lost its workers {job.training.max_restarts + 1} times, at last by {reason(err)}. "
                     "Its last finished epoch is kept; run it again to go on from there."
                 ) from err
             journal.append.remote(
-                f"lost workers ({_reason(err)}), {counted(n_left, 'restart')} left; asking for new ones for up to "
+                f"lost workers ({reason(err)}), {counted(n_left, 'restart')} left; asking for new ones for up to "
                 f"{job.training.node_wait_minutes:g} min"
             )
             n_workers = _n_workers_to_be_had(job.training)
@@ -257,43 +258,19 @@ def _in_order() -> ray.data.ExecutionOptions:
     return options
 
 
-def _failures(err: TrainingFailedError) -> list[BaseException]:
-    """Return what each worker, or Ray Train's controller, died of, freed of Ray Train's wrapping."""
-    found = list(getattr(err, "worker_failures", {}).values()) or [getattr(err, "controller_failure", None)]
-    unwrapped = [getattr(failure, "health_check_failure", None) or failure for failure in found]
-    return [getattr(failure, "_base_exc", failure) for failure in unwrapped if failure is not None]
-
-
-def _can_pass(err: TrainingFailedError) -> bool:
-    """Say whether a restart may help: a worker died or a collective broke, and nothing was found wrong."""
-    if own_error(err) is not None:
-        return False
-    failures = _failures(err)
-    return not failures or any(_was_lost(failure) for failure in failures)
-
-
-def _was_lost(failure: BaseException) -> bool:
-    """Say whether a worker died, which Ray says, or lost another, which TensorFlow says; a bug in a task is neither."""
-    if isinstance(failure, RayTaskError) and not isinstance(failure.cause, RayError):
-        return False
-    is_rays = type(failure).__module__.partition(".")[0] == "ray"
-    return is_rays or type(failure).__name__ in LOST_IN_TENSORFLOW
-
-
-def _reason(err: TrainingFailedError) -> str:
-    return ", ".join(sorted({type(failure).__name__ for failure in _failures(err)})) or type(err).__name__
-
-
 def _n_workers_to_be_had(training: TrainingConfig) -> int:
     """Return how many workers the cluster can hold, at most as many as were asked, with even shares of a batch.
 
-    All of them are asked for as a placement group, which an autoscaler starts nodes for and which ends with this job.
+    If nodes are missing, all are asked for as a placement group, for which an autoscaler starts nodes and which ends
+    with this job.
     """
-    room = placement_group([_needs_of_one(training)] * training.num_workers + [{"CPU": 1}] * SPARE_CPUS)
-    try:
-        if room.wait(60 * training.node_wait_minutes):
-            return training.num_workers
-    finally:
-        remove_placement_group(room)
+    time.sleep(NODE_IS_DEAD_AFTER_S)
+    if _n_workers_held(training) < training.num_workers:
+        room = placement_group([_needs_of_one(training)] * training.num_workers + [{"CPU": 1}] * SPARE_CPUS)
+        try:
+            if room.wait(60 * training.node_wait_minutes):
+                return training.num_workers
+        finally:
+            remove_placement_group(room)
     wanted = range(min(training.num_workers, max(_n_workers_held(training), 1)), 0, -1)
     return next(n for n in wanted if training.batch_size % (n * max(1, training.gpus_per_worker)) == 0)

@@ -39,7 +39,9 @@ class Learner:
         self._strategy, self._n_workers = strategy, n_workers
         is_shared = strategy.num_replicas_in_sync > 1
         with strategy.scope():
-            self.network = synchronise_batchnorm(self._build()) if is_shared else self._build()
+            self.network = self._build()
+            if is_shared and not training.freeze_batchnorm:
+                self.network = synchronise_batchnorm(self.network)
             optimizer = tf.keras.optimizers.Adam(training.learning_rate)
             if training.precision == "float16":
                 optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
@@ -85,7 +87,7 @@ class Learner:
         return self._compiled_predict(images).numpy()
 
     def load(self, weights: bytes) -> None:
-        """Put a weight file into `plain`."""
+        """Put a weight file into `plain`, which may be what is trained: after the last step only."""
         load_weights(self.plain, weights)
 
     def state(self) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -173,6 +173,7 @@ class _Course:
         if is_chief:
             row, histograms = self._row(sums)
         row = broadcast_from_rank_zero(row)
+        self._watchdog.beat()  # the others have waited for a validation, and may wait for one with flips next
         outcome.history.append(row)
         val_dice = row["val_dice_per_patient"] or 0.0
         is_better = self._settings.keeps_last or outcome.best_dice is None or val_dice > outcome.best_dice
@@ -183,7 +184,11 @@ class _Course:
         is_stuck = self._stopping.is_stuck_at(-val_dice) and not self._settings.keeps_last
         is_over = is_stuck or len(outcome.history) == training.epochs
         if is_chief:
-            self._publish(is_better=is_better, is_over=is_over)
+            best_weights = weights_to_bytes(self._learner.plain) if is_better else None
+            checkpoint = self._checkpoint(is_over=is_over)
+            if is_over and training.test_time_flips:  # once and not every epoch: four times the work
+                self._validate_with_flips(best_weights)
+            self._settings.checkpoints.publish(checkpoint, best_weights)
             self._settings.journal.append.remote(row)
         ray.train.report(row)  # a barrier: nobody starts the next epoch before this one is safe
         return is_over
@@ -220,12 +225,17 @@ class _Course:
             sums.counts += histogram.counts_at(probability_level(WATCH_THRESHOLD))
         return sums, histograms
 
-    def _validate_with_flips(self) -> Histograms:
-        """Return the histogram of each patient as the bundle will predict."""
-        histograms = Histograms()
+    def _validate_with_flips(self, best_weights: bytes | None) -> None:
+        """Replace the histograms by those of what the bundle will predict, at the end of all.
+
+        Args:
+            best_weights: Of the best epoch, if that is the last; else they are read from the checkpoints.
+        """
+        outcome = self._outcome
+        self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
+        outcome.histograms = histograms = Histograms()
         for patients, images, masks in self._val_batches():
             _add(histograms, patients, self._learner.predict_with_flips(images), masks)
-        return histograms
 
     def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
         """Yield the patient of each validation slice of a batch, then images and masks, filled up to the batch size."""
@@ -234,15 +244,10 @@ class _Course:
             self._watchdog.beat()
             yield batch["patient_id"], _padded(batch["image"], size), _padded(batch["mask"], size)
 
-    def _publish(self, *, is_better: bool, is_over: bool) -> None:
-        outcome, checkpoints = self._outcome, self._settings.checkpoints
+    def _checkpoint(self, *, is_over: bool) -> Checkpoint:
         weights, optimizer = self._learner.state()
-        best_weights = weights_to_bytes(self._learner.plain) if is_better else None
-        if is_over and self._settings.training.test_time_flips:  # once and not every epoch: four times the work
-            self._learner.load(best_weights or checkpoints.best_weights(outcome.best_epoch))
-            outcome.histograms = self._validate_with_flips()
-        checkpoint = Checkpoint(
-            outcome=outcome,
+        return Checkpoint(
+            outcome=self._outcome,
             is_over=is_over,
             weights=weights,
             optimizer=optimizer,
@@ -250,7 +255,6 @@ class _Course:
             slowing=self._slowing,
             learning_rate=self._plateau_rate,
         )
-        checkpoints.publish(checkpoint, best_weights)
 
 
 def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarray, masks: np.ndarray) -> None:

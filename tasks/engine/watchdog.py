@@ -17,7 +17,7 @@ STALLED_EXIT: Final = 75
 
 LOOKS_A_LIMIT: Final = 20
 PATIENCE: Final = 4
-"""How much longer than a step a validation may take; the others wait for it."""
+"""How much longer than a step a validation may take, at the end one with flips; the others wait for it."""
 
 
 def end(silent_s: float) -> None:

@@ -30,7 +30,7 @@ from tasks.io.datasets import SliceRow
 from tasks.io.sources import discover_source
 
 DATA = Path(os.environ.get("LESIONS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-SIZE_PX, N_FOLDS, N_SLICES = 128, 2, 260 * 16
+SIZE_PX, N_FOLDS, N_SLICES, LEARNING_RATE = 128, 2, 260 * 16, 1e-3
 THINNED = {"coronacases": 2}
 """Every how manieth slice of a source is taken."""
 
@@ -48,7 +48,6 @@ class Recipe:
     lesion_free_fraction: float = 0.25
     balanced: bool = False
     batch_size: int = 16
-    learning_rate: float = 1e-3
     ema: float | None = None
     batchnorm_momentum: float = 0.9
     clahe: float = 0.0
@@ -143,7 +142,7 @@ def train(rows: list[SliceRow], recipe: Recipe) -> Any:  # Any: a Keras model
         seed = augmentation_seed(0, epoch, row["case_id"], row["slice_index"])
         batch.append(augment_slice(augmentation, row["image"], row["mask"], seed=seed))
         if len(batch) == recipe.batch_size:
-            rate = warmup_cosine(n_done, n_steps=n_steps, steps_per_epoch=n_steps // 10, peak=recipe.learning_rate)
+            rate = warmup_cosine(n_done, n_steps=n_steps, steps_per_epoch=n_steps // 10, peak=LEARNING_RATE)
             optimizer.learning_rate.assign(rate)
             step(*(np.stack(part) for part in zip(*batch, strict=True)))
             batch, n_done = [], n_done + 1
@@ -205,8 +204,12 @@ def table(out: Path) -> Table:
         dices[f"{line['lever']}, flips at test"][line["patient"]] = line["dice_of_flips"] or 0.0
     sources = sorted(set(source_of.values()))
     shown = Table("lever", "patients", *(f"{source} Dice" for source in sources), "difference", "95 %")
-    for lever, of in dices.items():
-        differences = {patient: value - dices["baseline"][patient] for patient, value in of.items()}
+    baseline = dices.get("baseline", {})
+    for lever, all_of in dices.items():
+        of = {patient: value for patient, value in all_of.items() if patient in baseline}
+        if not of:
+            continue
+        differences = {patient: value - baseline[patient] for patient, value in of.items()}
         interval = bootstrap_interval(list(differences.values()), np.random.default_rng(0))
         by_source = [[patient for patient in of if source_of[patient] == source] for source in sources]
         shown.add_row(

@@ -161,7 +161,7 @@ def test_a_killed_worker_costs_an_epoch_at_most(dataset: Path, undisturbed: Path
 def test_one_killed_of_two_workers_costs_an_epoch_at_most(
     dataset: Path, undisturbed_pair: Path, tmp_path: Path
 ) -> None:
-    """The same of two; their BatchNorm averages are one after a restart, so figures agree to 0.03 only."""
+    """The same of two, whose collectives do not sum in the same order each time."""
     model = _with_a_worker_killed(dataset, tmp_path, n_workers=2)
     np.testing.assert_allclose(history(model)[:, :2], history(undisturbed_pair)[:, :2], rtol=0.03)
     np.testing.assert_allclose(history(model)[:, 2], history(undisturbed_pair)[:, 2], atol=0.03)
@@ -238,7 +238,7 @@ def test_two_workers_learn_what_one_does(dataset: Path, trained: Trained, tmp_pa
 
 
 def test_with_live_batchnorm_two_workers_learn_as_well(dataset: Path, tmp_path: Path) -> None:
-    """With BatchNorm live the mean Dice of a dozen unseen phantoms is within 0.03."""
+    """With BatchNorm live the mean Dice of a dozen unseen phantoms is within 0.03; it was 0.001."""
     unseen = _dataset(tmp_path / "unseen", n_patients=12, n_slices=21, first_patient=100)
     found = []
     for n_workers in (1, 2):

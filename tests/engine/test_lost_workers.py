@@ -8,7 +8,7 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from tasks.core.errors import ModelError, StorageError
 from tasks.engine.cluster import own_error
-from tasks.engine.fitting import _can_pass, _reason
+from tasks.engine.lost_workers import can_pass, reason
 
 
 class UnavailableError(Exception):
@@ -39,7 +39,7 @@ def _failed(*failures: Exception) -> WorkerGroupError:
 )
 def test_lost_workers_are_started_again(err: TrainingFailedError) -> None:
     """What may go better on other workers is tried again."""
-    assert _can_pass(err)
+    assert can_pass(err)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_lost_workers_are_started_again(err: TrainingFailedError) -> None:
 )
 def test_what_would_fail_again_is_not_tried_again(err: TrainingFailedError) -> None:
     """A bug, or what our own code found wrong, ends the training at once."""
-    assert not _can_pass(err)
+    assert not can_pass(err)
 
 
 def test_our_error_is_found_behind_any_worker() -> None:
@@ -66,4 +66,4 @@ def test_our_error_is_found_behind_any_worker() -> None:
 
 def test_the_reason_names_what_each_worker_died_of() -> None:
     """Not Ray Train's wrapping of it."""
-    assert _reason(_failed(_died(), _raised(UnavailableError("gone")))) == "RayActorError, UnavailableError"
+    assert reason(_failed(_died(), _raised(UnavailableError("gone")))) == "RayActorError, UnavailableError"
