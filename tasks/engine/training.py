@@ -185,7 +185,7 @@ class _Course:
         is_over = is_stuck or len(outcome.history) == training.epochs
         if is_chief:
             best_weights = weights_to_bytes(self._learner.plain) if is_better else None
-            checkpoint = self._checkpoint(is_over=is_over)
+            checkpoint = self._checkpoint(is_over=is_over)  # the state of now: flips put the best weights in its place
             if is_over and training.test_time_flips:  # once and not every epoch: four times the work
                 self._validate_with_flips(best_weights)
             self._settings.checkpoints.publish(checkpoint, best_weights)

@@ -4,13 +4,18 @@ from pathlib import Path
 import pytest
 
 from flows.run_pipeline import run_pipeline
+from flows.train_model import train_model
 from tasks.complete import require_complete, require_enough
-from tasks.core.errors import IncompleteError
+from tasks.core.compute import ComputeConfig
+from tasks.core.errors import ConfigError, IncompleteError
+from tasks.core.learning import TrainingConfig
 from tasks.core.refs import DatasetRef, EvaluationRef, SegmentationRef
 from tests.conftest import MODEL, PREPARATION
 
 NOTHING_LOST = DatasetRef(uri="d", fingerprint="f", n_slices=100, n_failed=0)
 ONE_LOST = DatasetRef(uri="d", fingerprint="f", n_slices=99, n_failed=1)
+NOBODY_THERE = ComputeConfig(ray_address="http://127.0.0.1:9")
+"""Who asks this cluster ends with another error."""
 
 
 @pytest.mark.ray
@@ -24,6 +29,22 @@ def test_pipeline_stops_after_preparation_when_too_much_is_lost(phantoms: Path, 
         run_pipeline(str(source), str(tmp_path / "out"), preparation=PREPARATION, model=MODEL)
     assert (tmp_path / "out" / "dataset" / "dataset.json").exists()
     assert not (tmp_path / "out" / "model").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_contradictory_training_is_refused_before_anything_is_prepared(phantoms: Path, tmp_path: Path) -> None:
+    """Neither the cluster is asked nor a byte written."""
+    uneven = TrainingConfig(batch_size=8, num_workers=3)
+    with pytest.raises(ConfigError, match="multiple of num_workers"):
+        run_pipeline(str(phantoms), str(tmp_path / "out"), training=uneven, compute=NOBODY_THERE)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_missing_dataset_is_refused_before_a_cluster_is_asked(tmp_path: Path) -> None:
+    """A wrong address is found by the flow itself."""
+    with pytest.raises(ConfigError, match="nowhere"):
+        train_model(str(tmp_path / "nowhere"), str(tmp_path / "model"), compute=NOBODY_THERE)
 
 
 def test_tolerated_failures_let_it_go_on_but_not_end_green() -> None:

@@ -221,8 +221,9 @@ def test_a_hung_collective_fails_in_the_stated_time(dataset: Path, tmp_path: Pat
 def test_two_workers_learn_what_one_does(dataset: Path, trained: Trained, tmp_path: Path) -> None:
     """With BatchNorm frozen and nothing augmented, two workers end with figures and weights of one, to 1e-4.
 
-    Weights by layer and in norm: of gradients that are zero but for rounding, Adam makes whole steps, and so a few
-    weights in a million differ by more. After a few large batches, for the same reason.
+    Of gradients that are zero but for rounding Adam makes whole steps, so a few weights in a million differ by more;
+    each layer is held in norm to 1e-5, and all but one weight in ten thousand singly. After a few large batches, for
+    the same reason.
     """
     frozen = ("--model.start-from", trained.model_uri, "--training.freeze-batchnorm")
     plain = tuple(part for pair in PLAIN.items() for part in pair)
@@ -234,7 +235,9 @@ def test_two_workers_learn_what_one_does(dataset: Path, trained: Trained, tmp_pa
         models.append(training.model)
     np.testing.assert_allclose(history(models[1]), history(models[0]), rtol=1e-4)
     for one, two in zip(weights(models[0]), weights(models[1]), strict=True):
-        assert np.linalg.norm(two - one) <= 1e-4 * np.linalg.norm(one)
+        assert np.linalg.norm(two - one) <= 1e-5 * np.linalg.norm(one)
+        is_close = np.isclose(two, one, rtol=1e-4, atol=1e-4 * float(np.abs(one).max()))
+        assert np.mean(~is_close) <= 1e-4
 
 
 def test_with_live_batchnorm_two_workers_learn_as_well(dataset: Path, tmp_path: Path) -> None:
