@@ -216,7 +216,7 @@ class EvaluationReport(Record):
     threshold: float
     pooled: dict[str, float | int | None]
     per_patient: list[dict[str, float | int | str | None]]
-    per_source: dict[str, dict[str, float | int | None]]
+    per_source: dict[str, dict[str, Any]]  # Any: float, int, None, and its own mean over patients
     per_patient_mean: dict[str, Any]  # Any: a mean, an interval or a count by name
     empty_mask_convention: str = EMPTY_MASK_CONVENTION
     model_digest: str

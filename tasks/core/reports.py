@@ -94,12 +94,16 @@ def _is_noted(row: ScanRow) -> bool:
 
 def evaluation_markdown(report: EvaluationReport) -> str:
     """Return the short form of an evaluation, for Prefect."""
-    mean, interval = report.per_patient_mean["dice"], report.per_patient_mean["dice_ci95"]
-    shown = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     lines = [
         f"# Evaluation on {'all patients' if report.split == 'all' else report.split}",
         *(f"**{warning}**\n" for warning in report.warnings),
-        f"Mean Dice of {counted(report.n_patients, 'patient')}: **{_number(mean)}**{shown}.",
+        f"Mean Dice of {counted(report.n_patients, 'patient')}: {_mean_dice(report.per_patient_mean)}.",
+        *(
+            f"- {source}, {counted(row['n_patients'], 'patient')}: {_mean_dice(row['per_patient_mean'])}"
+            for source, row in report.per_source.items()
+            if len(report.per_source) > 1
+        ),
+        "",
         f"Pooled over {report.n_slices} slices: {_number(report.pooled['dice'])}.",
         "",
         "| metric | pooled |",
@@ -111,6 +115,13 @@ def evaluation_markdown(report: EvaluationReport) -> str:
         f"Report: `{report.model_uri}` {_how_scored(report)}.",
     ]
     return "\n".join(lines)
+
+
+def _mean_dice(of: dict[str, Any]) -> str:  # Any: a mean, an interval or a count by name
+    """Return a mean over patients with its interval, where it has one."""
+    low_high = of["dice_ci95"]
+    shown = f" (95 % interval {low_high[0]:.3f} to {low_high[1]:.3f})" if low_high else ""
+    return f"**{_number(of['dice'])}**{shown}"
 
 
 def _how_scored(report: EvaluationReport) -> str:

@@ -1,6 +1,7 @@
 """One small filled-in example of every record, for tests that need a whole one."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from tasks.core.config import PreparationConfig, SegmentationConfig
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
@@ -125,6 +126,12 @@ MODEL = ModelCard(
     trained_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
     files={WEIGHTS_FILE: "d" * 64},
 )
+MEAN_DICE: dict[str, Any] = {
+    "dice": 0.8,
+    "dice_ci95": None,
+    "n_defined": 1,
+    "n_undefined": 1,
+}  # Any: a mean, an interval or a count
 EVALUATION = EvaluationReport(
     split="test",
     n_patients=2,
@@ -135,8 +142,10 @@ EVALUATION = EvaluationReport(
         {"patient_id": "patient_b", "source": "clinic"} | _figures(Counts(4, 1, 1, 44), n_slices=1000),
         {"patient_id": "patient_a", "source": "clinic"} | _figures(Counts(0, 0, 0, 50), n_slices=500),
     ],
-    per_source={"clinic": _figures(Counts(4, 1, 1, 94), n_slices=1500) | {"n_patients": 2}},
-    per_patient_mean={"dice": 0.8, "dice_ci95": None, "n_defined": 1, "n_undefined": 1},
+    per_source={
+        "clinic": _figures(Counts(4, 1, 1, 94), n_slices=1500) | {"n_patients": 2, "per_patient_mean": MEAN_DICE}
+    },
+    per_patient_mean=MEAN_DICE,
     model_digest="b" * 64,
     model_uri="file:///model",
     dataset_uri="file:///dataset",

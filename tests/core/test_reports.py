@@ -18,7 +18,7 @@ from tasks.core.reports import (
     failures_markdown,
     segmentation_report,
 )
-from tests.core.samples import DATASET, DONE, EVALUATION, FAILED, FAILURE, MANIFEST, MODEL
+from tests.core.samples import DATASET, DONE, EVALUATION, FAILED, FAILURE, MANIFEST, MEAN_DICE, MODEL
 
 THIN_SPACE = "\u202f"
 FIGURES = {name: name.encode() for name in (*CURVES, "precision_recall")}
@@ -236,6 +236,19 @@ def test_evaluation_markdown_shows_interval_warnings_and_the_undefined() -> None
     assert "| recall | undefined |" in text
     interval = {"dice": 0.8, "dice_ci95": (0.71234, 0.9)}
     assert "(95 % interval 0.712 to 0.900)" in evaluation_markdown(_evaluation(per_patient_mean=interval))
+
+
+def test_each_source_has_its_own_mean_over_patients() -> None:
+    """Page and short form show them apart with their intervals; the short form only where there are several."""
+    (clinic,) = EVALUATION.per_source.values()
+    other = clinic | {"per_patient_mean": MEAN_DICE | {"dice": 0.456, "dice_ci95": (0.4, 0.5)}}
+    both = _evaluation(per_source={"archive": other, "clinic": clinic})
+    rows = {row[0]: row for row in _evaluation_page(both).rows}
+    assert rows["archive"][1:4] == ["2", "0.456", "0.400 to 0.500"]
+    assert rows["clinic"][1:4] == ["2", "0.800", "–"]
+    text = evaluation_markdown(both)
+    assert "- archive, 2 patients: **0.456** (95 % interval 0.400 to 0.500)\n- clinic, 2 patients: **0.800**\n" in text
+    assert "clinic" not in evaluation_markdown(EVALUATION)
 
 
 def test_the_short_form_of_a_cross_validation_says_who_scored_whom() -> None:

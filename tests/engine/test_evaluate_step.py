@@ -53,6 +53,8 @@ def test_mean_is_over_patients(report: Path) -> None:
     assert metrics["per_patient_mean"]["dice"] == (pytest.approx(np.mean(dices)) if dices else None)
     assert metrics["n_patients"] == 2
     assert metrics["per_patient_mean"]["dice_ci95"] is None
+    (source,) = metrics["per_source"].values()
+    assert source["per_patient_mean"] == metrics["per_patient_mean"]
 
 
 def test_report_is_one_self_contained_page(report: Path) -> None:

@@ -130,7 +130,6 @@ def _report(
     by_source: dict[str, list[PatientScore]] = defaultdict(list)
     for patient in patients.values():
         by_source[patient.source].append(patient)
-    dices = [score(patient.counts)["dice"] for patient in patients.values()]
     return EvaluationReport(
         split=request.split,
         n_patients=len(patients),
@@ -144,14 +143,10 @@ def _report(
             for patient_id, patient in patients.items()
         ],
         per_source={
-            source: _figures(members) | {"n_patients": len(members)} for source, members in sorted(by_source.items())
+            source: _figures(members) | {"n_patients": len(members), "per_patient_mean": _mean(members)}
+            for source, members in sorted(by_source.items())
         },
-        per_patient_mean={
-            "dice": mean_defined(dices),
-            "dice_ci95": bootstrap_interval(dices, np.random.default_rng(0)),
-            "n_defined": sum(value is not None for value in dices),
-            "n_undefined": sum(value is None for value in dices),
-        },
+        per_patient_mean=_mean(list(patients.values())),
         model_digest=card.digest,
         model_uri=request.model_uri,
         dataset_uri=request.dataset_uri,
@@ -184,6 +179,17 @@ def _figures(members: list[PatientScore]) -> dict[str, Any]:  # Any: float, int 
         "fp": counts.fp,
         "fn": counts.fn,
         "tn": counts.tn,
+    }
+
+
+def _mean(members: list[PatientScore]) -> dict[str, Any]:  # Any: a mean, an interval or a count by name
+    """Return the mean over these patients' Dice, each counting the same, with its interval."""
+    dices = [score(patient.counts)["dice"] for patient in members]
+    return {
+        "dice": mean_defined(dices),
+        "dice_ci95": bootstrap_interval(dices, np.random.default_rng(0)),
+        "n_defined": sum(value is not None for value in dices),
+        "n_undefined": sum(value is None for value in dices),
     }
 
 
