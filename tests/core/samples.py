@@ -126,12 +126,7 @@ MODEL = ModelCard(
     trained_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
     files={WEIGHTS_FILE: "d" * 64},
 )
-MEAN_DICE: dict[str, Any] = {
-    "dice": 0.8,
-    "dice_ci95": None,
-    "n_defined": 1,
-    "n_undefined": 1,
-}  # Any: a mean, an interval or a count
+MEAN_DICE: dict[str, Any] = {"dice": 0.8, "dice_ci95": None, "n_defined": 1, "n_undefined": 1}  # Any: see the record
 EVALUATION = EvaluationReport(
     split="test",
     n_patients=2,
