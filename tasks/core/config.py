@@ -135,6 +135,12 @@ class SegmentationConfig(FormModel):
         ge=0,
         description="Lesions of a volume below this are dropped, mm³; empty = the smallest area, slice by slice.",
     )
+    test_time_flips: bool | None = Field(
+        None,
+        title="Flips when predicting",
+        description="Whether the mirror images of a slice in which anything is seen are predicted, too, and averaged: "
+        "up to four times the work. Empty = as the bundle does.",
+    )
     stack_pattern: StackPattern = Field(
         None,
         title="Stack pattern (regular expression)",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tasks.core.metrics import Counts, mean_defined, score
-from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.operating_point import OperatingPoint, ProbabilityHistogram, choose_operating_point
 
 EpochRow = dict[str, float | int | None]
 """One epoch: learning rate, seconds, and train_ and val_ figures and counts by name; undefined ratios are None."""
@@ -33,11 +33,13 @@ class TrainingOutcome:
         history: One row an epoch.
         best_epoch: The epoch whose weights were kept, counted from 1.
         histograms: Of the best epoch, by validation patient: the operating point is chosen from them.
+        flipped: The same with flips, once the training is over; empty where they are not asked for.
     """
 
     history: list[EpochRow] = field(default_factory=list)
     best_epoch: int = 0
     histograms: dict[str, ProbabilityHistogram] = field(default_factory=dict)
+    flipped: dict[str, ProbabilityHistogram] = field(default_factory=dict)
 
     @property
     def best_dice(self) -> float | None:
@@ -49,6 +51,10 @@ class TrainingOutcome:
         """Validation figures of the best epoch."""
         return {name: value for name, value in self.history[self.best_epoch - 1].items() if name.startswith("val_")}
 
+    def operating_point(self, *, flips: bool | None) -> OperatingPoint:
+        """Return the operating point that these patients choose; `flips` as in `choose_operating_point`."""
+        return choose_operating_point(list(self.histograms.values()), list(self.flipped.values()), flips=flips)
+
     @classmethod
     def of_folds(cls, folds: Sequence["TrainingOutcome"]) -> "TrainingOutcome":
         """Return what the trainings of a cross-validation left together.
@@ -59,7 +65,8 @@ class TrainingOutcome:
         n_epochs = max(len(fold.history) for fold in folds)
         rows = [[fold.history[epoch] for fold in folds if epoch < len(fold.history)] for epoch in range(n_epochs)]
         histograms = {patient: histogram for fold in folds for patient, histogram in fold.histograms.items()}
-        return cls([_row_of_folds(of_epoch) for of_epoch in rows], n_epochs, histograms)
+        flipped = {patient: histogram for fold in folds for patient, histogram in fold.flipped.items()}
+        return cls([_row_of_folds(of_epoch) for of_epoch in rows], n_epochs, histograms, flipped)
 
     def to_csv(self) -> bytes:
         """Return the history as CSV, undefined ratios empty."""

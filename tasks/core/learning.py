@@ -115,10 +115,11 @@ class TrainingConfig(FormModel):
         lt=1,
         description="Operating threshold of the bundle, probability; empty = chosen on the validation patients.",
     )
-    test_time_flips: bool = Field(
-        False,
+    test_time_flips: bool | None = Field(
+        None,
         title="Flips when predicting",
-        description="The bundle predicts each slice and its three mirror images, and averages: four times the work.",
+        description="Whether the bundle predicts the mirror images of a slice in which it sees anything, too, and "
+        "averages: up to four times the work. Empty = if they help the validation patients.",
     )
     freeze_batchnorm: bool = Field(
         False,

@@ -5,7 +5,7 @@ threshold at once, in 2 x 256 integers a slice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ CANDIDATE_LEVELS = range(13, 243)  # thresholds from 0.05 to 0.95
 NEAR_TIE_DICE = 0.02
 """Spread between patients of what moving the threshold does to Dice (seen on the public coronacases: from 0.5 to 0.8,
 +0.01 for one patient, -0.03 for another). Over n patients, thresholds within 0.02 / sqrt(n) are as good as equal."""
+MIN_FLIPS_GAIN = 0.005
+"""What flips must add to the mean Dice of validation patients: they cost up to three predictions more a slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,21 @@ class ProbabilityHistogram:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """The chosen threshold and what it gives on the patients it was chosen from."""
+    """The chosen threshold and what it gives on the patients it was chosen from.
+
+    Attributes:
+        threshold: Probability.
+        mean_dice: Mean over these patients; None where no patient has lesions.
+        n_patients: Patients it was chosen from.
+        flips: Whether mirror images are predicted too.
+        flips_gain: What they add to the mean Dice; None where nobody looked.
+    """
 
     threshold: float
     mean_dice: float | None
     n_patients: int
+    flips: bool = False
+    flips_gain: float | None = None
 
 
 def probability_histogram(probability: np.ndarray, reference: np.ndarray) -> ProbabilityHistogram:
@@ -77,6 +89,25 @@ def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint
     good = [level for level, value in by_level.items() if value >= best - NEAR_TIE_DICE / len(patients) ** 0.5]
     level = min(good, key=lambda level: abs(level - 127.5))
     return OperatingPoint(threshold=level / 255, mean_dice=by_level[level], n_patients=len(patients))
+
+
+def choose_operating_point(
+    single: Sequence[ProbabilityHistogram], flipped: Sequence[ProbabilityHistogram], *, flips: bool | None
+) -> OperatingPoint:
+    """Return the threshold, with flips where they are asked for or worth their price.
+
+    Args:
+        single: One histogram a validation patient, of single predictions.
+        flipped: The same with flips; of no matter where `flips` is False.
+        flips: Whether they are asked for; None takes them if they add `MIN_FLIPS_GAIN`.
+    """
+    without = choose_threshold(single)
+    if flips is False:
+        return without
+    with_flips = choose_threshold(flipped)
+    gain = (with_flips.mean_dice or 0.0) - (without.mean_dice or 0.0)
+    is_worth_it = flips or gain >= MIN_FLIPS_GAIN
+    return replace(with_flips if is_worth_it else without, flips=is_worth_it, flips_gain=gain)
 
 
 def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:

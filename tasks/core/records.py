@@ -145,6 +145,7 @@ class Member(Record):
         history_file: Path in the bundle.
         held_out: Patients that it never saw.
         threshold: For those: chosen on the patients of all other folds, by the networks that had not seen them.
+        test_time_flips: For those, chosen likewise.
     """
 
     weights_file: str
@@ -152,6 +153,7 @@ class Member(Record):
     history_file: str
     held_out: tuple[str, ...]
     threshold: float
+    test_time_flips: bool = False
 
 
 class ModelCard(Record):
@@ -189,7 +191,7 @@ class ModelCard(Record):
 
     @property
     def n_predictions(self) -> int:
-        """How often a slice is predicted, to be averaged: by each network, as it is and mirrored in three ways."""
+        """How often a slice is predicted at most, to be averaged: by each network, as it is and mirrored."""
         return len(self.weights_files) * (4 if self.test_time_flips else 1)
 
     @property
@@ -201,6 +203,11 @@ class ModelCard(Record):
         weights = "".join(self.files[path] for path in self.weights_files)
         flips = "flips" if self.test_time_flips else ""  # nothing, as in bundles from before there were any
         return hashlib.sha256(f"{decisive}{weights}{flips}".encode()).hexdigest()
+
+    def alone(self, place: int) -> "ModelCard":
+        """Return the card at the operating point of one network of an ensemble, for the patients it never saw."""
+        member = self.members[place]
+        return self.model_copy(update={"threshold": member.threshold, "test_time_flips": member.test_time_flips})
 
 
 WEIGHTS_FILE: Final = "model.weights.h5"

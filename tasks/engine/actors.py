@@ -59,13 +59,16 @@ class ModelActor:
         return probability, time.perf_counter() - started
 
 
-def load_predictor(model_uri: str, precision: Precision, member: int | None = None) -> Model:
+def load_predictor(
+    model_uri: str, precision: Precision, member: int | None = None, *, test_time_flips: bool | None = None
+) -> Model:
     """Return the predictor of a bundle, checked by its self-test; called in an actor.
 
     Args:
         model_uri: URI of the bundle.
         precision: Arithmetic.
         member: Place of the one network of an ensemble that is wanted; None takes them all.
+        test_time_flips: Whether it flips; None does as the bundle says.
 
     Raises:
         ModelError: If the bundle is damaged, or predicts something else than it did.
@@ -76,7 +79,8 @@ def load_predictor(model_uri: str, precision: Precision, member: int | None = No
 
     share_cores()
     bundle = read_bundle(model_uri) if member is None else read_member(model_uri, member)
-    return Predictor.from_bundle(bundle, precision=precision, batch_size=BATCH_SIZE)
+    how = {"precision": precision, "batch_size": BATCH_SIZE, "test_time_flips": test_time_flips}
+    return Predictor.from_bundle(bundle, **how)
 
 
 @dataclass(eq=False, slots=True)

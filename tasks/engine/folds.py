@@ -9,7 +9,6 @@ import ray
 
 from tasks.core.catalog import SPLITS
 from tasks.core.history import TrainingOutcome
-from tasks.core.operating_point import choose_threshold
 from tasks.core.records import Member
 from tasks.core.requests import TrainRequest
 from tasks.core.splits import fold_patients
@@ -75,30 +74,30 @@ def folds_of(
 
 
 def members_of(
-    folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], *, threshold: float | None
+    folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], *, threshold: float | None, flips: bool | None
 ) -> tuple[Member, ...]:
-    """Return the ensemble's networks, each with the threshold for those it never saw.
+    """Return the ensemble's networks, each with the operating point for those it never saw.
 
-    That threshold is the best for the patients of all other folds, so that nobody helps to choose what he is scored
-    at.
+    That is the best for the patients of all other folds, so that nobody helps to choose what he is scored at.
 
     Args:
         folds: The trainings.
         outcomes: What came of each; the histograms are those of the patients held out.
         threshold: One that was set for all; None chooses.
+        flips: Whether they are asked for; None chooses.
     """
     members = []
     for place, fold in enumerate(folds):
-        others = [
-            histogram for other in outcomes if other is not outcomes[place] for histogram in other.histograms.values()
-        ]
+        others = TrainingOutcome.of_folds([other for other in outcomes if other is not outcomes[place]])
+        point = others.operating_point(flips=flips)
         folder = f"{FOLDS_FOLDER}/{place}"
         member = Member(
             weights_file=f"{folder}/model.weights.h5",
             self_test_file=f"{folder}/self_test.npz",
             history_file=f"{folder}/history.csv",
             held_out=fold.held_out,
-            threshold=threshold or choose_threshold(others).threshold,
+            threshold=threshold or point.threshold,
+            test_time_flips=point.flips,
         )
         members.append(member)
     return tuple(members)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.engine.losses import LOSSES
-from tasks.engine.model import build_model, load_weights, predict_probability, synchronise_batchnorm, to_input
+from tasks.engine.model import build_model, load_weights, synchronise_batchnorm, to_input
 
 
 class Learner:
@@ -52,7 +52,6 @@ class Learner:
         self.plain = self._build() if is_shared else self.network
         self._compiled_step = tf.function(self._distributed_step, reduce_retracing=True)
         self._compiled_forward = tf.function(self._forward, reduce_retracing=True)
-        self._compiled_predict = tf.function(self._predict, reduce_retracing=True)
 
     def gather(self) -> None:
         """Bring the averaged weights of all devices into `plain`; all workers call it together."""
@@ -82,9 +81,10 @@ class Learner:
         losses, probability = self._compiled_forward(images, masks)
         return losses.numpy(), probability.numpy()
 
-    def predict_with_flips(self, images: np.ndarray) -> np.ndarray:
-        """Return probability uint8 `(B, H, W)` in units of 1/255 of `plain`, the mean over a slice's mirror images."""
-        return self._compiled_predict(images).numpy()
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return probability uint8 `(B, H, W)` in units of 1/255 of `plain`; compiled already, if validated before."""
+        _, probability = self.forward(images, np.zeros_like(images))
+        return probability
 
     def load(self, weights: bytes) -> None:
         """Put a weight file into `plain`, which may be what is trained: after the last step only."""
@@ -149,9 +149,6 @@ class Learner:
         logits = self.plain(to_input(images), training=False)
         losses = self._loss(logits, tf.cast(masks, tf.float32)[..., tf.newaxis])
         return losses, tf.cast(tf.round(tf.sigmoid(logits[..., 0]) * 255.0), tf.uint8)
-
-    def _predict(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.round(predict_probability(self.plain, images, flips=True) * 255.0), tf.uint8)
 
 
 def choose_strategy(n_workers: int) -> tf.distribute.Strategy:

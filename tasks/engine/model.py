@@ -13,9 +13,6 @@ from tasks.core.errors import ModelError
 
 ARCHITECTURES = {"unet": sm.Unet, "linknet": sm.Linknet, "fpn": sm.FPN}
 
-MIRRORED_AXES = ((1,), (2,), (1, 2))
-"""Of a batch `(B, H, W, …)`: up-down, left-right, both."""
-
 FAST_BATCHNORM_MOMENTUM = 0.9
 """With segmentation-models' 0.99 and random weights, the moving averages still belong to the start after some hundred
 steps: validation Dice stays 0 while the training loss falls."""
@@ -94,20 +91,14 @@ def to_input(images: tf.Tensor) -> tf.Tensor:
     return tf.repeat(scaled, 3, axis=-1)
 
 
-def predict_probability(network: tf.keras.Model, images: tf.Tensor, *, flips: bool) -> tf.Tensor:
+def predict_probability(network: tf.keras.Model, images: tf.Tensor) -> tf.Tensor:
     """Return the lesion probability of each pixel, float32 `(B, H, W)`, of uint8 slices `(B, H, W)`.
 
     Args:
         network: From `build_model`.
         images: Slices.
-        flips: Whether it is the mean over each slice and its three mirror images, as nnU-Net's mirroring is
-            (Isensee et al., 10.1038/s41592-020-01008-z).
     """
-    shown = to_input(images)
-    answers = [tf.sigmoid(network(shown, training=False)[..., 0])]
-    for axes in MIRRORED_AXES if flips else ():
-        answers.append(tf.reverse(tf.sigmoid(network(tf.reverse(shown, axes), training=False)[..., 0]), axes))
-    return tf.add_n(answers) / len(answers)
+    return tf.sigmoid(network(to_input(images), training=False)[..., 0])
 
 
 def weights_to_bytes(model: tf.keras.Model) -> bytes:

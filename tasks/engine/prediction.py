@@ -9,6 +9,7 @@ from tasks.core.catalog import Precision
 from tasks.core.errors import ModelError
 from tasks.core.metrics import count_pixels, dice
 from tasks.core.postprocess import threshold_probability
+from tasks.core.predicting import predict_in_batches, predict_with_flips
 from tasks.core.records import ModelCard
 from tasks.engine.model import build_model, load_weights, predict_probability, set_precision
 from tasks.io.bundles import Bundle, SelfTest
@@ -17,7 +18,7 @@ MIN_SELF_TEST_DICE = 0.995
 
 
 class Predictor:
-    """A loaded bundle that turns slices into probabilities, the mean over its networks.
+    """A loaded bundle that turns slices into probabilities, the mean over its networks and, if it has them, flips.
 
     Calls go through one `tf.function` of a fixed signature: `model.predict` in a loop leaks, and every new shape would
     be compiled anew. A slice's answer does not depend on what shares its batch.
@@ -26,28 +27,32 @@ class Predictor:
     def __init__(self, card: ModelCard, weights: Sequence[bytes], *, precision: Precision, batch_size: int) -> None:
         set_precision(precision)
         self._batch_size = batch_size
-        self._size_px = card.input_size_px
+        self._flips = card.test_time_flips
         networks = [build_model(card.architecture, card.backbone) for _ in weights]
         for network, content in zip(networks, weights, strict=True):
             load_weights(network, content)
-        signature = tf.TensorSpec((batch_size, self._size_px, self._size_px), tf.uint8)
+        signature = tf.TensorSpec((batch_size, card.input_size_px, card.input_size_px), tf.uint8)
 
         @tf.function(input_signature=[signature])
         def probability(images: tf.Tensor) -> tf.Tensor:
-            answers = [predict_probability(network, images, flips=card.test_time_flips) for network in networks]
+            answers = [predict_probability(network, images) for network in networks]
             return tf.cast(tf.round(tf.add_n(answers) / len(answers) * 255.0), tf.uint8)
 
         self._probability = probability
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, *, precision: Precision, batch_size: int) -> "Predictor":
-        """Load a bundle and hold it against its self-test.
+    def from_bundle(
+        cls, bundle: Bundle, *, precision: Precision, batch_size: int, test_time_flips: bool | None = None
+    ) -> "Predictor":
+        """Load a bundle and hold it against its self-test, then let it flip or not, where that is asked.
 
         Raises:
             ModelError: If the loaded model no longer predicts what it did when the bundle was made.
         """
         predictor = cls(bundle.card, bundle.weights, precision=precision, batch_size=batch_size)
         predictor._check(bundle.self_test, precision)
+        if test_time_flips is not None:
+            predictor._flips = test_time_flips
         return predictor
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -59,13 +64,10 @@ class Predictor:
         Returns:
             uint8, same shape, in units of 1/255.
         """
-        answer = np.empty_like(images)
-        for start in range(0, len(images), self._batch_size):
-            batch = images[start : start + self._batch_size]
-            padded = np.zeros((self._batch_size, self._size_px, self._size_px), np.uint8)
-            padded[: len(batch)] = batch
-            answer[start : start + len(batch)] = self._probability(padded).numpy()[: len(batch)]
-        return answer
+        return predict_with_flips(self._predict_once, images) if self._flips else self._predict_once(images)
+
+    def _predict_once(self, images: np.ndarray) -> np.ndarray:
+        return predict_in_batches(lambda batch: self._probability(batch).numpy(), images, batch_size=self._batch_size)
 
     def _check(self, self_test: SelfTest, precision: Precision) -> None:
         mask = threshold_probability(self.predict(self_test.image[np.newaxis])[0], self_test.threshold)

@@ -37,6 +37,7 @@ class Run:
             ConfigError: If ids are to be hashed and there is no key.
         """
         asked = request.segmentation
+        flips = card.test_time_flips if asked.test_time_flips is None else asked.test_time_flips
         return cls(
             request,
             threshold=card.threshold if asked.threshold is None else asked.threshold,
@@ -47,7 +48,7 @@ class Run:
             model_digest=card.digest,
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
-            n_predictions=card.n_predictions,
+            n_predictions=card.model_copy(update={"test_time_flips": flips}).n_predictions,
         )
 
     @property
@@ -55,6 +56,8 @@ class Run:
         """sha256 over the parameters that decide a mask."""
         asked = self.request.segmentation
         decisive = f"{self.threshold}:{self.min_lesion_px}:{self.min_lesion_mm3}:{asked.precision}:{asked.dicom_seg}"
+        if asked.test_time_flips is not None:  # nothing, as in ledgers from before it could be asked
+            decisive += f":{asked.test_time_flips}"
         return hashlib.sha256(decisive.encode()).hexdigest()
 
     def row(self, scan: ScanSource, status: ScanStatus, **found: Any) -> ScanRow:  # Any: further fields of ScanRow

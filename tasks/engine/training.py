@@ -19,6 +19,7 @@ from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.core.metrics import Counts, dice, mean_defined
 from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
 from tasks.core.postprocess import probability_level
+from tasks.core.predicting import predict_in_batches, predict_with_flips
 from tasks.core.schedules import PLATEAU_FACTOR, Plateau, warmup_cosine
 from tasks.engine.learner import Learner, choose_strategy
 from tasks.engine.model import set_precision, weights_to_bytes
@@ -186,7 +187,7 @@ class _Course:
         if is_chief:
             best_weights = weights_to_bytes(self._learner.plain) if is_better else None
             checkpoint = self._checkpoint(is_over=is_over)  # the state of now: flips put the best weights in its place
-            if is_over and training.test_time_flips:  # once and not every epoch: four times the work
+            if is_over and training.test_time_flips is not False:  # once and not every epoch: up to four times the work
                 self._validate_with_flips(best_weights)
             self._settings.checkpoints.publish(checkpoint, best_weights)
             self._settings.journal.append.remote(row)
@@ -226,16 +227,16 @@ class _Course:
         return sums, histograms
 
     def _validate_with_flips(self, best_weights: bytes | None) -> None:
-        """Replace the histograms by those of what the bundle will predict, at the end of all.
+        """Add the histograms of what a bundle with flips would predict, at the end of all.
 
         Args:
             best_weights: Of the best epoch, if that is the last; else they are read from the checkpoints.
         """
         outcome = self._outcome
         self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
-        outcome.histograms = histograms = Histograms()
+        look = partial(predict_in_batches, self._learner.predict, batch_size=self._settings.training.batch_size)
         for patients, images, masks in self._val_batches():
-            _add(histograms, patients, self._learner.predict_with_flips(images), masks)
+            _add(outcome.flipped, patients, predict_with_flips(look, images), masks)
 
     def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
         """Yield the patient of each validation slice of a batch, then images and masks, filled up to the batch size."""

@@ -126,7 +126,7 @@ def read_member(uri: str, place: int) -> Bundle:
     card = read_card(uri)
     member = card.members[place]
     return Bundle(
-        card,
+        card.alone(place),
         weights=(_read_verified(uri, member.weights_file, card),),
         self_test=SelfTest.from_bytes(_read_verified(uri, member.self_test_file, card)),
     )

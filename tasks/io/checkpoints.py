@@ -19,6 +19,7 @@ from tasks.core.schedules import Plateau
 from tasks.io import storage
 
 FOLDER = "checkpoints"
+SIDES = ("lesion", "healthy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,11 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """Return it as NumPy's .npz of arrays only, its small parts as JSON in one of them."""
-        histograms = self.outcome.histograms
+        by_kind = {"single": self.outcome.histograms, "flipped": self.outcome.flipped}
         small = {
             "history": self.outcome.history,
             "best_epoch": self.outcome.best_epoch,
-            "patients": list(histograms),
+            "patients": {kind: list(histograms) for kind, histograms in by_kind.items()},
             "is_over": self.is_over,
             "stopping": asdict(self.stopping),
             "slowing": asdict(self.slowing),
@@ -62,8 +63,9 @@ class Checkpoint:
         }
         arrays = {f"weight_{place:04d}": value for place, value in enumerate(self.weights)}
         arrays |= {f"optimizer_{place:04d}": value for place, value in enumerate(self.optimizer)}
-        for side in ("lesion", "healthy"):
-            arrays[side] = np.array([getattr(histogram, side) for histogram in histograms.values()], np.int64)
+        for kind, histograms in by_kind.items():
+            for side in SIDES:
+                arrays[f"{kind}_{side}"] = np.array([getattr(each, side) for each in histograms.values()], np.int64)
         arrays["small"] = np.frombuffer(json.dumps(small).encode(), np.uint8)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -74,10 +76,12 @@ class Checkpoint:
         """Return what `to_bytes` wrote; nothing is unpickled."""
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             small: dict[str, Any] = json.loads(file["small"].tobytes())  # Any: JSON
-            pairs = zip(small["patients"], file["lesion"], file["healthy"], strict=True)
-            histograms = {patient: ProbabilityHistogram(lesion, healthy) for patient, lesion, healthy in pairs}
+            by_kind = {}
+            for kind, patients in small["patients"].items():
+                histograms = map(ProbabilityHistogram, *(file[f"{kind}_{side}"] for side in SIDES))
+                by_kind[kind] = dict(zip(patients, histograms, strict=True))
             return cls(
-                outcome=TrainingOutcome(small["history"], small["best_epoch"], histograms),
+                outcome=TrainingOutcome(small["history"], small["best_epoch"], by_kind["single"], by_kind["flipped"]),
                 is_over=small["is_over"],
                 weights=[file[name] for name in sorted(file.files) if name.startswith("weight_")],
                 optimizer=[file[name] for name in sorted(file.files) if name.startswith("optimizer_")],

@@ -87,6 +87,6 @@ def trained_bundle(folder: Path) -> str:
         str(folder / "dataset"),
         str(folder / "model"),
         model=ModelConfig(encoder_weights="none"),
-        training=TrainingConfig(epochs=1),
+        training=TrainingConfig(epochs=1, test_time_flips=False),
     )
     return model.uri

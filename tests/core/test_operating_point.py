@@ -9,6 +9,7 @@ from tasks.core.operating_point import (
     CANDIDATE_LEVELS,
     OperatingPoint,
     ProbabilityHistogram,
+    choose_operating_point,
     choose_threshold,
     mean_dice_at,
     precision_recall_curve,
@@ -109,6 +110,38 @@ def test_without_any_lesion_there_is_nothing_to_choose_by() -> None:
 def test_hopeless_model_keeps_the_middle() -> None:
     """Lesions below every candidate give Dice 0 everywhere; the threshold stays at the middle."""
     assert _choice(choose_threshold([_histogram(lesion={5: 10})])) == (127, 0.0, 1)
+
+
+GOOD = _histogram(lesion={200: 10}, healthy={50: 90})
+POOR = _histogram(lesion={200: 9, 2: 1}, healthy={50: 90})
+"""One lesion pixel in ten is missed at every threshold."""
+
+
+@pytest.mark.parametrize(
+    ("single", "flipped", "asked", "taken"),
+    [
+        (POOR, GOOD, None, True),
+        (GOOD, GOOD, None, False),
+        (GOOD, POOR, None, False),
+        (GOOD, POOR, True, True),
+        (POOR, GOOD, False, False),
+    ],
+)
+def test_flips_are_taken_where_they_help_or_are_asked_for(
+    single: ProbabilityHistogram, flipped: ProbabilityHistogram, *, asked: bool | None, taken: bool
+) -> None:
+    """Unasked, they must add to the mean Dice; the point is then that of flipped predictions, its gain said."""
+    point = choose_operating_point([single], [flipped], flips=asked)
+    assert point.flips is taken
+    assert point.mean_dice == choose_threshold([flipped if taken else single]).mean_dice
+    dices = [choose_threshold([histogram]).mean_dice for histogram in (single, flipped)]
+    assert point.flips_gain == (None if asked is False else dices[1] - dices[0])
+
+
+def test_flips_that_add_next_to_nothing_are_left() -> None:
+    """One lesion pixel in a thousand is not worth up to four times the work."""
+    nearly = _histogram(lesion={200: 999, 2: 1}, healthy={50: 9000})
+    assert not choose_operating_point([nearly], [GOOD], flips=None).flips
 
 
 def test_mean_dice_leaves_out_undefined_patients() -> None:

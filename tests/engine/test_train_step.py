@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -82,17 +83,25 @@ def test_a_warm_start_begins_where_its_parent_ended(trained: Trained, tmp_path: 
     assert losses[1] < losses[0]
 
 
+def test_the_card_says_what_flips_change(trained: Trained) -> None:
+    """Nobody asked for flips or against them, so validation decided, and the card says how."""
+    card = bundles.read_card(trained.model_uri)
+    way = "with" if card.test_time_flips else "without"
+    assert re.search(rf"; {way} flips, which change it by [+-]0\.\d{{3}}$", card.threshold_choice)
+
+
 @pytest.mark.soak
-def test_with_flips_the_operating_point_is_that_of_flips(trained: Trained, tmp_path: Path) -> None:
-    """The Dice at which the threshold was chosen is what the bundle, flipping, reaches on the same patients."""
-    flipping = TRAINING.model_copy(update={"test_time_flips": True})
-    train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=flipping, augment=MILD)
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_operating_point_is_that_of_what_is_predicted(trained: Trained, tmp_path: Path, *, asked: bool) -> None:
+    """The Dice at which the threshold was chosen is what the bundle, flipping or not, reaches on the same patients."""
+    training = TRAINING.model_copy(update={"test_time_flips": asked})
+    train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=training, augment=MILD)
     card = bundles.read_card(str(tmp_path / "model"))
-    assert card.n_predictions == 4
+    assert (card.test_time_flips, card.n_predictions) == (asked, 4 if asked else 1)
     shards = datasets.list_shards(trained.dataset_uri, "val")
     rows = [row for shard in shards for row in datasets.read_shard(shard)]
     predictor = Predictor.from_bundle(bundles.read_bundle(str(tmp_path / "model")), precision="float32", batch_size=4)
     found = threshold_probability(predictor.predict(np.stack([row["image"] for row in rows])), card.threshold)
     reached = dice(count_pixels(found, np.stack([row["mask"] for row in rows])))
-    chosen_at = float(card.threshold_choice.rpartition("mean Dice ")[2].split(",")[0])
+    chosen_at = float(card.threshold_choice.rpartition("mean Dice ")[2].split(",")[0])  # one patient
     assert chosen_at == pytest.approx(reached, abs=1e-3)

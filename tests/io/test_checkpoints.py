@@ -13,11 +13,13 @@ def _row(epoch: int) -> EpochRow:
     return {"epoch": epoch, "val_dice_per_patient": 0.1 + 0.2, "val_precision": None}
 
 
-def _checkpoint(n_epochs: int, *, best: int = 1) -> Checkpoint:
-    histogram = ProbabilityHistogram(np.arange(256), np.arange(256) * 2)
+def _checkpoint(n_epochs: int, *, best: int = 1, is_over: bool = False) -> Checkpoint:
+    histogram, flipped = (ProbabilityHistogram(np.arange(256), np.arange(256) * n) for n in (2, 3))
     return Checkpoint(
-        outcome=TrainingOutcome([_row(n + 1) for n in range(n_epochs)], best, {"anna": histogram}),
-        is_over=False,
+        outcome=TrainingOutcome(
+            [_row(n + 1) for n in range(n_epochs)], best, {"anna": histogram}, {"anna": flipped} if is_over else {}
+        ),
+        is_over=is_over,
         weights=[np.float32([[1.5, -2]]), np.float32([3])],
         optimizer=[np.int64(7), np.float32([0.1])],
         stopping=Plateau(10, best=-0.3, n_bad=2),
@@ -30,16 +32,20 @@ def _own(folder: Path, asked: str = "this") -> Checkpoints:
     return Checkpoints.of(folder.as_uri(), asked)
 
 
-def test_a_checkpoint_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_checkpoint_comes_back_to_the_last_bit(tmp_path: Path, *, is_over: bool) -> None:
     """History, histograms, weights, optimizer and plateaus are those that were put away, infinities and Nones too."""
-    put = _checkpoint(3)
+    put = _checkpoint(3, is_over=is_over)
     _own(tmp_path).publish(put, b"best")
     got = _own(tmp_path).latest()
     assert got is not None
     assert got.outcome.history == put.outcome.history
     assert (got.stopping, got.slowing, got.learning_rate) == (put.stopping, put.slowing, put.learning_rate)
-    assert (got.is_over, got.n_epochs, got.outcome.best_epoch) == (False, 3, 1)
+    assert (got.is_over, got.n_epochs, got.outcome.best_epoch) == (is_over, 3, 1)
     np.testing.assert_array_equal(got.outcome.histograms["anna"].healthy, np.arange(256) * 2)
+    assert got.outcome.flipped.keys() == put.outcome.flipped.keys()
+    for patient, histogram in got.outcome.flipped.items():
+        np.testing.assert_array_equal(histogram.healthy, put.outcome.flipped[patient].healthy)
     for kept, was in zip([*got.weights, *got.optimizer], [*put.weights, *put.optimizer], strict=True):
         np.testing.assert_array_equal(kept, was)
         assert kept.dtype == was.dtype

@@ -182,10 +182,12 @@ def _work_through(
     scans: Sequence[ScanSource], settled: dict[str, ScanRow], run: Run, sums: StageSums
 ) -> Iterator[tuple[list[ScanRow], Progress]]:
     """Yield rows of scans as they are finished, with how far the run is."""
-    due = [scan for scan in scans if scan.scan_id not in settled]
+    due, asked = [scan for scan in scans if scan.scan_id not in settled], run.request.segmentation
     work = Work(
         load=partial(load_scans, size_px=run.size_px, hu=run.hu),
-        load_model=partial(load_predictor, run.request.model_uri, run.request.segmentation.precision),
+        load_model=partial(
+            load_predictor, run.request.model_uri, asked.precision, test_time_flips=asked.test_time_flips
+        ),
         finish=partial(finish_scans, run=run),
         chunk_slices=BATCH_SIZE,
         n_slices=_weight,

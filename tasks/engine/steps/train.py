@@ -11,7 +11,7 @@ import ray
 from tasks.core.errors import ModelError
 from tasks.core.figures import training_curves
 from tasks.core.history import TrainingOutcome
-from tasks.core.operating_point import choose_threshold
+from tasks.core.operating_point import OperatingPoint
 from tasks.core.phantoms import phantom_scan
 from tasks.core.records import DatasetCard, ModelCard
 from tasks.core.refs import ModelRef
@@ -60,7 +60,8 @@ def train(request: TrainRequest) -> ModelRef:
         together, members = outcomes[0], ()
         if len(folds) > 1:
             together = TrainingOutcome.of_folds(outcomes)
-            members = members_of(folds, outcomes, threshold=request.training.threshold)
+            asked = request.training
+            members = members_of(folds, outcomes, threshold=asked.threshold, flips=asked.test_time_flips)
         card = _draft_card(request, dataset, parent=parent, outcome=together).model_copy(update={"members": members})
         return _publish(request, card, together, outcomes=outcomes, weights=weights)
 
@@ -98,19 +99,17 @@ def _decisive(request: TrainRequest, dataset: DatasetCard, *, parent: bundles.Bu
 def _draft_card(
     request: TrainRequest, dataset: DatasetCard, *, parent: bundles.Bundle | None, outcome: TrainingOutcome
 ) -> ModelCard:
-    point, fixed = choose_threshold(list(outcome.histograms.values())), request.training.threshold
-    kind = "held-out patient" if request.training.folds > 1 else "validation patient"
-    on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice or 0:.3f}"
+    point = outcome.operating_point(flips=request.training.test_time_flips)
     return ModelCard(
         architecture=request.model.architecture,
         backbone=request.model.backbone,
         input_size_px=dataset.size_px,
         intensity_rule=dataset.intensity_rule,
         hu=dataset.preparation.hu,
-        threshold=fixed or point.threshold,
-        threshold_choice="set by training.threshold" if fixed else f"best mean Dice of {on}, near ties towards 0.5",
+        threshold=request.training.threshold or point.threshold,
+        threshold_choice=_choice(request, point),
         min_lesion_px=0,
-        test_time_flips=request.training.test_time_flips,
+        test_time_flips=point.flips,
         dataset_uri=request.dataset_uri,
         dataset_fingerprint=dataset.fingerprint,
         model=request.model,
@@ -125,6 +124,18 @@ def _draft_card(
         files={},
         warnings=(*dataset.warnings, *_warnings(dataset, parent)),
     )
+
+
+def _choice(request: TrainRequest, point: OperatingPoint) -> str:
+    """Return how the operating point came about, for people."""
+    kind = "held-out patient" if request.training.folds > 1 else "validation patient"
+    on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice or 0:.3f}"
+    threshold = f"best mean Dice of {on}, near ties towards 0.5"
+    if request.training.threshold:
+        threshold = "set by training.threshold"
+    if point.flips_gain is None:
+        return threshold
+    return f"{threshold}; {'with' if point.flips else 'without'} flips, which change it by {point.flips_gain:+.3f}"
 
 
 def _warnings(dataset: DatasetCard, parent: bundles.Bundle | None) -> list[str]:
@@ -146,12 +157,11 @@ def _publish(
     """Publish weights, self-tests, history and curves, then the card; the checkpoints are of no use any more."""
     phantom = phantom_scan(0, n_slices=3, size_px=card.input_size_px).image[1]
     files = dict(zip(card.weights_files, weights, strict=True))
-    tests = {bundles.SELF_TEST_FILE: weights}
-    for member, outcome, own in zip(card.members, outcomes, weights, strict=False):
-        tests[member.self_test_file] = (own,)
-        files[member.history_file] = outcome.to_csv()
-    made = ray.get([_make_self_test.remote(card, networks, phantom) for networks in tests.values()])
-    files |= {path: self_test.to_bytes() for path, self_test in zip(tests, made, strict=True)}
+    tests = {bundles.SELF_TEST_FILE: _make_self_test.remote(card, weights, phantom)}
+    for place, member in enumerate(card.members):
+        tests[member.self_test_file] = _make_self_test.remote(card.alone(place), (weights[place],), phantom)
+        files[member.history_file] = outcomes[place].to_csv()
+    files |= {path: self_test.to_bytes() for path, self_test in zip(tests, ray.get([*tests.values()]), strict=True)}
     files |= {bundles.HISTORY_FILE: together.to_csv()}
     files |= {f"curves/{name}.png": png for name, png in training_curves(together.history).items()}
     card = card.model_copy(update={"files": bundles.publish_files(request.model_uri, files)})
