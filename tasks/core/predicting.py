@@ -50,5 +50,5 @@ def predict_with_flips(predict: Predict, images: np.ndarray) -> np.ndarray:
     looks = [answer[is_seen]]
     for axes, look in zip(MIRRORED_AXES, np.split(mirrored, len(MIRRORED_AXES)), strict=True):
         looks.append(np.flip(look, axes))
-    answer[is_seen] = np.rint(np.mean(looks, axis=0))
+    answer[is_seen] = np.rint(np.mean(looks, axis=0, dtype=np.float32))
     return answer

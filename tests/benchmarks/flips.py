@@ -1,7 +1,7 @@
 """What do flips add when predicting, and what do they cost? The networks of a cross-validation, patient by patient.
 
 `python -m tests.benchmarks.flips MODEL DATASET`: each patient is predicted by the network that never saw it, plain and
-as the mean over its mirror images, in bfloat16, each time at the threshold that the other folds' patients choose.
+with flips where something was seen, in bfloat16, each time at the threshold that the other folds' patients choose.
 `--every N` takes every N-th slice.
 """
 
