@@ -137,9 +137,9 @@ class SegmentationConfig(FormModel):
     )
     test_time_flips: bool | None = Field(
         None,
-        title="Flips when predicting",
+        title="Flips, whatever the bundle does",
         description="Whether the mirror images of a slice in which anything is seen are predicted, too, and averaged: "
-        "up to four times the work. Empty = as the bundle does.",
+        "up to four times the work. The threshold stays. Empty = as the bundle does.",
     )
     stack_pattern: StackPattern = Field(
         None,

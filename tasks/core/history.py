@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tasks.core.learning import TrainingConfig
 from tasks.core.metrics import Counts, mean_defined, score
 from tasks.core.operating_point import OperatingPoint, ProbabilityHistogram, choose_operating_point
 
@@ -33,7 +34,7 @@ class TrainingOutcome:
         history: One row an epoch.
         best_epoch: The epoch whose weights were kept, counted from 1.
         histograms: Of the best epoch, by validation patient: the operating point is chosen from them.
-        flipped: The same with flips, once the training is over; empty where they are not asked for.
+        flipped: The same with flips, once the training is over; empty where those are refused.
     """
 
     history: list[EpochRow] = field(default_factory=list)
@@ -51,9 +52,10 @@ class TrainingOutcome:
         """Validation figures of the best epoch."""
         return {name: value for name, value in self.history[self.best_epoch - 1].items() if name.startswith("val_")}
 
-    def operating_point(self, *, flips: bool | None) -> OperatingPoint:
-        """Return the operating point that these patients choose; `flips` as in `choose_operating_point`."""
-        return choose_operating_point(list(self.histograms.values()), list(self.flipped.values()), flips=flips)
+    def operating_point(self, asked: TrainingConfig) -> OperatingPoint:
+        """Return the operating point that these patients choose, as far as it was not asked for."""
+        single, flipped = (list(of.values()) for of in (self.histograms, self.flipped))
+        return choose_operating_point(single, flipped, threshold=asked.threshold, flips=asked.test_time_flips)
 
     @classmethod
     def of_folds(cls, folds: Sequence["TrainingOutcome"]) -> "TrainingOutcome":

@@ -142,8 +142,8 @@ class TrainingConfig(FormModel):
         ge=1,
         le=20,
         description="1 trains one network; more train one a fold on all patients but the fold's, of every split, keep "
-        "the last epoch, and bundle them all: their probabilities are averaged, and each patient is scored by the "
-        "network that never saw it. Count.",
+        "the last epoch, and bundle them all: their probabilities are averaged, each at its price, and each patient is "
+        "scored by the network that never saw it. Count.",
     )
     max_restarts: int = Field(
         3,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tasks.core.metrics import Counts, dice, mean_defined
+from tasks.core.postprocess import probability_level
 
 N_LEVELS = 256
 CANDIDATE_LEVELS = range(13, 243)  # thresholds from 0.05 to 0.95
@@ -50,14 +51,14 @@ class OperatingPoint:
         mean_dice: Mean over these patients; None where no patient has lesions.
         n_patients: Patients it was chosen from.
         flips: Whether mirror images are predicted too.
-        flips_gain: What they add to the mean Dice; None where nobody looked.
+        dice_otherwise: Mean Dice with the other choice of flips; None where nobody looked.
     """
 
     threshold: float
     mean_dice: float | None
     n_patients: int
     flips: bool = False
-    flips_gain: float | None = None
+    dice_otherwise: float | None = None
 
 
 def probability_histogram(probability: np.ndarray, reference: np.ndarray) -> ProbabilityHistogram:
@@ -92,22 +93,34 @@ def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint
 
 
 def choose_operating_point(
-    single: Sequence[ProbabilityHistogram], flipped: Sequence[ProbabilityHistogram], *, flips: bool | None
+    single: Sequence[ProbabilityHistogram],
+    flipped: Sequence[ProbabilityHistogram],
+    *,
+    threshold: float | None,
+    flips: bool | None,
 ) -> OperatingPoint:
     """Return the threshold, with flips where they are asked for or worth their price.
 
     Args:
         single: One histogram a validation patient, of single predictions.
         flipped: The same with flips; of no matter where `flips` is False.
+        threshold: One that is set; None chooses, for single and for flipped predictions apart.
         flips: Whether they are asked for; None takes them if they add `MIN_FLIPS_GAIN`.
     """
-    without = choose_threshold(single)
+    without = _point(single, threshold)
     if flips is False:
         return without
-    with_flips = choose_threshold(flipped)
+    with_flips = _point(flipped, threshold)
     gain = (with_flips.mean_dice or 0.0) - (without.mean_dice or 0.0)
-    is_worth_it = flips or gain >= MIN_FLIPS_GAIN
-    return replace(with_flips if is_worth_it else without, flips=is_worth_it, flips_gain=gain)
+    if flips or gain >= MIN_FLIPS_GAIN:
+        return replace(with_flips, flips=True, dice_otherwise=without.mean_dice)
+    return replace(without, dice_otherwise=with_flips.mean_dice)
+
+
+def _point(patients: Sequence[ProbabilityHistogram], threshold: float | None) -> OperatingPoint:
+    if threshold is None:
+        return choose_threshold(patients)
+    return OperatingPoint(threshold, mean_dice_at(patients, probability_level(threshold)), len(patients))
 
 
 def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:

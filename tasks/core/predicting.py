@@ -13,7 +13,10 @@ MIRRORED_AXES = ((1,), (2,), (1, 2))
 """Of slices `(N, H, W)`: up-down, left-right, both."""
 
 SEEN_LEVEL = CANDIDATE_LEVELS[0]
-"""Below the lowest threshold that may be chosen, a slice's mask is empty whatever is chosen."""
+"""A slice that nowhere reaches the lowest threshold that may be chosen has an empty mask, whichever is."""
+
+SLICES_AT_ONCE = 128
+"""Looked at again: a long volume would take many times its memory."""
 
 
 def predict_in_batches(predict: Predict, images: np.ndarray, *, batch_size: int) -> np.ndarray:
@@ -37,18 +40,20 @@ def predict_with_flips(predict: Predict, images: np.ndarray) -> np.ndarray:
     """Return the mean over each slice and its three mirror images where the first look saw anything, else that look.
 
     As nnU-Net's mirroring (Isensee et al., 10.1038/s41592-020-01008-z), but for slices in which no pixel reaches
-    `SEEN_LEVEL`: a second look at those was seen to change nothing but the time it takes (infra/decisions/0014).
+    `SEEN_LEVEL`: looking at those again, too, was seen to take time and to improve nothing (infra/decisions/0014).
 
     Args:
         predict: Takes any number of slices.
         images: uint8 `(N, H, W)`.
     """
     answer = predict(images)
-    is_seen = (answer >= SEEN_LEVEL).any(axis=(1, 2))
-    seen = images[is_seen]
-    mirrored = predict(np.concatenate([np.flip(seen, axes) for axes in MIRRORED_AXES]))
-    looks = [answer[is_seen]]
-    for axes, look in zip(MIRRORED_AXES, np.split(mirrored, len(MIRRORED_AXES)), strict=True):
-        looks.append(np.flip(look, axes))
-    answer[is_seen] = np.rint(np.mean(looks, axis=0, dtype=np.float32))
+    seen = np.flatnonzero((answer >= SEEN_LEVEL).any(axis=(1, 2)))
+    for start in range(0, len(seen), SLICES_AT_ONCE):
+        places = seen[start : start + SLICES_AT_ONCE]
+        mirrored = predict(np.concatenate([np.flip(images[places], axes) for axes in MIRRORED_AXES]))
+        looks = [
+            np.flip(look, axes)
+            for axes, look in zip(MIRRORED_AXES, np.split(mirrored, len(MIRRORED_AXES)), strict=True)
+        ]
+        answer[places] = np.rint(np.mean([answer[places], *looks], axis=0, dtype=np.float32))
     return answer

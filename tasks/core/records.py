@@ -145,7 +145,7 @@ class Member(Record):
         history_file: Path in the bundle.
         held_out: Patients that it never saw.
         threshold: For those: chosen on the patients of all other folds, by the networks that had not seen them.
-        test_time_flips: For those, chosen likewise.
+        test_time_flips: For those, chosen likewise; None, as in bundles from before that, is the ensemble's.
     """
 
     weights_file: str
@@ -153,7 +153,7 @@ class Member(Record):
     history_file: str
     held_out: tuple[str, ...]
     threshold: float
-    test_time_flips: bool = False
+    test_time_flips: bool | None = None
 
 
 class ModelCard(Record):
@@ -207,7 +207,8 @@ class ModelCard(Record):
     def alone(self, place: int) -> "ModelCard":
         """Return the card at the operating point of one network of an ensemble, for the patients it never saw."""
         member = self.members[place]
-        return self.model_copy(update={"threshold": member.threshold, "test_time_flips": member.test_time_flips})
+        flips = self.test_time_flips if member.test_time_flips is None else member.test_time_flips
+        return self.model_copy(update={"threshold": member.threshold, "test_time_flips": flips})
 
 
 WEIGHTS_FILE: Final = "model.weights.h5"
@@ -222,7 +223,7 @@ class EvaluationReport(Record):
     n_slices: int
     threshold: float
     pooled: dict[str, float | int | None]
-    per_patient: list[dict[str, float | int | str | None]]
+    per_patient: list[dict[str, float | int | bool | str | None]]
     per_source: dict[str, dict[str, Any]]  # Any: float, int, None, and its own mean over patients
     per_patient_mean: dict[str, Any]  # Any: a mean, an interval or a count by name
     empty_mask_convention: str = EMPTY_MASK_CONVENTION
@@ -269,6 +270,7 @@ class SegmentationManifest(Record):
     n_new_failures: int
     seconds: float
     speed: Speed | None = None
+    test_time_flips: bool = False
     n_predictions: int = 1
     code_version: str
     versions: dict[str, str]

@@ -129,7 +129,7 @@ def _how_scored(report: EvaluationReport) -> str:
         return f"scored with threshold {report.threshold:.3f}"
     return (
         f"cross-validated: {counted(report.n_held_out, 'patient')} scored by the network that never saw them, at the "
-        f"threshold chosen on the others; new scans get {report.threshold:.3f}"
+        f"operating point chosen on the others; new scans get threshold {report.threshold:.3f}"
     )
 
 

@@ -79,8 +79,7 @@ def load_predictor(
 
     share_cores()
     bundle = read_bundle(model_uri) if member is None else read_member(model_uri, member)
-    how = {"precision": precision, "batch_size": BATCH_SIZE, "test_time_flips": test_time_flips}
-    return Predictor.from_bundle(bundle, **how)
+    return Predictor.from_bundle(bundle, precision=precision, batch_size=BATCH_SIZE, test_time_flips=test_time_flips)
 
 
 @dataclass(eq=False, slots=True)

@@ -9,6 +9,7 @@ import ray
 
 from tasks.core.catalog import SPLITS
 from tasks.core.history import TrainingOutcome
+from tasks.core.learning import TrainingConfig
 from tasks.core.records import Member
 from tasks.core.requests import TrainRequest
 from tasks.core.splits import fold_patients
@@ -73,9 +74,7 @@ def folds_of(
     return folds
 
 
-def members_of(
-    folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], *, threshold: float | None, flips: bool | None
-) -> tuple[Member, ...]:
+def members_of(folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], asked: TrainingConfig) -> tuple[Member, ...]:
     """Return the ensemble's networks, each with the operating point for those it never saw.
 
     That is the best for the patients of all other folds, so that nobody helps to choose what he is scored at.
@@ -83,20 +82,19 @@ def members_of(
     Args:
         folds: The trainings.
         outcomes: What came of each; the histograms are those of the patients held out.
-        threshold: One that was set for all; None chooses.
-        flips: Whether they are asked for; None chooses.
+        asked: What is set for all, and what may be chosen.
     """
     members = []
     for place, fold in enumerate(folds):
         others = TrainingOutcome.of_folds([other for other in outcomes if other is not outcomes[place]])
-        point = others.operating_point(flips=flips)
+        point = others.operating_point(asked)
         folder = f"{FOLDS_FOLDER}/{place}"
         member = Member(
             weights_file=f"{folder}/model.weights.h5",
             self_test_file=f"{folder}/self_test.npz",
             history_file=f"{folder}/history.csv",
             held_out=fold.held_out,
-            threshold=threshold or point.threshold,
+            threshold=point.threshold,
             test_time_flips=point.flips,
         )
         members.append(member)

@@ -27,6 +27,8 @@ class Run:
     model_digest: str
     code_version: str
     seal: Seal | None = None
+    test_time_flips: bool = False
+    is_unlike_bundle: bool = False
     n_predictions: int = 1
 
     @classmethod
@@ -48,6 +50,8 @@ class Run:
             model_digest=card.digest,
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
+            test_time_flips=flips,
+            is_unlike_bundle=flips != card.test_time_flips,
             n_predictions=card.model_copy(update={"test_time_flips": flips}).n_predictions,
         )
 
@@ -56,8 +60,8 @@ class Run:
         """sha256 over the parameters that decide a mask."""
         asked = self.request.segmentation
         decisive = f"{self.threshold}:{self.min_lesion_px}:{self.min_lesion_mm3}:{asked.precision}:{asked.dicom_seg}"
-        if asked.test_time_flips is not None:  # nothing, as in ledgers from before it could be asked
-            decisive += f":{asked.test_time_flips}"
+        if self.is_unlike_bundle:  # else the model's digest says it, as in ledgers from before there was a choice
+            decisive += f":{self.test_time_flips}"
         return hashlib.sha256(decisive.encode()).hexdigest()
 
     def row(self, scan: ScanSource, status: ScanStatus, **found: Any) -> ScanRow:  # Any: further fields of ScanRow

@@ -20,28 +20,38 @@ from tasks.io.formats.raster import write_png
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """Who scores whom.
+class Scorer:
+    """Who scores, and at which operating point.
 
     Attributes:
         member: Place of the network of an ensemble; None is all of the bundle.
-        threshold: At which probability.
-        patients: Whom it scores.
+        threshold: At which probability a pixel is called lesion.
+        test_time_flips: Whether mirror images are predicted too.
     """
 
-    member: int | None
-    threshold: float
+    member: int | None = None
+    threshold: float = 0.5
+    test_time_flips: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who scores whom."""
+
+    by: Scorer
     patients: set[str]
 
 
 def views(card: ModelCard, patients: set[str]) -> list[View]:
     """Return who scores whom: the networks of an ensemble those they never saw, all together everybody else."""
-    views = [
-        View(place, member.threshold, patients.intersection(member.held_out))
-        for place, member in enumerate(card.members)
-    ]
+    views = []
+    for place, member in enumerate(card.members):
+        alone = card.alone(place)
+        by = Scorer(place, alone.threshold, alone.test_time_flips)
+        views.append(View(by, patients.intersection(member.held_out)))
     rest = patients.difference(*(member.held_out for member in card.members))
-    return [view for view in [*views, View(None, card.threshold, rest)] if view.patients]
+    views.append(View(Scorer(None, card.threshold, card.test_time_flips), rest))
+    return [view for view in views if view.patients]
 
 
 def load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:
@@ -59,9 +69,8 @@ def score_shard(
     """Return the scores of a shard's slices; nothing is written."""
     (shard,) = shards
     pairs = zip(shard.rest, shard.probability, strict=True)
-    by = {"threshold": view.threshold, "member": view.member}
-    rows = [_score_slice({**row, "probability": answer}, threshold=view.threshold, **how) for row, answer in pairs]
-    return [[row | by for row in rows]], 0
+    rows = [_score_slice({**row, "probability": answer}, threshold=view.by.threshold, **how) for row, answer in pairs]
+    return [[row | {"by": view.by} for row in rows]], 0
 
 
 def _score_slice(

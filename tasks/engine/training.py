@@ -23,7 +23,7 @@ from tasks.core.predicting import predict_in_batches, predict_with_flips
 from tasks.core.schedules import PLATEAU_FACTOR, Plateau, warmup_cosine
 from tasks.engine.learner import Learner, choose_strategy
 from tasks.engine.model import set_precision, weights_to_bytes
-from tasks.engine.watchdog import Watchdog, end
+from tasks.engine.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchdog, end
 from tasks.io.checkpoints import Checkpoint, Checkpoints
 
 Histograms = dict[str, ProbabilityHistogram]
@@ -174,7 +174,7 @@ class _Course:
         if is_chief:
             row, histograms = self._row(sums)
         row = broadcast_from_rank_zero(row)
-        self._watchdog.beat()  # the others have waited for a validation, and may wait for one with flips next
+        self._watchdog.beat()
         outcome.history.append(row)
         val_dice = row["val_dice_per_patient"] or 0.0
         is_better = self._settings.keeps_last or outcome.best_dice is None or val_dice > outcome.best_dice
@@ -184,15 +184,20 @@ class _Course:
             self._plateau_rate *= PLATEAU_FACTOR
         is_stuck = self._stopping.is_stuck_at(-val_dice) and not self._settings.keeps_last
         is_over = is_stuck or len(outcome.history) == training.epochs
-        if is_chief:
-            best_weights = weights_to_bytes(self._learner.plain) if is_better else None
-            checkpoint = self._checkpoint(is_over=is_over)  # the state of now: flips put the best weights in its place
-            if is_over and training.test_time_flips is not False:  # once and not every epoch: up to four times the work
-                self._validate_with_flips(best_weights)
-            self._settings.checkpoints.publish(checkpoint, best_weights)
-            self._settings.journal.append.remote(row)
-        ray.train.report(row)  # a barrier: nobody starts the next epoch before this one is safe
+        with self._watchdog.patient(PATIENCE_WITH_FLIPS if is_over else PATIENCE):
+            if is_chief:
+                self._publish(row, is_better=is_better, is_over=is_over)
+            ray.train.report(row)  # a barrier: nobody starts the next epoch before this one is safe
         return is_over
+
+    def _publish(self, row: EpochRow, *, is_better: bool, is_over: bool) -> None:
+        """Publish where the training stands, at its end with what flips would give."""
+        best_weights = weights_to_bytes(self._learner.plain) if is_better else None
+        checkpoint = self._checkpoint(is_over=is_over)  # the state of now: flips put the best weights in its place
+        if is_over and self._settings.training.test_time_flips is not False:  # once: up to four times the work
+            self._validate_with_flips(best_weights)
+        self._settings.checkpoints.publish(checkpoint, best_weights)
+        self._settings.journal.append.remote(row)
 
     def _row(self, sums: _EpochSums) -> tuple[EpochRow, Histograms]:
         """Return the epoch's row of the history and the histogram of each validation patient."""

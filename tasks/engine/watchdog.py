@@ -17,7 +17,8 @@ STALLED_EXIT: Final = 75
 
 LOOKS_A_LIMIT: Final = 20
 PATIENCE: Final = 4
-"""How much longer than a step a validation may take, at the end one with flips; the others wait for it."""
+"""How much longer than a step a validation may take; the others wait for it."""
+PATIENCE_WITH_FLIPS: Final = 4 * PATIENCE
 
 
 def end(silent_s: float) -> None:
@@ -44,14 +45,14 @@ class Watchdog:
         self._heard_at = time.monotonic()
 
     @contextlib.contextmanager
-    def patient(self) -> Iterator[None]:
+    def patient(self, factor: int = PATIENCE) -> Iterator[None]:
         """Wait for what takes longer than a step: the first worker's validation, for instance."""
-        self._factor = PATIENCE
+        before, self._factor = self._factor, factor
         try:
             yield
         finally:
             self.beat()
-            self._factor = 1
+            self._factor = before
 
     def __enter__(self) -> Self:
         self.beat()

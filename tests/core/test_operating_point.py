@@ -130,18 +130,33 @@ POOR = _histogram(lesion={200: 9, 2: 1}, healthy={50: 90})
 def test_flips_are_taken_where_they_help_or_are_asked_for(
     single: ProbabilityHistogram, flipped: ProbabilityHistogram, *, asked: bool | None, taken: bool
 ) -> None:
-    """Unasked, they must add to the mean Dice; the point is then that of flipped predictions, its gain said."""
-    point = choose_operating_point([single], [flipped], flips=asked)
+    """Unasked, they must add to the mean Dice; the point is that of what is taken, beside the Dice of what is not."""
+    point = choose_operating_point([single], [flipped], threshold=None, flips=asked)
+    taken_up, left = (flipped, single) if taken else (single, flipped)
     assert point.flips is taken
-    assert point.mean_dice == choose_threshold([flipped if taken else single]).mean_dice
-    dices = [choose_threshold([histogram]).mean_dice for histogram in (single, flipped)]
-    assert point.flips_gain == (None if asked is False else dices[1] - dices[0])
+    assert point.mean_dice == choose_threshold([taken_up]).mean_dice
+    assert point.dice_otherwise == (None if asked is False else choose_threshold([left]).mean_dice)
 
 
 def test_flips_that_add_next_to_nothing_are_left() -> None:
     """One lesion pixel in a thousand is not worth up to four times the work."""
     nearly = _histogram(lesion={200: 999, 2: 1}, healthy={50: 9000})
-    assert not choose_operating_point([nearly], [GOOD], flips=None).flips
+    assert not choose_operating_point([nearly], [GOOD], threshold=None, flips=None).flips
+
+
+def test_flips_are_judged_at_the_threshold_that_is_set() -> None:
+    """At 0.39 flips would help, at the 0.5 that was asked for they lose the lesion."""
+    flipped = _histogram(lesion={105: 10}, healthy={50: 90})
+    assert choose_operating_point([POOR], [flipped], threshold=None, flips=None).flips
+    point = choose_operating_point([POOR], [flipped], threshold=0.5, flips=None)
+    assert (point.flips, point.threshold, point.dice_otherwise) == (False, 0.5, 0.0)
+
+
+def test_without_lesions_nothing_speaks_for_flips() -> None:
+    """Nobody to choose by: the threshold stays at 0.5, and a slice is predicted once."""
+    for patients in ([], [_histogram(healthy={30: 5})]):
+        point = choose_operating_point(patients, patients, threshold=None, flips=None)
+        assert (point.threshold, point.flips) == (0.5, False)
 
 
 def test_mean_dice_leaves_out_undefined_patients() -> None:

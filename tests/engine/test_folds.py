@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,18 @@ from flows.train_model import train_model
 from tasks.core.config import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.history import EpochRow, TrainingOutcome
+from tasks.core.learning import TrainingConfig
 from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.records import ModelCard, SegmentationManifest
 from tasks.core.requests import TrainRequest
 from tasks.engine.folds import Fold, folds_of, members_of
-from tasks.engine.scoring import views
+from tasks.engine.scoring import Scorer, views
 from tasks.io import bundles, datasets
 from tests.conftest import MILD, MODEL, TRAINING, Trained
 from tests.core.samples import MEMBER
 from tests.core.samples import MODEL as CARD
 
-IN_FOLDS = TRAINING.model_copy(update={"folds": 2, "epochs": 1})
+IN_FOLDS = TRAINING.model_copy(update={"folds": 2, "epochs": 1, "test_time_flips": False})
 
 
 def _outcome(patient: str, best_level: int) -> TrainingOutcome:
@@ -37,7 +39,8 @@ def _folds(patients: Sequence[str]) -> list[Fold]:
 
 def test_nobody_helps_to_choose_the_threshold_he_is_scored_at() -> None:
     """Each network's threshold is the best for the patients of the other folds."""
-    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], threshold=None)
+    asked = TrainingConfig(test_time_flips=False)
+    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], asked)
     assert [member.held_out for member in members] == [("a",), ("b",)]
     assert 200 / 255 < members[0].threshold <= 220 / 255
     assert 40 / 255 < members[1].threshold <= 60 / 255
@@ -45,8 +48,19 @@ def test_nobody_helps_to_choose_the_threshold_he_is_scored_at() -> None:
 
 def test_a_threshold_that_was_set_holds_for_all() -> None:
     """Nothing is chosen where the user has chosen."""
-    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], threshold=0.3)
+    asked = TrainingConfig(threshold=0.3, test_time_flips=False)
+    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], asked)
     assert {member.threshold for member in members} == {0.3}
+
+
+def test_nobody_helps_to_choose_whether_his_mirror_images_are_predicted() -> None:
+    """Flips help one patient of two: the other is predicted with them, he is not."""
+    helped, harmed = _outcome("helped", 100), _outcome("harmed", 100)
+    blurred = ProbabilityHistogram(*(np.full(256, 4) for _ in range(2)))  # nothing tells lesion from the rest
+    helped = replace(helped, histograms={"helped": blurred}, flipped=helped.histograms)
+    harmed = replace(harmed, flipped={"harmed": blurred})
+    members = members_of(_folds(["helped", "harmed"]), [helped, harmed], TrainingConfig())
+    assert [member.test_time_flips for member in members] == [False, True]
 
 
 @pytest.mark.ray
@@ -66,13 +80,18 @@ def test_a_fold_is_trained_on_all_patients_but_its_own(trained: Trained, tmp_pat
 def test_everybody_is_scored_once_by_who_never_saw_him() -> None:
     """Those held out by their network at its threshold, new ones by all at the bundle's, and nobody twice."""
     members = tuple(
-        MEMBER.model_copy(update={"held_out": held_out, "threshold": threshold})
-        for held_out, threshold in ((("a", "b"), 0.3), (("c",), 0.6))
+        MEMBER.model_copy(update={"held_out": held_out, "threshold": threshold, "test_time_flips": flips})
+        for held_out, threshold, flips in ((("a", "b"), 0.3, True), (("c",), 0.6, False), (("d",), 0.7, None))
     )
-    card = CARD.model_copy(update={"members": members, "threshold": 0.5})
-    found = [(view.member, view.threshold, view.patients) for view in views(card, {"a", "c", "new"})]
-    assert found == [(0, 0.3, {"a"}), (1, 0.6, {"c"}), (None, 0.5, {"new"})]
-    assert [view.member for view in views(card, {"c"})] == [1]
+    card = CARD.model_copy(update={"members": members, "threshold": 0.5, "test_time_flips": True})
+    found = [(view.by, view.patients) for view in views(card, {"a", "c", "d", "new"})]
+    assert found == [
+        (Scorer(0, 0.3, test_time_flips=True), {"a"}),
+        (Scorer(1, 0.6, test_time_flips=False), {"c"}),
+        (Scorer(2, 0.7, test_time_flips=True), {"d"}),  # a bundle from before members had their own choice
+        (Scorer(None, 0.5, test_time_flips=True), {"new"}),
+    ]
+    assert [view.by.member for view in views(card, {"c"})] == [1]
     assert [view.patients for view in views(CARD, {"a", "c"})] == [{"a", "c"}]
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from tasks.core.refs import EvaluationRef
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.requests import EvaluateRequest
 from tasks.engine.actors import load_predictor
-from tasks.engine.scoring import load_shard, score_shard, views
+from tasks.engine.scoring import Scorer, load_shard, score_shard, views
 from tasks.engine.stream import PredictionStream
 from tasks.engine.work import Work
 from tasks.io import bundles, datasets, storage
@@ -35,8 +35,7 @@ class PatientScore:
 
     Attributes:
         source: Collection the patient comes from.
-        threshold: At which its pixels were called lesion.
-        member: Place of the network of an ensemble that scored it; None is all of the bundle.
+        by: Who scored it.
         n_slices: Slices scored.
         counts: Pixels on the source's grid.
         histogram: Probabilities on the model's grid.
@@ -45,8 +44,7 @@ class PatientScore:
     """
 
     source: str
-    threshold: float = 0.5
-    member: int | None = None
+    by: Scorer = field(default_factory=Scorer)
     n_slices: int = 0
     counts: Counts = field(default_factory=Counts)
     histogram: ProbabilityHistogram = field(
@@ -86,7 +84,7 @@ def _score_patients(
     for view in views(card, {case.patient_id for case in cases if case.split in splits}):
         work = Work(
             load=partial(load_shard, view),
-            load_model=partial(load_predictor, request.model_uri, "float32", view.member),
+            load_model=partial(load_predictor, request.model_uri, "float32", view.by.member),
             finish=partial(
                 score_shard,
                 view=view,
@@ -102,8 +100,7 @@ def _score_patients(
         if row["error_code"]:
             failures.append(FailureRow(uri=row["mask_uri"], error_code=row["error_code"], error=row["error"]))
             continue
-        by = PatientScore(row["source"], row["threshold"], row["member"])
-        _add(patients.setdefault(row["patient_id"], by), row)
+        _add(patients.setdefault(row["patient_id"], PatientScore(row["source"], row["by"])), row)
     return dict(sorted(patients.items())), sorted(failures, key=lambda failure: failure.uri)
 
 
@@ -137,9 +134,7 @@ def _report(
         threshold=card.threshold,
         pooled=_figures(list(patients.values())),
         per_patient=[
-            {"patient_id": patient_id, "source": patient.source}
-            | _figures([patient])
-            | {"threshold": patient.threshold, "member": patient.member}
+            {"patient_id": patient_id, "source": patient.source} | _figures([patient]) | asdict(patient.by)
             for patient_id, patient in patients.items()
         ],
         per_source={
@@ -152,7 +147,7 @@ def _report(
         dataset_uri=request.dataset_uri,
         dataset_fingerprint=dataset.fingerprint,
         code_version=code_version(),
-        n_held_out=sum(patient.member is not None for patient in patients.values()),
+        n_held_out=sum(patient.by.member is not None for patient in patients.values()),
         n_failed=len(failures),
         failures=failures,
         warnings=tuple(dict.fromkeys((*card.warnings, *dataset.warnings, *_warnings(request, card)))),

@@ -182,11 +182,14 @@ def _work_through(
     scans: Sequence[ScanSource], settled: dict[str, ScanRow], run: Run, sums: StageSums
 ) -> Iterator[tuple[list[ScanRow], Progress]]:
     """Yield rows of scans as they are finished, with how far the run is."""
-    due, asked = [scan for scan in scans if scan.scan_id not in settled], run.request.segmentation
+    due = [scan for scan in scans if scan.scan_id not in settled]
     work = Work(
         load=partial(load_scans, size_px=run.size_px, hu=run.hu),
         load_model=partial(
-            load_predictor, run.request.model_uri, asked.precision, test_time_flips=asked.test_time_flips
+            load_predictor,
+            run.request.model_uri,
+            run.request.segmentation.precision,
+            test_time_flips=run.test_time_flips,
         ),
         finish=partial(finish_scans, run=run),
         chunk_slices=BATCH_SIZE,
@@ -256,6 +259,7 @@ def _manifest(
         params_digest=run.params_digest,
         segmentation=run.request.segmentation,
         threshold=run.threshold,
+        test_time_flips=run.test_time_flips,
         n_predictions=run.n_predictions,
         min_lesion_px=run.min_lesion_px,
         counts=_count(rows),

@@ -60,8 +60,7 @@ def train(request: TrainRequest) -> ModelRef:
         together, members = outcomes[0], ()
         if len(folds) > 1:
             together = TrainingOutcome.of_folds(outcomes)
-            asked = request.training
-            members = members_of(folds, outcomes, threshold=asked.threshold, flips=asked.test_time_flips)
+            members = members_of(folds, outcomes, request.training)
         card = _draft_card(request, dataset, parent=parent, outcome=together).model_copy(update={"members": members})
         return _publish(request, card, together, outcomes=outcomes, weights=weights)
 
@@ -99,14 +98,14 @@ def _decisive(request: TrainRequest, dataset: DatasetCard, *, parent: bundles.Bu
 def _draft_card(
     request: TrainRequest, dataset: DatasetCard, *, parent: bundles.Bundle | None, outcome: TrainingOutcome
 ) -> ModelCard:
-    point = outcome.operating_point(flips=request.training.test_time_flips)
+    point = outcome.operating_point(request.training)
     return ModelCard(
         architecture=request.model.architecture,
         backbone=request.model.backbone,
         input_size_px=dataset.size_px,
         intensity_rule=dataset.intensity_rule,
         hu=dataset.preparation.hu,
-        threshold=request.training.threshold or point.threshold,
+        threshold=point.threshold,
         threshold_choice=_choice(request, point),
         min_lesion_px=0,
         test_time_flips=point.flips,
@@ -132,10 +131,11 @@ def _choice(request: TrainRequest, point: OperatingPoint) -> str:
     on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice or 0:.3f}"
     threshold = f"best mean Dice of {on}, near ties towards 0.5"
     if request.training.threshold:
-        threshold = "set by training.threshold"
-    if point.flips_gain is None:
+        threshold = f"set by training.threshold; on {on}"
+    if point.dice_otherwise is None:
         return threshold
-    return f"{threshold}; {'with' if point.flips else 'without'} flips, which change it by {point.flips_gain:+.3f}"
+    with_or_without, otherwise = ("with", "without") if point.flips else ("without", "with")
+    return f"{threshold}; {with_or_without} flips ({otherwise} them {point.dice_otherwise:.3f})"
 
 
 def _warnings(dataset: DatasetCard, parent: bundles.Bundle | None) -> list[str]:
