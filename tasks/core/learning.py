@@ -163,7 +163,7 @@ class TrainingConfig(FormModel):
         title="Stall time (min)",
         ge=0.2,
         description="A worker in which no step ends for so long ends itself (compiling and validating have four times "
-        "as long), minutes.",
+        "as long, the last validation sixteen times), minutes.",
     )
     precision: Precision = Field(
         "float32",
