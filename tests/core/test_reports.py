@@ -259,6 +259,16 @@ def test_the_short_form_of_a_cross_validation_says_who_scored_whom() -> None:
     assert "scored with threshold" not in text
 
 
+def test_the_page_of_a_cross_validation_says_how_each_patient_was_scored() -> None:
+    """Beside each patient stand the threshold and whether mirror images were predicted too."""
+    how = ({"threshold": 0.3, "test_time_flips": True}, {"threshold": 0.61, "test_time_flips": False})
+    patients = [patient | own for patient, own in zip(EVALUATION.per_patient, how, strict=True)]
+    page = _evaluation_page(_evaluation(split="all", n_held_out=2, per_patient=patients))
+    rows = {row[0]: row for row in page.rows}
+    assert rows["patient_b"][1:4] == ["clinic", "0.300", "yes"]
+    assert rows["patient_a"][1:4] == ["clinic", "0.610", "no"]
+
+
 def test_failures_markdown_groups_by_code_without_naming_files() -> None:
     """Codes in order with their numbers and one sentence each; no URI, because it may hold a name."""
     empty = FailureRow(uri="file:///in/frames/jane_roe.png", error_code="empty_file", error="File holds 0 bytes.")
