@@ -9,7 +9,7 @@ from PIL import Image
 from flows.segment_scans import segment_scans
 from tasks.core.config import SegmentationConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.records import LedgerEntry, ScanRow
+from tasks.core.records import LedgerEntry, ScanRow, SegmentationManifest
 from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
 from tests.conftest import Trained
@@ -104,6 +104,19 @@ def test_corrupt_slice_is_named_and_what_a_killed_run_left_is_reported(
     assert {row.status for row in _rows(output).values()} == {"done", "failed"}
     ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     assert ref.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1}
+
+
+@pytest.mark.soak
+def test_a_runs_word_on_flips_reaches_the_model(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """With and without them, whatever the bundle does, masks are other ones, and the manifest says which."""
+    masks = {}
+    for flips in (False, True):
+        output, asked = tmp_path / str(flips), AT_ONCE.model_copy(update={"test_time_flips": flips})
+        segment_scans(trained.model_uri, str(new_scans), str(output), segmentation=asked)
+        manifest = SegmentationManifest.model_validate_json((output / "manifest.json").read_text())
+        assert (manifest.test_time_flips, manifest.n_predictions) == (flips, 4 if flips else 1)
+        masks[flips] = _digests(output)
+    assert masks[False] != masks[True]
 
 
 def test_output_below_the_scans_is_refused(trained: Trained, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_the_card_says_what_flips_change(trained: Trained) -> None:
     card = bundles.read_card(trained.model_uri)
     way = "with" if card.test_time_flips else "without"
     reached, otherwise = (
-        float(dice) for dice in re.findall(r"mean Dice (0\.\d{3}),.*them (0\.\d{3})\)$", card.threshold_choice)[0]
+        float(dice) for dice in re.findall(r"mean Dice ([01]\.\d{3}),.*them ([01]\.\d{3})\)$", card.threshold_choice)[0]
     )
     assert f"; {way} flips (" in card.threshold_choice
     assert (reached - otherwise >= MIN_FLIPS_GAIN - 0.001) if card.test_time_flips else (otherwise - reached < 0.006)

@@ -14,7 +14,7 @@ from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
 from tests.benchmarks.processes import LESIONS
 
-TIMEOUT_S = 900
+TIMEOUT_S = 300
 VICTIMS = {"driver": "", "worker": "ray::_", "actor": "ray::ModelActor"}
 """What is killed, and how the titles of such processes begin."""
 

@@ -52,9 +52,9 @@ class Training:
     model: Path
     log: Path
 
-    def end(self) -> None:
+    def end(self, timeout_s: float = TIMEOUT_S) -> None:
         """Wait for it, and hold that it ended well."""
-        assert self.process.wait(TIMEOUT_S) == 0, self.log.read_text()[-3000:]
+        assert self.process.wait(timeout_s) == 0, self.log.read_text()[-3000:]
 
     def n_epochs(self) -> int:
         """Return how many epochs its newest checkpoint holds."""
@@ -134,7 +134,7 @@ def _dataset(folder: Path, *, n_patients: int, n_slices: int, first_patient: int
 def _trained(dataset: Path, folder: Path, *, n_workers: int, epochs: int = EPOCHS) -> Path:
     """Train to the end, and return the bundle."""
     training = start(dataset, folder / "model", "--training.num-workers", str(n_workers), epochs=epochs)
-    training.end()
+    training.end(TIMEOUT_S * epochs / EPOCHS)
     return training.model
 
 
