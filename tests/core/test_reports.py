@@ -96,7 +96,7 @@ def test_evaluation_page_shows_counts_beside_ratios_and_the_undefined_as_such() 
     assert [row[0] for row in rows] == ["patient_a", "patient_b"]
     assert rows[0][3:7] == ["undefined"] * 4
     assert rows[0][-4:] == ["0", "0", "0", "50"]
-    assert rows[1][2] == "1000"
+    assert rows[1][2] == "1\u202f000"
     assert rows[1][3] == "0.800"
     assert "1 of 2 patients have an undefined Dice" in page.words
     assert EMPTY_MASK_CONVENTION in page.words
