@@ -27,17 +27,20 @@ SPARE_CPUS = 2
 
 
 @contextlib.contextmanager
-def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0, has_dashboard: bool = False) -> Iterator[None]:
+def session(
+    compute: ComputeConfig, *, n_reserved_cpus: int = 0, n_gpus: int = 0, has_dashboard: bool = False
+) -> Iterator[None]:
     """Hold a Ray session while the body runs.
 
     Args:
         compute: Where the work runs; without an address, in this process tree, bound to loopback.
         n_reserved_cpus: Logical CPUs that actors of the step hold throughout.
+        n_gpus: GPUs the step cannot do without; a Ray that is started here never gets more than this machine has.
         has_dashboard: Whether a Ray that is started here has one, on loopback; Ray Train logs failed queries without
             end where it is missing, and everything else starts faster without.
 
     Raises:
-        ClusterError: If the cluster at the address cannot be reached.
+        ClusterError: If the cluster at the address cannot be reached, or this machine lacks the GPUs.
         LesionWorkflowError: What a worker raised, freed from Ray's wrapping.
     """
     if compute.is_remote:  # each step is a job, which holds a session of its own
@@ -45,16 +48,27 @@ def session(compute: ComputeConfig, *, n_reserved_cpus: int = 0, has_dashboard: 
         return
     if ray.is_initialized():
         with _unwrapped():
+            _check_gpus(compute, n_gpus)
             yield
         return
     started = time.monotonic()
     _start(compute, n_reserved_cpus, has_dashboard=has_dashboard)
     try:
         logger.info("cluster: %s, ready in %.1f s", _size(), time.monotonic() - started)
+        _check_gpus(compute, n_gpus)
         with _unwrapped():
             yield
     finally:
         ray.shutdown()
+
+
+def _check_gpus(compute: ComputeConfig, n_asked: int) -> None:
+    n_here = int(ray.cluster_resources().get("GPU", 0))
+    if n_here < n_asked and not compute.ray_address:  # a cluster may yet start nodes
+        raise ClusterError(
+            f"{counted(n_asked, 'GPU')} asked for, {n_here} found on this machine. Set training.gpus_per_worker to 0, "
+            "or compute.ray_address to a cluster that has them."
+        )
 
 
 def _size() -> str:

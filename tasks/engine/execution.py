@@ -63,7 +63,9 @@ def call_step(step: StepName, request: Record, *, compute: ComputeConfig, tell: 
     """Run a step in a Ray session of this process."""
     function: Callable[..., Record] = resolve_name(STEPS[step][0])
     further: dict[str, Any] = {"tell": tell} if step in HAS_PROGRESS else {}  # Any: keywords of the step
-    with cluster.session(compute, n_reserved_cpus=_n_reserved_cpus(request), has_dashboard=step == "train"):
+    with cluster.session(
+        compute, n_reserved_cpus=_n_reserved_cpus(request), n_gpus=_n_gpus(request), has_dashboard=step == "train"
+    ):
         return function(request, **further)
 
 
@@ -87,3 +89,8 @@ def _n_reserved_cpus(request: Record) -> int:
     if isinstance(request, TrainRequest):
         return request.training.num_workers
     return int(isinstance(request, SegmentRequest))
+
+
+def _n_gpus(request: Record) -> int:
+    """Return how many GPUs the step cannot do without; a segmentation takes what there is."""
+    return request.training.num_workers * request.training.gpus_per_worker if isinstance(request, TrainRequest) else 0

@@ -12,15 +12,14 @@ import ray
 import ray.data
 from ray.actor import ActorHandle
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.wording import counted
-from tasks.engine.cluster import SPARE_CPUS
 from tasks.engine.lost_workers import can_pass, reason
+from tasks.engine.room import n_at_once, needs_of_one, wait_for_workers
 from tasks.engine.slices import SliceStore, plan_training, training_stream, validation_stream
 from tasks.io import storage
 from tasks.io.checkpoints import Checkpoint, Checkpoints
@@ -31,6 +30,8 @@ logger = logging.getLogger(__name__)
 POLL_S: Final = 2.0
 NODE_IS_DEAD_AFTER_S: Final = 10.0
 """Most lost nodes are known to be lost by then; one that is not costs another restart."""
+MAX_FAILED_STARTS: Final = 3
+"""Of a group of workers, each of which has a minute to start; Ray Train would try for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,14 @@ def fit_all(jobs: Sequence[Fit], held: Lease) -> None:
     waiting, running = list(jobs), dict[ray.ObjectRef, _Running]()
     try:
         while waiting or running:
-            while waiting and len(running) < _n_at_once(waiting[0].training):
+            while waiting and len(running) < (n_trainings := n_at_once(waiting[0].training)):
                 job = waiting.pop(0)
                 # Ray Train's TensorFlow module loads TensorFlow, so a worker drives it, not the flow's process.
                 # Both stay with the driver: a node that is lost takes workers only.
                 here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
                 journal = Journal.options(scheduling_strategy=here).remote()
-                running[fit.options(scheduling_strategy=here).remote(job, journal)] = _Running(job, journal)
+                reference = fit.options(scheduling_strategy=here).remote(job, journal, min(n_trainings, len(jobs)))
+                running[reference] = _Running(job, journal)
             ended, _ = ray.wait(list(running), timeout=POLL_S)
             held.check()
             for one in running.values():
@@ -121,27 +123,6 @@ def _sentence(row: EpochRow, n_epochs: int) -> str:
     )
 
 
-def _n_at_once(training: TrainingConfig) -> int:
-    """Return how many such trainings the cluster holds at a time, each with CPUs of its own for its slices."""
-    n_cpus = int(ray.cluster_resources().get("CPU", 0))
-    if training.gpus_per_worker:
-        return max(1, min(_n_workers_held(training) // training.num_workers, n_cpus // SPARE_CPUS))
-    return max(1, n_cpus // (training.num_workers + SPARE_CPUS))
-
-
-def _needs_of_one(training: TrainingConfig) -> dict[str, float]:
-    """Return what a worker asks of the cluster; one on GPUs asks for no CPU, which nodes with GPUs may not offer."""
-    return {"CPU": 0, "GPU": training.gpus_per_worker} if training.gpus_per_worker else {"CPU": 1}
-
-
-def _n_workers_held(training: TrainingConfig) -> int:
-    """Return how many workers the cluster holds now; one worker's GPUs are on one node."""
-    if training.gpus_per_worker:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return sum(int(node.get("GPU", 0)) // training.gpus_per_worker for node in nodes)
-    return int(ray.cluster_resources().get("CPU", 0)) - SPARE_CPUS
-
-
 @ray.remote(num_cpus=0)
 class Journal:
     """Where workers write epochs down, and the driver reads them while the training goes on."""
@@ -159,18 +140,30 @@ class Journal:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def fit(job: Fit, journal: ActorHandle) -> None:
+def fit(job: Fit, journal: ActorHandle, n_trainings: int) -> None:
     """Train to the end, from the last checkpoint if there is one; what comes of it are the checkpoints.
+
+    Args:
+        job: What is to be done.
+        journal: Told of each epoch, and of what happens between two.
+        n_trainings: Trainings that share the cluster.
 
     Raises:
         LesionWorkflowError: What a worker found wrong.
-        ClusterError: If the workers died more than `max_restarts` times.
+        ClusterError: If the workers died more than `max_restarts` times, or the cluster has no room for any.
     """
-    n_workers = job.training.num_workers
+    has_begun = False
     for n_left in range(job.training.max_restarts, -1, -1):
         checkpoint = job.checkpoints.latest()
         if checkpoint is not None and checkpoint.is_over:
             return
+        n_workers = wait_for_workers(
+            job.training,
+            fewest=1 if has_begun or checkpoint else job.training.num_workers,
+            n_trainings=n_trainings,
+            tell=journal.append.remote,
+        )
+        has_begun = True
         if checkpoint is not None:
             journal.append.remote(f"going on after epoch {checkpoint.n_epochs} with {counted(n_workers, 'worker')}")
         try:
@@ -183,11 +176,8 @@ def fit(job: Fit, journal: ActorHandle) -> None:
                     f"The training lost its workers {job.training.max_restarts + 1} times, at last by {reason(err)}. "
                     "Its last finished epoch is kept; run it again to go on from there."
                 ) from err
-            journal.append.remote(
-                f"lost workers ({reason(err)}), {counted(n_left, 'restart')} left; asking for new ones for up to "
-                f"{job.training.node_wait_minutes:g} min"
-            )
-            n_workers = _n_workers_to_be_had(job.training)
+            journal.append.remote(f"lost workers ({reason(err)}), {counted(n_left, 'restart')} left")
+            time.sleep(NODE_IS_DEAD_AFTER_S)
         else:
             return
 
@@ -231,13 +221,15 @@ def _run(job: Fit, checkpoint: Checkpoint | None, *, n_workers: int, journal: Ac
             "journal": journal,
         },
         scaling_config=ScalingConfig(
-            num_workers=n_workers, use_gpu=training.gpus_per_worker > 0, resources_per_worker=_needs_of_one(training)
+            num_workers=n_workers, use_gpu=training.gpus_per_worker > 0, resources_per_worker=needs_of_one(training)
         ),
         run_config=RunConfig(
             name=f"training-{datetime.now(UTC):%Y%m%dT%H%M%S}",
             storage_path=path,
             storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # restarts are planned anew here
+            failure_config=FailureConfig(  # restarts are planned anew here
+                max_failures=0, max_preemption_failures=0, controller_failure_limit=MAX_FAILED_STARTS
+            ),
         ),
         datasets=shares | {"val": validation_stream(job.store, job.val)},
         # Each worker reads its own stream whole: the plan has already shared out every global batch.
@@ -256,21 +248,3 @@ def _in_order() -> ray.data.ExecutionOptions:
     options = DataConfig.default_ingest_options()
     options.preserve_order = True
     return options
-
-
-def _n_workers_to_be_had(training: TrainingConfig) -> int:
-    """Return how many workers the cluster can hold, at most as many as were asked, with even shares of a batch.
-
-    If nodes are missing, all are asked for as a placement group, for which an autoscaler starts nodes and which ends
-    with this job.
-    """
-    time.sleep(NODE_IS_DEAD_AFTER_S)
-    if _n_workers_held(training) < training.num_workers:
-        room = placement_group([_needs_of_one(training)] * training.num_workers + [{"CPU": 1}] * SPARE_CPUS)
-        try:
-            if room.wait(60 * training.node_wait_minutes):
-                return training.num_workers
-        finally:
-            remove_placement_group(room)
-    wanted = range(min(training.num_workers, max(_n_workers_held(training), 1)), 0, -1)
-    return next(n for n in wanted if training.batch_size % (n * max(1, training.gpus_per_worker)) == 0)

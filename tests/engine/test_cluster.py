@@ -37,6 +37,15 @@ def test_session_leaves_a_running_ray_alone() -> None:
     assert ray.is_initialized()
 
 
+def test_gpus_this_machine_lacks_are_refused_at_once() -> None:
+    """A Ray of this machine never gets more GPUs, so that nothing would be worth waiting for."""
+    with (
+        pytest.raises(ClusterError, match="1 GPU asked for, 0 found on this machine"),
+        cluster.session(ComputeConfig(), n_gpus=1),
+    ):
+        pass
+
+
 def test_what_a_worker_refuses_reaches_the_user_as_one_sentence() -> None:
     """Our own error comes out of Ray's wrapping as it was raised, without a traceback in its text."""
     with pytest.raises(ModelError) as caught, cluster.session(ComputeConfig()):
