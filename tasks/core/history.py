@@ -44,8 +44,8 @@ class TrainingOutcome:
 
     @property
     def best_dice(self) -> float | None:
-        """Mean Dice over validation patients of the best epoch, an undefined one as 0; None before the first epoch."""
-        return (self.history[self.best_epoch - 1]["val_dice_per_patient"] or 0.0) if self.best_epoch else None
+        """Mean Dice over validation patients of the best epoch; None before the first one, or if none has lesions."""
+        return self.history[self.best_epoch - 1]["val_dice_per_patient"] if self.best_epoch else None
 
     @property
     def best_validation(self) -> EpochRow:

@@ -48,7 +48,7 @@ class OperatingPoint:
 
     Attributes:
         threshold: Probability.
-        mean_dice: Mean over these patients; None where no patient has lesions.
+        mean_dice: Mean over these patients, as `mean_dice_at` has it; None where no patient has lesions.
         n_patients: Patients it was chosen from.
         flips: Whether mirror images are predicted too.
         dice_otherwise: Mean Dice with the other choice of flips; None where nobody looked.
@@ -83,9 +83,9 @@ def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint
     Args:
         patients: One histogram a validation patient.
     """
-    if not any(patient.lesion.any() for patient in patients):  # nothing to choose by: every Dice is 0 or undefined
+    by_level = {level: found for level in CANDIDATE_LEVELS if (found := mean_dice_at(patients, level)) is not None}
+    if not by_level:  # nothing to choose by
         return OperatingPoint(threshold=0.5, mean_dice=None, n_patients=len(patients))
-    by_level = {level: mean_dice_at(patients, level) or 0.0 for level in CANDIDATE_LEVELS}
     best = max(by_level.values())
     good = [level for level, value in by_level.items() if value >= best - NEAR_TIE_DICE / len(patients) ** 0.5]
     level = min(good, key=lambda level: abs(level - 127.5))
@@ -124,8 +124,18 @@ def _point(patients: Sequence[ProbabilityHistogram], threshold: float | None) ->
 
 
 def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:
-    """Return the mean Dice over patients at a level, leaving out patients where it is undefined."""
-    return mean_defined([dice(patient.counts_at(level)) for patient in patients])
+    """Return the mean Dice by which levels, epochs and flips are judged; None where no patient has lesions.
+
+    All patients count, and the same ones at every level. The Dice of one without lesions is 0 with a single false
+    pixel and undefined without, so that this pixel would decide: he counts as if a lesion of the usual size had been
+    found in him, beside what is falsely called.
+    """
+    sizes = [size for patient in patients if (size := int(patient.lesion.sum()))]
+    if not sizes:
+        return None
+    usual = Counts(tp=round(sum(sizes) / len(sizes)))
+    counts = [patient.counts_at(level) for patient in patients]
+    return mean_defined([dice(of_one if of_one.tp + of_one.fn else of_one + usual) for of_one in counts])
 
 
 def precision_recall_curve(histogram: ProbabilityHistogram) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

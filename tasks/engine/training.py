@@ -1,5 +1,6 @@
 """What one training worker does: steps over its share of the stream; after each epoch it validates and saves."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -14,10 +15,11 @@ import tensorflow as tf
 from ray.actor import ActorHandle
 from ray.train.collective import broadcast_from_rank_zero
 
+from tasks.core.errors import ModelError
 from tasks.core.history import EpochRow, TrainingOutcome, ratios_of
 from tasks.core.learning import ModelConfig, TrainingConfig
-from tasks.core.metrics import Counts, dice, mean_defined
-from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.metrics import Counts
+from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, probability_histogram
 from tasks.core.postprocess import probability_level
 from tasks.core.predicting import predict_in_batches, predict_with_flips
 from tasks.core.schedules import PLATEAU_FACTOR, Plateau, warmup_cosine
@@ -67,13 +69,16 @@ def train_worker(settings: WorkerSettings) -> None:
     What comes of it are the checkpoints, which the first worker publishes.
 
     Raises:
-        ModelError: If weights or precision cannot be used as asked.
+        ModelError: If weights or precision cannot be used as asked, or the training diverges.
     """
     training = settings.training
     with Watchdog(60 * training.stall_minutes, partial(_end_stalled, settings.journal)) as watchdog:
         set_precision(training.precision)
         tf.keras.utils.set_random_seed(training.seed)
-        tf.config.experimental.enable_op_determinism()
+        if not training.gpus_per_worker:
+            # On a GPU the gradient of nearest-neighbour resizing, in every decoder, has no deterministic form and
+            # would be refused at the first step.
+            tf.config.experimental.enable_op_determinism()
         context = ray.train.get_context()
         rank, n_workers = context.get_world_rank(), context.get_world_size()
         with watchdog.patient():
@@ -173,16 +178,18 @@ class _Course:
         histograms: Histograms = {}
         if is_chief:
             row, histograms = self._row(sums)
+            _check_finite(row)
         row = broadcast_from_rank_zero(row)
         self._watchdog.beat()
         outcome.history.append(row)
-        val_dice = row["val_dice_per_patient"] or 0.0
-        is_better = self._settings.keeps_last or outcome.best_dice is None or val_dice > outcome.best_dice
+        val_dice, best_dice = row["val_dice_per_patient"], outcome.best_dice
+        keeps_last = self._settings.keeps_last
+        is_better = keeps_last or val_dice is None or best_dice is None or val_dice > best_dice
         if is_better:
             outcome.best_epoch, outcome.histograms = len(outcome.history), histograms
         if self._slowing.is_stuck_at(row["val_loss"] or 0.0):
             self._plateau_rate *= PLATEAU_FACTOR
-        is_stuck = self._stopping.is_stuck_at(-val_dice) and not self._settings.keeps_last
+        is_stuck = not keeps_last and val_dice is not None and self._stopping.is_stuck_at(-val_dice)
         is_over = is_stuck or len(outcome.history) == training.epochs
         with self._watchdog.patient(PATIENCE_WITH_FLIPS if is_over else PATIENCE):
             if is_chief:
@@ -203,8 +210,7 @@ class _Course:
         """Return the epoch's row of the history and the histogram of each validation patient."""
         trained_s = time.monotonic() - sums.started_s
         val_sums, histograms = self._validate()
-        level = probability_level(WATCH_THRESHOLD)
-        per_patient = mean_defined([dice(histogram.counts_at(level)) for histogram in histograms.values()])
+        per_patient = mean_dice_at([*histograms.values()], probability_level(WATCH_THRESHOLD))
         return {
             "epoch": len(self._outcome.history) + 1,
             "learning_rate": self._learning_rate,
@@ -260,6 +266,21 @@ class _Course:
             stopping=self._stopping,
             slowing=self._slowing,
             learning_rate=self._plateau_rate,
+        )
+
+
+def _check_finite(row: EpochRow) -> None:
+    """Refuse a network of no numbers: its masks would all be empty, and look like those of healthy patients.
+
+    Raises:
+        ModelError: If a loss is no number.
+    """
+    losses = {name: row[name] for name in ("train_loss", "val_loss")}
+    if not all(math.isfinite(loss) for loss in losses.values() if loss is not None):
+        found = ", ".join(f"{name} {loss}" for name, loss in losses.items())
+        raise ModelError(
+            f"The training diverged in epoch {row['epoch']}: {found}. Set training.learning_rate lower, or "
+            "training.precision to float32."
         )
 
 

@@ -94,11 +94,18 @@ def test_patients_weigh_the_same_whatever_their_lesions_do() -> None:
 
 
 def test_false_positives_of_a_healthy_patient_raise_the_threshold() -> None:
-    """A patient without lesion has Dice 0 while anything is predicted, and none above."""
+    """A third of a usual lesion, falsely called in a patient without one, is worth avoiding."""
     sick = _histogram(lesion={200: 10}, healthy={10: 90})
     healthy = _histogram(healthy={152: 3, 10: 97})
     assert _choice(choose_threshold([sick])) == (127, 1.0, 1)
     assert _choice(choose_threshold([sick, healthy])) == (153, 1.0, 2)
+
+
+def test_one_false_pixel_of_a_healthy_patient_decides_nothing() -> None:
+    """It is there up to 0.94; at 0.95, where it is gone, so is half of another patient's lesion."""
+    sick = _histogram(lesion={200: 60, 250: 40, 2: 40})
+    healthy = _histogram(healthy={240: 1, 10: 99})
+    assert _choice(choose_threshold([sick, healthy]))[0] == 127
 
 
 def test_without_any_lesion_there_is_nothing_to_choose_by() -> None:
@@ -159,11 +166,11 @@ def test_without_lesions_nothing_speaks_for_flips() -> None:
         assert (point.threshold, point.flips) == (0.5, False)
 
 
-def test_mean_dice_leaves_out_undefined_patients() -> None:
-    """A healthy patient without prediction does not count; with one it counts as 0."""
-    patients = [_histogram(lesion={200: 4}), _histogram(healthy={100: 9})]
+def test_a_healthy_patient_counts_as_if_a_lesion_of_the_usual_size_were_found() -> None:
+    """Left alone he counts as 1; eight pixels falsely called beside a usual four are a Dice of 8 / 16."""
+    patients = [_histogram(lesion={200: 4}), _histogram(healthy={100: 8})]
     assert mean_dice_at(patients, 150) == 1.0
-    assert mean_dice_at(patients, 100) == 0.5
+    assert mean_dice_at(patients, 100) == (1.0 + 0.5) / 2
     assert mean_dice_at(patients[1:], 150) is None
 
 
