@@ -14,8 +14,11 @@ from tasks.core.errors import ModelError
 ARCHITECTURES = {"unet": sm.Unet, "linknet": sm.Linknet, "fpn": sm.FPN}
 
 FAST_BATCHNORM_MOMENTUM = 0.9
-"""With segmentation-models' 0.99 and random weights, the moving averages still belong to the start after some hundred
-steps: validation Dice stays 0 while the training loss falls."""
+"""With segmentation-models' 0.99 the moving averages still belong to the start after some hundred steps: validation
+Dice stays 0 while the training loss falls. The decoder starts from random weights whatever the encoder does."""
+
+INPUT_BATCHNORM = "bn_data"
+"""First layer of classification_models' ResNets, which take images of 0 to 255 as they are."""
 
 
 def set_precision(precision: Precision) -> None:
@@ -59,12 +62,12 @@ def build_model(architecture: Architecture, backbone: str, *, encoder_weights: b
         ModelError: If the weights do not fit the encoder.
     """
     network = ARCHITECTURES[architecture](backbone, encoder_weights=None, classes=1, activation="linear")
-    if encoder_weights is None:
-        for layer in network.layers:
-            if isinstance(layer, tf.keras.layers.BatchNormalization):
-                layer.momentum = FAST_BATCHNORM_MOMENTUM
-    else:
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.momentum = FAST_BATCHNORM_MOMENTUM
+    if encoder_weights is not None:
         _load_encoder(network, encoder_weights, backbone)
+        _rescale_input_batchnorm(network)
     logits = tf.keras.layers.Activation("linear", dtype="float32", name="logits")(network.output)
     return tf.keras.Model(network.input, logits)
 
@@ -122,6 +125,18 @@ def load_weights(model: tf.keras.Model, content: bytes) -> None:
             model.load_weights(path)
         except (ValueError, OSError) as err:
             raise ModelError(f"The weights do not fit {model.name}: {err}") from err
+
+
+def _rescale_input_batchnorm(network: tf.keras.Model) -> None:
+    """Make averages of images of 0 to 255 those of the same images in [0, 1]; of [0, 1] they are left as they are.
+
+    Else every input would look black to the encoder until the averages have moved, and what is published would be
+    judged on that.
+    """
+    layer = network.get_layer(INPUT_BATCHNORM)
+    *affine, mean, variance = layer.get_weights()
+    if mean.max() > 1.0:
+        layer.set_weights([*affine, mean / 255.0, variance / 255.0**2])
 
 
 def _load_encoder(network: tf.keras.Model, content: bytes, backbone: str) -> None:

@@ -53,12 +53,21 @@ def test_weights_of_another_network_are_refused() -> None:
         model.load_weights(model.build_model("unet", "resnet34"), content)
 
 
-def _encoder_file(backbone: str, folder: Path) -> bytes:
-    """Return a file of the same shape as the published encoder weights, with random content."""
+def _encoder_file(backbone: str, folder: Path, *, mean: float = 0.0, variance: float = 1.0) -> bytes:
+    """Return a file of the same shape as the published encoder weights, with random content.
+
+    Args:
+        backbone: Which encoder.
+        folder: Where there is room for it.
+        mean: Average of the images it was trained on.
+        variance: Of these images.
+    """
     from classification_models.tfkeras import Classifiers
 
     build, _ = Classifiers.get(backbone)
     encoder = build(input_shape=(None, None, 3), weights=None, include_top=False)
+    averages = encoder.get_layer(model.INPUT_BATCHNORM)
+    averages.set_weights([np.zeros(3), np.full(3, mean), np.full(3, variance)])
     path = folder / f"{backbone}.h5"
     encoder.save_weights(path)
     return path.read_bytes()
@@ -71,6 +80,18 @@ def test_encoder_weights_are_taken_over(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.get_layer("conv0").get_weights()[0], two.get_layer("conv0").get_weights()[0])
     decoder = "decoder_stage0a_conv"
     assert not np.allclose(one.get_layer(decoder).get_weights()[0], two.get_layer(decoder).get_weights()[0])
+
+
+@pytest.mark.parametrize(("mean", "variance"), [(120.0, 4000.0), (0.47, 0.0615)])
+def test_pretrained_averages_fit_the_scale_of_the_input(tmp_path: Path, mean: float, variance: float) -> None:
+    """Whether an encoder learned from images of 0 to 255 or of 0 to 1, a usual image is near zero behind its door."""
+    network = model.build_model(
+        "unet", "resnet18", encoder_weights=_encoder_file("resnet18", tmp_path, mean=mean, variance=variance)
+    )
+    image = np.random.default_rng(0).normal(120, 63, (1, 32, 32)).clip(0, 255).astype(np.uint8)
+    seen = network.get_layer(model.INPUT_BATCHNORM)(model.to_input(image), training=False).numpy()
+    assert abs(seen.mean()) < 0.1
+    assert 0.8 < seen.std() < 1.2
 
 
 def test_encoder_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
@@ -94,9 +115,11 @@ def test_encoder_file_without_layers_is_refused() -> None:
         model.build_model("unet", "resnet18", encoder_weights=buffer.getvalue())
 
 
-def test_random_weights_get_a_fast_batchnorm() -> None:
-    """Without pretrained weights the moving averages follow within a few dozen steps."""
-    network = model.build_model("unet", "resnet18")
+@pytest.mark.parametrize("is_pretrained", [False, True])
+def test_moving_averages_follow_within_a_few_dozen_steps(tmp_path: Path, *, is_pretrained: bool) -> None:
+    """Of a pretrained encoder's network, too: its decoder begins at random."""
+    content = _encoder_file("resnet18", tmp_path) if is_pretrained else None
+    network = model.build_model("unet", "resnet18", encoder_weights=content)
     momenta = {layer.momentum for layer in network.layers if isinstance(layer, tf.keras.layers.BatchNormalization)}
     assert momenta == {model.FAST_BATCHNORM_MOMENTUM}
 
