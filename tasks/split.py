@@ -21,7 +21,7 @@ def split(source: SourceRef, dataset: str, preparation: PreparationConfig) -> So
         else _split_by_patient(pairs, dataset, preparation)
     )
     sources.publish_pairs(source.uri, chosen)
-    return source
+    return source.model_copy(update={"fingerprint": sources.split_fingerprint(source.fingerprint, chosen)})
 
 
 def _split_by_slice(pairs: list[SlicePair], preparation: PreparationConfig) -> list[SlicePair]:

@@ -6,6 +6,7 @@ A source is a prefix with `frames/` and `masks/`, with `images/` and `masks/`, o
 import csv
 import hashlib
 import io
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -232,6 +233,17 @@ def _set_duplicates_aside(discovery: Discovery) -> None:
 def case_fingerprint(pairs: Iterable[SlicePair]) -> str:
     """Return the sha256 over the fingerprints of a case's slices: it changes when any of its files does."""
     return hashlib.sha256("\n".join(sorted(pair.fingerprint for pair in pairs)).encode()).hexdigest()
+
+
+def split_fingerprint(files: str, pairs: Iterable[SlicePair]) -> str:
+    """Return the sha256 over a source's files and who is who: it changes when a slice gets another patient or side.
+
+    Args:
+        files: Fingerprint of the files.
+        pairs: Slices, each with its split.
+    """
+    who = sorted((pair.case_id, pair.slice_index, pair.patient_id, pair.source, pair.split) for pair in pairs)
+    return hashlib.sha256(json.dumps([files, who]).encode()).hexdigest()
 
 
 def publish_pairs(uri: str, pairs: Sequence[SlicePair]) -> None:

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from flows.prepare_dataset import prepare_dataset
 from tasks.core.catalog import SPLITS
 from tasks.core.config import Fractions, PreparationConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.records import LEAKY, CaseRow
+from tasks.core.records import LEAKY, CaseRow, DatasetCard
 from tasks.io import datasets, storage
 from tasks.io.tables import from_parquet
 from tests.conftest import PREPARATION, SIZE_PX
@@ -122,6 +123,24 @@ def test_unchanged_source_is_not_prepared_again(phantoms: Path, tmp_path: Path) 
     before = {path: path.stat().st_mtime_ns for path in (dataset / "slices").rglob("*.parquet")}
     prepare_dataset(str(phantoms), str(dataset), preparation=PREPARATION)
     assert {path: path.stat().st_mtime_ns for path in (dataset / "slices").rglob("*.parquet")} == before
+
+
+def test_a_corrected_patient_makes_another_dataset(tmp_path: Path) -> None:
+    """Where a table of the same files calls two patients one, they are one on the next run, and the name changes."""
+    write_phantoms(tmp_path / "source", n_patients=5, n_slices=2, size_px=96)
+    index = tmp_path / "source" / "index.csv"
+    names = sorted(path.name for path in (tmp_path / "source" / "frames").iterdir())
+
+    def prepared(patient_of: Callable[[str], str]) -> DatasetCard:
+        rows = [f"frames/{name},masks/{name},{patient_of(name)},{name}" for name in names]
+        index.write_text("\n".join(["image,mask,patient_id,case_id", *rows]))
+        prepare_dataset(str(tmp_path / "source"), str(tmp_path / "dataset"), preparation=PREPARATION)
+        return datasets.read_card(str(tmp_path / "dataset"))
+
+    apart = prepared(lambda name: name.rpartition("_")[0])
+    joined = prepared(lambda name: name.rpartition("_")[0].replace("_004", "_003"))
+    assert (apart.n_patients, joined.n_patients) == (5, 4)
+    assert apart.fingerprint != joined.fingerprint
 
 
 def test_two_patients_cannot_be_split(tmp_path: Path) -> None:
