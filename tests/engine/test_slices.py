@@ -69,7 +69,7 @@ def test_epochs_differ_in_order_and_seeds_repeat_it() -> None:
 
 @given(n_slices=st.integers(1, 60), n_workers=st.integers(1, 4), local_size=st.integers(1, 5))
 def test_workers_together_see_every_slice_once_an_epoch(n_slices: int, n_workers: int, local_size: int) -> None:
-    """Of an odd count too: each slice counts once among all workers, who all take the same number of steps."""
+    """Of an odd count too: each slice counts once, and every step's shares, in order, are the plan's global batch."""
     plan = plan_training(
         _index([True] * n_slices), epochs=range(2), batch_size=n_workers * local_size, lesion_free_fraction=1, seed=0
     )
@@ -78,6 +78,10 @@ def test_workers_together_see_every_slice_once_an_epoch(n_slices: int, n_workers
         for rank in range(n_workers)
     ]
     assert {len(share) for share in shares} == {2 * plan.steps_per_epoch * local_size}
+    for step in range(2 * plan.steps_per_epoch):
+        parts = [share.slice(step * local_size, local_size) for share in shares]
+        global_batch = plan.table.slice(step * n_workers * local_size, n_workers * local_size)
+        assert pa.concat_tables(parts).equals(global_batch)
     seen = [(row["epoch"], row["row"]) for share in shares for row in share.to_pylist() if row["weight"] == 1]
     assert sorted(seen) == [(epoch, row) for epoch in range(2) for row in range(n_slices)]
 
@@ -92,8 +96,8 @@ def test_what_is_left_of_a_training_is_planned_as_the_whole_was() -> None:
 
 
 @pytest.mark.ray
-def test_worker_count_does_not_change_the_global_batches(trained: Trained) -> None:
-    """Two workers together are handed exactly the global batches that one worker is, augmentation included."""
+def test_worker_count_does_not_change_augmentation(trained: Trained) -> None:
+    """Two workers together are handed the very slices that one worker is, changed in the same way."""
     store = load_slices(trained.dataset_uri, "train")
     plan = plan_training(store.index, epochs=range(1), batch_size=4, lesion_free_fraction=1, seed=1)
 
