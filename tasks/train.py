@@ -40,6 +40,11 @@ def training_request(
             f"batch_size is {training.batch_size}, the global batch; it must be a multiple of num_workers "
             f"{training.num_workers} times the devices of each, {n_shares} in all."
         )
+    if training.precision == "float16" and not training.gpus_per_worker:
+        raise ConfigError(
+            "training.precision is float16, which only GPUs have, and training.gpus_per_worker is 0. "
+            "Set it to 1, or the precision to bfloat16 or float32."
+        )
     if training.freeze_batchnorm and start_from is None:
         raise ConfigError(
             "freeze_batchnorm keeps the averages a network starts with; its decoder has some only if it starts from a "

@@ -106,7 +106,7 @@ class TrainingConfig(FormModel):
         10,
         title="Patience (epochs)",
         ge=1,
-        description="Epochs without a better validation Dice before it stops early.",
+        description="Epochs without a better validation Dice before it stops early; with folds it never does.",
     )
     threshold: float | None = Field(
         None,

@@ -33,6 +33,11 @@ class ProbabilityHistogram:
     lesion: np.ndarray
     healthy: np.ndarray
 
+    @classmethod
+    def empty(cls) -> "ProbabilityHistogram":
+        """Return that of no pixel."""
+        return cls(np.zeros(N_LEVELS, np.int64), np.zeros(N_LEVELS, np.int64))
+
     def __add__(self, other: "ProbabilityHistogram") -> "ProbabilityHistogram":
         return ProbabilityHistogram(self.lesion + other.lesion, self.healthy + other.healthy)
 

@@ -4,6 +4,7 @@ Order and content of the training stream are decided by a plan, a table with a r
 runs: so every worker count sees the same global batches, and nothing depends on which task finishes first.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from tasks.io import datasets
 
 BATCHES_PER_BLOCK = 2
 """Global batches one augmentation task makes: enough to outweigh its scheduling, small enough to keep memory flat."""
+
+MAX_BLOCKS = 10_000
+"""Tasks of a stream: Ray looks at each plan before it draws the first, so a long training gets longer ones instead."""
 
 ROWS_PER_BLOCK = 64
 """Slices one validation task hands over."""
@@ -133,12 +137,17 @@ def training_stream(
         Rows of image and mask (uint8 `(size_px, size_px)`), weight (float32) and epoch (int32).
     """
     mine = worker_share(plan.table, batch_size=batch_size, rank=rank, num_workers=num_workers)
-    n_rows = batch_size // num_workers * BATCHES_PER_BLOCK
+    n_rows = batch_size // num_workers * batches_per_block(len(mine) // (batch_size // num_workers))
     pieces = [mine.slice(start, n_rows) for start in range(0, len(mine), n_rows)]
     settings = {"blocks": store.blocks, "augment": augment, "seed": seed}
     return ray.data.from_arrow(pieces).map_batches(
         _draw_augmented, batch_size=None, batch_format="pyarrow", fn_kwargs=settings
     )
+
+
+def batches_per_block(n_steps: int) -> int:
+    """Return how many of a training's global batches one augmentation task makes."""
+    return max(BATCHES_PER_BLOCK, math.ceil(n_steps / MAX_BLOCKS))
 
 
 def validation_stream(store: SliceStore, index: pa.Table) -> ray.data.Dataset:

@@ -1,12 +1,10 @@
 """What one training worker does: steps over its share of the stream; after each epoch it validates and saves."""
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import ray
@@ -15,14 +13,14 @@ import tensorflow as tf
 from ray.actor import ActorHandle
 from ray.train.collective import broadcast_from_rank_zero
 
-from tasks.core.errors import ModelError
-from tasks.core.history import EpochRow, TrainingOutcome, ratios_of
+from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.core.metrics import Counts
 from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, probability_histogram
 from tasks.core.postprocess import probability_level
 from tasks.core.predicting import predict_in_batches, predict_with_flips
 from tasks.core.schedules import PLATEAU_FACTOR, Plateau, warmup_cosine
+from tasks.engine.epochs import EpochSums, check_finite, timed
 from tasks.engine.learner import Learner, choose_strategy
 from tasks.engine.model import set_precision, weights_to_bytes
 from tasks.engine.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchdog, end
@@ -84,9 +82,9 @@ def train_worker(settings: WorkerSettings) -> None:
         with watchdog.patient():
             course = _Course(settings, n_workers, watchdog)
         stream = ray.train.get_dataset_shard(f"train-{rank}")
-        sums = _EpochSums()
+        sums = EpochSums()
         batches = stream.iter_batches(batch_size=training.batch_size // n_workers, prefetch_batches=2)
-        for waited_s, batch in _timed(batches):
+        for waited_s, batch in timed(batches):
             watchdog.beat()
             sums.waited_s += waited_s
             with watchdog.patient() if not sums.n_steps else nullcontext():  # the first of all is compiled
@@ -97,31 +95,7 @@ def train_worker(settings: WorkerSettings) -> None:
                 is_over = course.finish_epoch(sums, is_chief=rank == 0)
             if is_over:
                 break
-            sums = _EpochSums()
-
-
-@dataclass(slots=True)
-class _EpochSums:
-    """Sums over an epoch's slices; padding weighs 0."""
-
-    n_steps: int = 0
-    weight: float = 0.0
-    loss: float = 0.0
-    counts: Counts = field(default_factory=Counts)
-    waited_s: float = 0.0
-    started_s: float = field(default_factory=time.monotonic)
-
-    def figures(self, prefix: str) -> EpochRow:
-        """Return loss and ratios as columns of the history."""
-        return {f"{prefix}_loss": self.loss / max(self.weight, 1.0), **ratios_of(self.counts, prefix)}
-
-
-def _timed(batches: Any) -> Iterator[tuple[float, dict[str, np.ndarray]]]:  # Any: Ray Data's iterable
-    """Yield batches, each with the seconds it was waited for."""
-    waiting_since = time.monotonic()
-    for batch in batches:
-        yield time.monotonic() - waiting_since, batch
-        waiting_since = time.monotonic()
+            sums = EpochSums()
 
 
 class _Course:
@@ -159,7 +133,7 @@ class _Course:
         n_steps = training.epochs * per_epoch
         return warmup_cosine(self._n_steps, n_steps=n_steps, steps_per_epoch=per_epoch, peak=training.learning_rate)
 
-    def step(self, batch: dict[str, np.ndarray], sums: _EpochSums) -> None:
+    def step(self, batch: dict[str, np.ndarray], sums: EpochSums) -> None:
         """Take one optimizer step and add the batch to the epoch's sums."""
         loss, weight, counts = self._learner.step(
             batch["image"], batch["mask"], batch["weight"], learning_rate=self._learning_rate
@@ -170,7 +144,7 @@ class _Course:
         sums.counts += Counts(*counts)
         self._n_steps += 1
 
-    def finish_epoch(self, sums: _EpochSums, *, is_chief: bool) -> bool:
+    def finish_epoch(self, sums: EpochSums, *, is_chief: bool) -> bool:
         """Validate, judge and publish the epoch, the first worker for all; say whether it was the last."""
         training, outcome = self._settings.training, self._outcome
         self._learner.gather()
@@ -178,7 +152,6 @@ class _Course:
         histograms: Histograms = {}
         if is_chief:
             row, histograms = self._row(sums)
-            _check_finite(row)
         row = broadcast_from_rank_zero(row)
         self._watchdog.beat()
         outcome.history.append(row)
@@ -198,15 +171,20 @@ class _Course:
         return is_over
 
     def _publish(self, row: EpochRow, *, is_better: bool, is_over: bool) -> None:
-        """Publish where the training stands, at its end with what flips would give."""
-        best_weights = weights_to_bytes(self._learner.plain) if is_better else None
+        """Publish where the training stands, at its end with what flips would give.
+
+        Raises:
+            ModelError: If the training diverged.
+        """
         checkpoint = self._checkpoint(is_over=is_over)  # the state of now: flips put the best weights in its place
+        check_finite(row, checkpoint.weights)
+        best_weights = weights_to_bytes(self._learner.plain) if is_better else None
         if is_over and self._settings.training.test_time_flips is not False:  # once: up to four times the work
             self._validate_with_flips(best_weights)
         self._settings.checkpoints.publish(checkpoint, best_weights)
         self._settings.journal.append.remote(row)
 
-    def _row(self, sums: _EpochSums) -> tuple[EpochRow, Histograms]:
+    def _row(self, sums: EpochSums) -> tuple[EpochRow, Histograms]:
         """Return the epoch's row of the history and the histogram of each validation patient."""
         trained_s = time.monotonic() - sums.started_s
         val_sums, histograms = self._validate()
@@ -225,9 +203,9 @@ class _Course:
             "seconds": round(time.monotonic() - sums.started_s, 2),
         }, histograms
 
-    def _validate(self) -> tuple[_EpochSums, Histograms]:
+    def _validate(self) -> tuple[EpochSums, Histograms]:
         """Return sums over the validation slices and the histogram of each patient."""
-        sums, histograms = _EpochSums(), Histograms()
+        sums, histograms = EpochSums(), Histograms()
         for patients, images, masks in self._val_batches():
             losses, probability = self._learner.forward(images, masks)
             _add(histograms, patients, probability, masks)
@@ -266,21 +244,6 @@ class _Course:
             stopping=self._stopping,
             slowing=self._slowing,
             learning_rate=self._plateau_rate,
-        )
-
-
-def _check_finite(row: EpochRow) -> None:
-    """Refuse a network of no numbers: its masks would all be empty, and look like those of healthy patients.
-
-    Raises:
-        ModelError: If a loss is no number.
-    """
-    losses = {name: row[name] for name in ("train_loss", "val_loss")}
-    if not all(math.isfinite(loss) for loss in losses.values() if loss is not None):
-        found = ", ".join(f"{name} {loss}" for name, loss in losses.items())
-        raise ModelError(
-            f"The training diverged in epoch {row['epoch']}: {found}. Set training.learning_rate lower, or "
-            "training.precision to float32."
         )
 
 

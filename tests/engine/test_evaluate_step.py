@@ -1,10 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from flows.evaluate_model import evaluate_model
 from tasks.core.geometry import restore_probability
 from tasks.core.metrics import METRICS, Counts, count_pixels, score
 from tasks.core.postprocess import threshold_probability
@@ -49,12 +51,24 @@ def test_every_ratio_follows_from_its_counts(report: Path) -> None:
 def test_mean_is_over_patients(report: Path) -> None:
     """The headline figure is the mean of the patients' Dice; two patients give no interval."""
     metrics = json.loads((report / "metrics.json").read_text())
+    assert metrics["warnings"] == []
     dices = [row["dice"] for row in metrics["per_patient"] if row["dice"] is not None]
     assert metrics["per_patient_mean"]["dice"] == (pytest.approx(np.mean(dices)) if dices else None)
     assert metrics["n_patients"] == 2
     assert metrics["per_patient_mean"]["dice_ci95"] is None
     (source,) = metrics["per_source"].values()
     assert source["per_patient_mean"] == metrics["per_patient_mean"]
+
+
+def test_another_dataset_than_the_bundle_was_trained_on_is_warned_of(trained: Trained, tmp_path: Path) -> None:
+    """Its test patients may have been training patients there; on its own dataset nothing is said."""
+    dataset, report = tmp_path / "dataset", tmp_path / "report"
+    shutil.copytree(trained.dataset_uri, dataset)
+    card = json.loads((dataset / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps(card | {"fingerprint": "of another"}))
+    evaluate_model(trained.model_uri, str(dataset), str(report))
+    (warning,) = json.loads((report / "metrics.json").read_text())["warnings"]
+    assert "another dataset" in warning
 
 
 def test_report_is_one_self_contained_page(report: Path) -> None:

@@ -15,7 +15,8 @@ N_HELD = 2  # of the session's four CPUs, two are for the slices
 def test_room_for_all_is_not_waited_for() -> None:
     """Where the cluster holds every worker, nobody is told anything."""
     told: list[str] = []
-    assert wait_for_workers(TrainingConfig(num_workers=N_HELD), fewest=N_HELD, n_trainings=1, tell=told.append) == N_HELD
+    training = TrainingConfig(num_workers=N_HELD)
+    assert wait_for_workers(training, fewest=N_HELD, n_trainings=1, tell=told.append) == N_HELD
     assert not told
 
 

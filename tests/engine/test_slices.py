@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.learning import AugmentConfig
-from tasks.engine.slices import load_slices, plan_training, training_stream, worker_share
+from tasks.engine.slices import (
+    BATCHES_PER_BLOCK,
+    MAX_BLOCKS,
+    batches_per_block,
+    load_slices,
+    plan_training,
+    training_stream,
+    worker_share,
+)
 from tests.conftest import MILD, Trained
 
 NO_CHANGE = AugmentConfig(
@@ -84,6 +92,14 @@ def test_workers_together_see_every_slice_once_an_epoch(n_slices: int, n_workers
         assert pa.concat_tables(parts).equals(global_batch)
     seen = [(row["epoch"], row["row"]) for share in shares for row in share.to_pylist() if row["weight"] == 1]
     assert sorted(seen) == [(epoch, row) for epoch in range(2) for row in range(n_slices)]
+
+
+@pytest.mark.parametrize("n_steps", [1, 1_900, 20_000, 20_001, 625_000])
+def test_a_long_training_has_no_more_tasks_than_ray_starts_in_seconds(n_steps: int) -> None:
+    """However many steps it has, there are never more than ten thousand."""
+    n = batches_per_block(n_steps)
+    assert n >= BATCHES_PER_BLOCK
+    assert n_steps / n <= MAX_BLOCKS
 
 
 def test_what_is_left_of_a_training_is_planned_as_the_whole_was() -> None:

@@ -1,9 +1,11 @@
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from flows.train_model import train_model
 from tasks.core.errors import ModelError
@@ -12,6 +14,7 @@ from tasks.core.learning import ModelConfig
 from tasks.core.metrics import count_pixels, dice
 from tasks.core.operating_point import MIN_FLIPS_GAIN
 from tasks.core.postprocess import threshold_probability
+from tasks.engine.model import build_model
 from tasks.engine.prediction import Predictor
 from tasks.io import bundles, datasets
 from tests.conftest import MILD, MODEL, TRAINING, Trained
@@ -62,6 +65,35 @@ def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path
     unreachable = ModelConfig(encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5")
     with pytest.raises(ModelError, match=r"Set model\.encoder_weights to none \(random\), or to the URI of a mirror"):
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=unreachable, training=TRAINING)
+
+
+def test_a_training_without_numbers_publishes_nothing(trained: Trained, tmp_path: Path) -> None:
+    """Weights that are no numbers would give empty masks, as of healthy patients: the run ends and says what to set."""
+    network = build_model(MODEL.architecture, MODEL.backbone)
+    encoder = tf.keras.Model(network.input, network.get_layer("relu1").output)
+    encoder.set_weights([np.full_like(value, np.nan) for value in encoder.get_weights()])
+    encoder.save_weights(tmp_path / "encoder.h5")
+    digest = hashlib.sha256((tmp_path / "encoder.h5").read_bytes()).hexdigest()
+    of_no_numbers = MODEL.model_copy(
+        update={"encoder_weights": (tmp_path / "encoder.h5").as_uri(), "encoder_weights_sha256": digest}
+    )
+    with pytest.raises(ModelError, match=r"diverged in epoch 1: [1-9][0-9]* weights are no numbers"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=of_no_numbers, training=TRAINING, augment=MILD)
+    assert not (tmp_path / "model" / "model.json").exists()
+
+
+def test_nothing_is_chosen_by_validation_patients_without_lesions(trained: Trained, tmp_path: Path) -> None:
+    """There is no Dice to choose by: the last epoch is kept, and the card and each report warn of it."""
+    dataset = tmp_path / "dataset"
+    shutil.copytree(trained.dataset_uri, dataset)
+    for shard in datasets.list_shards(str(dataset), "val"):
+        rows = datasets.read_shard(shard)
+        datasets.write_shard(shard, [{**row, "mask": np.zeros_like(row["mask"])} for row in rows])
+    train_model(str(dataset), str(tmp_path / "model"), model=MODEL, training=TRAINING, augment=MILD)
+    card = bundles.read_card(str(tmp_path / "model"))
+    assert (card.best_epoch, card.threshold, card.test_time_flips) == (TRAINING.epochs, 0.5, False)
+    assert "no validation patient has lesions" in card.threshold_choice
+    assert any("without looking" in warning for warning in card.warnings)
 
 
 def test_a_bundle_of_another_network_is_no_start(trained: Trained, tmp_path: Path) -> None:

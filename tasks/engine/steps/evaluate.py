@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from tasks.core.refs import EvaluationRef
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.requests import EvaluateRequest
 from tasks.engine.actors import load_predictor
-from tasks.engine.scoring import Scorer, load_shard, score_shard, views
+from tasks.engine.scoring import PatientScore, ShardScore, load_shard, score_shard, views
 from tasks.engine.stream import PredictionStream
 from tasks.engine.work import Work
 from tasks.io import bundles, datasets, storage
@@ -27,31 +27,6 @@ from tasks.io.versions import code_version
 logger = logging.getLogger(__name__)
 
 METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
-
-
-@dataclass(slots=True)
-class PatientScore:
-    """What is summed up over a patient's slices.
-
-    Attributes:
-        source: Collection the patient comes from.
-        by: Who scored it.
-        n_slices: Slices scored.
-        counts: Pixels on the source's grid.
-        histogram: Probabilities on the model's grid.
-        loss: Sum over slices of the binary cross-entropy on the model's grid.
-        panel: PNG of the slice with the largest lesion, and that lesion's size in pixels.
-    """
-
-    source: str
-    by: Scorer = field(default_factory=Scorer)
-    n_slices: int = 0
-    counts: Counts = field(default_factory=Counts)
-    histogram: ProbabilityHistogram = field(
-        default_factory=lambda: ProbabilityHistogram(np.zeros(256, np.int64), np.zeros(256, np.int64))
-    )
-    loss: float = 0.0
-    panel: tuple[int, bytes] = (-1, b"")
 
 
 def evaluate(request: EvaluateRequest) -> EvaluationRef:
@@ -77,9 +52,10 @@ def evaluate(request: EvaluateRequest) -> EvaluationRef:
 def _score_patients(
     request: EvaluateRequest, card: ModelCard, dataset: DatasetCard
 ) -> tuple[dict[str, PatientScore], list[FailureRow]]:
+    """Return the score of each patient, and what could not be scored."""
     splits = SPLITS if request.split == "all" else (request.split,)
     shards = [uri for split in splits for uri in datasets.list_shards(request.dataset_uri, split)]
-    scored: list[dict[str, Any]] = []  # Any: what `_score_slice` gives
+    scored: list[ShardScore] = []
     cases = datasets.read_cases(request.dataset_uri)
     for view in views(card, {case.patient_id for case in cases if case.split in splits}):
         work = Work(
@@ -93,28 +69,13 @@ def _score_patients(
             ),
             chunk_slices=1,
         )
-        scored += [row for rows in PredictionStream(work).rows(shards) for shard in rows for row in shard]
+        scored += [shard for rows in PredictionStream(work).rows(shards) for shard in rows]
     patients: dict[str, PatientScore] = {}
-    failures: list[FailureRow] = []
-    for row in sorted(scored, key=lambda row: (row["case_id"], row["slice_index"])):
-        if row["error_code"]:
-            failures.append(FailureRow(uri=row["mask_uri"], error_code=row["error_code"], error=row["error"]))
-            continue
-        _add(patients.setdefault(row["patient_id"], PatientScore(row["source"], row["by"])), row)
+    for shard in sorted(scored, key=lambda shard: shard.uri):  # in one order, so that sums are the same every time
+        for patient_id, score_of in shard.patients.items():
+            patients[patient_id] = patients[patient_id] + score_of if patient_id in patients else score_of
+    failures = [failure for shard in scored for failure in shard.failures]
     return dict(sorted(patients.items())), sorted(failures, key=lambda failure: failure.uri)
-
-
-def _add(patient: PatientScore, row: dict[str, Any]) -> None:
-    counts = Counts(*(int(n) for n in row["counts"]))
-    patient.n_slices += 1
-    patient.counts += counts
-    patient.histogram += ProbabilityHistogram(
-        np.asarray(row["lesion_histogram"], np.int64), np.asarray(row["healthy_histogram"], np.int64)
-    )
-    patient.loss += row["loss"]
-    n_lesion = counts.tp + counts.fn
-    if row["panel"] and n_lesion > patient.panel[0]:
-        patient.panel = (n_lesion, row["panel"])
 
 
 def _report(
@@ -150,12 +111,14 @@ def _report(
         n_held_out=sum(patient.by.member is not None for patient in patients.values()),
         n_failed=len(failures),
         failures=failures,
-        warnings=tuple(dict.fromkeys((*card.warnings, *dataset.warnings, *_warnings(request, card)))),
+        warnings=tuple(dict.fromkeys((*card.warnings, *dataset.warnings, *_warnings(request, card, dataset)))),
     )
 
 
-def _warnings(request: EvaluateRequest, card: ModelCard) -> list[str]:
-    """Say it where patients are scored by a network that was trained on them."""
+def _warnings(request: EvaluateRequest, card: ModelCard, dataset: DatasetCard) -> list[str]:
+    """Say it where patients are scored by a network that was, or may have been, trained on them."""
+    if card.dataset_fingerprint != dataset.fingerprint:
+        return ["scored on another dataset than the bundle was trained on, which may have held some of these patients"]
     if card.members or request.split not in {"train", "all"}:
         return []
     return ["patients the network was trained on are among those scored: this says little of new ones"]
@@ -208,7 +171,7 @@ def _figures_of(request: EvaluateRequest, card: ModelCard, patients: dict[str, P
         for path in card.files
         if path.startswith("curves/")
     }
-    total = sum((patient.histogram for patient in patients.values()), PatientScore("").histogram)
+    total = sum((patient.histogram for patient in patients.values()), ProbabilityHistogram.empty())
     thresholds, precision, recall = precision_recall_curve(total)
     return curves | {
         "precision_recall": precision_recall_figure(thresholds, precision, recall, operating_threshold=card.threshold)
@@ -217,7 +180,8 @@ def _figures_of(request: EvaluateRequest, card: ModelCard, patients: dict[str, P
 
 def _panels(patients: dict[str, PatientScore]) -> list[PatientPanel]:
     """Return the best, median and worst patient by Dice, each patient once."""
-    dices = {patient_id: score(patient.counts)["dice"] for patient_id, patient in patients.items() if patient.panel[1]}
+    shown = {patient_id: patient for patient_id, patient in patients.items() if patient.picture.png}
+    dices = {patient_id: score(patient.counts)["dice"] for patient_id, patient in shown.items()}
     ranked = sorted(dices, key=lambda patient_id: dices[patient_id] or 0.0, reverse=True)
     places = {"best": 0, "worst": len(ranked) - 1, "median": len(ranked) // 2}
     chosen: dict[str, str] = {}
@@ -225,7 +189,7 @@ def _panels(patients: dict[str, PatientScore]) -> list[PatientPanel]:
         if ranked:
             chosen.setdefault(ranked[place], rank)
     return [
-        PatientPanel(chosen[patient_id], patient_id, dices[patient_id], patients[patient_id].panel[1])
+        PatientPanel(chosen[patient_id], patient_id, dices[patient_id], patients[patient_id].picture.png)
         for patient_id in ranked
         if patient_id in chosen
     ]

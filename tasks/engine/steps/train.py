@@ -121,29 +121,34 @@ def _draft_card(
         code_version=code_version(),
         trained_at=datetime.now(UTC),
         files={},
-        warnings=(*dataset.warnings, *_warnings(dataset, parent)),
+        warnings=tuple(dict.fromkeys((*dataset.warnings, *_warnings(dataset, parent, point)))),
     )
 
 
 def _choice(request: TrainRequest, point: OperatingPoint) -> str:
     """Return how the operating point came about, for people."""
     kind = "held-out patient" if request.training.folds > 1 else "validation patient"
-    on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice or 0:.3f}"
-    threshold = f"best mean Dice of {on}, near ties towards 0.5"
-    if request.training.threshold:
-        threshold = f"set by training.threshold; on {on}"
+    is_set = request.training.threshold is not None
+    if point.mean_dice is None:
+        return f"{'set by training.threshold' if is_set else 'the middle'}, for no {kind} has lesions to judge it by"
+    on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice:.3f}"
+    threshold = f"set by training.threshold; on {on}" if is_set else f"best mean Dice of {on}, near ties towards 0.5"
     if point.dice_otherwise is None:
         return threshold
     with_or_without, otherwise = ("with", "without") if point.flips else ("without", "with")
     return f"{threshold}; {with_or_without} flips ({otherwise} them {point.dice_otherwise:.3f})"
 
 
-def _warnings(dataset: DatasetCard, parent: bundles.Bundle | None) -> list[str]:
-    if parent is None or parent.card.dataset_fingerprint == dataset.fingerprint:
-        return []
-    return [
-        "started from a bundle of another dataset, which may have seen patients that are new to this one's training"
-    ]
+def _warnings(dataset: DatasetCard, parent: bundles.Bundle | None, point: OperatingPoint) -> list[str]:
+    """Say what figures of this bundle cannot be relied on for."""
+    warnings = [*parent.card.warnings] if parent else []  # what it was told of, this one knows too
+    if parent and parent.card.dataset_fingerprint != dataset.fingerprint:
+        warnings.append(
+            "started from a bundle of another dataset, which may have seen patients that are new to this one's training"
+        )
+    if point.mean_dice is None:
+        warnings.append("no validation patient has lesions: epoch, threshold and flips were chosen without looking")
+    return warnings
 
 
 def _publish(
