@@ -56,7 +56,7 @@ def run_pipeline(
         output = storage.join(out, "segmentation")
         to_segment = segmentation_request(model_uri, scans, output, segmentation=segmentation, compute=compute)
     # one for all steps, which find it running
-    with cluster.session(compute, n_reserved_cpus=training.num_workers, has_dashboard=True):
+    with cluster.session(compute, n_reserved_cpus=training.num_workers, n_gpus=training.n_gpus, has_dashboard=True):
         dataset = prepare_steps(source, dataset_uri, preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
         train(to_train, compute=compute)

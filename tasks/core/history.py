@@ -43,9 +43,9 @@ class TrainingOutcome:
     flipped: dict[str, ProbabilityHistogram] = field(default_factory=dict)
 
     @property
-    def best_dice(self) -> float | None:
-        """Mean Dice over validation patients of the best epoch; None before the first one, or if none has lesions."""
-        return self.history[self.best_epoch - 1]["val_dice_per_patient"] if self.best_epoch else None
+    def best_merit(self) -> float | None:
+        """By what the best epoch was judged; None before the first one, or if no validation patient has lesions."""
+        return self.history[self.best_epoch - 1]["val_merit"] if self.best_epoch else None
 
     @property
     def best_validation(self) -> EpochRow:

@@ -155,8 +155,8 @@ class TrainingConfig(FormModel):
         10.0,
         title="Wait for nodes (min)",
         ge=0,
-        description="How long new nodes are waited for after some were lost, before it goes on with as many workers as "
-        "the cluster holds, minutes.",
+        description="How long room for all workers is waited for, which may start nodes: at the start before it gives "
+        "up, after a loss before it goes on with fewer; minutes.",
     )
     stall_minutes: float = Field(
         15.0,
@@ -171,3 +171,8 @@ class TrainingConfig(FormModel):
         description="Arithmetic: float32; bfloat16 (CPUs with AMX or AVX512-BF16, GPUs); float16 (GPUs).",
     )
     seed: int = Field(0, title="Seed", ge=0, description="Seed of weights, order and augmentation.")
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs of all workers."""
+        return self.num_workers * self.gpus_per_worker

@@ -16,7 +16,8 @@ N_LEVELS = 256
 CANDIDATE_LEVELS = range(13, 243)  # thresholds from 0.05 to 0.95
 NEAR_TIE_DICE = 0.02
 """Spread between patients of what moving the threshold does to Dice (seen on the public coronacases: from 0.5 to 0.8,
-+0.01 for one patient, -0.03 for another). Over n patients, thresholds within 0.02 / sqrt(n) are as good as equal."""
++0.01 for one patient, -0.03 for another). Over n patients with lesions, thresholds within 0.02 / sqrt(n) are as good as
+equal."""
 MIN_FLIPS_GAIN = 0.005
 """What flips must add to the mean Dice of validation patients: they cost up to three predictions more a slice."""
 
@@ -53,10 +54,11 @@ class OperatingPoint:
 
     Attributes:
         threshold: Probability.
-        mean_dice: Mean over these patients, as `mean_dice_at` has it; None where no patient has lesions.
+        mean_dice: Mean over these patients; None where no patient has lesions.
         n_patients: Patients it was chosen from.
         flips: Whether mirror images are predicted too.
         dice_otherwise: Mean Dice with the other choice of flips; None where nobody looked.
+        merit: By what it was judged (`merit_at`); None where no patient has lesions.
     """
 
     threshold: float
@@ -64,6 +66,7 @@ class OperatingPoint:
     n_patients: int
     flips: bool = False
     dice_otherwise: float | None = None
+    merit: float | None = None
 
 
 def probability_histogram(probability: np.ndarray, reference: np.ndarray) -> ProbabilityHistogram:
@@ -88,13 +91,13 @@ def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint
     Args:
         patients: One histogram a validation patient.
     """
-    by_level = {level: found for level in CANDIDATE_LEVELS if (found := mean_dice_at(patients, level)) is not None}
+    by_level = {level: found for level in CANDIDATE_LEVELS if (found := merit_at(patients, level)) is not None}
     if not by_level:  # nothing to choose by
         return OperatingPoint(threshold=0.5, mean_dice=None, n_patients=len(patients))
-    best = max(by_level.values())
-    good = [level for level, value in by_level.items() if value >= best - NEAR_TIE_DICE / len(patients) ** 0.5]
-    level = min(good, key=lambda level: abs(level - 127.5))
-    return OperatingPoint(threshold=level / 255, mean_dice=by_level[level], n_patients=len(patients))
+    n_sick = sum(bool(patient.lesion.any()) for patient in patients)
+    tie = max(by_level.values()) - NEAR_TIE_DICE / n_sick**0.5
+    level = min((level for level, merit in by_level.items() if merit >= tie), key=lambda level: abs(level - 127.5))
+    return _point_at(level / 255, patients)
 
 
 def choose_operating_point(
@@ -116,7 +119,7 @@ def choose_operating_point(
     if flips is False:
         return without
     with_flips = _point(flipped, threshold)
-    gain = (with_flips.mean_dice or 0.0) - (without.mean_dice or 0.0)
+    gain = (with_flips.merit or 0.0) - (without.merit or 0.0)
     if flips or gain >= MIN_FLIPS_GAIN:
         return replace(with_flips, flips=True, dice_otherwise=without.mean_dice)
     return replace(without, dice_otherwise=with_flips.mean_dice)
@@ -125,22 +128,37 @@ def choose_operating_point(
 def _point(patients: Sequence[ProbabilityHistogram], threshold: float | None) -> OperatingPoint:
     if threshold is None:
         return choose_threshold(patients)
-    return OperatingPoint(threshold, mean_dice_at(patients, probability_level(threshold)), len(patients))
+    return _point_at(threshold, patients)
+
+
+def _point_at(threshold: float, patients: Sequence[ProbabilityHistogram]) -> OperatingPoint:
+    """Return what a threshold gives on these patients."""
+    level = probability_level(threshold)
+    merit = merit_at(patients, level)
+    mean_dice = None if merit is None else mean_dice_at(patients, level)
+    return OperatingPoint(threshold, mean_dice, len(patients), merit=merit)
 
 
 def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:
-    """Return the mean Dice by which levels, epochs and flips are judged; None where no patient has lesions.
+    """Return the mean Dice over patients at a level, leaving out patients where it is undefined."""
+    return mean_defined([dice(patient.counts_at(level)) for patient in patients])
 
-    All patients count, and the same ones at every level. The Dice of one without lesions is 0 with a single false
-    pixel and undefined without, so that this pixel would decide: he counts as if a lesion of the usual size had been
-    found in him, beside what is falsely called.
+
+def merit_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:
+    """Return by what levels, epochs and flips are judged; None where no patient has lesions.
+
+    It is the mean Dice of the patients with lesions, less what is falsely called in the others. Their own Dice is 0
+    with a single false pixel and undefined without, so that this pixel would decide; instead each costs what it would
+    lack to a Dice of 1 if a lesion of the usual size had been found in him, too. Without such patients, and where
+    nothing is called in them, it is the mean Dice.
     """
-    sizes = [size for patient in patients if (size := int(patient.lesion.sum()))]
-    if not sizes:
-        return None
-    usual = Counts(tp=round(sum(sizes) / len(sizes)))
     counts = [patient.counts_at(level) for patient in patients]
-    return mean_defined([dice(of_one if of_one.tp + of_one.fn else of_one + usual) for of_one in counts])
+    sick = [of_one for of_one in counts if of_one.tp + of_one.fn]
+    if not sick:
+        return None
+    usual = Counts(tp=round(sum(of_one.tp + of_one.fn for of_one in sick) / len(sick)))
+    costs = [1.0 - (dice(of_one + usual) or 0.0) for of_one in counts if not of_one.tp + of_one.fn]
+    return (sum(dice(of_one) or 0.0 for of_one in sick) - sum(costs)) / len(sick)
 
 
 def precision_recall_curve(histogram: ProbabilityHistogram) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

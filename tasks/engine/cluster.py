@@ -66,8 +66,8 @@ def _check_gpus(compute: ComputeConfig, n_asked: int) -> None:
     n_here = int(ray.cluster_resources().get("GPU", 0))
     if n_here < n_asked and not compute.ray_address:  # a cluster may yet start nodes
         raise ClusterError(
-            f"{counted(n_asked, 'GPU')} asked for, {n_here} found on this machine. Set training.gpus_per_worker to 0, "
-            "or compute.ray_address to a cluster that has them."
+            f"{counted(n_asked, 'GPU')} asked for, {n_here} found on this machine. Set training.num_workers and "
+            "training.gpus_per_worker to what there is, or compute.ray_address to a cluster that has them."
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tasks.core.errors import ModelError
 from tasks.core.history import EpochRow, ratios_of
 from tasks.core.metrics import Counts
+from tasks.core.wording import counted
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ def timed(batches: Any) -> Iterator[tuple[float, dict[str, np.ndarray]]]:  # Any
         waiting_since = time.monotonic()
 
 
-def check_finite(row: EpochRow, weights: Sequence[np.ndarray]) -> None:
+def check_numbers(row: EpochRow, weights: Sequence[np.ndarray]) -> None:
     """Refuse a network of no numbers: ReLU hides them, its masks are all empty, as those of healthy patients are.
 
     Raises:
@@ -48,6 +49,6 @@ def check_finite(row: EpochRow, weights: Sequence[np.ndarray]) -> None:
     if n_bad or not all(loss is None or math.isfinite(loss) for loss in losses.values()):
         found = ", ".join(f"{name} {loss}" for name, loss in losses.items())
         raise ModelError(
-            f"The training diverged in epoch {row['epoch']}: {n_bad} weights are no numbers, {found}. "
+            f"The training diverged in epoch {row['epoch']}: {counted(n_bad, 'weight')} not finite, {found}. "
             "Set training.learning_rate lower, or training.precision to float32."
         )

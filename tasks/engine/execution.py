@@ -93,4 +93,4 @@ def _n_reserved_cpus(request: Record) -> int:
 
 def _n_gpus(request: Record) -> int:
     """Return how many GPUs the step cannot do without; a segmentation takes what there is."""
-    return request.training.num_workers * request.training.gpus_per_worker if isinstance(request, TrainRequest) else 0
+    return request.training.n_gpus if isinstance(request, TrainRequest) else 0

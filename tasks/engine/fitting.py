@@ -19,7 +19,7 @@ from tasks.core.history import EpochRow
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.wording import counted
 from tasks.engine.lost_workers import can_pass, reason
-from tasks.engine.room import n_at_once, needs_of_one, wait_for_workers
+from tasks.engine.room import NoRoomError, n_at_once, needs_of_one, wait_for_workers
 from tasks.engine.slices import SliceStore, plan_training, training_stream, validation_stream
 from tasks.io import storage
 from tasks.io.checkpoints import Checkpoint, Checkpoints
@@ -76,21 +76,26 @@ def fit_all(jobs: Sequence[Fit], held: Lease) -> None:
     waiting, running = list(jobs), dict[ray.ObjectRef, _Running]()
     try:
         while waiting or running:
-            while waiting and len(running) < (n_trainings := n_at_once(waiting[0].training)):
+            while waiting and len(running) < n_at_once(waiting[0].training):
                 job = waiting.pop(0)
                 # Ray Train's TensorFlow module loads TensorFlow, so a worker drives it, not the flow's process.
                 # Both stay with the driver: a node that is lost takes workers only.
                 here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
                 journal = Journal.options(scheduling_strategy=here).remote()
-                reference = fit.options(scheduling_strategy=here).remote(job, journal, min(n_trainings, len(jobs)))
-                running[reference] = _Running(job, journal)
+                running[fit.options(scheduling_strategy=here).remote(job, journal)] = _Running(job, journal)
             ended, _ = ray.wait(list(running), timeout=POLL_S)
             held.check()
             for one in running.values():
                 one.narrate()
             for reference in ended:
-                del running[reference]
-                ray.get(reference)
+                one = running.pop(reference)
+                try:
+                    ray.get(reference)
+                except NoRoomError:
+                    if not running:
+                        raise
+                    logger.warning("train: %sno room beside the others, goes on after one of them", one.job.name)
+                    waiting.append(one.job)
     finally:
         for reference in running:
             ray.cancel(reference)
@@ -140,17 +145,17 @@ class Journal:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def fit(job: Fit, journal: ActorHandle, n_trainings: int) -> None:
+def fit(job: Fit, journal: ActorHandle) -> None:
     """Train to the end, from the last checkpoint if there is one; what comes of it are the checkpoints.
 
     Args:
         job: What is to be done.
         journal: Told of each epoch, and of what happens between two.
-        n_trainings: Trainings that share the cluster.
 
     Raises:
         LesionWorkflowError: What a worker found wrong.
-        ClusterError: If the workers died more than `max_restarts` times, or the cluster has no room for any.
+        NoRoomError: If the cluster has no room for them.
+        ClusterError: If the workers died more than `max_restarts` times.
     """
     has_begun = False
     for n_left in range(job.training.max_restarts, -1, -1):
@@ -160,7 +165,6 @@ def fit(job: Fit, journal: ActorHandle, n_trainings: int) -> None:
         n_workers = wait_for_workers(
             job.training,
             fewest=1 if has_begun or checkpoint else job.training.num_workers,
-            n_trainings=n_trainings,
             tell=journal.append.remote,
         )
         has_begun = True

@@ -30,7 +30,7 @@ def set_precision(precision: Precision) -> None:
     Raises:
         ModelError: If float16 is asked for without a GPU.
     """
-    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    has_gpu = bool(tf.config.get_visible_devices("GPU"))
     if precision == "float16" and not has_gpu:
         raise ModelError("precision is float16, but this worker has no GPU. Set it to bfloat16 or float32.")
     if has_gpu:

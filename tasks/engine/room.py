@@ -1,6 +1,8 @@
-"""How many training workers a cluster has room for: now, and after new nodes were waited for."""
+"""Room for a training's workers: waited for as long as was stated, and never without a word."""
 
+import itertools
 from collections.abc import Callable
+from typing import Final
 
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -10,6 +12,13 @@ from tasks.core.learning import TrainingConfig
 from tasks.core.wording import counted
 from tasks.engine.cluster import SPARE_CPUS
 
+AT_ONCE_S: Final = 5.0
+"""What is free now is reserved within this time."""
+
+
+class NoRoomError(ClusterError):
+    """The cluster has no room for a training now; one that ends may leave some."""
+
 
 def needs_of_one(training: TrainingConfig) -> dict[str, float]:
     """Return what a worker asks of the cluster; one on GPUs asks for no CPU, which nodes with GPUs may not offer."""
@@ -18,59 +27,60 @@ def needs_of_one(training: TrainingConfig) -> dict[str, float]:
 
 def n_at_once(training: TrainingConfig) -> int:
     """Return how many such trainings the cluster holds at a time, each with CPUs of its own for its slices."""
-    n_cpus = int(ray.cluster_resources().get("CPU", 0))
+    n_cpus = _n_cpus()
     if training.gpus_per_worker:
-        return max(1, min(n_workers_held(training) // training.num_workers, n_cpus // SPARE_CPUS))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        n_workers = sum(int(node.get("GPU", 0)) // training.gpus_per_worker for node in nodes)  # not across nodes
+        return max(1, min(n_workers // training.num_workers, n_cpus // SPARE_CPUS))
     return max(1, n_cpus // (training.num_workers + SPARE_CPUS))
 
 
-def n_workers_held(training: TrainingConfig, n_trainings: int = 1) -> int:
-    """Return how many workers the cluster holds now, for each of several trainings; one worker's GPUs are on one node.
+def wait_for_workers(training: TrainingConfig, *, fewest: int, tell: Callable[[str], object] = lambda _: None) -> int:
+    """Return how many workers there is room for now, at most as many as were asked for, with even shares of a batch.
 
-    Args:
-        training: What a worker needs.
-        n_trainings: Trainings that share the cluster.
-    """
-    if training.gpus_per_worker:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return sum(int(node.get("GPU", 0)) // training.gpus_per_worker for node in nodes) // n_trainings
-    return max(0, int(ray.cluster_resources().get("CPU", 0)) // n_trainings - SPARE_CPUS)
-
-
-def wait_for_workers(
-    training: TrainingConfig, *, fewest: int, n_trainings: int, tell: Callable[[str], object] = lambda _: None
-) -> int:
-    """Return how many workers can be had, at most as many as were asked for, with even shares of a batch.
-
-    If nodes are missing, all are asked for as a placement group, for which an autoscaler starts nodes and which ends
-    with this job.
+    Room is asked for as a placement group, for which an autoscaler starts nodes and which ends with this job. Ray Train
+    itself would wait for ever.
 
     Args:
         training: What was asked for.
         fewest: Workers below which it is not worth to begin.
-        n_trainings: Trainings that share the cluster.
         tell: Told if it waits.
 
     Raises:
-        ClusterError: If fewer can be had after `node_wait_minutes`; Ray Train would wait for ever, and say nothing.
+        NoRoomError: If there is room for fewer after `node_wait_minutes`.
     """
     wanted = training.num_workers
-    if n_workers_held(training, n_trainings) >= wanted:
+    if _has_room(training, wanted, within_s=AT_ONCE_S):
         return wanted
     needs = ", ".join(counted(int(n), kind) for kind, n in needs_of_one(training).items() if n)
-    waits = f"waiting for up to {training.node_wait_minutes:g} min for nodes"
-    tell(f"the cluster has no room for {counted(wanted, 'worker')} of {needs} each; {waits}")
-    room = placement_group([needs_of_one(training)] * wanted + [{"CPU": 1}] * SPARE_CPUS)
+    wait = f"waiting for up to {training.node_wait_minutes:g} min"
+    tell(f"the cluster has no room now for {counted(wanted, 'worker')}, each with {needs}; {wait}")
+    if _has_room(training, wanted, within_s=60 * training.node_wait_minutes):
+        return wanted
+    for n_workers in range(wanted - 1, 0, -1):
+        is_even = training.batch_size % (n_workers * max(1, training.gpus_per_worker)) == 0
+        if n_workers >= fewest and is_even and _has_room(training, n_workers, within_s=AT_ONCE_S):
+            return n_workers
+    raise NoRoomError(
+        f"The cluster had no room for {counted(fewest, 'training worker')}, each with {needs}, beside CPUs for their "
+        f"slices within {training.node_wait_minutes:g} min. Start nodes, wait longer (training.node_wait_minutes), or "
+        "set training.num_workers and training.gpus_per_worker to what there is."
+    )
+
+
+def _has_room(training: TrainingConfig, n_workers: int, *, within_s: float) -> bool:
+    """Say whether that many workers find room within a time, beside at least one CPU for their slices."""
+    needs = needs_of_one(training)
+    n_cpus_left = _n_cpus() - int(n_workers * needs["CPU"])
+    n_spare = SPARE_CPUS  # a cluster that must grow, grows by all
+    if n_cpus_left >= 0:
+        n_spare = max(1, min(SPARE_CPUS, n_cpus_left))
+    room = placement_group([*itertools.repeat(needs, n_workers), *itertools.repeat({"CPU": 1}, n_spare)])
     try:
-        if room.wait(60 * training.node_wait_minutes):
-            return wanted
+        return bool(room.wait(within_s))
     finally:
         remove_placement_group(room)
-    held = min(wanted, n_workers_held(training, n_trainings))
-    if held < max(fewest, 1):
-        raise ClusterError(
-            f"The cluster has room for {held} of {counted(wanted, 'training worker')}, each with {needs}, beside "
-            f"{counted(SPARE_CPUS, 'CPU')} for their slices. Start nodes, or set training.num_workers and "
-            "training.gpus_per_worker to what there is."
-        )
-    return next(n for n in range(held, 0, -1) if training.batch_size % (n * max(1, training.gpus_per_worker)) == 0)
+
+
+def _n_cpus() -> int:
+    return int(ray.cluster_resources().get("CPU", 0))

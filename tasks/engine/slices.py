@@ -22,7 +22,7 @@ BATCHES_PER_BLOCK = 2
 """Global batches one augmentation task makes: enough to outweigh its scheduling, small enough to keep memory flat."""
 
 MAX_BLOCKS = 10_000
-"""Tasks of a stream: Ray looks at each plan before it draws the first, so a long training gets longer ones instead."""
+"""Tasks of all workers' streams: Ray looks at each before it starts the first, so a long training has longer ones."""
 
 ROWS_PER_BLOCK = 64
 """Slices one validation task hands over."""
@@ -137,7 +137,7 @@ def training_stream(
         Rows of image and mask (uint8 `(size_px, size_px)`), weight (float32) and epoch (int32).
     """
     mine = worker_share(plan.table, batch_size=batch_size, rank=rank, num_workers=num_workers)
-    n_rows = batch_size // num_workers * batches_per_block(len(mine) // (batch_size // num_workers))
+    n_rows = batch_size // num_workers * _batches_per_block(len(plan.table) // batch_size * num_workers)
     pieces = [mine.slice(start, n_rows) for start in range(0, len(mine), n_rows)]
     settings = {"blocks": store.blocks, "augment": augment, "seed": seed}
     return ray.data.from_arrow(pieces).map_batches(
@@ -145,9 +145,9 @@ def training_stream(
     )
 
 
-def batches_per_block(n_steps: int) -> int:
-    """Return how many of a training's global batches one augmentation task makes."""
-    return max(BATCHES_PER_BLOCK, math.ceil(n_steps / MAX_BLOCKS))
+def _batches_per_block(n_shares: int) -> int:
+    """Return how many workers' shares of global batches, of that many in all, one augmentation task makes."""
+    return max(BATCHES_PER_BLOCK, math.ceil(n_shares / MAX_BLOCKS))
 
 
 def validation_stream(store: SliceStore, index: pa.Table) -> ray.data.Dataset:

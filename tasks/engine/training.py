@@ -16,11 +16,11 @@ from ray.train.collective import broadcast_from_rank_zero
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning import ModelConfig, TrainingConfig
 from tasks.core.metrics import Counts
-from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, probability_histogram
+from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, merit_at, probability_histogram
 from tasks.core.postprocess import probability_level
 from tasks.core.predicting import predict_in_batches, predict_with_flips
 from tasks.core.schedules import PLATEAU_FACTOR, Plateau, warmup_cosine
-from tasks.engine.epochs import EpochSums, check_finite, timed
+from tasks.engine.epochs import EpochSums, check_numbers, timed
 from tasks.engine.learner import Learner, choose_strategy
 from tasks.engine.model import set_precision, weights_to_bytes
 from tasks.engine.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchdog, end
@@ -71,12 +71,13 @@ def train_worker(settings: WorkerSettings) -> None:
     """
     training = settings.training
     with Watchdog(60 * training.stall_minutes, partial(_end_stalled, settings.journal)) as watchdog:
-        set_precision(training.precision)
-        tf.keras.utils.set_random_seed(training.seed)
         if not training.gpus_per_worker:
+            tf.config.set_visible_devices([], "GPU")  # Ray shows a machine's GPUs to workers that asked for none, too
             # On a GPU the gradient of nearest-neighbour resizing, in every decoder, has no deterministic form and
             # would be refused at the first step.
             tf.config.experimental.enable_op_determinism()
+        set_precision(training.precision)
+        tf.keras.utils.set_random_seed(training.seed)
         context = ray.train.get_context()
         rank, n_workers = context.get_world_rank(), context.get_world_size()
         with watchdog.patient():
@@ -155,14 +156,14 @@ class _Course:
         row = broadcast_from_rank_zero(row)
         self._watchdog.beat()
         outcome.history.append(row)
-        val_dice, best_dice = row["val_dice_per_patient"], outcome.best_dice
+        merit, best_merit = row["val_merit"], outcome.best_merit
         keeps_last = self._settings.keeps_last
-        is_better = keeps_last or val_dice is None or best_dice is None or val_dice > best_dice
+        is_better = keeps_last or merit is None or best_merit is None or merit > best_merit
         if is_better:
             outcome.best_epoch, outcome.histograms = len(outcome.history), histograms
         if self._slowing.is_stuck_at(row["val_loss"] or 0.0):
             self._plateau_rate *= PLATEAU_FACTOR
-        is_stuck = not keeps_last and val_dice is not None and self._stopping.is_stuck_at(-val_dice)
+        is_stuck = not keeps_last and merit is not None and self._stopping.is_stuck_at(-merit)
         is_over = is_stuck or len(outcome.history) == training.epochs
         with self._watchdog.patient(PATIENCE_WITH_FLIPS if is_over else PATIENCE):
             if is_chief:
@@ -177,7 +178,7 @@ class _Course:
             ModelError: If the training diverged.
         """
         checkpoint = self._checkpoint(is_over=is_over)  # the state of now: flips put the best weights in its place
-        check_finite(row, checkpoint.weights)
+        check_numbers(row, checkpoint.weights)
         best_weights = weights_to_bytes(self._learner.plain) if is_better else None
         if is_over and self._settings.training.test_time_flips is not False:  # once: up to four times the work
             self._validate_with_flips(best_weights)
@@ -188,13 +189,14 @@ class _Course:
         """Return the epoch's row of the history and the histogram of each validation patient."""
         trained_s = time.monotonic() - sums.started_s
         val_sums, histograms = self._validate()
-        per_patient = mean_dice_at([*histograms.values()], probability_level(WATCH_THRESHOLD))
+        patients, level = [*histograms.values()], probability_level(WATCH_THRESHOLD)
         return {
             "epoch": len(self._outcome.history) + 1,
             "learning_rate": self._learning_rate,
             **sums.figures("train"),
             **val_sums.figures("val"),
-            "val_dice_per_patient": per_patient,
+            "val_dice_per_patient": mean_dice_at(patients, level),
+            "val_merit": merit_at(patients, level),
             **{f"train_{name}": n for name, n in asdict(sums.counts).items()},
             **{f"val_{name}": n for name, n in asdict(val_sums.counts).items()},
             "train_slices": int(sums.weight),

@@ -12,6 +12,7 @@ from tasks.core.operating_point import (
     choose_operating_point,
     choose_threshold,
     mean_dice_at,
+    merit_at,
     precision_recall_curve,
     probability_histogram,
 )
@@ -166,12 +167,29 @@ def test_without_lesions_nothing_speaks_for_flips() -> None:
         assert (point.threshold, point.flips) == (0.5, False)
 
 
-def test_a_healthy_patient_counts_as_if_a_lesion_of_the_usual_size_were_found() -> None:
-    """Left alone he counts as 1; eight pixels falsely called beside a usual four are a Dice of 8 / 16."""
-    patients = [_histogram(lesion={200: 4}), _histogram(healthy={100: 8})]
+def test_mean_dice_leaves_out_undefined_patients() -> None:
+    """A healthy patient without prediction does not count; with one it counts as 0."""
+    patients = [_histogram(lesion={200: 4}), _histogram(healthy={100: 9})]
     assert mean_dice_at(patients, 150) == 1.0
-    assert mean_dice_at(patients, 100) == (1.0 + 0.5) / 2
+    assert mean_dice_at(patients, 100) == 0.5
     assert mean_dice_at(patients[1:], 150) is None
+
+
+def test_false_calls_in_a_healthy_patient_cost_by_their_size() -> None:
+    """Left alone he costs nothing; eight pixels beside a usual lesion of four cost half a patient's Dice."""
+    patients = [_histogram(lesion={200: 4}), _histogram(healthy={100: 8})]
+    assert merit_at(patients, 150) == 1.0
+    assert merit_at(patients, 100) == 1.0 - 0.5
+    assert merit_at(patients[1:], 150) is None
+
+
+def test_healthy_patients_left_alone_change_no_choice() -> None:
+    """Nine of them beside one with lesions neither hide a gain by flips nor widen a near tie."""
+    healthy = [_histogram(healthy={0: 100})] * 9
+    barely = _histogram(lesion={200: 98, 2: 2}, healthy={50: 900})
+    assert choose_operating_point([barely, *healthy], [GOOD, *healthy], threshold=None, flips=None).flips
+    off = _histogram(lesion={200: 10}, healthy={152: 1})
+    assert choose_threshold([off, *healthy]).threshold == choose_threshold([off]).threshold == 153 / 255
 
 
 @given(PROBABILITIES, REFERENCES)

@@ -6,15 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.learning import AugmentConfig
-from tasks.engine.slices import (
-    BATCHES_PER_BLOCK,
-    MAX_BLOCKS,
-    batches_per_block,
-    load_slices,
-    plan_training,
-    training_stream,
-    worker_share,
-)
+from tasks.engine import slices
+from tasks.engine.slices import load_slices, plan_training, training_stream, worker_share
 from tests.conftest import MILD, Trained
 
 NO_CHANGE = AugmentConfig(
@@ -94,14 +87,6 @@ def test_workers_together_see_every_slice_once_an_epoch(n_slices: int, n_workers
     assert sorted(seen) == [(epoch, row) for epoch in range(2) for row in range(n_slices)]
 
 
-@pytest.mark.parametrize("n_steps", [1, 1_900, 20_000, 20_001, 625_000])
-def test_a_long_training_has_no_more_tasks_than_ray_starts_in_seconds(n_steps: int) -> None:
-    """However many steps it has, there are never more than ten thousand."""
-    n = batches_per_block(n_steps)
-    assert n >= BATCHES_PER_BLOCK
-    assert n_steps / n <= MAX_BLOCKS
-
-
 def test_what_is_left_of_a_training_is_planned_as_the_whole_was() -> None:
     """The plan of the last epochs is the end of the plan of all, so that going on changes nothing."""
     index = _index([True] * 30 + [False] * 8)
@@ -139,3 +124,15 @@ def test_stream_without_augmentation_is_the_dataset(trained: Trained) -> None:
 
     stored = {image.tobytes() for block in ray.get(store.blocks) for image in block["image"]}
     assert {row["image"].tobytes() for row in stream.iter_rows()} == stored
+
+
+@pytest.mark.ray
+def test_a_long_training_has_longer_tasks_not_more(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray looks at each task before it starts the first: there is a most, and the slices are the same."""
+    monkeypatch.setattr(slices, "MAX_BLOCKS", 6)
+    store = load_slices(trained.dataset_uri, "train")
+    plan = plan_training(store.index, epochs=range(4), batch_size=2, lesion_free_fraction=1, seed=0)
+    how = {"batch_size": 2, "num_workers": 2, "augment": NO_CHANGE, "seed": 0}
+    shares = [training_stream(store, plan, rank=rank, **how).materialize() for rank in range(2)]
+    assert sum(share.num_blocks() for share in shares) <= 6
+    assert sum(share.count() for share in shares) == len(plan.table)

@@ -117,7 +117,8 @@ def _report(
 
 def _warnings(request: EvaluateRequest, card: ModelCard, dataset: DatasetCard) -> list[str]:
     """Say it where patients are scored by a network that was, or may have been, trained on them."""
-    if card.dataset_fingerprint != dataset.fingerprint:
+    is_another = card.dataset_fingerprint != dataset.fingerprint and card.dataset_uri != request.dataset_uri
+    if is_another:  # at one address patients keep their sides, whatever is prepared anew
         return ["scored on another dataset than the bundle was trained on, which may have held some of these patients"]
     if card.members or request.split not in {"train", "all"}:
         return []

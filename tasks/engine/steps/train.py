@@ -141,7 +141,7 @@ def _choice(request: TrainRequest, point: OperatingPoint) -> str:
 
 def _warnings(dataset: DatasetCard, parent: bundles.Bundle | None, point: OperatingPoint) -> list[str]:
     """Say what figures of this bundle cannot be relied on for."""
-    warnings = [*parent.card.warnings] if parent else []  # what it was told of, this one knows too
+    warnings = [f"the bundle it started from: {warning}" for warning in parent.card.warnings] if parent else []
     if parent and parent.card.dataset_fingerprint != dataset.fingerprint:
         warnings.append(
             "started from a bundle of another dataset, which may have seen patients that are new to this one's training"
