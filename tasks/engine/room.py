@@ -69,12 +69,15 @@ def wait_for_workers(training: TrainingConfig, *, fewest: int, tell: Callable[[s
 
 
 def _has_room(training: TrainingConfig, n_workers: int, *, within_s: float) -> bool:
-    """Say whether that many workers find room within a time, beside at least one CPU for their slices."""
+    """Say whether that many workers find room within a time, beside the CPUs for their slices.
+
+    Those are fewer, but one at least, on a cluster that would never have as many beside a single worker.
+    """
     needs = needs_of_one(training)
-    n_cpus_left = _n_cpus() - int(n_workers * needs["CPU"])
+    n_cpus_beside_one = _n_cpus() - int(needs["CPU"])
     n_spare = SPARE_CPUS  # a cluster that must grow, grows by all
-    if n_cpus_left >= 0:
-        n_spare = max(1, min(SPARE_CPUS, n_cpus_left))
+    if n_cpus_beside_one >= 0:
+        n_spare = max(1, min(SPARE_CPUS, n_cpus_beside_one))
     room = placement_group([*itertools.repeat(needs, n_workers), *itertools.repeat({"CPU": 1}, n_spare)])
     try:
         return bool(room.wait(within_s))
