@@ -24,20 +24,20 @@ class AugmentConfig(FormModel):
         0.5, title="Up-down flip (probability)", ge=0, le=1, description="Probability of an up-down flip."
     )
     rotate_degrees: float = Field(
-        10.0, title="Rotation (degrees)", ge=0, le=180, description="Largest rotation either way, degrees."
+        20.0, title="Rotation (degrees)", ge=0, le=180, description="Largest rotation either way, degrees."
     )
     shear_degrees: float = Field(
-        0.0, title="Shear (degrees)", ge=0, le=45, description="Largest shear either way, degrees."
+        5.0, title="Shear (degrees)", ge=0, le=45, description="Largest shear either way, degrees."
     )
-    zoom: float = Field(0.1, title="Zoom (fraction)", ge=0, lt=1, description="Largest zoom either way, fraction.")
+    zoom: float = Field(0.15, title="Zoom (fraction)", ge=0, lt=1, description="Largest zoom either way, fraction.")
     shift: float = Field(
-        0.05, title="Shift (fraction)", ge=0, lt=1, description="Largest shift either way, fraction of the side."
+        0.1, title="Shift (fraction)", ge=0, lt=1, description="Largest shift either way, fraction of the side."
     )
     brightness: float = Field(
-        0.1, title="Brightness (fraction)", ge=0, le=1, description="Largest brightness change, fraction of full scale."
+        0.2, title="Brightness (fraction)", ge=0, le=1, description="Largest brightness change, fraction of full scale."
     )
     contrast: float = Field(
-        0.1, title="Contrast (fraction)", ge=0, le=1, description="Largest contrast change, fraction."
+        0.2, title="Contrast (fraction)", ge=0, le=1, description="Largest contrast change, fraction."
     )
     noise: float = Field(
         0.02,
@@ -78,12 +78,11 @@ class TrainingConfig(FormModel):
 
     epochs: int = Field(10, title="Epochs", ge=1, le=10_000, description="Passes over the training slices, at most.")
     batch_size: int = Field(
-        8,
+        16,
         title="Batch size (slices)",
         ge=1,
         le=4096,
-        description="Global batch size over all workers, slices; small batches learn more from few patients, many GPUs "
-        "want larger ones.",
+        description="Global batch size over all workers, slices.",
     )
     lesion_free_fraction: float = Field(
         0.25,
