@@ -17,6 +17,7 @@ import pytest
 from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
+from flows.demo import GENTLE
 from tasks.io import bundles
 from tests.benchmarks.processes import LESIONS
 from tests.conftest import Trained
@@ -40,6 +41,7 @@ PLAIN = {
     "--augment.contrast": "0",
     "--augment.noise": "0",
 }
+GENTLE_OPTIONS = [part for name, value in GENTLE for part in (f"--augment.{name.replace('_', '-')}", str(value))]
 STALL_MINUTES = 0.5
 WORKER_TITLE = "ray::RayTrainWorker"
 
@@ -131,9 +133,9 @@ def _dataset(folder: Path, *, n_patients: int, n_slices: int, first_patient: int
     return dataset
 
 
-def _trained(dataset: Path, folder: Path, *, n_workers: int, epochs: int = EPOCHS) -> Path:
+def _trained(dataset: Path, folder: Path, *options: str, n_workers: int, epochs: int = EPOCHS) -> Path:
     """Train to the end, and return the bundle."""
-    training = start(dataset, folder / "model", "--training.num-workers", str(n_workers), epochs=epochs)
+    training = start(dataset, folder / "model", "--training.num-workers", str(n_workers), *options, epochs=epochs)
     training.end(TIMEOUT_S * epochs / EPOCHS)
     return training.model
 
@@ -245,7 +247,7 @@ def test_with_live_batchnorm_two_workers_learn_as_well(dataset: Path, tmp_path: 
     unseen = _dataset(tmp_path / "unseen", n_patients=12, n_slices=21, first_patient=100)
     found = []
     for n_workers in (1, 2):
-        model = _trained(dataset, tmp_path / str(n_workers), n_workers=n_workers, epochs=LONG)
+        model = _trained(dataset, tmp_path / str(n_workers), *GENTLE_OPTIONS, n_workers=n_workers, epochs=LONG)
         command = [LESIONS, "evaluate", str(model), str(unseen), str(tmp_path / f"report-{n_workers}")]
         subprocess.run([*command, "--split", "all"], check=True, capture_output=True)
         metrics = json.loads((tmp_path / f"report-{n_workers}" / "metrics.json").read_text())
