@@ -12,7 +12,7 @@ from tasks.core.learning import TrainingConfig
 from tasks.core.wording import counted
 from tasks.engine.cluster import SPARE_CPUS
 
-AT_ONCE_S: Final = 5.0
+AT_ONCE_S: Final = 2.0
 """What is free now is reserved within this time."""
 
 
