@@ -57,9 +57,9 @@ def wait_for_workers(training: TrainingConfig, *, fewest: int, tell: Callable[[s
     tell(f"the cluster has no room now for {counted(wanted, 'worker')}, each with {needs}; {wait}")
     if _has_room(training, wanted, within_s=60 * training.node_wait_minutes):
         return wanted
-    for n_workers in range(wanted - 1, 0, -1):
+    for n_workers in range(wanted - 1, fewest - 1, -1):
         is_even = training.batch_size % (n_workers * max(1, training.gpus_per_worker)) == 0
-        if n_workers >= fewest and is_even and _has_room(training, n_workers, within_s=AT_ONCE_S):
+        if is_even and _has_room(training, n_workers, within_s=AT_ONCE_S):
             return n_workers
     raise NoRoomError(
         f"The cluster had no room for {counted(fewest, 'training worker')}, each with {needs}, beside CPUs for their "

@@ -4,6 +4,7 @@ import pytest
 
 from tasks.core.errors import ClusterError
 from tasks.core.learning import TrainingConfig
+from tasks.engine import room
 from tasks.engine.room import n_at_once, wait_for_workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -58,6 +59,9 @@ def test_what_others_hold_is_no_room() -> None:
         remove_placement_group(others)
 
 
-def test_trainings_go_side_by_side_as_far_as_each_has_processors_for_its_slices() -> None:
-    """Four CPUs hold one training of one or two workers, and two of none."""
-    assert [n_at_once(TrainingConfig(num_workers=n)) for n in (1, 2, 4)] == [1, 1, 1]
+def test_trainings_go_side_by_side_as_far_as_each_has_processors_for_its_slices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one processor for the slices of each, four hold two trainings of one worker, else one at a time."""
+    monkeypatch.setattr(room, "SPARE_CPUS", 1)
+    assert [n_at_once(TrainingConfig(num_workers=n)) for n in (1, 2, 8)] == [2, 1, 1]

@@ -84,7 +84,7 @@ def test_a_training_without_numbers_publishes_nothing(trained: Trained, tmp_path
 
 @pytest.mark.soak
 def test_nothing_is_chosen_by_validation_patients_without_lesions(trained: Trained, tmp_path: Path) -> None:
-    """There is no Dice to choose by: the last epoch is kept, and the card and each report warn of it."""
+    """There is no Dice to choose by: the last epoch is kept, and the card says so and warns of it."""
     dataset = tmp_path / "dataset"
     shutil.copytree(trained.dataset_uri, dataset)
     for shard in datasets.list_shards(str(dataset), "val"):
