@@ -66,6 +66,14 @@ class ModelConfig(FormModel):
         pattern="^[0-9a-f]{64}$",
         description="Expected sha256 of a mirror's file; empty = it must be the published ImageNet file.",
     )
+    slice_statistics: float = Field(
+        0.2,
+        title="A slice's own statistics (share)",
+        ge=0,
+        le=1,
+        description="Share of a slice's own mean and variance in the encoder's BatchNorm when predicting, beside the "
+        "averages of training: scans unlike those trained on are missed less. 0 = averages alone.",
+    )
     start_from: str | None = Field(
         None,
         title="Start from (URI)",

@@ -168,6 +168,7 @@ class ModelCard(Record):
     threshold: float
     threshold_choice: str
     min_lesion_px: int
+    slice_statistics: float = 0.0
     test_time_flips: bool = False
     dataset_uri: str
     dataset_fingerprint: str
@@ -201,8 +202,10 @@ class ModelCard(Record):
             include={"architecture", "backbone", "input_size_px", "intensity_rule", "hu", "threshold", "min_lesion_px"}
         )
         weights = "".join(self.files[path] for path in self.weights_files)
-        flips = "flips" if self.test_time_flips else ""  # nothing, as in bundles from before there were any
-        return hashlib.sha256(f"{decisive}{weights}{flips}".encode()).hexdigest()
+        # Nothing where there is none, as in bundles from before there were any.
+        flips = "flips" if self.test_time_flips else ""
+        own = f"own{self.slice_statistics}" if self.slice_statistics else ""
+        return hashlib.sha256(f"{decisive}{weights}{flips}{own}".encode()).hexdigest()
 
     def alone(self, place: int) -> "ModelCard":
         """Return the card at the operating point of one network of an ensemble, for the patients it never saw."""

@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.core.learning import ModelConfig, TrainingConfig
+from tasks.engine import batchnorm
 from tasks.engine.losses import LOSSES
-from tasks.engine.model import build_model, load_weights, synchronise_batchnorm, to_input
+from tasks.engine.model import build_model, load_weights, to_input
 
 
 class Learner:
@@ -41,7 +42,7 @@ class Learner:
         with strategy.scope():
             self.network = self._build()
             if is_shared and not training.freeze_batchnorm:
-                self.network = synchronise_batchnorm(self.network)
+                self.network = batchnorm.synchronise(self.network)
             optimizer = tf.keras.optimizers.Adam(training.learning_rate)
             if training.precision == "float16":
                 optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
@@ -101,7 +102,12 @@ class Learner:
             variable.assign(value)
 
     def _build(self) -> tf.keras.Model:
-        network = build_model(self._model.architecture, self._model.backbone, encoder_weights=self._encoder_weights)
+        network = build_model(
+            self._model.architecture,
+            self._model.backbone,
+            slice_statistics=self._model.slice_statistics,
+            encoder_weights=self._encoder_weights,
+        )
         if self._first_weights is not None:
             load_weights(network, self._first_weights)
         if self._freeze_batchnorm:

@@ -10,12 +10,9 @@ import tensorflow as tf
 
 from tasks.core.catalog import Architecture, Precision
 from tasks.core.errors import ModelError
+from tasks.engine.batchnorm import average_fast, lean_on_slices
 
 ARCHITECTURES = {"unet": sm.Unet, "linknet": sm.Linknet, "fpn": sm.FPN}
-
-FAST_BATCHNORM_MOMENTUM = 0.9
-"""With segmentation-models' 0.99 the moving averages still belong to the start after some hundred steps: validation
-Dice stays 0 while the training loss falls. The decoder starts from random weights whatever the encoder does."""
 
 INPUT_BATCHNORM = "bn_data"
 """First layer of classification_models' ResNets, which take images of 0 to 255 as they are."""
@@ -50,42 +47,33 @@ def share_cores() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(2 * len(os.sched_getaffinity(0)))
 
 
-def build_model(architecture: Architecture, backbone: str, *, encoder_weights: bytes | None = None) -> tf.keras.Model:
+def build_model(
+    architecture: Architecture,
+    backbone: str,
+    *,
+    slice_statistics: float = 0.0,
+    encoder_weights: bytes | None = None,
+) -> tf.keras.Model:
     """Return a network from `(B, H, W, 3)` in [0, 1] to float32 logits `(B, H, W, 1)`, H and W multiples of 32.
 
     Args:
         architecture: Decoder.
         backbone: Encoder.
+        slice_statistics: Share of a slice's own statistics in the encoder's BatchNorm when predicting.
         encoder_weights: Content of a Keras .h5 file with the encoder's weights; None starts from random ones.
 
     Raises:
         ModelError: If the weights do not fit the encoder.
     """
     network = ARCHITECTURES[architecture](backbone, encoder_weights=None, classes=1, activation="linear")
-    for layer in network.layers:
-        if isinstance(layer, tf.keras.layers.BatchNormalization):
-            layer.momentum = FAST_BATCHNORM_MOMENTUM
+    average_fast(network)
     if encoder_weights is not None:
         _load_encoder(network, encoder_weights, backbone)
         _rescale_input_batchnorm(network)
+    if slice_statistics:
+        network = lean_on_slices(network, slice_statistics)
     logits = tf.keras.layers.Activation("linear", dtype="float32", name="logits")(network.output)
     return tf.keras.Model(network.input, logits)
-
-
-def synchronise_batchnorm(network: tf.keras.Model) -> tf.keras.Model:
-    """Return the same network whose BatchNorm takes mean and variance over the batches of all devices.
-
-    Each device alone sees its own share only, which teaches the worse the smaller it is: on phantoms two devices with
-    four slices each lost 0.03 Dice to one with eight (infra/decisions/0013).
-    """
-
-    def rebuilt(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-        is_batchnorm = isinstance(layer, tf.keras.layers.BatchNormalization)
-        return type(layer).from_config(layer.get_config() | ({"synchronized": True} if is_batchnorm else {}))
-
-    synchronised = tf.keras.models.clone_model(network, clone_function=rebuilt)
-    synchronised.set_weights(network.get_weights())
-    return synchronised
 
 
 def to_input(images: tf.Tensor) -> tf.Tensor:

@@ -28,7 +28,9 @@ class Predictor:
         set_precision(precision)
         self._batch_size = batch_size
         self._flips = card.test_time_flips
-        networks = [build_model(card.architecture, card.backbone) for _ in weights]
+        networks = [
+            build_model(card.architecture, card.backbone, slice_statistics=card.slice_statistics) for _ in weights
+        ]
         for network, content in zip(networks, weights, strict=True):
             load_weights(network, content)
         signature = tf.TensorSpec((batch_size, card.input_size_px, card.input_size_px), tf.uint8)

@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.flips MODEL DATASET`: each patient is predicted by the network that never saw it, in
 bfloat16, as it is and mirrored in three ways, and scored at the threshold that the other folds' patients choose: for
-each way of averaging these looks, and for flips where they chose those. `--every N` takes every N-th slice.
+each way of averaging these looks, and for flips where they chose those. `--every N` takes every N-th slice,
+`--slice-statistics S` lets the networks lean on each slice's own statistics with another share than the bundle's.
 """
 
 import argparse
@@ -68,11 +69,13 @@ class Looks:
     slices_per_second: float
 
 
-def look(model_uri: str, rows: list[SliceRow]) -> Looks:
+def look(model_uri: str, rows: list[SliceRow], *, slice_statistics: float | None) -> Looks:
     """Predict each patient by the network that never saw it."""
     from tasks.engine.prediction import Predictor  # loads TensorFlow
 
     card = bundles.read_card(model_uri).model_copy(update={"test_time_flips": False})
+    if slice_statistics is not None:
+        card = card.model_copy(update={"slice_statistics": slice_statistics})
     histograms: dict[str, list[OfPatients]] = {name: [] for name in WAYS}
     n_predicted, seconds = dict.fromkeys(WAYS, 0), 0.0
     for place, member in enumerate(card.members):
@@ -147,11 +150,13 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("dataset")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--slice-statistics", type=float)
     asked = parser.parse_args()
     os.environ.update(WORKER_ENVIRONMENT)  # before anything imports TensorFlow
     shards = [uri for split in SPLITS for uri in datasets.list_shards(asked.dataset, split)]
     rows = [row for uri in shards for row in datasets.read_shard(uri)][:: asked.every]
-    looks, console = look(asked.model, rows), Console(width=120)
+    looks = look(asked.model, rows, slice_statistics=asked.slice_statistics)
+    console = Console(width=120)
     source_of = {row["patient_id"]: row["source"] for row in rows}
     sources = sorted(set(source_of.values()))
     shown = Table("", *sources, "predictions a slice")

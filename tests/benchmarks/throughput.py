@@ -33,9 +33,10 @@ import cv2, numpy as np
 from tasks.engine.model import build_model, load_weights
 from tasks.io.bundles import read_bundle
 bundle = read_bundle(sys.argv[1])
-model = build_model(bundle.card.architecture, bundle.card.backbone)
+card = bundle.card
+model = build_model(card.architecture, card.backbone, slice_statistics=card.slice_statistics)
 load_weights(model, bundle.weights[0])
-size, out = bundle.card.input_size_px, Path(sys.argv[4])
+size, out = card.input_size_px, Path(sys.argv[4])
 out.mkdir()
 def segment(path):
     image = cv2.resize(cv2.imread(str(path)), (size, size)) / 255.0

@@ -126,6 +126,7 @@ def test_model_digest_is_a_sha256_over_what_decides_a_mask() -> None:
         {"threshold": 0.41},
         {"min_lesion_px": 4},
         {"test_time_flips": True},
+        {"slice_statistics": 0.2},
         {"files": {WEIGHTS_FILE: "e" * 64}},
     ],
     ids=lambda change: next(iter(change)),

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tasks.core import catalog
 from tasks.core.errors import ModelError
 from tasks.engine import model
+from tasks.engine.batchnorm import FAST_MOMENTUM
 
 pytestmark = pytest.mark.tf
 
@@ -121,7 +122,7 @@ def test_moving_averages_follow_within_a_few_dozen_steps(tmp_path: Path, *, is_p
     content = _encoder_file("resnet18", tmp_path) if is_pretrained else None
     network = model.build_model("unet", "resnet18", encoder_weights=content)
     momenta = {layer.momentum for layer in network.layers if isinstance(layer, tf.keras.layers.BatchNormalization)}
-    assert momenta == {model.FAST_BATCHNORM_MOMENTUM}
+    assert momenta == {FAST_MOMENTUM}
 
 
 def test_float16_without_a_gpu_is_refused() -> None:

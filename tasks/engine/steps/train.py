@@ -108,6 +108,7 @@ def _draft_card(
         threshold=point.threshold,
         threshold_choice=_choice(request, point),
         min_lesion_px=0,
+        slice_statistics=request.model.slice_statistics,
         test_time_flips=point.flips,
         dataset_uri=request.dataset_uri,
         dataset_fingerprint=dataset.fingerprint,
