@@ -68,11 +68,11 @@ class ModelConfig(FormModel):
     )
     slice_statistics: float = Field(
         0.2,
-        title="A slice's own statistics (share)",
+        title="A slice's own statistics (fraction)",
         ge=0,
         le=1,
-        description="Share of a slice's own mean and variance in the encoder's BatchNorm when predicting, beside the "
-        "averages of training: scans unlike those trained on are missed less. 0 = averages alone.",
+        description="Fraction that is a slice's own of mean and variance in the encoder's BatchNorm when predicting, "
+        "the rest is training's: less is missed in scans unlike those trained on. 0 = none of its own.",
     )
     start_from: str | None = Field(
         None,

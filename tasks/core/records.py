@@ -204,7 +204,7 @@ class ModelCard(Record):
         weights = "".join(self.files[path] for path in self.weights_files)
         # Nothing where there is none, as in bundles from before there were any.
         flips = "flips" if self.test_time_flips else ""
-        own = f"own{self.slice_statistics}" if self.slice_statistics else ""
+        own = f"slice_statistics{self.slice_statistics}" if self.slice_statistics else ""
         return hashlib.sha256(f"{decisive}{weights}{flips}{own}".encode()).hexdigest()
 
     def alone(self, place: int) -> "ModelCard":

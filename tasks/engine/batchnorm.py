@@ -18,35 +18,37 @@ Config = dict[str, Any]  # Any: a layer's own parameters
 class BatchNormalization(tf.keras.layers.BatchNormalization):
     """BatchNorm that leans on each slice's own mean and variance when predicting; it trains as any other.
 
-    y = gamma (x - m) / sqrt(v + epsilon) + beta, with m = (1 - share) moving_mean + share mean(x), v likewise, over
-    height and width. A scanner or reconstruction unlike those trained on shifts what every channel of an encoder sees,
-    and lesions are missed; its own statistics bring it back.
+    y = gamma (x - m) / sqrt(v + epsilon) + beta, with m = (1 - f) moving_mean + f mean(x), v likewise, over height and
+    width, where f is `slice_statistics`. A scanner or reconstruction unlike those trained on shifts what every channel
+    of an encoder sees, and lesions are missed; its own statistics bring it back. Frozen, it trains as it predicts.
 
     Source: alpha-BN, You et al., arXiv 2110.04065, there with the statistics of a batch. Those of the slice alone keep
     its answer independent of what shares its batch. Named as its parent, because Keras' weight files name layers by
-    class: the same file fits a network with any share, or none.
+    class: the same file fits a network with any `slice_statistics`, or none.
     """
 
-    def __init__(self, *, share: float, **config: Any) -> None:  # Any: BatchNormalization's own parameters
+    def __init__(self, *, slice_statistics: float, **config: Any) -> None:  # Any: BatchNormalization's own parameters
         super().__init__(**config)
-        self.share = share
+        self.slice_statistics = slice_statistics
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the normalised `(B, H, W, C)`."""
-        if training:
+        if training and self.trainable:
             return super().call(inputs, training=training)
-        x = tf.cast(inputs, tf.float32)
-        own_mean = tf.reduce_mean(x, axis=(1, 2), keepdims=True)
-        # Not tf.nn.moments: a second pass over what is farther from the mean cost twice as much in all.
-        own_variance = tf.maximum(tf.reduce_mean(tf.square(x), axis=(1, 2), keepdims=True) - tf.square(own_mean), 0.0)
-        mean = (1 - self.share) * self.moving_mean + self.share * own_mean
-        variance = (1 - self.share) * self.moving_variance + self.share * own_variance
-        normalised = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
-        return tf.cast(normalised, inputs.dtype)
+        # About the moving mean, so that nothing is lost between two large numbers; tf.nn.moments takes twice as long.
+        about = tf.cast(inputs, tf.float32) - self.moving_mean
+        own_mean = tf.reduce_mean(about, axis=(1, 2), keepdims=True)
+        own_variance = tf.reduce_mean(tf.square(about), axis=(1, 2), keepdims=True) - tf.square(own_mean)
+        own, averaged = self.slice_statistics, 1 - self.slice_statistics
+        variance = averaged * self.moving_variance + own * tf.maximum(own_variance, 0.0)
+        # Neither rsqrt nor a plain division, which becomes one: its last bit depends on the place in the batch.
+        gamma = self.gamma if self.scale else 1.0
+        scale = tf.math.divide_no_nan(gamma, tf.sqrt(variance + self.epsilon))
+        return tf.cast(about * scale + (self.beta - own * own_mean * scale), inputs.dtype)
 
     def get_config(self) -> Config:
         """Return what builds the same layer."""
-        return super().get_config() | {"share": self.share}
+        return super().get_config() | {"slice_statistics": self.slice_statistics}
 
 
 def average_fast(network: tf.keras.Model) -> None:
@@ -56,18 +58,18 @@ def average_fast(network: tf.keras.Model) -> None:
             layer.momentum = FAST_MOMENTUM
 
 
-def lean_on_slices(network: tf.keras.Model, share: float) -> tf.keras.Model:
+def lean_on_slices(network: tf.keras.Model, slice_statistics: float) -> tf.keras.Model:
     """Return the same network whose encoder leans on each slice's own statistics when predicting.
 
     Args:
         network: Of segmentation-models.
-        share: Of the slice's own mean and variance, in (0, 1].
+        slice_statistics: Fraction that is the slice's own of mean and variance, in (0, 1].
     """
 
     def rebuilt(layer: tf.keras.layers.BatchNormalization) -> tf.keras.layers.Layer:
         if layer.name.startswith(DECODER_PREFIXES):
             return type(layer).from_config(layer.get_config())
-        return BatchNormalization.from_config(layer.get_config() | {"share": share})
+        return BatchNormalization.from_config(layer.get_config() | {"slice_statistics": slice_statistics})
 
     return _clone(network, rebuilt)
 

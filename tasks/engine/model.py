@@ -59,7 +59,7 @@ def build_model(
     Args:
         architecture: Decoder.
         backbone: Encoder.
-        slice_statistics: Share of a slice's own statistics in the encoder's BatchNorm when predicting.
+        slice_statistics: Fraction that is a slice's own of mean and variance in the encoder's BatchNorm.
         encoder_weights: Content of a Keras .h5 file with the encoder's weights; None starts from random ones.
 
     Raises:

@@ -3,7 +3,7 @@
 `python -m tests.benchmarks.flips MODEL DATASET`: each patient is predicted by the network that never saw it, in
 bfloat16, as it is and mirrored in three ways, and scored at the threshold that the other folds' patients choose: for
 each way of averaging these looks, and for flips where they chose those. `--every N` takes every N-th slice,
-`--slice-statistics S` lets the networks lean on each slice's own statistics with another share than the bundle's.
+`--slice-statistics F` lets the networks lean on each slice's own statistics otherwise than the bundle says.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.core.catalog import SPLITS
+from tasks.core.learning import ModelConfig
 from tasks.core.metrics import bootstrap_interval, dice
 from tasks.core.operating_point import (
     OperatingPoint,
@@ -75,6 +76,7 @@ def look(model_uri: str, rows: list[SliceRow], *, slice_statistics: float | None
 
     card = bundles.read_card(model_uri).model_copy(update={"test_time_flips": False})
     if slice_statistics is not None:
+        ModelConfig(slice_statistics=slice_statistics)  # refuses what is no fraction
         card = card.model_copy(update={"slice_statistics": slice_statistics})
     histograms: dict[str, list[OfPatients]] = {name: [] for name in WAYS}
     n_predicted, seconds = dict.fromkeys(WAYS, 0), 0.0
@@ -150,7 +152,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("dataset")
     parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--slice-statistics", type=float)
+    parser.add_argument("--slice-statistics", type=float, metavar="0..1")
     asked = parser.parse_args()
     os.environ.update(WORKER_ENVIRONMENT)  # before anything imports TensorFlow
     shards = [uri for split in SPLITS for uri in datasets.list_shards(asked.dataset, split)]

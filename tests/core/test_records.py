@@ -117,6 +117,14 @@ def test_model_digest_is_a_sha256_over_what_decides_a_mask() -> None:
     assert MODEL.digest == hashlib.sha256((decisive + "d" * 64).encode()).hexdigest()
 
 
+def test_a_bundle_from_before_leans_on_no_slice() -> None:
+    """Its card does not say, and it predicts as it did, whatever new trainings do by default."""
+    before = MODEL.model_dump(mode="json", exclude={"slice_statistics": True, "model": {"slice_statistics"}})
+    found = ModelCard.model_validate(before)
+    assert found.slice_statistics == 0
+    assert found.digest == MODEL.digest
+
+
 @pytest.mark.parametrize(
     "change",
     [

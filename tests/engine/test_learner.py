@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tasks.core.learning import TrainingConfig
 from tasks.engine.learner import Learner
+from tasks.engine.model import build_model, predict_probability
 from tests.engine.devices import MODEL, N_STEPS, batches
 
 pytestmark = pytest.mark.tf
@@ -83,3 +84,17 @@ def test_frozen_batchnorm_keeps_its_averages() -> None:
         learner.step(*batches()[0], learning_rate=1e-3)
         after = [value for layer in layers for value in layer.get_weights()]
         assert all(np.array_equal(one, two) for one, two in zip(before, after, strict=True)) == is_frozen
+
+
+def test_validation_leans_on_slices_as_prediction_will() -> None:
+    """What chooses epoch, threshold and flips is predicted as the bundle will predict."""
+    images, masks, _ = batches()[0]
+    learner = _learner()
+    network = build_model(MODEL.architecture, MODEL.backbone, slice_statistics=MODEL.slice_statistics)
+    network.set_weights(learner.plain.get_weights())
+    _, seen = learner.forward(images, masks)
+    expected = np.rint(predict_probability(network, tf.constant(images)).numpy() * 255)
+    assert np.abs(seen - expected).max() <= 1
+    plain = build_model(MODEL.architecture, MODEL.backbone)
+    plain.set_weights(learner.plain.get_weights())
+    assert np.abs(seen - predict_probability(plain, tf.constant(images)).numpy() * 255).max() > 1.5

@@ -7,7 +7,7 @@ from tasks.core.errors import ModelError
 from tasks.core.phantoms import phantom_scan
 from tasks.engine.prediction import Predictor
 from tasks.io.bundles import Bundle, SelfTest, read_bundle
-from tests.conftest import SIZE_PX, Trained
+from tests.conftest import MODEL, SIZE_PX, Trained
 
 pytestmark = [pytest.mark.tf, pytest.mark.ray]
 
@@ -45,6 +45,15 @@ def test_no_slices_give_no_probabilities(bundle: Bundle) -> None:
     """An empty batch is answered with an empty array."""
     predictor = Predictor(bundle.card, bundle.weights, precision="float32", batch_size=4)
     assert predictor.predict(np.empty((0, SIZE_PX, SIZE_PX), np.uint8)).shape == (0, SIZE_PX, SIZE_PX)
+
+
+def test_a_bundle_leans_on_slices_as_its_card_says(bundle: Bundle, images: np.ndarray) -> None:
+    """What it was trained with stands in the card and decides what it predicts."""
+    assert bundle.card.slice_statistics == MODEL.slice_statistics > 0
+    how = {"precision": "float32", "batch_size": 4}
+    without = bundle.card.model_copy(update={"slice_statistics": 0.0})
+    leaning, plain = (Predictor(card, bundle.weights, **how).predict(images) for card in (bundle.card, without))
+    assert np.abs(leaning.astype(int) - plain).max() > 2, "leaning changes nothing"
 
 
 def test_a_bundle_flips_as_it_says_unless_the_run_says_otherwise(bundle: Bundle, images: np.ndarray) -> None:
