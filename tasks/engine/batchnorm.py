@@ -35,7 +35,7 @@ class BatchNormalization(tf.keras.layers.BatchNormalization):
         """Return the normalised `(B, H, W, C)`."""
         if training and self.trainable:
             return super().call(inputs, training=training)
-        # About the moving mean, so that nothing is lost between two large numbers; tf.nn.moments takes twice as long.
+        # About the moving mean, so that nothing is lost between two large numbers; tf.nn.moments takes a pass more.
         about = tf.cast(inputs, tf.float32) - self.moving_mean
         own_mean = tf.reduce_mean(about, axis=(1, 2), keepdims=True)
         own_variance = tf.reduce_mean(tf.square(about), axis=(1, 2), keepdims=True) - tf.square(own_mean)
