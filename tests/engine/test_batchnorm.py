@@ -102,7 +102,7 @@ def test_half_precision_goes_in_and_out_and_sums_do_not_lose_by_it() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "backbone"),
-    [*((name, "resnet18") for name in catalog.ARCHITECTURES), *(("unet", name) for name in catalog.BACKBONES)],
+    sorted({*((name, "resnet18") for name in catalog.ARCHITECTURES), *(("unet", name) for name in catalog.BACKBONES)}),
 )
 def test_the_encoder_leans_on_slices_and_the_decoder_does_not(
     architecture: catalog.Architecture, backbone: str
