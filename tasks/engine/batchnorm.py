@@ -20,7 +20,7 @@ class BatchNormalization(tf.keras.layers.BatchNormalization):
 
     y = gamma (x - m) / sqrt(v + epsilon) + beta, with m = (1 - f) moving_mean + f mean(x), v likewise, over height and
     width, where f is `slice_statistics`. A scanner or reconstruction unlike those trained on shifts what every channel
-    of an encoder sees, and lesions are missed; its own statistics bring it back. Frozen, it trains as it predicts.
+    of an encoder sees, and lesions are missed; its own statistics bring it back.
 
     Source: alpha-BN, You et al., arXiv 2110.04065, there with the statistics of a batch. Those of the slice alone keep
     its answer independent of what shares its batch. Named as its parent, because Keras' weight files name layers by
@@ -33,7 +33,7 @@ class BatchNormalization(tf.keras.layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return the normalised `(B, H, W, C)`."""
-        if training and self.trainable:
+        if training:
             return super().call(inputs, training=training)
         # About the moving mean, so that nothing is lost between two large numbers; tf.nn.moments takes a pass more.
         about = tf.cast(inputs, tf.float32) - self.moving_mean
