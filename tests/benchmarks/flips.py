@@ -76,8 +76,8 @@ def look(model_uri: str, rows: list[SliceRow], *, slice_statistics: float | None
 
     card = bundles.read_card(model_uri).model_copy(update={"test_time_flips": False})
     if slice_statistics is not None:
-        ModelConfig(slice_statistics=slice_statistics)  # refuses what is no fraction
-        card = card.model_copy(update={"slice_statistics": slice_statistics})
+        asked = ModelConfig(slice_statistics=slice_statistics)
+        card = card.model_copy(update={"slice_statistics": asked.slice_statistics})
     histograms: dict[str, list[OfPatients]] = {name: [] for name in WAYS}
     n_predicted, seconds = dict.fromkeys(WAYS, 0), 0.0
     for place, member in enumerate(card.members):

@@ -269,6 +269,28 @@ def test_the_page_of_a_cross_validation_says_how_each_patient_was_scored() -> No
     assert rows["patient_a"][1:4] == ["clinic", "0.610", "no"]
 
 
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ({}, "unet / resnet34, at 256 px"),
+        ({"test_time_flips": True}, "unet / resnet34, with flips, at 256 px"),
+        (
+            {"slice_statistics": 0.29},
+            "unet / resnet34, leaning to 29 % on each slice's own statistics, at 256 px",
+        ),
+        (
+            {"test_time_flips": True, "slice_statistics": 0.005},
+            "unet / resnet34, with flips, leaning to 0.5 % on each slice's own statistics, at 256 px",
+        ),
+    ],
+    ids=["plain", "flips", "leaning", "both"],
+)
+def test_evaluation_page_says_how_the_bundle_predicts(way: dict[str, object], said: str) -> None:
+    """What makes the same weights see otherwise stands beside their digest."""
+    page = evaluation_report(EVALUATION, MODEL.model_copy(update=way), figures=FIGURES, panels=PANELS)
+    assert said in page
+
+
 def test_failures_markdown_groups_by_code_without_naming_files() -> None:
     """Codes in order with their numbers and one sentence each; no URI, because it may hold a name."""
     empty = FailureRow(uri="file:///in/frames/jane_roe.png", error_code="empty_file", error="File holds 0 bytes.")
