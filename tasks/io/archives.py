@@ -27,6 +27,7 @@ from tasks.io import storage
 from tasks.io.ranges import open_ranges
 from tasks.io.seals import Seal
 from tasks.io.stored_objects import is_utf8
+from tasks.io.tar_headers import BoundedTar
 
 Packing = Literal["tar", "tgz", "zip"]
 PACKINGS: dict[str, Packing] = {".tar": "tar", ".tgz": "tgz", ".tar.gz": "tgz", ".zip": "zip"}
@@ -76,7 +77,7 @@ class Member:
     """A file in an archive.
 
     Attributes:
-        name: Its path there.
+        name: Its path there, as stored.
         size_bytes: Unpacked.
         offset: Of its bytes in the tar, or in what the gzip unpacks to; 0 in a zip.
         refused: Why it is not read.
@@ -86,6 +87,11 @@ class Member:
     size_bytes: int
     offset: int = 0
     refused: tuple[ErrorCode, str] | None = None
+
+    @property
+    def path(self) -> str:
+        r"""Its name as every packer could have spelled it: `./a/b`, `a//b` and `a\b` are `a/b`."""
+        return "/".join(part for part in self.name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def packing_of(path: str) -> Packing | None:
@@ -165,9 +171,8 @@ def _zip_members(archive: Archive) -> Iterator[Member]:
 def _tar_members(
     file: io.BufferedIOBase, *, n_bytes: int | None = None, packed_bytes: int | None = None
 ) -> Iterator[Member]:
-    with tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as archive:
-        for number, info in enumerate(archive):
-            archive.members = []  # type: ignore[attr-defined]  # it would keep every header it has seen
+    with BoundedTar.open(fileobj=file, mode="r:", errors="surrogateescape") as archive:
+        for number, info in enumerate(archive.members_once()):
             end = info.offset_data + info.size
             if number > MAX_MEMBERS or end > MAX_UNPACKED_BYTES:
                 raise DataError("archive_bomb", _TOO_MUCH)
