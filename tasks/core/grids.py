@@ -16,6 +16,12 @@ READING_AXES: Final = ("S", "P", "L")
 back, columns from the patient's right to the left, which is at the right of the picture."""
 
 MIN_SPACING_MM: Final = 1e-3
+MAX_DISTANCE_MM: Final = 1e6
+"""Of a step and of a position: a kilometre, beyond which float32 headers lose a tenth of a millimetre."""
+
+MAX_SIDE: Final = 32_767
+"""Voxels along an axis that a NIfTI-1 mask can hold: its `dim` is int16 (nifti1.h)."""
+
 POSITION_TOLERANCE_MM: Final = 0.1
 """What an image and its mask may lie apart: headers round."""
 
@@ -50,10 +56,18 @@ class Grid:
         """Refuse a grid that cannot be.
 
         Raises:
-            DataError: `bad_affine` or `zero_spacing`.
+            DataError: `too_large`, `bad_affine` or `zero_spacing`.
         """
+        check_sides(self.shape)
         if not np.isfinite(self.affine).all():
             raise DataError("bad_affine", "The affine holds values that are not finite. Export the scan again.")
+        largest = float(np.abs(self.affine[:3]).max())
+        if largest > MAX_DISTANCE_MM:
+            raise DataError(
+                "bad_affine",
+                f"The affine holds a distance of {largest:g} mm; at most {MAX_DISTANCE_MM:g} were expected. "
+                "Export the scan again.",
+            )
         if min(self.spacing_mm) < MIN_SPACING_MM:
             shown = " × ".join(f"{spacing:g}" for spacing in self.spacing_mm)
             raise DataError("zero_spacing", f"Voxels are {shown} mm; each must be above 0. Export the scan again.")
@@ -109,6 +123,17 @@ class Grid:
         nib = _orientations()
         turn: np.ndarray = nib.ornt_transform(nib.io_orientation(self.affine), nib.axcodes2ornt(READING_AXES))
         return turn
+
+
+def check_sides(shape: tuple[int, ...]) -> None:
+    """Refuse an array that no mask can be written of.
+
+    Raises:
+        DataError: `too_large`.
+    """
+    if max(shape) > MAX_SIDE:
+        sides = "×".join(map(str, shape))
+        raise DataError("too_large", f"The scan is {sides}; at most {MAX_SIDE} along an axis are segmented. Split it.")
 
 
 def _orientations() -> ModuleType:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from tasks.core.errors import ErrorCode
+from tasks.core.grids import MAX_SIDE
 from tasks.io.formats import READERS, suffix_of
 from tasks.io.scans import Draft, ScanSource
 
@@ -57,6 +58,8 @@ def _refused(numbers: tuple[int, ...], parts: tuple[ScanSource, ...]) -> tuple[E
     doubles = [number for number, n in Counter(numbers).items() if n > 1]
     if doubles:
         return "duplicate_slice", f"{len(doubles)} numbers of slices stand twice, the first is {doubles[0]}; keep one."
+    if len(parts) > MAX_SIDE:
+        return "too_large", f"The stack has {len(parts)} slices; at most {MAX_SIDE} are segmented. Split it."
     for number, part in zip(numbers, parts, strict=True):
         if part.refused:
             return part.refused[0], f"Slice {number}: {part.refused[1]}"
