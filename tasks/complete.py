@@ -1,6 +1,6 @@
 """The last word of a flow: green only if nothing was lost."""
 
-from tasks.core.errors import IncompleteError
+from tasks.core.errors import IncompleteError, InternalError
 from tasks.core.refs import DatasetRef, EvaluationRef, SegmentationRef
 from tasks.core.wording import counted
 
@@ -14,8 +14,15 @@ def require_complete(
     """Raise unless every input of these outputs was used; a scan known bad from an earlier run does not count again.
 
     Raises:
+        InternalError: If every scan of the run brought out the same bug.
         IncompleteError: Naming how much was lost and where the list is.
     """
+    if segmentation and segmentation.common_bug:
+        n_failed = counted(segmentation.n_new_failures, "scan")
+        raise InternalError(
+            f"All of {n_failed} that were due ended alike: {segmentation.common_bug} No scan is to blame. Run "
+            "`lesions doctor`, and look at the log for the reference; the next run tries all of them again."
+        )
     lost: list[str] = []
     if dataset and dataset.n_failed:
         lost.append(f"{counted(dataset.n_failed, 'slice')} set aside, listed in {dataset.uri}/failures.parquet")

@@ -1,7 +1,7 @@
 """Hashed ids back to where their scans lie, for whoever has the key."""
 
 from tasks.core.records import ScanRow
-from tasks.engine.steps.segment import SCANS_FILE
+from tasks.engine.listing import SCANS_FILE
 from tasks.io import storage
 from tasks.io.seals import Seal
 from tasks.io.tables import from_parquet

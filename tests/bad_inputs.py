@@ -192,6 +192,29 @@ def _film(number: int) -> list[Dataset]:
     return slices
 
 
+def _ramp(shape: tuple[int, int, int]) -> np.ndarray:
+    return np.arange(np.prod(shape), dtype=np.int64).reshape(shape).astype(np.int16)
+
+
+def _nifti2(voxels: np.ndarray, step_mm: float) -> bytes:
+    """Return a NIfTI-2, whose sides are in int64 and whose affine is in float64."""
+    with np.errstate(over="ignore"):
+        image = nib.Nifti2Image(voxels, np.diag([step_mm, step_mm, step_mm, 1]))
+    return gzip.compress(image.to_bytes(), 1)
+
+
+def _claiming_header(n_bytes: int) -> bytes:
+    info = tarfile.TarInfo("p")
+    info.type, info.size = tarfile.XHDTYPE, n_bytes
+    return info.tobuf(tarfile.GNU_FORMAT) + tar({"a.png": png()})
+
+
+def _chain(n: int) -> bytes:
+    info = tarfile.TarInfo("p")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 5
+    return (info.tobuf() + b"a.png" + bytes(507)) * n + tar({"a.png": png()})
+
+
 RGB_NIFTI = np.zeros((4, 4, 4), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
 
 NOISE = np.random.default_rng(0).bytes(1 << 20)
@@ -275,6 +298,9 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "single slice": ("single_slice", lambda: series("single", 33, to_dicom(VOXELS, GRID, series=33)[:1])),
     "localiser only": ("localiser_only", lambda: series("localiser", 34, _localiser(34))),
     "unknown transfer syntax": ("unsupported_syntax", lambda: series("film", 35, _film(35))),
+    "a side no mask can have": ("too_large", lambda: {"long.nii.gz": _nifti2(_ramp((40_000, 4, 2)), 1)}),
+    "steps of 1e200 mm": ("bad_affine", lambda: {"steps.nii.gz": _nifti2(VOXELS, 1e200)}),
+    "steps of a thousand kilometres": ("bad_affine", lambda: {"far.nii.gz": _nifti2(VOXELS, 1e9)}),
     "absurd size": ("too_large", lambda: {"huge.png": _saved(Image.new("1", (9000, 9000)), "PNG")}),
 }
 """Each as files that may stand anywhere, also in an archive: the code, and what makes the files."""
@@ -293,6 +319,10 @@ ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
         lambda: {"header.tar": _hit(tar({f"{n}.png": png() for n in range(4)}), b"2.png")},
     ),
     "tar without its end": ("truncated_archive", lambda: {"endless.tar": tar({"a.bin": bytes(512)})[:1024]}),
+    "tar of an endless header": ("corrupt_archive", lambda: {"claiming.tar": _claiming_header(1 << 60)}),
+    "tar of a chain of names": ("corrupt_archive", lambda: {"chain.tgz": gzip.compress(_chain(1500))}),
+    "empty zip": ("no_scan", lambda: {"nothing.zip": _zip({})}),
+    "archive of what is not read": ("no_scan", lambda: {"other.zip": _zip({"a.mhd": b"x", "a.raw": b"y"})}),
     "no tar": ("corrupt_archive", lambda: {"brokentar.tar": b"not a tar" * 100}),
     "corrupt tgz": (
         "corrupt_archive",

@@ -1,6 +1,7 @@
 """What can go wrong, as one tree, and what a caller's shell is told about it.
 
 LesionWorkflowError          1  a bug, unless a subclass says otherwise
+├── InternalError            1  every scan of a run ended in the same bug
 ├── ConfigError              2  the parameters cannot work together
 ├── DataError                3  one input is bad: a row with a code, never the end of a run
 ├── IncompleteError          3  good outputs are published, some inputs are lost and named
@@ -10,6 +11,9 @@ LesionWorkflowError          1  a bug, unless a subclass says otherwise
 └── ModelError               2  a bundle or its weights cannot be used as asked
 """
 
+import hashlib
+import traceback
+from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 ErrorCode = Literal[
@@ -27,6 +31,7 @@ ErrorCode = Literal[
     "empty_file",  # zero bytes
     "gantry_tilt",  # slices stacked at an angle to their plane
     "index_row",  # a row of an index.csv that cannot be meant
+    "internal_error",  # a bug of ours, or of a library, that this input brought out
     "localiser_only",  # a series of nothing but localisers
     "mask_values",  # a mask that is not binary under the declared rule
     "missing_file",  # an index names a file that is not there
@@ -36,6 +41,7 @@ ErrorCode = Literal[
     "missing_spacing",  # slices without pixel spacing
     "mixed_geometry",  # slices of one series that differ in size, spacing or orientation
     "nested_archive",  # an archive in an archive
+    "no_scan",  # an archive of which nothing was taken
     "no_permission",  # this machine may not read it
     "non_finite",  # pixels that are not a number or infinite
     "not_3d",  # a volume of more or fewer than three dimensions
@@ -65,6 +71,10 @@ PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset(
 )
 """What says nothing of the content: such a scan is tried again by the next run."""
 
+MAX_FRAMES: Final = 20
+"""Of a traceback, the innermost: a recursion has a thousand of them."""
+
+N_REFERENCE_HEX: Final = 8
 
 StorageCode = Literal["changed", "no_permission", "not_read", "vanished"]
 STORAGE_SENTENCES: Final[dict[StorageCode, str]] = {
@@ -91,18 +101,24 @@ class ConfigError(LesionWorkflowError):
 class DataError(LesionWorkflowError):
     """One input is bad. The scan or slice is set aside under `code`, the rest goes on.
 
-    The sentence never holds a file or member name: those may hold a patient's name.
+    The sentence never holds a file or member name: those may hold a patient's name. `where` is the traceback of an
+    `internal_error`, for the log.
     """
 
     exit_code = 3
 
-    def __init__(self, code: ErrorCode, sentence: str) -> None:
-        super().__init__(code, sentence)  # both, so that the error survives pickling between processes
+    def __init__(self, code: ErrorCode, sentence: str, where: str | None = None) -> None:
+        super().__init__(code, sentence, where)  # all, so that the error survives pickling between processes
         self.code: ErrorCode = code
         self.sentence = sentence
+        self.where = where
 
     def __str__(self) -> str:
         return self.sentence
+
+
+class InternalError(LesionWorkflowError):
+    """A bug that no scan of a run came past: the installation is broken rather than the scans."""
 
 
 class IncompleteError(LesionWorkflowError):
@@ -152,3 +168,30 @@ class ModelError(LesionWorkflowError):
     """A model bundle or its weights cannot be used as asked."""
 
     exit_code = 2
+
+
+def as_refusal(err: Exception) -> DataError:
+    """Return what one input brought about as its refusal; to be called at the boundary of one scan or archive.
+
+    An error without a typed code is a bug. It gets a reference, the same for the same place in the code, and its
+    traceback without the error's own text, which may quote a header.
+
+    Raises:
+        LesionWorkflowError: What was handed in, where it is the fault of the store or the run and not of the input.
+    """
+    if isinstance(err, DataError):
+        return err
+    if isinstance(err, LesionWorkflowError):
+        raise err
+    if isinstance(err, MemoryError):
+        return DataError(
+            "too_large", "It needs more memory than the worker has. Split it, or give the workers more memory."
+        )
+    name, frames = type(err).__name__, traceback.extract_tb(err.__traceback__)[-MAX_FRAMES:]
+    places = [name, *(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)]
+    reference = hashlib.sha256("\n".join(places).encode()).hexdigest()[:N_REFERENCE_HEX]
+    return DataError(
+        "internal_error",
+        f"It brought out a bug ({name}, reference {reference}). Report the reference with the log; the rest went on.",
+        where=f"reference {reference}\n{''.join(traceback.format_list(frames))}{name}",
+    )

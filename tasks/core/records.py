@@ -8,7 +8,7 @@ import hashlib
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
 from tasks.core.catalog import Architecture, Scored, Split
 from tasks.core.config import PARAMETER_GROUPS, HuConfig, PreparationConfig, SegmentationConfig
@@ -86,7 +86,7 @@ class FailureRow(Record):
 
 
 class ScanRow(Record):
-    """What became of one scan."""
+    """What became of one scan; `where`, the traceback of an `internal_error`, is for the log and in no file."""
 
     scan_id: str
     source_uri: str
@@ -106,6 +106,7 @@ class ScanRow(Record):
     model_digest: str
     params_digest: str
     code_version: str
+    where: str | None = Field(None, exclude=True)
 
 
 class LedgerEntry(ScanRow):

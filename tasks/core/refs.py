@@ -39,12 +39,13 @@ class EvaluationRef(Record):
 
 
 class SegmentationRef(Record):
-    """A finished segmentation: how many scans ended how, and how many of the failures are new."""
+    """A finished segmentation: how many scans ended how, how many failures are new, and the bug that all ended in."""
 
     uri: str
     fingerprint: str
     counts: dict[ScanStatus, int]
     n_new_failures: int
+    common_bug: str | None = None
 
 
 class SegmentationPlan(Record):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from tasks.core.errors import PASSING_CODES, StorageError
+from tasks.core.errors import PASSING_CODES, DataError
 from tasks.io import storage
 from tasks.io.containers import Container
 from tasks.io.scan_index import FOLDER, ContainerIndex, IndexFile
@@ -45,13 +45,15 @@ def add_containers(
     if new:
         logger.info("index: opening %d containers, %d are known", len(new), len(indexes))
     indexes |= zip(new, index(new), strict=True)
+    for where in {entry.where for container in new for entry in indexes[container].entries if entry.where}:
+        logger.error("index: a container brought out a bug, %s", where)
     for container in containers:
         survey.add_index(container, indexes[container], files[container])
 
 
 def index_here(containers: Sequence[Container]) -> list[ContainerIndex]:
     """Open containers in this process; nothing is kept, and nothing is written to the output."""
-    return [container.index("memory://lesions-plan") for container in containers]
+    return [container.index_or_refuse("memory://lesions-plan") for container in containers]
 
 
 def index_on_cluster(containers: Sequence[Container], *, output_uri: str, seal: Seal | None) -> list[ContainerIndex]:
@@ -73,20 +75,17 @@ def _answer(task: "ray.ObjectRef[ContainerIndex]", container: Container) -> Cont
     except RayError as err:
         if isinstance(err, RayTaskError):
             raise
-        return container.refused("worker_died", "The worker process died over this container again and again.")
+        sentence = "The worker process died over this container again and again."
+        return container.refused(DataError("worker_died", sentence))
 
 
 @ray.remote(max_retries=MAX_TRIES)
 def _index_and_keep(container: Container, folder: str, kept: IndexFile) -> ContainerIndex:
-    try:
-        found = container.index(folder)
-    except StorageError as err:
-        refusal = err.as_refusal()
-        return container.refused(refusal.code, refusal.sentence)
+    found = container.index_or_refuse(folder)
     kept.write(found)
     return found
 
 
 def _is_to_be_tried_again(found: ContainerIndex) -> bool:
-    """Say whether something in it was out of reach and not bad."""
-    return any(entry.error_code in PASSING_CODES for entry in found.entries)
+    """Say whether something in it was out of reach and not bad, or brought out a bug that may be mended by now."""
+    return any(entry.error_code in {*PASSING_CODES, "internal_error"} for entry in found.entries)

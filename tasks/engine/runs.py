@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.config import HuConfig
+from tasks.core.errors import DataError, as_refusal
 from tasks.core.records import ModelCard, ScanRow, ScanStatus
 from tasks.core.requests import SegmentRequest
 from tasks.io import ledger
@@ -88,13 +89,12 @@ class Run:
         found = ledger.recorded(self.request.output_uri, self.request.run_id, ids)
         return {place: found[scan_id] for place, scan_id in enumerate(ids) if scan_id in found}
 
-    def give_up(self, scan: ScanSource) -> ScanRow:
-        """Set a scan aside that no worker survives."""
-        return self.record(
-            self.row(
-                scan,
-                "failed",
-                error_code="worker_died",
-                error="The worker process died over this scan again and again, alone. Look at its size and its format.",
-            )
-        )
+    def refusal(self, scan: ScanSource, refusal: DataError) -> ScanRow:
+        """Return the row of a scan that is set aside."""
+        return self.row(scan, "failed", error_code=refusal.code, error=refusal.sentence, where=refusal.where)
+
+    def give_up(self, scan: ScanSource, err: Exception | None) -> ScanRow:
+        """Set a scan aside that no worker gets past: they die over it, or a stage raises what nobody meant."""
+        sentence = "The worker process died over this scan again and again, alone. Look at its size and its format."
+        refusal = DataError("worker_died", sentence) if err is None else as_refusal(err)
+        return self.record(self.refusal(scan, refusal))

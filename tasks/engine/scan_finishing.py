@@ -2,13 +2,13 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from tasks.core.errors import DataError, StorageError
+from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.geometry import resize_slice_to, restore_probability
 from tasks.core.grids import Grid
 from tasks.core.panels import PALETTE, overlay, side_by_side
@@ -22,6 +22,7 @@ from tasks.io import storage
 from tasks.io.formats.dicom_seg import write_segmentation
 from tasks.io.formats.nifti import write_nifti_mask
 from tasks.io.formats.raster import write_mask_png, write_png
+from tasks.io.scans import ScanSource
 
 N_PREVIEW_SLICES = 3
 
@@ -66,8 +67,10 @@ def finish_scans(chunks: Sequence[Predicted], *, run: Run) -> tuple[list[ScanRow
         A row a scan, and the bytes written.
     """
     # drawn one by one, because threads would only fight over the interpreter; written several at a time
-    answered = [_join(chunks)] if len(chunks) > 1 else _apart(chunks[0])
-    drawn = [_draw(answer, run) for answer in answered]
+    if len(chunks) > 1:
+        drawn = [_draw_or_refuse(chunks[0].rest[0].source, lambda: _draw(_join(chunks), run), run)]
+    else:
+        drawn = [_draw_or_refuse(answer.scan.source, partial(_draw, answer, run), run) for answer in _apart(chunks[0])]
     rows = storage.map_in_parallel(partial(_publish, run=run), drawn)
     return rows, sum(outcome.n_bytes for outcome in drawn)
 
@@ -100,15 +103,20 @@ def _join(chunks: Sequence[Predicted]) -> _Answered:
     )
 
 
+def _draw_or_refuse(source: ScanSource, draw: Callable[[], _Outcome], run: Run) -> _Outcome:
+    """Return what becomes of a scan, whatever it brings about: the others go on."""
+    try:
+        return draw()
+    except Exception as err:  # noqa: BLE001 - the boundary of one scan
+        return _Outcome(run.refusal(source, as_refusal(err)))
+
+
 def _draw(answer: _Answered, run: Run) -> _Outcome:
     scan = answer.scan
-    try:
-        if scan.refused:
-            raise scan.refused
-        if scan.value_range:
-            check_range(*scan.value_range)
-    except DataError as err:
-        return _Outcome(run.row(scan.source, "failed", error_code=err.code, error=err.sentence))
+    if scan.refused:
+        raise scan.refused
+    if scan.value_range:
+        check_range(*scan.value_range)
     started = time.perf_counter()
     mask, n_lesions = _mask(answer, run)
     voxel_mm3 = scan.grid.voxel_mm3 if scan.grid else None
@@ -123,12 +131,14 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
         flags.append("hu_implausible")
     if not n_lesions:
         flags.append("no_lesion")
-    files = {preview_uri: preview}
+    files, where = {preview_uri: preview}, None
     if run.request.segmentation.dicom_seg and scan.source.kind == "dicom":
         try:
             seg = _dicom_seg(scan, mask, run)
-        except (DataError, StorageError) as err:
-            warnings.append(f"No DICOM-SEG was made: {err if isinstance(err, DataError) else type(err).__name__}")
+        except Exception as err:  # noqa: BLE001 - the boundary of one scan; its mask is there all the same
+            refusal = err.as_refusal() if isinstance(err, StorageError) else as_refusal(err)
+            warnings.append(f"No DICOM-SEG was made: {refusal.sentence}")
+            where = refusal.where
         else:
             files[storage.join(run.request.output_uri, "masks", f"{scan.source.scan_id}.dcm")] = seg
     row = run.row(
@@ -143,6 +153,7 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
         mask_sha256=hashlib.sha256(content).hexdigest(),
         mask_uri=mask_uri,
         seconds=round(answer.seconds + time.perf_counter() - started, 4),
+        where=where,
     )
     return _Outcome(row, files | {mask_uri: content})
 

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from tasks.core.config import HuConfig
-from tasks.core.errors import DataError
+from tasks.core.errors import DataError, as_refusal
 from tasks.core.geometry import resize_slice
-from tasks.core.grids import Grid
+from tasks.core.grids import Grid, check_sides
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
 from tasks.core.volumes import check_finite, check_shapes, check_values
 from tasks.engine.work import Loaded
@@ -121,8 +121,9 @@ def _load(
         resized, image = [], None
         for image in found.slices:
             resized.append(resize_slice(image, size_px))
-    except DataError as err:
-        return LoadedScan(replace(scan, parts=()), seconds + time.perf_counter() - started, refused=err), [], 0
+    except Exception as err:  # noqa: BLE001 - the boundary of one scan
+        refused = as_refusal(err)
+        return LoadedScan(replace(scan, parts=()), seconds + time.perf_counter() - started, refused=refused), [], 0
     loaded = LoadedScan(
         replace(scan, parts=()),  # what is read is not needed any more
         seconds + time.perf_counter() - started,
@@ -153,6 +154,7 @@ def _open_stack(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conten
         images.append(slice_to_uint8(read_image(_name(part), found or b"")))
         n_read += len(found or b"")
     check_shapes(image.shape for image in images)
+    check_sides(images[0].shape)
     values = np.stack(images)
     value_range = float(values.min()), float(values.max())
     return Contents(images, values.shape[1:], warnings=scan.warnings, value_range=value_range, n_read=n_read)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.core.errors import DataError, StorageError
+from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.geometry import resize_slice_to, restore_probability
 from tasks.core.intensity import MaskRule
 from tasks.core.metrics import Counts, binary_cross_entropy, count_pixels
@@ -138,8 +138,9 @@ def score_shard(
         so_far = patients.get(row["patient_id"], PatientScore(row["source"], view.by))
         try:
             reference = _source_reference(row, mask_rule)
-        except DataError as err:
-            failures.append(FailureRow(uri=row["mask_uri"], error_code=err.code, error=err.sentence))
+        except Exception as err:  # noqa: BLE001 - the boundary of one mask
+            refused = as_refusal(err)
+            failures.append(FailureRow(uri=row["mask_uri"], error_code=refused.code, error=refused.sentence))
             continue
         mask = threshold_probability(restore_probability(probability, reference.shape), view.by.threshold)
         prediction, _ = drop_small_lesions(mask, min_lesion_px)

@@ -5,7 +5,9 @@ Whatever dies under a job, a worker, an actor or a node, the job goes back to th
 apart, and an item that keeps killing is given up as a row. Why not Ray Data: infra/decisions/0007.
 """
 
+import logging
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +21,10 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from tasks.core.errors import ClusterError
 from tasks.core.throughput import StageSums
 from tasks.engine.actors import ActorPool
+from tasks.engine.cluster import own_error
 from tasks.engine.work import Flight, Item, Job, Predicted, Row, Work
+
+logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3
 CHUNKS_A_CPU = 2
@@ -140,8 +145,9 @@ class PredictionStream(Generic[Item, Row]):
         try:
             answer = ray.get(ref)
         except RayError as err:
-            if isinstance(err, RayTaskError) and not isinstance(err.cause, RayError):
-                raise  # of our own making
+            if _is_meant(err) or (_bug_in(err) and self.work.give_up is None):
+                raise
+            _log_bug(err)
             return self._come_down(job, flight, err, pool)
         if loading:
             self._note_loaded(loading, answer)
@@ -197,7 +203,7 @@ class PredictionStream(Generic[Item, Row]):
         if n_tries >= MAX_TRIES and len(left) == 1:
             if self.work.give_up is None:
                 raise ClusterError(f"Workers died {n_tries} times over one and the same input: {err}") from err
-            return [*rows, self.work.give_up(left[0])]
+            return [*rows, self.work.give_up(left[0], _bug_in(err))]
         if n_tries < MAX_TRIES:
             self._put_back(left, n_tries)
         else:  # apart, to find the one that kills
@@ -221,6 +227,25 @@ class PredictionStream(Generic[Item, Row]):
     @property
     def _n_in_flight(self) -> int:
         return len(self._loading) + len(self._ready) + len(self._predicting) + len(self._finishing)
+
+
+def _is_meant(err: RayError) -> bool:
+    """Say whether a stage raised an error of ours, such as the store's fault, which no other try would mend."""
+    return isinstance(err, RayTaskError) and own_error(err) is not None
+
+
+def _bug_in(err: RayError) -> Exception | None:
+    """Return what a stage raised that nobody meant; None where its process died."""
+    cause = err.cause if isinstance(err, RayTaskError) else None
+    return cause if isinstance(cause, Exception) and not isinstance(cause, RayError) else None
+
+
+def _log_bug(err: RayError) -> None:
+    """Log where a stage raised what nobody meant; without the error's own text, which may quote a header."""
+    bug = _bug_in(err)
+    if bug is not None:
+        places = re.findall(r'File ".+", line \d+, in \S+', str(err))
+        logger.error("stream: a stage raised %s; its chunk is tried again\n%s", type(bug).__name__, "\n".join(places))
 
 
 def _capacity() -> tuple[float, float]:

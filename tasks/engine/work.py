@@ -61,7 +61,8 @@ class Work(Generic[Item, Row]):
         n_slices: How many slices an item has, as far as is known.
         cut: Pieces of an item, each to be loaded and predicted apart; most items are one.
         recall: Rows of items that an earlier try already finished, by their place among those asked for.
-        give_up: The row of an item whose workers keep dying; without it the run ends there.
+        give_up: The row of an item whose workers keep dying, or that a stage keeps raising an error over which nobody
+            meant, and that error; without it the run ends there.
         n_gpus: To ask the cluster for, which may have to start them; 0 takes what is there.
     """
 
@@ -72,7 +73,7 @@ class Work(Generic[Item, Row]):
     n_slices: Callable[[Item], int] = lambda _: 1
     cut: Callable[[Item], Sequence[Item]] = lambda item: [item]
     recall: Callable[[Sequence[Item]], dict[int, Row]] = lambda _: {}
-    give_up: Callable[[Item], Row] | None = None
+    give_up: Callable[[Item, Exception | None], Row] | None = None
     n_gpus: int = 0
 
     def jobs(self, items: Sequence[Item]) -> "Iterator[Job[Item]]":

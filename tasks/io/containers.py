@@ -9,11 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.core.errors import DataError, ErrorCode, StorageError
+from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.series import arrange
 from tasks.io import storage
-from tasks.io.archives import Archive, Member, list_members, packing_of
-from tasks.io.formats import READER_VERSION, Kind, dicom, kind_of, without_suffix
+from tasks.io.archives import Archive, Member, Packing, list_members, packing_of
+from tasks.io.formats import READER_VERSION, Kind, dicom, has_telling_suffix, kind_of, without_suffix
+from tasks.io.other_files import HIDDEN, kind_of_other, kind_of_stranger, n_possible_scans, shown
 from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile, read_head
 from tasks.io.stored_objects import StoredObject, fingerprint
 
@@ -56,37 +57,50 @@ class Container:
             StorageError: If it is gone or the store does not answer.
         """
         packing = packing_of(self.objects[0].path)
-        if packing is None:
-            files = [ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version) for o in self.objects]
-            names = [o.path for o in self.objects]
-            return _index(list(zip(names, files, strict=True)), None, [], origin="")
+        found = self._index_archive(folder_uri, packing) if packing else self._index_folder()
+        is_empty = packing is not None and not found.n_ignored
+        if not found.entries and (is_empty or n_possible_scans(found.n_ignored)):
+            what = f"Nothing in it is read as a scan: {shown(found.n_ignored)}." if found.n_ignored else "It is empty."
+            advice = "Send slices (PNG, JPEG, TIFF, BMP) or volumes (DICOM, NIfTI, MetaImage, NRRD)."
+            refused = self.refused(DataError("no_scan", f"{what} {advice}"))
+            return refused.model_copy(update={"n_ignored": found.n_ignored})
+        return found
+
+    def index_or_refuse(self, folder_uri: str) -> ContainerIndex:
+        """Return what it holds, or itself as one scan that is set aside, whatever reading it brings about."""
+        try:
+            return self.index(folder_uri)
+        except StorageError as err:  # its own sentence names the object
+            return self.refused(err.as_refusal())
+        except Exception as err:  # noqa: BLE001 - the boundary of one archive
+            return self.refused(as_refusal(err))
+
+    def refused(self, refusal: DataError) -> ContainerIndex:
+        """Return it as one scan that is set aside."""
+        files = [ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version) for o in self.objects]
+        return ContainerIndex(entries=(_refused(self.path or "series", files, refusal, identity=self.identity),))
+
+    def _index_folder(self) -> ContainerIndex:
+        files = [ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version) for o in self.objects]
+        names = [o.path for o in self.objects]
+        return _index(list(zip(names, files, strict=True)), None, [], origin="")
+
+    def _index_archive(self, folder_uri: str, packing: Packing) -> ContainerIndex:
         (found,) = self.objects
         seek_points_uri = storage.join(folder_uri, f"{self.key}.gzidx")
         archive = Archive(found.uri, found.size_bytes, found.version, packing, seek_points_uri)
-        return self._index_archive(archive)
-
-    def refused(self, code: ErrorCode, sentence: str) -> ContainerIndex:
-        """Return it as one scan that is set aside."""
-        files = [ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version) for o in self.objects]
-        return ContainerIndex(entries=(_refusal(self.path or "series", files, code, sentence, identity=self.identity),))
-
-    def _index_archive(self, archive: Archive) -> ContainerIndex:
-        files, refused, origin = [], [], self.objects[0].path
+        files, refused, origin = [], [], found.path
         try:
             for member in list_members(archive):
-                file = _file_of(archive, member)
+                file, path = _file_of(archive, member), f"{self.path}/{member.path}"
                 if member.refused:
-                    identity = f"{origin}\t{member.name}"
-                    refused.append(
-                        _refusal(
-                            without_suffix(f"{self.path}/{member.name}"), [file], *member.refused, identity=identity
-                        )
-                    )
+                    refusal, identity = DataError(*member.refused), f"{origin}\t{member.name}"
+                    refused.append(_refused(without_suffix(path), [file], refusal, identity=identity))
                 else:
-                    files.append((f"{self.path}/{member.name}", file))
-        except DataError as err:  # what came before is good
+                    files.append((path, file))
+        except Exception as err:  # noqa: BLE001 - the boundary of one archive; what came before is good
             whole = ScanFile(uri=archive.uri, size_bytes=archive.size_bytes, version=archive.version)
-            refused.append(_refusal(self.path, [whole], err.code, err.sentence, identity=origin))
+            refused.append(_refused(self.path, [whole], as_refusal(err), identity=origin))
         return _index(files, archive, refused, origin=origin)
 
 
@@ -108,26 +122,34 @@ def _index(
     folders: dict[str, list[tuple[str, ScanFile]]] = defaultdict(list)
     claims = Counter(name for name, _ in files)
     for name, file in dict(files).items():
-        is_hidden = any(part.startswith(".") for part in name.split("/"))
-        kind = None if is_hidden else kind_of(name)
+        other, kind = kind_of_other(name, file.size_bytes), kind_of(name)
         identity = f"{origin}\t{file.member}" if origin else name
-        if claims[name] > 1:
-            sentence = f"{claims[name]} members have this name; which is meant cannot be known. Pack the archive anew."
-            entries.append(_refusal(without_suffix(name), [file], "duplicate_name", sentence, identity=identity))
-        elif packing_of(name) and archive:
-            sentence = "An archive lies in an archive; only one level is opened."
-            entries.append(_refusal(without_suffix(name), [file], "nested_archive", sentence, identity=identity))
+        refusal = _misplaced(name, claims[name], archive)
+        if refusal:
+            entries.append(_refused(without_suffix(name), [file], refusal, identity=identity))
+        elif kind is None or other == HIDDEN or not (file.size_bytes or has_telling_suffix(name)):
+            n_ignored[other] += 1
         elif kind == "dicom":
             folders[posixpath.dirname(name)].append((name, file))
-        elif kind is None:
-            n_ignored[posixpath.splitext(name)[1].lower() or "without suffix"] += 1
         else:
             entries.append(ScanEntry(path=without_suffix(name), identity=identity, kind=kind, files=(file,)))
     for folder, candidates in folders.items():
-        found, n_strangers = _series(folder, candidates, archive, origin=origin)
+        found, strangers = _series(folder, candidates, archive, origin=origin)
         entries.extend(found)
-        n_ignored["without suffix"] += n_strangers
-    return ContainerIndex(entries=tuple(entries), archive=archive, n_ignored={k: n for k, n in n_ignored.items() if n})
+        n_ignored.update(strangers)
+    return ContainerIndex(entries=tuple(entries), archive=archive, n_ignored=dict(n_ignored))
+
+
+def _misplaced(name: str, n_claims: int, archive: Archive | None) -> DataError | None:
+    """Return why a member cannot be taken whatever it holds."""
+    if n_claims > 1:
+        return DataError(
+            "duplicate_name",
+            f"{n_claims} members have this name; which is meant cannot be known. Pack the archive anew.",
+        )
+    if packing_of(name) and archive:
+        return DataError("nested_archive", "An archive lies in an archive; only one level is opened.")
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,40 +161,39 @@ class _Head:
 
 def _series(
     folder: str, candidates: Sequence[tuple[str, ScanFile]], archive: Archive | None, *, origin: str
-) -> tuple[list[ScanEntry], int]:
-    """Return the series among the files of a folder, and how many files are no DICOM and do not claim to be."""
+) -> tuple[list[ScanEntry], Counter[str]]:
+    """Return the series among the files of a folder, and the kinds of files that neither are DICOM nor claim to be."""
     entries: list[ScanEntry] = []
     series: dict[str, list[_Head]] = defaultdict(list)
-    n_strangers = 0
+    strangers: Counter[str] = Counter()
     heads = storage.map_in_parallel(lambda candidate: _head(candidate[1], archive), candidates)
     for (name, file), head in zip(candidates, heads, strict=True):
         if isinstance(head, dicom.Header):
             series[head.series_uid].append(_Head(name, file, head))
-        elif head is None:
-            n_strangers += 1
+        elif isinstance(head, str):
+            strangers[head] += 1
         else:
-            entries.append(
-                _refusal(without_suffix(name), [file], head.code, head.sentence, identity=f"{origin}\t{name}")
-            )
+            entries.append(_refused(without_suffix(name), [file], head, identity=f"{origin}\t{name}"))
     for uid, members in series.items():
         entries.append(_series_entry(folder, members, identity=f"{origin}\t{folder}\t{uid}"))
-    return entries, n_strangers
+    return entries, strangers
 
 
-def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError | None:
-    """Return the header of a file, why it has none, or None for a stranger."""
+def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError | str:
+    """Return the header of a file, why it has none, or of a stranger what it is counted as."""
     try:
         head = read_head(archive, file)
         if not dicom.is_dicom(head):
             is_claimed = posixpath.splitext(file.member or file.uri)[1].lower() in dicom.SUFFIXES
-            return DataError("wrong_suffix", "The name says DICOM, the content does not.") if is_claimed else None
+            claim = DataError("wrong_suffix", "The name says DICOM, the content does not.")
+            return claim if is_claimed else kind_of_stranger(head)
         return dicom.read_header(head)
-    except DataError as err:
-        return err
     except StorageError as err:
         if err.can_pass:
             raise
         return err.as_refusal()
+    except Exception as err:  # noqa: BLE001 - the boundary of one file
+        return as_refusal(err)
 
 
 def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> ScanEntry:
@@ -193,8 +214,8 @@ def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> Sc
                 raise DataError(*member.header.refused)
         planes = [(place, frame) for place, member in enumerate(kept) for frame in range(len(member.header.planes))]
         arranged = arrange([kept[place].header.planes[frame] for place, frame in planes])
-    except DataError as err:
-        return _refusal(path, files, err.code, err.sentence, identity=identity, kind="dicom")
+    except Exception as err:  # noqa: BLE001 - the boundary of one series
+        return _refused(path, files, as_refusal(err), identity=identity, kind="dicom")
     return ScanEntry(
         path=path,
         identity=identity,
@@ -209,7 +230,15 @@ def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> Sc
     )
 
 
-def _refusal(
-    path: str, files: Iterable[ScanFile], code: ErrorCode, sentence: str, *, identity: str, kind: Kind = "raster"
+def _refused(
+    path: str, files: Iterable[ScanFile], refusal: DataError, *, identity: str, kind: Kind = "raster"
 ) -> ScanEntry:
-    return ScanEntry(path=path, identity=identity, kind=kind, files=tuple(files), error_code=code, error=sentence)
+    return ScanEntry(
+        path=path,
+        identity=identity,
+        kind=kind,
+        files=tuple(files),
+        error_code=refusal.code,
+        error=refusal.sentence,
+        where=refusal.where,
+    )

@@ -57,6 +57,7 @@ class ScanEntry(Record):
         warnings: What a reader should know.
         error_code: Why it was set aside without being read.
         error: The same as a sentence.
+        where: Traceback of an `internal_error`, for the log of the run that met it; not kept.
     """
 
     path: str
@@ -71,6 +72,7 @@ class ScanEntry(Record):
     warnings: tuple[str, ...] = ()
     error_code: ErrorCode | None = None
     error: str | None = None
+    where: str | None = Field(None, exclude=True)
 
     @property
     def n_slices(self) -> int:

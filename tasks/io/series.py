@@ -5,7 +5,7 @@ from itertools import groupby
 
 import numpy as np
 
-from tasks.core.errors import DataError, StorageError
+from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.grids import Grid
 from tasks.core.volumes import Volume
 from tasks.io import storage
@@ -57,10 +57,10 @@ def read_or_refuse(index: ContainerIndex, file: ScanFile) -> bytes | DataError:
     """Return the bytes of a file, or why they could not be had."""
     try:
         return index.read(file)
-    except DataError as err:
-        return err
     except StorageError as err:
         return err.as_refusal()
+    except Exception as err:  # noqa: BLE001 - the boundary of one file
+        return as_refusal(err)
 
 
 def _frames(index: ContainerIndex, entry: ScanEntry, wanted: range) -> Iterator[np.ndarray]:

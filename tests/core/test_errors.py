@@ -1,4 +1,5 @@
 import pickle
+from collections.abc import Callable
 
 import pytest
 
@@ -7,15 +8,18 @@ from tasks.core.errors import (
     ConfigError,
     DataError,
     IncompleteError,
+    InternalError,
     LesionWorkflowError,
     LockedError,
     ModelError,
     StoppedError,
     StorageError,
+    as_refusal,
 )
 
 EXIT_CODES = {
     LesionWorkflowError: 1,
+    InternalError: 1,
     ConfigError: 2,
     ModelError: 2,
     DataError: 3,
@@ -63,3 +67,57 @@ def test_storage_error_says_whether_trying_again_can_help(can_pass: bool) -> Non
 def test_storage_is_tried_again_unless_said_otherwise() -> None:
     """A store that did not answer may answer the next time."""
     assert StorageError("No answer.").can_pass
+
+
+def _raised(call: Callable[[], object]) -> Exception:
+    try:
+        call()
+    except Exception as err:  # noqa: BLE001 - that is what is looked at
+        return err
+    raise AssertionError("nothing was raised")
+
+
+PATIENT = "Mueller^Hans"
+
+
+def _look_up() -> object:
+    return {}[PATIENT]
+
+
+def _count() -> object:
+    return int(PATIENT)
+
+
+def _recurse() -> None:
+    _recurse()
+
+
+@pytest.mark.parametrize("call", [_look_up, _count, _recurse])
+def test_what_nobody_meant_becomes_an_internal_error_without_its_text(call: Callable[[], object]) -> None:
+    """A bug is a refusal with a reference and a traceback, neither of which quotes the error or a header."""
+    refused, again = as_refusal(_raised(call)), as_refusal(_raised(call))
+    assert refused.code == "internal_error"
+    assert refused.where is not None
+    assert "Mueller" not in refused.sentence + refused.where
+    assert __file__ in refused.where
+    reference = refused.sentence.split("reference ")[1][:8]
+    assert reference in refused.where
+    assert again.sentence == refused.sentence
+
+
+def test_bugs_at_different_places_have_different_references() -> None:
+    """The reference tells one bug from another."""
+    assert as_refusal(_raised(_look_up)).sentence != as_refusal(_raised(_count)).sentence
+
+
+def test_lack_of_memory_is_a_typed_refusal() -> None:
+    """An input that does not fit into a worker is too large, and no bug."""
+    assert as_refusal(MemoryError()).code == "too_large"
+
+
+def test_the_stores_fault_is_no_refusal() -> None:
+    """What says nothing of the input goes on as it was raised."""
+    with pytest.raises(StorageError, match="down"):
+        as_refusal(StorageError("The store is down."))
+    meant = DataError("constant", "Every voxel is 0.")
+    assert as_refusal(meant) is meant

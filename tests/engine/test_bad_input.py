@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -10,7 +11,7 @@ from tasks.core.errors import ErrorCode
 from tasks.core.records import ScanRow
 from tasks.engine.runs import Run
 from tasks.io import ledger, storage
-from tasks.io.formats import without_suffix
+from tasks.io.formats import VOLUME_READERS, without_suffix
 from tests.bad_inputs import ARCHIVES, FILES, Files, good, pack, series
 from tests.emulators import BUCKET, FORBIDDEN
 from tests.engine.bright import bright_run, scans_of, segment
@@ -91,3 +92,23 @@ def test_what_the_store_withholds_is_named_and_tried_again(tmp_path: Path) -> No
     }
     assert not ledger.Ledger.open(f"{place}/output").known_bad()
     storage.remove_tree(place)
+
+
+@pytest.mark.parametrize("raised", [KeyError("Mueller^Hans"), RecursionError(), MemoryError(), AssertionError()])
+def test_a_bug_over_one_scan_is_a_row_and_stops_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    """Whatever a reader raises over one scan, that scan is a row without the error's text, and the others are done."""
+    files = {"bad.nii.gz": b"any", "a.png": good()["good/slice.png"], "b.mha": good()["good/volume.mha"]}
+    for path, content in files.items():
+        storage.publish(str(tmp_path / "scans" / path), content)
+
+    def stumble(_: bytes) -> NoReturn:
+        raise raised
+
+    monkeypatch.setitem(VOLUME_READERS, "nifti", stumble)
+    rows = {row.scan_id: row for row in segment(run, scans_of(run))}
+    bad = rows.pop("bad")
+    assert {scan_id: row.status for scan_id, row in rows.items()} == {"a": "done", "b": "done"}
+    assert bad.error_code == ("too_large" if isinstance(raised, MemoryError) else "internal_error")
+    assert "Mueller" not in f"{bad.error}{bad.where}"

@@ -61,8 +61,8 @@ def _finish(chunks: Sequence[Predicted]) -> tuple[list[tuple[int, int]], int]:
     return rows, len(rows)
 
 
-def _give_up(item: int) -> tuple[int, int]:
-    return (item, -1)
+def _give_up(item: int, err: Exception | None) -> tuple[int, int]:
+    return (item, -1 if err is None else -2)
 
 
 def _run(
@@ -70,7 +70,7 @@ def _run(
     *,
     load: Callable[..., object] = _load,
     model: Callable[[], object] = Doubling,
-    give_up: Callable[[int], tuple[int, int]] | None = _give_up,
+    give_up: Callable[[int, Exception | None], tuple[int, int]] | None = _give_up,
     chunk_size: int = 4,
     sums: StageSums | None = None,
 ) -> list[tuple[int, int]]:
@@ -118,6 +118,31 @@ def test_an_item_that_always_kills_is_given_up_alone(stage: str, tmp_path: Path)
     load = partial(_load, strikes=strikes) if stage == "load" else _load
     model = partial(Doubling, strikes) if stage == "predict" else Doubling
     expected = [(item, -1 if item == killer else 2 * item) for item in range(60, 80)]
+    assert _run(range(60, 80), load=load, model=model) == expected
+
+
+class Stumbling(Doubling):
+    """A stand-in that raises what nobody meant over the value 66."""
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return twice each pixel."""
+        if (images == 66).any():
+            raise KeyError(66)
+        return super().predict(images)
+
+
+def _stumble(items: Sequence[int]) -> Loaded:
+    if 77 in items:
+        raise MemoryError
+    return _load(items)
+
+
+@pytest.mark.parametrize("stage", ["load", "predict"])
+def test_an_item_that_brings_out_a_bug_is_given_up_alone(stage: str) -> None:
+    """Where a stage raises what nobody meant, the one item it is about is given up with that error, no other is."""
+    load, model = (_stumble, Doubling) if stage == "load" else (_load, Stumbling)
+    killer = {"load": 77, "predict": 66}[stage]
+    expected = [(item, -2 if item == killer else 2 * item) for item in range(60, 80)]
     assert _run(range(60, 80), load=load, model=model) == expected
 
 

@@ -7,6 +7,7 @@ from tasks.core.records import LedgerEntry, ScanRow
 from tasks.io import ledger, storage
 from tasks.io.formats import READER_VERSION
 from tasks.io.ledger import Ledger, is_mask_intact, work_key
+from tasks.io.versions import code_version
 
 DONE = ScanRow(
     scan_id="a__b",
@@ -187,3 +188,20 @@ def test_a_fault_that_passed_gives_way_to_the_success_of_the_next_try(root: str)
     ledger.record(root, DONE, "run-1")
     ledger.record(root, out_of_reach, "run-1")
     assert list(Ledger.open(root).entries) == [_entry(DONE)]
+
+
+def test_a_bug_counts_as_known_bad_for_the_same_code_once_reported(root: str) -> None:
+    """What a bug refused is tried again by other code, and after a run that never reported; else it is known bad."""
+    bug = {"error_code": "internal_error", "error": "It brought out a bug.", "code_version": code_version()}
+    ledger.record(root, FAILED.model_copy(update=bug), "run-1")
+    ledger.record(root, FAILED.model_copy(update=bug | {"scan_id": "other", "code_version": "0.0.9+old"}), "run-1")
+    assert Ledger.open(root).known_bad() == {}
+    ledger.compact(root)
+    assert [entry.scan_id for entry in Ledger.open(root).known_bad().values()] == ["a__b"]
+
+
+def test_a_traceback_is_in_no_file(root: str) -> None:
+    """Where a bug arose is for the log of the run that met it."""
+    ledger.record(root, FAILED.model_copy(update={"where": "File x.py, line 1"}), "run-1")
+    assert all(b"x.py" not in storage.read_bytes(o.uri) for o in storage.list_objects(root))
+    assert Ledger.open(root).entries[0].where is None

@@ -9,7 +9,7 @@ import ray.data
 
 from tasks.core.catalog import SPLITS, Split
 from tasks.core.config import PreparationConfig
-from tasks.core.errors import ConfigError, DataError
+from tasks.core.errors import ConfigError, as_refusal
 from tasks.core.intensity import INTENSITY_RULE
 from tasks.core.records import LEAKY, CaseRow, DatasetCard, FailureRow, SlicePair
 from tasks.core.refs import DatasetRef
@@ -59,6 +59,8 @@ def _write_shards(
     for row in results.iter_rows():
         if row["error_code"]:
             failures.append(FailureRow(uri=row["uri"], error_code=row["error_code"], error=row["error"]))
+            if row["where"]:
+                logger.error("prepare: a pair brought out a bug, %s", row["where"])
         else:
             slices[row["case_id"], row["slice_index"]] = row["lesion_fraction"]
     return slices, failures
@@ -92,13 +94,15 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
         row = {"case_id": pair.case_id, "slice_index": pair.slice_index, "uri": pair.image_uri}
         try:
             slices = list(preprocess_pair(pair, preparation))
-        except DataError as err:
-            rows.append(row | {"lesion_fraction": None, "error_code": err.code, "error": err.sentence})
+        except Exception as err:  # noqa: BLE001 - the boundary of one pair
+            refused = as_refusal(err)
+            why = {"error_code": refused.code, "error": refused.sentence, "where": refused.where}
+            rows.append(row | {"lesion_fraction": None} | why)
             continue
         kept.extend(slices)
         for found in slices:
             share = {"slice_index": found["slice_index"], "lesion_fraction": float(found["mask"].mean())}
-            rows.append(row | share | {"error_code": None, "error": None})
+            rows.append(row | share | {"error_code": None, "error": None, "where": None})
     if kept:
         datasets.write_shard(shard["shard_uri"], kept)
     return rows

@@ -17,7 +17,8 @@ from tasks.core.reports import segmentation_report
 from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
 from tasks.engine.actors import BATCH_SIZE, load_predictor
-from tasks.engine.indexing import Index, add_containers, index_here, index_on_cluster
+from tasks.engine.indexing import index_here, index_on_cluster
+from tasks.engine.listing import SCANS_FILE, list_scans, require_scans, youngest_settled_s
 from tasks.engine.runs import Run
 from tasks.engine.scan_finishing import finish_scans
 from tasks.engine.scan_loading import cut, load_scans
@@ -26,16 +27,16 @@ from tasks.engine.work import Work
 from tasks.io import bundles, lease, ledger, storage
 from tasks.io.formats import VOLUME_READERS
 from tasks.io.scan_index import FOLDER
-from tasks.io.scans import ScanSource, Survey, survey, warnings_of
-from tasks.io.seals import Seal
-from tasks.io.stacks import stack
+from tasks.io.scans import ScanSource
 from tasks.io.tables import to_parquet
 from tasks.io.versions import library_versions
 
 logger = logging.getLogger(__name__)
 
-SCANS_FILE, REPORT_FILE, MANIFEST_FILE = "scans.parquet", "report.html", "manifest.json"
+REPORT_FILE, MANIFEST_FILE = "report.html", "manifest.json"
 N_PREVIEWS = 12
+MIN_TO_BLAME_US = 3
+"""Scans that all end in the same bug, from which on the run is broken rather than they."""
 
 
 def plan(request: SegmentRequest) -> SegmentationPlan:
@@ -46,8 +47,8 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
         StorageError: If scans cannot be listed.
     """
     run = Run.of(request, bundles.read_card(request.model_uri))
-    youngest_s = _youngest_s(request)
-    scans = _list(request, index_here, youngest_s, run.seal).scans(run.seal)
+    youngest_s = youngest_settled_s(request)
+    scans = list_scans(request, index_here, youngest_s, run.seal).scans(run.seal)
     settled, _ = _settle(scans, run, youngest_s)
     due = [scan.scan_id for scan in scans if scan.scan_id not in settled]
     return SegmentationPlan(due=due, settled=_count(list(settled.values())))
@@ -61,6 +62,7 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         tell: Called with the progress after every few scans.
 
     Raises:
+        IncompleteError: If there was nothing to take although something lies there, or did; nothing is published.
         LockedError: If a live run holds the output.
         ModelError: If the bundle is missing, damaged or fails its self-test.
         StorageError: If scans cannot be listed or outputs not written.
@@ -71,27 +73,35 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
     _check_ids(request)
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
         _sweep(request.output_uri)
-        youngest_s = _youngest_s(request)  # once: a container that was too young to be opened must not come of age
+        youngest_s = youngest_settled_s(request)  # once: no container comes of age meanwhile
         index = partial(index_on_cluster, output_uri=request.output_uri, seal=run.seal)
-        found = _list(request, index, youngest_s, run.seal)
+        found = list_scans(request, index, youngest_s, run.seal)
         scans = found.scans(run.seal)
         settled, n_unreported_failures = _settle(scans, run, youngest_s)
+        due = [scan for scan in scans if scan.scan_id not in settled]
+        require_scans(found, due, settled.values(), request.output_uri)
         held.check()
         sums, new = StageSums(), []
-        for rows, progress in _work_through(scans, settled, run, sums):
+        for rows, progress in _work_through(due, settled, run, sums):
             held.check()
             new.extend(rows)
+            for where in {row.where for row in rows if row.where}:
+                logger.error("segment: a scan brought out a bug, %s", where)
             tell(progress)
         held.check()
         _sweep(request.output_uri)  # of workers that died in this run
         rows = sorted([*settled.values(), *new], key=lambda row: row.scan_id)
         speed = _speed(sums, time.monotonic() - started, n_done=_count(new)["done"], run=run)
         n_new_failures = n_unreported_failures + _count(new)["failed"]
-        warnings = (*card.warnings, *warnings_of(found.n_ignored))
+        warnings = (*card.warnings, *found.warnings())
+        for warning in warnings:
+            logger.warning("segment: %s", warning)
         manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, warnings=warnings)
         _publish(manifest, rows, request.output_uri)
         held.check()
-        ledger.compact(request.output_uri)
+        common_bug = _common_bug(new)
+        if common_bug is None:  # else these scans are not known for bad: the next run tries them again
+            ledger.compact(request.output_uri)
     by_status = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
     logger.info("segment: %s, %.0f s", by_status, speed.seconds)
     return SegmentationRef(
@@ -99,20 +109,14 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         fingerprint=manifest.model_digest,
         counts=manifest.counts,
         n_new_failures=manifest.n_new_failures,
+        common_bug=common_bug,
     )
 
 
-def _list(request: SegmentRequest, index: Index, youngest_s: float, seal: Seal | None) -> Survey:
-    """Return the scans below the request's URI; containers that may still be uploading are not opened."""
-    found = survey(request.scans_uri)
-    settled = [c for c in found.containers if c.modified_s is None or c.modified_s <= youngest_s]
-    for container in found.containers:
-        if container not in settled:
-            found.add_unopened(container)
-    add_containers(found, settled, request.output_uri, index=index, seal=seal)
-    if request.segmentation.stack_pattern:
-        found.drafts = stack(found.drafts, request.segmentation.stack_pattern)
-    return found
+def _common_bug(new: Sequence[ScanRow]) -> str | None:
+    """Return the sentence of the bug that every scan of a run ended in, if there are enough to blame ourselves."""
+    sentences = {row.error if row.error_code == "internal_error" else None for row in new}
+    return sentences.pop() if len(new) >= MIN_TO_BLAME_US and len(sentences) == 1 else None
 
 
 def _check_ids(request: SegmentRequest) -> None:
@@ -130,11 +134,6 @@ def _check_ids(request: SegmentRequest) -> None:
             f"hash_ids is {request.segmentation.hash_ids}, and was {earlier} when this output was begun. "
             "Choose another output: what it holds is named the other way."
         )
-
-
-def _youngest_s(request: SegmentRequest) -> float:
-    """Return the time after which an object may still be uploading."""
-    return time.time() - request.segmentation.settle_minutes * 60
 
 
 def _sweep(output_uri: str) -> None:
@@ -179,10 +178,9 @@ def _settle(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> tuple[d
 
 
 def _work_through(
-    scans: Sequence[ScanSource], settled: dict[str, ScanRow], run: Run, sums: StageSums
+    due: Sequence[ScanSource], settled: dict[str, ScanRow], run: Run, sums: StageSums
 ) -> Iterator[tuple[list[ScanRow], Progress]]:
     """Yield rows of scans as they are finished, with how far the run is."""
-    due = [scan for scan in scans if scan.scan_id not in settled]
     work = Work(
         load=partial(load_scans, size_px=run.size_px, hu=run.hu),
         load_model=partial(
@@ -204,7 +202,7 @@ def _work_through(
 
     def progress() -> Progress:
         return Progress(
-            n_scans=len(scans),
+            n_scans=len(due) + len(settled),
             n_done=counts["done"],
             n_skipped=len(settled) - n_failed,
             n_failed=counts["failed"],

@@ -1,0 +1,63 @@
+"""Files that are no scans: what is said of them, and whether one could have been a chest CT."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+EMPTY: Final = "empty marker"
+YOUNG: Final = "young file"
+HIDDEN: Final = "system file"
+TEXT: Final = "text without suffix"
+BARE: Final = "without suffix"
+
+_NO_SCANS: Final = {
+    *(EMPTY, HIDDEN, TEXT, YOUNG),
+    *(".csv", ".db", ".doc", ".docx", ".htm", ".html", ".ini", ".json", ".log", ".md", ".parquet", ".pdf", ".rtf"),
+    *(".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml"),
+    *(".bat", ".css", ".dll", ".exe", ".ico", ".inf", ".jar", ".js", ".md5", ".py", ".sh", ".sha256", ".svg", ".url"),
+}
+"""Of documents, tables, and what lies beside the scans on a CD."""
+
+_SYSTEM_FILES: Final = {"dicomdir", "thumbs.db", "desktop.ini"}
+
+
+def kind_of_other(path: str, size_bytes: int) -> str:
+    """Return how a file that no reader takes is counted: its suffix, or what stands for it."""
+    parts = path.lower().split("/")
+    if parts[-1] in _SYSTEM_FILES or "__macosx" in parts or any(part.startswith(".") for part in parts):
+        return HIDDEN
+    if not size_bytes:
+        return EMPTY
+    return posixpath.splitext(parts[-1])[1] or BARE
+
+
+def kind_unless_young(kind: str, *, is_young: bool) -> str:
+    """Return how a file is counted that may be half of an upload under way: what it will be is for the next run."""
+    return YOUNG if is_young and kind not in _NO_SCANS else kind
+
+
+def kind_of_stranger(head: bytes) -> str:
+    """Return how a file without suffix is counted that is no DICOM: images hold zeros, text does not."""
+    return BARE if b"\0" in head else TEXT
+
+
+def n_possible_scans(counts: Mapping[str, int]) -> int:
+    """Return how many of the files could have been a chest CT in a form that is not read."""
+    return sum(n for kind, n in counts.items() if kind not in _NO_SCANS)
+
+
+def shown(counts: Mapping[str, int]) -> str:
+    """Return counts by kind; what else stands behind a dot may be a name, and is one of the others."""
+    told: Counter[str] = Counter()
+    for kind, n in counts.items():
+        told[kind if kind in {*_NO_SCANS, BARE} else "others"] += n
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(told.items()))
+
+
+def warnings_of(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield a sentence on files that are no scans, if there are any."""
+    n = sum(counts.values())
+    if n:
+        what = f"{n} files are no scans and were left alone" if n > 1 else "1 file is no scan"
+        yield f"{what}: {shown(counts)}."
