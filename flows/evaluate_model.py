@@ -8,6 +8,7 @@ from tasks.core.catalog import Scored
 from tasks.core.compute import ComputeConfig
 from tasks.core.refs import EvaluationRef
 from tasks.evaluate import evaluate
+from tasks.io.own_outputs import claim
 from tasks.locate import locate
 
 
@@ -27,6 +28,8 @@ def evaluate_model(
             network that never saw them.
         compute: Where the work runs.
     """
-    scored = evaluate(locate(model_uri), locate(dataset), locate(report), split=split, compute=compute)
+    model_uri, dataset, report = locate(model_uri), locate(dataset), locate(report)
+    claim(report, "evaluation")
+    scored = evaluate(model_uri, dataset, report, split=split, compute=compute)
     require_complete(evaluation=scored)
     return scored

@@ -8,6 +8,7 @@ from tasks.core.compute import ComputeConfig
 from tasks.core.config import PreparationConfig
 from tasks.core.refs import DatasetRef
 from tasks.discover import discover
+from tasks.io.own_outputs import claim
 from tasks.locate import locate
 from tasks.preprocess import preprocess
 from tasks.split import split
@@ -33,7 +34,9 @@ def prepare_dataset(
         preparation: Size, split and mask rule.
         compute: Where the work runs.
     """
-    prepared = prepare_steps(locate(source), locate(dataset), preparation=preparation, compute=compute)
+    source, dataset = locate(source), locate(dataset)
+    claim(dataset, "dataset")
+    prepared = prepare_steps(source, dataset, preparation=preparation, compute=compute)
     require_complete(dataset=prepared)
     return prepared
 

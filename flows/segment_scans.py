@@ -7,6 +7,7 @@ from tasks.complete import require_complete
 from tasks.core.compute import ComputeConfig
 from tasks.core.config import SegmentationConfig
 from tasks.core.refs import SegmentationPlan, SegmentationRef
+from tasks.io.own_outputs import claim
 from tasks.locate import locate
 from tasks.segment import plan_segmentation, segment, segmentation_request
 
@@ -39,6 +40,7 @@ def segment_scans(
     )
     if dry_run:
         return plan_segmentation(request)
+    claim(request.output_uri, "segmentation")
     segmented = segment(request, compute=compute)
     require_complete(segmentation=segmented)
     return segmented

@@ -1,9 +1,10 @@
-"""Which place a URI means."""
+"""Which place a URI means, and whether it may be written to."""
 
 from prefect.runtime import deployment
 
 from tasks.core.errors import ConfigError
 from tasks.io import storage
+from tasks.io.own_outputs import is_part_of_output
 
 
 def locate(uri: str) -> str:
@@ -20,13 +21,20 @@ def locate(uri: str) -> str:
 
 
 def require_apart(scans: str, output: str) -> None:
-    """Refuse an output below the scans: the next run would take its masks for scans.
+    """Refuse scans and an output of which one lies in the other: masks would be taken for scans, or replace them.
 
     Raises:
-        ConfigError: If the output is the scans' own place, or lies below it.
+        ConfigError: If they are one place, one lies below the other (links followed), or the scans are masks of a run.
     """
-    if f"{output.rstrip('/')}/".startswith(f"{scans.rstrip('/')}/"):
+    scans_root, output_root = (f"{storage.resolved(uri).rstrip('/')}/" for uri in (scans, output))
+    if output_root.startswith(scans_root):
         raise ConfigError(
             f"The output {output} lies below the scans {scans}: its masks would be taken for scans. "
             "Choose an output beside them."
         )
+    if scans_root.startswith(output_root):
+        raise ConfigError(
+            f"The scans {scans} lie below the output {output}: masks could replace them. Choose an output beside them."
+        )
+    if is_part_of_output(scans):
+        raise ConfigError(f"The scans {scans} are the masks or previews of a segmentation. Name the scans themselves.")

@@ -1,25 +1,23 @@
 """The scans below a URI: slices and volumes of a file each, DICOM series of folders, and all of these in archives."""
 
 import hashlib
+import math
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tasks.core.errors import ErrorCode
+from tasks.core.errors import ConfigError, ErrorCode
+from tasks.core.wording import counted
 from tasks.io import storage
 from tasks.io.archives import packing_of
 from tasks.io.containers import Container
-from tasks.io.formats import Kind, kind_of, without_suffix
+from tasks.io.formats import Kind, has_telling_suffix, kind_of, without_suffix
+from tasks.io.other_files import kind_of_other, kind_unless_young, warnings_of
+from tasks.io.own_outputs import outputs_among
 from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
 from tasks.io.seals import Seal
 from tasks.io.stored_objects import StoredObject, is_utf8
-
-_TOLD_SUFFIXES = {
-    *(".csv", ".db", ".doc", ".docx", ".html", ".ini", ".json", ".log", ".md", ".pdf", ".rtf", ".tsv", ".txt", ".xls"),
-    *(".xlsx", ".xml", ".yaml", ".yml", "without suffix"),
-}
-"""Of files that are no scans; what else stands behind a dot may be a name."""
 
 MAX_ID_BYTES = 180
 """A file name may have 255 (POSIX NAME_MAX); masks, previews and ledger entries add suffixes and a temporary mark."""
@@ -105,12 +103,22 @@ class Survey:
     Attributes:
         drafts: Scans of a file each.
         containers: Archives, and folders of DICOM files.
-        n_ignored: Files that are no scans, by suffix.
+        n_ignored: Files that are no scans, by what they are counted as (`other_files`).
+        n_objects: Of any kind.
+        n_of_runs: Of those, files in outputs of other runs.
     """
 
     drafts: list[Draft] = field(default_factory=list)
     containers: list[Container] = field(default_factory=list)
     n_ignored: Counter[str] = field(default_factory=Counter)
+    n_objects: int = 0
+    n_of_runs: int = 0
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence on each sort of files that were left alone."""
+        yield from warnings_of(self.n_ignored)
+        if self.n_of_runs:
+            yield f"{counted(self.n_of_runs, 'file')} in the outputs of other runs are no scans and were left alone."
 
     def add_index(self, container: Container, index: ContainerIndex, kept: IndexFile) -> None:
         """Add the scans of a container."""
@@ -150,25 +158,36 @@ class Survey:
         return sorted(named, key=lambda scan: scan.scan_id)
 
 
-def survey(uri: str) -> Survey:
-    """Return what lies below a URI.
+def survey(uri: str, youngest_s: float = math.inf) -> Survey:
+    """Return what lies below a URI; what other runs of ours wrote there are no scans.
+
+    Args:
+        uri: The collection.
+        youngest_s: Time of change after which an object may still be uploading.
 
     Raises:
+        ConfigError: If the URI is itself the output of a run.
         StorageError: If nothing exists there.
     """
-    found = Survey()
+    objects = storage.list_objects(uri)
+    roots = outputs_among(objects)
+    if "" in roots:
+        raise ConfigError(f"{uri} is the output of a run, not a collection of scans. Name the scans themselves.")
+    ours = tuple(roots)
+    kept = [o for o in objects if not (ours and o.path.startswith(ours))]
+    found = Survey(n_objects=len(objects), n_of_runs=len(objects) - len(kept))
     folders: dict[str, list[StoredObject]] = defaultdict(list)
-    for o in storage.list_objects(uri):
+    for o in kept:
         kind = kind_of(o.path)
         if not is_utf8(o.uri):
             found.drafts.append(_bad_name(o))
-            continue
-        if packing_of(o.path):
+        elif packing_of(o.path):
             found.containers.append(Container(without_suffix(o.path), (o,)))
+        elif kind is None or not (o.size_bytes or has_telling_suffix(o.path)):
+            is_young = o.modified_s is not None and o.modified_s > youngest_s
+            found.n_ignored[kind_unless_young(kind_of_other(o.path, o.size_bytes), is_young=is_young)] += 1
         elif kind == "dicom":
             folders[posixpath.dirname(o.path)].append(o)
-        elif kind is None:
-            found.n_ignored[posixpath.splitext(o.path)[1].lower() or "without suffix"] += 1
         else:
             found.drafts.append(_draft(o, kind))
     found.containers.extend(Container(folder, tuple(objects)) for folder, objects in folders.items())
@@ -190,17 +209,6 @@ def _draft(o: StoredObject, kind: Kind) -> Draft:
     entry = ScanEntry(path=without_suffix(o.path), identity=o.path, kind=kind, files=(file,))
     source = ScanSource("", o.uri, entry.fingerprint, kind, 1, o.modified_s, file=file)
     return Draft(entry.path, entry.identity, source)
-
-
-def warnings_of(n_ignored: Counter[str]) -> Iterable[str]:
-    """Yield a sentence on files that are no scans, if there are any."""
-    if n_ignored:
-        kinds: Counter[str] = Counter()
-        for suffix, n in n_ignored.items():
-            kinds[suffix if suffix in _TOLD_SUFFIXES else "others"] += n
-        shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-        n = sum(n_ignored.values())
-        yield f"{n} files are no scans and were left alone: {shown}." if n > 1 else f"1 file is no scan: {shown}."
 
 
 def _plain_id(path: str) -> str:

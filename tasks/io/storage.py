@@ -54,6 +54,14 @@ def absolute(uri: str) -> str:
     return str(fs.unstrip_protocol(path))
 
 
+def resolved(uri: str) -> str:
+    """Return the URI by which two addresses of one place can be told to be the same: links of a disk are followed."""
+    fs, path = _resolve(uri)
+    if isinstance(fs, LocalFileSystem):
+        path = os.path.realpath(path)
+    return str(fs.unstrip_protocol(path))
+
+
 def is_relative(uri: str) -> bool:
     """Say whether the URI is a local path that depends on the working folder."""
     protocol, path = split_protocol(uri)
@@ -96,6 +104,26 @@ def list_objects(uri: str) -> list[StoredObject]:
             raise StorageError(f"{uri} changed while it was listed.") from err
     visible = [o for o in objects if not any(part.startswith(".") for part in o.path.split("/"))]
     return sorted(visible, key=lambda o: o.path)
+
+
+@patiently
+def list_names(uri: str) -> list[str]:
+    """Return what lies directly below a prefix, folders with a `/`; nothing where nothing is.
+
+    Hidden files (a leading dot) are left out.
+    """
+    fs, root = _resolve(uri)
+    with storage_errors(uri, "list"):
+        try:
+            found: list[dict[str, Any]] = fs.ls(root, detail=True)
+        except FileNotFoundError:
+            return []
+    names = {
+        f"{info['name'].rstrip('/').rpartition('/')[2]}{'/' if info['type'] == 'directory' else ''}"
+        for info in found
+        if info["name"].rstrip("/") != root.rstrip("/")  # some stores list the folder in itself
+    }
+    return sorted(name for name in names if not name.startswith("."))
 
 
 @patiently

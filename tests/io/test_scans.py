@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from tasks.core.errors import StorageError
+from tasks.core.errors import ConfigError, StorageError
 from tasks.io import storage
+from tasks.io.other_files import n_possible_scans
 from tasks.io.scans import survey
 from tasks.io.stored_objects import fingerprint
 from tests.io.stores import put
@@ -63,3 +64,27 @@ def test_a_place_that_does_not_exist_is_a_storage_error(root: str) -> None:
     """A mistyped address is not taken for an empty archive."""
     with pytest.raises(StorageError, match="Nothing exists"):
         survey(f"{root}/nowhere").scans()
+
+
+def test_outputs_of_runs_below_the_scans_are_no_scans(root: str) -> None:
+    """Masks of a finished and of a killed run are left alone and counted; scans beside them are found."""
+    put(root, "a.png", "night/masks/m.png", "killed/lease/00000001.json", "killed/masks/k.png")
+    storage.publish(f"{root}/night/manifest.json", b'{"run_id": "1", "params_digest": "2"}')
+    found = survey(root)
+    assert [scan.scan_id for scan in found.scans()] == ["a"]
+    assert (found.n_objects, found.n_of_runs) == (5, 4)
+    assert "4 files in the outputs of other runs" in " ".join(found.warnings())
+    with pytest.raises(ConfigError, match="is the output of a run"):
+        survey(f"{root}/night")
+
+
+def test_markers_and_documents_could_not_have_been_scans_but_others_could(root: str) -> None:
+    """Empty markers, texts, tables and system files are told from what may be a chest CT in a form that is not read."""
+    put(root, "notes.txt", "table.csv", "DICOMDIR", "__MACOSX/._a.png")
+    for marker in ("_SUCCESS", "LOCKFILE", "unknown.xyz"):
+        storage.publish(f"{root}/{marker}", b"")
+    found = survey(root)
+    assert (found.scans(), found.containers, n_possible_scans(found.n_ignored)) == ([], [], 0)
+    put(root, "volume.mhd", "volume.raw", "scan.7z")
+    assert n_possible_scans(survey(root).n_ignored) == 3
+    assert n_possible_scans(survey(root, youngest_s=0).n_ignored) == 0  # all of them may still be uploading

@@ -66,6 +66,12 @@ def kind_of(path: str) -> Kind | None:
     return "dicom" if not suffix or suffix[1:].isdecimal() else KINDS.get(suffix)
 
 
+def has_telling_suffix(path: str) -> bool:
+    """Say whether a file's name says what reads it; without a suffix, or with a number for one, DICOM is a guess."""
+    suffix = suffix_of(path)
+    return bool(suffix) and not suffix[1:].isdecimal()
+
+
 def is_volume(path: str) -> bool:
     """Say whether a file of that name, or a folder of DICOM files, holds a whole volume."""
     return kind_of(path) in (*VOLUME_READERS, "dicom")
