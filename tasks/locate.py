@@ -4,7 +4,6 @@ from prefect.runtime import deployment
 
 from tasks.core.errors import ConfigError
 from tasks.io import storage
-from tasks.io.own_outputs import is_part_of_output
 
 
 def locate(uri: str) -> str:
@@ -24,7 +23,7 @@ def require_apart(scans: str, output: str) -> None:
     """Refuse scans and an output of which one lies in the other: masks would be taken for scans, or replace them.
 
     Raises:
-        ConfigError: If they are one place, one lies below the other (links followed), or the scans are masks of a run.
+        ConfigError: If they are one place, or one lies below the other; links are followed.
     """
     scans_root, output_root = (f"{storage.resolved(uri).rstrip('/')}/" for uri in (scans, output))
     if output_root.startswith(scans_root):
@@ -36,5 +35,3 @@ def require_apart(scans: str, output: str) -> None:
         raise ConfigError(
             f"The scans {scans} lie below the output {output}: masks could replace them. Choose an output beside them."
         )
-    if is_part_of_output(scans):
-        raise ConfigError(f"The scans {scans} are the masks or previews of a segmentation. Name the scans themselves.")

@@ -26,7 +26,6 @@ from tasks.engine.execution import run_step, seldom
 from tasks.engine.listing import SCANS_FILE
 from tasks.engine.steps.segment import plan as plan_collection
 from tasks.io import storage
-from tasks.io.own_outputs import require_ours
 from tasks.io.tables import from_parquet
 from tasks.locate import require_apart
 from tasks.narrate import flow_run_id, narrated
@@ -77,10 +76,9 @@ def segmentation_request(
     """Return what this flow run asks of a segmentation; URIs have their scheme.
 
     Raises:
-        ConfigError: If scans and output lie in each other, the output is not ours, or GPUs are asked of no cluster.
+        ConfigError: If scans and output lie in each other, or GPUs are asked of no cluster.
     """
     require_apart(scans_uri, output_uri)
-    require_ours(output_uri, "segmentation")
     if compute.gpus and not compute.ray_address:
         raise ConfigError(
             f"compute.gpus is {compute.gpus}, but no cluster is named in compute.ray_address to ask them of."

@@ -14,7 +14,7 @@ from tasks.io.archives import packing_of
 from tasks.io.containers import Container
 from tasks.io.formats import Kind, has_telling_suffix, kind_of, without_suffix
 from tasks.io.other_files import kind_of_other, kind_unless_young, warnings_of
-from tasks.io.own_outputs import outputs_among
+from tasks.io.own_outputs import is_part_of_output, outputs_among
 from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
 from tasks.io.seals import Seal
 from tasks.io.stored_objects import StoredObject, is_utf8
@@ -166,13 +166,13 @@ def survey(uri: str, youngest_s: float = math.inf) -> Survey:
         youngest_s: Time of change after which an object may still be uploading.
 
     Raises:
-        ConfigError: If the URI is itself the output of a run.
+        ConfigError: If the URI is itself an output, or the masks or previews of one.
         StorageError: If nothing exists there.
     """
     objects = storage.list_objects(uri)
     roots = outputs_among(objects)
-    if "" in roots:
-        raise ConfigError(f"{uri} is the output of a run, not a collection of scans. Name the scans themselves.")
+    if "" in roots or is_part_of_output(uri):
+        raise ConfigError(f"{uri} is the output of a run or part of one. Name the scans themselves.")
     ours = tuple(roots)
     kept = [o for o in objects if not (ours and o.path.startswith(ours))]
     found = Survey(n_objects=len(objects), n_of_runs=len(objects) - len(kept))

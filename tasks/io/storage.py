@@ -56,10 +56,10 @@ def absolute(uri: str) -> str:
 
 def resolved(uri: str) -> str:
     """Return the URI by which two addresses of one place can be told to be the same: links of a disk are followed."""
-    fs, path = _resolve(uri)
-    if isinstance(fs, LocalFileSystem):
-        path = os.path.realpath(path)
-    return str(fs.unstrip_protocol(path))
+    kind = _kind_of(uri)
+    path = str(kind._strip_protocol(uri))  # without a client, which may wait for credentials
+    names = (kind.protocol,) if isinstance(kind.protocol, str) else kind.protocol
+    return f"{names[0]}://{os.path.realpath(path) if issubclass(kind, LocalFileSystem) else path}"
 
 
 def is_relative(uri: str) -> bool:
@@ -268,14 +268,25 @@ def _resolve(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Not through `fsspec.core.url_to_fs`, which takes `::` in a name for a chain of file systems. fsspec caches
     instances by process, so that a forked or spawned worker makes its own (gcsfs#379).
     """
-    protocol = split_protocol(uri)[0] or "file"
+    protocol, kind = _protocol_of(uri), _kind_of(uri)
     try:
-        kind = fsspec.get_filesystem_class(protocol)
         options = CLIENT_OPTIONS.get(protocol, {}) | kind._get_kwargs_from_urls(uri)
         fs = fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except (ValueError, ImportError) as err:
         raise ConfigError(f"Cannot open {uri}: {err}") from err
     return fs, str(kind._strip_protocol(uri))
+
+
+def _protocol_of(uri: str) -> str:
+    return split_protocol(uri)[0] or "file"
+
+
+def _kind_of(uri: str) -> type[fsspec.AbstractFileSystem]:
+    try:
+        kind: type[fsspec.AbstractFileSystem] = fsspec.get_filesystem_class(_protocol_of(uri))
+    except (ValueError, ImportError) as err:
+        raise ConfigError(f"Cannot open {uri}: {err}") from err
+    return kind
 
 
 def _succeeds(create: Callable[[], None]) -> bool:

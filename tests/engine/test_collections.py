@@ -43,6 +43,7 @@ def test_every_good_scan_is_done_and_no_bad_one_is_decoded_again(
     first = _rows(tmp_path)
     done = {scan_id for scan_id, row in first.items() if row.status == "done"}
     failed = {scan_id for scan_id, row in first.items() if row.status == "failed"}
+    assert "internal_error" not in {row.error_code for row in first.values()}
     assert sum(scan_id.startswith("good") for scan_id in done) == 6
     assert sum(scan_id.startswith("packed__good") for scan_id in done) == 6
     assert len(failed) >= 2 * len(FILES) + len(ARCHIVES)
@@ -66,7 +67,7 @@ def test_files_that_are_no_scans_are_counted_not_lost(trained: Trained, tmp_path
     ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     assert ref.counts["done"] == 1
     [warning] = [text for text in json.loads((output / "manifest.json").read_text())["warnings"] if "no scans" in text]
-    assert warning == "2 files are no scans and were left alone: 1 .txt, 1 without suffix."
+    assert warning == "2 files are no scans and were left alone: 1 .txt, 1 text without suffix."
 
 
 def test_a_young_archive_is_not_opened(trained: Trained, tmp_path: Path) -> None:

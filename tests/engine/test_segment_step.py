@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.evaluate_model import evaluate_model
+from flows.prepare_dataset import prepare_dataset
 from flows.segment_scans import segment_scans
+from flows.train_model import train_model
 from tasks.core.config import SegmentationConfig
 from tasks.core.errors import ConfigError, IncompleteError
 from tasks.core.records import LedgerEntry, ScanRow, SegmentationManifest
 from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
-from tests.conftest import Trained
+from tests.bad_inputs import tar
+from tests.conftest import MODEL, PREPARATION, Trained
 
 pytestmark = [pytest.mark.ray, pytest.mark.tf]
 
@@ -119,10 +123,77 @@ def test_a_runs_word_on_flips_reaches_the_model(trained: Trained, new_scans: Pat
     assert masks[False] != masks[True]
 
 
-def test_output_below_the_scans_is_refused(trained: Trained, tmp_path: Path) -> None:
-    """An output whose masks the next run would take for scans is refused before anything starts."""
-    with pytest.raises(ConfigError, match="taken for scans"):
-        segment_scans(trained.model_uri, str(tmp_path / "data"), str(tmp_path / "data" / "out"))
+def _all_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("scans", "output", "reason"),
+    [
+        ("frames", "frames/out", "taken for scans"),
+        ("frames", "frames", "taken for scans"),
+        ("frames", ".", "could replace them"),
+        ("link", ".", "could replace them"),
+        ("frames", "link/out", "taken for scans"),
+        ("frames", "elsewhere", r"no run of ours wrote \(masks/\)"),
+    ],
+)
+def test_an_output_that_could_overwrite_anything_is_refused(
+    prefect_server: None, phantoms: Path, tmp_path: Path, scans: str, output: str, reason: str
+) -> None:
+    """Scans and output that lie in each other, by links too, and folders of somebody else's: nothing is touched."""
+    source = tmp_path / "source"
+    shutil.copytree(phantoms, source)
+    (source / "link").symlink_to(source / "frames")
+    shutil.copytree(phantoms / "masks", source / "elsewhere" / "masks")
+    before = _all_bytes(source)
+    with pytest.raises(ConfigError, match=reason):
+        segment_scans("no model is asked for", str(source / scans), str(source / output), segmentation=AT_ONCE)
+    assert _all_bytes(source) == before
+
+
+@pytest.mark.parametrize("flow", ["prepare", "train", "evaluate"])
+def test_no_flow_writes_among_files_of_others(prefect_server: None, phantoms: Path, tmp_path: Path, flow: str) -> None:
+    """Datasets, bundles and evaluations, too, go to empty folders or over their like only."""
+    source, dataset = tmp_path / "source", tmp_path / "dataset"
+    shutil.copytree(phantoms, source)
+    before = _all_bytes(source)
+    if flow == "train":
+        prepare_dataset(str(phantoms), str(dataset), preparation=PREPARATION)
+    calls = {
+        "prepare": lambda: prepare_dataset(str(phantoms), str(source), preparation=PREPARATION),
+        "train": lambda: train_model(str(dataset), str(source), model=MODEL),
+        "evaluate": lambda: evaluate_model("no model is asked for", str(dataset), str(source)),
+    }
+    with pytest.raises(ConfigError, match=r"no run of ours wrote \(frames/, masks/\)"):
+        calls[flow]()
+    assert _all_bytes(source) == before
+
+
+def test_a_run_without_scans_is_green_only_if_none_were_lost(trained: Trained, new_scans: Path, tmp_path: Path) -> None:
+    """Unread volumes or an empty mount end a run not green and leave table and masks; markers alone do not."""
+    scans, output = tmp_path / "scans", tmp_path / "output"
+    scans.mkdir()
+    (scans / "volume.mhd").write_bytes(b"NDims = 3")
+    with pytest.raises(IncompleteError, match=r"1 of which could be scans, and took none: 1 others"):
+        segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    assert not (output / "scans.parquet").exists()
+    segment_scans(trained.model_uri, str(new_scans), str(output), segmentation=AT_ONCE)
+    before = _all_bytes(output)
+    for left in (["volume.mhd"], []):
+        for path in scans.iterdir():
+            if path.name not in left:
+                path.unlink()
+        with pytest.raises(IncompleteError, match="What was published before stays"):
+            segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    (scans / "other.tar").write_bytes(tar({"volume.mhd": b"NDims = 3"}))
+    with pytest.raises(IncompleteError, match="What was published before stays"):
+        segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
+    after = _all_bytes(output)
+    assert {path: after[path] for path in before} == before
+    (scans / "other.tar").unlink()
+    (scans / "_SUCCESS").touch()
+    assert segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE).n_new_failures == 0
 
 
 def test_young_objects_are_left_for_the_next_run(trained: Trained, new_scans: Path, tmp_path: Path) -> None:

@@ -74,8 +74,9 @@ def test_outputs_of_runs_below_the_scans_are_no_scans(root: str) -> None:
     assert [scan.scan_id for scan in found.scans()] == ["a"]
     assert (found.n_objects, found.n_of_runs) == (5, 4)
     assert "4 files in the outputs of other runs" in " ".join(found.warnings())
-    with pytest.raises(ConfigError, match="is the output of a run"):
-        survey(f"{root}/night")
+    for part in ("night", "night/masks"):
+        with pytest.raises(ConfigError, match="is the output of a run or part of one"):
+            survey(f"{root}/{part}")
 
 
 def test_markers_and_documents_could_not_have_been_scans_but_others_could(root: str) -> None:

@@ -99,8 +99,8 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, warnings=warnings)
         _publish(manifest, rows, request.output_uri)
         held.check()
-        common_bug = _common_bug(new)
-        if common_bug is None:  # else these scans are not known for bad: the next run tries them again
+        bug = common_bug(new)
+        if bug is None:  # else these scans are not known for bad: the next run tries them again
             ledger.compact(request.output_uri)
     by_status = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
     logger.info("segment: %s, %.0f s", by_status, speed.seconds)
@@ -109,11 +109,11 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         fingerprint=manifest.model_digest,
         counts=manifest.counts,
         n_new_failures=manifest.n_new_failures,
-        common_bug=common_bug,
+        common_bug=bug,
     )
 
 
-def _common_bug(new: Sequence[ScanRow]) -> str | None:
+def common_bug(new: Sequence[ScanRow]) -> str | None:
     """Return the sentence of the bug that every scan of a run ended in, if there are enough to blame ourselves."""
     sentences = {row.error if row.error_code == "internal_error" else None for row in new}
     return sentences.pop() if len(new) >= MIN_TO_BLAME_US and len(sentences) == 1 else None
