@@ -44,7 +44,7 @@ _WINDOW_BITS: Final = {"raw": None, "gz": GZIP, "gzip": GZIP}
 _TO_LPS: Final = {
     **dict.fromkeys(("leftposteriorsuperior", "lps"), (1, 1, 1)),
     **dict.fromkeys(("rightanteriorsuperior", "ras"), (-1, -1, 1)),
-    **dict.fromkeys(("leftanteriorsuperior", "las"), (-1, 1, 1)),
+    **dict.fromkeys(("leftanteriorsuperior", "las"), (1, -1, 1)),
 }
 """Signs that turn a space's coordinates into left, posterior, superior."""
 
@@ -125,14 +125,14 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
         name = name.strip(" \t").lower().replace(" ", "").replace("centerings", "centers")
         if name not in _FIELDS | _IDLE_FIELDS:
             raise DataError("unreadable", "The header holds a field that NRRD does not have. Export the scan again.")
+        if name == "datafile":  # at once: a list of files would follow
+            raise stands_elsewhere("it names a data file")
         add_field(fields, name, value.strip(" \t"))
     return fields, start
 
 
 def _check_form(fields: dict[str, str]) -> None:
     """Refuse what is no volume of single numbers in millimetres that stands in this file."""
-    if "datafile" in fields:
-        raise stands_elsewhere("it names a data file")
     [n_dimensions] = whole_numbers(fields, "dimension", 1)
     n_space = whole_numbers(fields, "spacedimension", 1)[0] if "spacedimension" in fields else 3
     if (n_dimensions, n_space) != (3, 3):

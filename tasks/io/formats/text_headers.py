@@ -13,6 +13,9 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 """All but tab, line ends and escape, which metadata taken from DICOM may hold."""
 
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,20}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII)
+_MAX_NUMBER: Final = 1e15
+"""No side, size or millimetre is larger, and products of four stay finite."""
+
 _FLAGS: Final = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -60,12 +63,15 @@ def numbers(fields: dict[str, str], name: str, n_expected: int) -> list[float]:
     """Return the numbers of a field, separated by blanks.
 
     Raises:
-        DataError: `unreadable` if the field is missing, or holds anything else than that many numbers.
+        DataError: `unreadable` if the field is missing, or holds anything else than that many finite numbers.
     """
     words = fields.get(name, "").split()
     if len(words) != n_expected or not all(map(_NUMBER.fullmatch, words)):
         raise DataError("unreadable", f"{name} of the header is not {n_expected} numbers. Export the scan again.")
-    return [float(word) for word in words]
+    found = [float(word) for word in words]
+    if max(map(abs, found)) > _MAX_NUMBER:
+        raise DataError("unreadable", f"{name} of the header goes beyond {_MAX_NUMBER:g}. Export the scan again.")
+    return found
 
 
 def whole_numbers(fields: dict[str, str], name: str, n_expected: int) -> list[int]:
