@@ -59,7 +59,26 @@ def _file(value: bytes) -> bytes:
 HOSTILE: dict[str, tuple[str, ErrorCode, bytes]] = {
     "file elsewhere": (".mha", "unsupported_format", _file(b"ElementDataFile = " + ELSEWHERE + b"\n")),
     "value on the next line": (".mha", "unsupported_format", _file(b"ElementDataFile =\n" + ELSEWHERE + b"\n")),
-    "separator on the next line": (".mha", "unsupported_format", _file(b"ElementDataFile\n= " + ELSEWHERE + b"\n")),
+    "separator on the next line": (
+        ".mha",
+        "unsupported_format",
+        _file(b"ElementDataFile\n= " + ELSEWHERE + b"\nElementDataFile = LOCAL\n"),
+    ),
+    "separator behind a lone CR": (
+        ".mha",
+        "unreadable",
+        _file(b"ElementDataFile\r= " + ELSEWHERE + b"\nElementDataFile = LOCAL\n"),
+    ),
+    "list on the next line": (
+        ".mha",
+        "unsupported_format",
+        _file(b"ElementDataFile\n= LIST 3\n" + ELSEWHERE + b"\nElementDataFile = LOCAL\n"),
+    ),
+    "LOCAL in a comment": (
+        ".mha",
+        "unsupported_format",
+        _file(b"Comment = a\rElementDataFile = LOCAL\nElementDataFile\n= " + ELSEWHERE + b"\n"),
+    ),
     "value behind a lone CR": (".mha", "unreadable", _file(b"ElementDataFile = LOCAL\r" + ELSEWHERE + b"\n")),
     "name behind a lone CR": (
         ".mha",
@@ -78,7 +97,13 @@ HOSTILE: dict[str, tuple[str, ErrorCode, bytes]] = {
     "long header": (
         ".mha",
         "unreadable",
-        _file(b"Comment = " + b"x" * (64 << 10) + b"\nElementDataFile = " + ELSEWHERE + b"\n"),
+        _file(
+            b"Comment = a\rElementDataFile = LOCAL\nComment = "
+            + b"x" * (64 << 10)
+            + b"\nElementDataFile = "
+            + ELSEWHERE
+            + b"\n"
+        ),
     ),
     "no end": (".mha", "unreadable", _file(b"")),
     "NUL": (".mha", "unreadable", mha(b"NDims", b"Comment = a\0b\nNDims")),

@@ -101,6 +101,13 @@ def test_a_spacing_that_is_not_known_is_no_millimetre(spacings: bytes) -> None:
     assert caught.value.code == ("zero_spacing" if b"." in spacings or b"-" in spacings else "missing_spacing")
 
 
+def test_centers_are_those_of_all_axes() -> None:
+    """A list of centers that is not one per axis is refused."""
+    with pytest.raises(DataError, match="centers") as caught:
+        read_nrrd(SPACED.replace(b"kinds", b"centers: cell node\nkinds") + RAW)
+    assert caught.value.code == "unreadable"
+
+
 def test_one_byte_voxels_need_no_byte_order() -> None:
     """Where the order of bytes means nothing, it may be missing."""
     content = NRRD.replace(b"endian: little\n", b"").replace(b"type: short", b"type: uchar") + bytes(range(24))

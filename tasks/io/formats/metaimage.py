@@ -16,9 +16,9 @@ from tasks.io.formats.stored_voxels import (
     NO_POSITION,
     ZLIB_OR_GZIP,
     check_sides,
+    detached_voxels,
     lps_grid,
     read_volume_body,
-    stands_elsewhere,
 )
 from tasks.io.formats.text_headers import HEADER_BYTES, add_field, flag, header_lines, numbers, whole_numbers
 
@@ -97,6 +97,8 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
     lines, start = header_lines(content, lambda line: _split(line)[0] == "ElementDataFile")
     fields: dict[str, str] = {}
     for name, value in map(_split, lines):
+        if "\r" in name:  # it ends a name, to MetaIO
+            raise DataError("unreadable", "A name of the header goes on behind a lone CR. Export the scan again.")
         if name in _FIELDS and value is not None:
             add_field(fields, name, value)
     return fields, start
@@ -111,7 +113,7 @@ def _split(line: str) -> tuple[str, str | None]:
 def _check_form(fields: dict[str, str]) -> None:
     """Refuse what is no volume of single numbers in millimetres that stands in this file."""
     if fields.get("ElementDataFile", "").upper() != "LOCAL":
-        raise stands_elsewhere("ElementDataFile is not LOCAL")
+        raise detached_voxels("ElementDataFile is not LOCAL")
     [n_dimensions] = whole_numbers(fields, "NDims", 1)
     if n_dimensions != 3:
         raise DataError("not_3d", f"The volume has {n_dimensions} dimensions; 3 were expected.")

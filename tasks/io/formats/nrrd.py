@@ -17,9 +17,9 @@ from tasks.io.formats.stored_voxels import (
     NO_ORIENTATION,
     NO_POSITION,
     check_sides,
+    detached_voxels,
     lps_grid,
     read_volume_body,
-    stands_elsewhere,
 )
 from tasks.io.formats.text_headers import add_field, header_lines, numbers, whole_numbers
 
@@ -72,7 +72,7 @@ _FIELDS: Final = {
 }
 """What changes the meaning of voxels, without blanks, which names may have or not."""
 
-_IDLE_FIELDS: Final = {
+_IGNORED_FIELDS: Final = {
     "axismaxs",
     "blocksize",
     "content",
@@ -123,10 +123,10 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
         if line.startswith("#") or value.startswith("="):  # a comment, or metadata, which may name the patient
             continue
         name = name.strip(" \t").lower().replace(" ", "").replace("centerings", "centers")
-        if name not in _FIELDS | _IDLE_FIELDS:
+        if name not in _FIELDS | _IGNORED_FIELDS:
             raise DataError("unreadable", "The header holds a field that NRRD does not have. Export the scan again.")
         if name == "datafile":  # at once: a list of files would follow
-            raise stands_elsewhere("it names a data file")
+            raise detached_voxels("it names a data file")
         add_field(fields, name, value.strip(" \t"))
     return fields, start
 

@@ -32,7 +32,7 @@ NO_ORIENTATION: Final = "The header gives no orientation; the array is taken as 
 NO_POSITION: Final = "The header gives no position; the first voxel is taken to lie at 0, 0, 0."
 
 
-def stands_elsewhere(reason: str) -> DataError:
+def detached_voxels(reason: str) -> DataError:
     """Return the refusal of a header that takes its voxels from another file: it could name any of this machine."""
     return DataError("unsupported_format", f"Voxels must stand in the file itself ({reason}); send both as one file.")
 
