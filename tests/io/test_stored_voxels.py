@@ -138,6 +138,17 @@ def test_packed_and_unpacked_bodies_read_equal(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", READERS)
+def test_packed_bodies_of_several_pieces_read_equal(suffix: str) -> None:
+    """A body that is inflated piece by piece is read whole, and refused where it goes on by a piece."""
+    voxels = _voxels("i2", (10, 300, 400))
+    content = write_by_itk(voxels, Grid(voxels.shape, GRID.affine), suffix, is_packed=True)
+    assert len(content) > 2 << 20
+    np.testing.assert_array_equal(READERS[suffix](content).voxels, voxels)
+    with pytest.raises(DataError):
+        READERS[suffix](content + bytes(3 << 20))
+
+
+@pytest.mark.parametrize("suffix", READERS)
 @pytest.mark.parametrize("voxels", [VOXELS, SMOOTH], ids=["stored", "coded"])
 def test_every_flipped_bit_of_a_packed_body_is_noticed(suffix: str, voxels: np.ndarray) -> None:
     """With any one bit flipped the file is refused, but for bits that say nothing of any voxel."""
