@@ -17,7 +17,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML
 
 from tasks.core.errors import ErrorCode
-from tests.volumes import Truth, grid_around, to_bytes, to_dicom, to_itk, to_nifti
+from tests.itk_files import write_by_itk
+from tests.volumes import Truth, grid_around, to_bytes, to_dicom, to_nifti
 
 Files = dict[str, bytes]
 TRUTH = Truth()
@@ -45,8 +46,8 @@ def good() -> Files:
         "good/slice.png": png(),
         "good/volume.nii.gz": to_nifti(VOXELS, GRID),
         "good/plain.nii": to_nifti(VOXELS, GRID, is_gzipped=False),
-        "good/volume.mha": _itk(".mha"),
-        "good/volume.nrrd": _itk(".nrrd"),
+        "good/volume.mha": write_by_itk(VOXELS, GRID, ".mha"),
+        "good/volume.nrrd": write_by_itk(VOXELS, GRID, ".nrrd"),
         **series("good/series", 1),
     }
 
@@ -57,13 +58,16 @@ def _saved(image: Image.Image, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _itk(suffix: str) -> bytes:
-    import tempfile
+def _naming(end: bytes) -> bytes:
+    """Return a MetaImage whose header ends in another way."""
+    return write_by_itk(VOXELS, GRID, ".mha").replace(b"ElementDataFile = LOCAL", end)
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"volume{suffix}")
-        to_itk(VOXELS, GRID, path)
-        return path.read_bytes()
+
+def _garbled(suffix: str) -> bytes:
+    """Return a volume with one bit of its packed voxels flipped."""
+    content = bytearray(write_by_itk(VOXELS, GRID, suffix, is_packed=True))
+    content[-100] ^= 4
+    return bytes(content)
 
 
 def _moved(number: int, move: Callable[[int, list[float]], list[float]]) -> list[Dataset]:
@@ -232,22 +236,33 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
         "unreadable",
         lambda: {name: content[:-200] for name, content in series("cut series", 20).items()},
     ),
-    "truncated mha": ("unreadable", lambda: {"cutmha.mha": _itk(".mha")[:-900]}),
+    "truncated mha": ("unreadable", lambda: {"cutmha.mha": write_by_itk(VOXELS, GRID, ".mha")[:-900]}),
     "not an image": ("unreadable", lambda: {"textpng.png": b"Dear colleague, please find enclosed nothing."}),
     "text as nifti": ("unreadable", lambda: {"textnii.nii.gz": b"Dear colleague"}),
     "png as dicom": ("wrong_suffix", lambda: {"wrong/picture.dcm": png()}),
     "text as mha": ("wrong_suffix", lambda: {"textmha.mha": b"Dear colleague"}),
-    "mha of another file": (
-        "unsupported_format",
-        lambda: {"elsewhere.mha": _itk(".mha").replace(b"ElementDataFile = LOCAL", b"ElementDataFile = /etc/passwd")},
-    ),
+    "mha of another file": ("unsupported_format", lambda: {"elsewhere.mha": _naming(b"ElementDataFile = /etc/passwd")}),
     "mha of another file, by a colon": (
         "unsupported_format",
-        lambda: {"colon.mha": _itk(".mha").replace(b"ElementDataFile = LOCAL", b" ElementDataFile : /etc/passwd")},
+        lambda: {"colon.mha": _naming(b" ElementDataFile : /etc/passwd")},
     ),
+    "mha of another file, on the next line": (
+        "unsupported_format",
+        lambda: {"next line.mha": _naming(b"ElementDataFile =\n/etc/passwd")},
+    ),
+    "mha without a dimension": (
+        "not_3d",
+        lambda: {"dimension.mha": write_by_itk(VOXELS, GRID, ".mha").replace(b"NDims = 3", b"NDims = -1")},
+    ),
+    "packed mha that is damaged": ("unreadable", lambda: {"packed.mha": _garbled(".mha")}),
+    "packed nrrd that is damaged": ("unreadable", lambda: {"packed.nrrd": _garbled(".nrrd")}),
     "nrrd of another file": (
         "unsupported_format",
-        lambda: {"detached.nrrd": _itk(".nrrd").replace(b"encoding:", b"data file: /etc/passwd\nencoding:", 1)},
+        lambda: {
+            "detached.nrrd": write_by_itk(VOXELS, GRID, ".nrrd").replace(
+                b"encoding:", b"data file: /etc/passwd\nencoding:", 1
+            )
+        },
     ),
     "claims gigabytes": ("unreadable", lambda: {"claims.nii": _claiming(30_000)}),
     "no voxels": ("unreadable", lambda: {"none.nii": _claiming(0)}),

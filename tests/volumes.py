@@ -1,16 +1,14 @@
-"""CT volumes whose truth is a formula in world coordinates, written on any grid as DICOM, NIfTI or MetaImage."""
+"""CT volumes whose truth is a formula in world coordinates, written on any grid as DICOM or NIfTI."""
 
 import copy
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pydicom
-import SimpleITK
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
@@ -73,17 +71,6 @@ def storage_gzip(content: bytes) -> bytes:
     import gzip
 
     return gzip.compress(content, 1)
-
-
-def to_itk(voxels: np.ndarray, grid: Grid, path: Path) -> None:
-    """Write a volume, `(slice, row, column)`, as MetaImage or NRRD."""
-    lps = LPS_TO_RAS @ grid.affine
-    image = SimpleITK.GetImageFromArray(voxels)
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing[::-1].tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    image.SetDirection((lps[:3, :3] / spacing)[:, ::-1].ravel().tolist())
-    SimpleITK.WriteImage(image, str(path))
 
 
 def to_dicom(voxels: np.ndarray, grid: Grid, *, series: int = 1, **changes: Any) -> list[Dataset]:

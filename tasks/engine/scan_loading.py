@@ -201,7 +201,8 @@ _OPENERS: dict[Kind, Callable[[ScanSource, bytes | None, HuConfig], Contents]] =
     "raster": _open_raster,
     "stack": _open_stack,
     "nifti": _open_volume,
-    "itk": _open_volume,
+    "metaimage": _open_volume,
+    "nrrd": _open_volume,
     "dicom": _open_series,
 }
 

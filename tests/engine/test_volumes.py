@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from tasks.core.grids import LPS_TO_RAS, Grid
+from tasks.core.grids import Grid
 from tasks.core.metrics import count_pixels, dice
 from tasks.engine.runs import Run
 from tasks.engine.scan_loading import cut
 from tasks.io import storage
 from tests.bad_inputs import pack, png
 from tests.engine.bright import bright_run, scans_of, segment
-from tests.volumes import Truth, enhanced, grid_around, put_series, to_dicom, to_itk, to_nifti
+from tests.itk_files import itk_grid, write_by_itk
+from tests.volumes import Truth, enhanced, grid_around, put_series, to_dicom, to_nifti
 
 SIZE_PX = 128
 TRUTH = Truth()
@@ -49,7 +50,7 @@ def _write_nifti(folder: Path, grid: Grid) -> None:
 
 
 def _write_mha(folder: Path, grid: Grid) -> None:
-    to_itk(TRUTH.voxels(grid), grid, folder / "scan.mha")
+    (folder / "scan.mha").write_bytes(write_by_itk(TRUTH.voxels(grid), grid, ".mha"))
 
 
 def _write_dicom(folder: Path, grid: Grid) -> None:
@@ -57,14 +58,6 @@ def _write_dicom(folder: Path, grid: Grid) -> None:
 
 
 FORMATS: dict[str, Callable[[Path, Grid], None]] = {"nifti": _write_nifti, "mha": _write_mha, "dicom": _write_dicom}
-
-
-def itk_grid(image: SimpleITK.Image) -> Grid:
-    """Return the grid `(slice, row, column)` of an image as SimpleITK understands it."""
-    lps = np.eye(4)
-    direction = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    lps[:3, :3], lps[:3, 3] = direction[:, ::-1], image.GetOrigin()
-    return Grid(image.GetSize()[::-1], LPS_TO_RAS @ lps)
 
 
 def _corners(grid: Grid) -> list[float]:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tasks.core.errors import DataError
 from tasks.io.archives import Archive, list_members, read_member
 from tasks.io.formats import dicom, read_image
-from tasks.io.formats.itk import read_itk
+from tasks.io.formats.metaimage import read_metaimage
 from tasks.io.formats.nifti import read_nifti
+from tasks.io.formats.nrrd import read_nrrd
 from tests.bad_inputs import GRID, VOXELS, good, pack, png
 from tests.volumes import to_bytes, to_dicom, to_nifti
 
@@ -27,8 +28,8 @@ READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "png": (png(), lambda content: read_image("a.png", content)),
     "nifti": (to_nifti(VOXELS, GRID, is_gzipped=False), read_nifti),
     "gzipped nifti": (to_nifti(VOXELS, GRID), read_nifti),
-    "mha": (good()["good/volume.mha"], read_itk),
-    "nrrd": (good()["good/volume.nrrd"], read_itk),
+    "mha": (good()["good/volume.mha"], read_metaimage),
+    "nrrd": (good()["good/volume.nrrd"], read_nrrd),
     "dicom header": (to_bytes(to_dicom(VOXELS, GRID)[0]), dicom.read_header),
     "dicom frames": (to_bytes(to_dicom(VOXELS, GRID)[0]), lambda content: dicom.read_frames(content, [0])),
 }

@@ -10,11 +10,12 @@ import numpy as np
 from tasks.core.errors import DataError
 from tasks.core.volumes import Volume
 from tasks.io.formats import dicom
-from tasks.io.formats.itk import read_itk
+from tasks.io.formats.metaimage import read_metaimage
 from tasks.io.formats.nifti import read_nifti
+from tasks.io.formats.nrrd import read_nrrd
 from tasks.io.formats.raster import read_raster, read_raster_labels
 
-Kind = Literal["raster", "stack", "nifti", "itk", "dicom"]
+Kind = Literal["raster", "stack", "nifti", "metaimage", "nrrd", "dicom"]
 """What reads a scan: one slice a file, many of those, a volume a file, or a series of files."""
 
 READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(
@@ -25,19 +26,24 @@ READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(
 LABEL_READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(READERS, read_raster_labels)
 """From suffix to what decodes a mask's stored values."""
 
-VOLUME_READERS: dict[Kind, Callable[[bytes], Volume]] = {"nifti": read_nifti, "itk": read_itk}
+VOLUME_READERS: dict[Kind, Callable[[bytes], Volume]] = {
+    "nifti": read_nifti,
+    "metaimage": read_metaimage,
+    "nrrd": read_nrrd,
+}
 """What reads a whole volume from one file."""
 
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(READERS, "raster"),
     **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
-    **dict.fromkeys((".mha", ".nrrd"), "itk"),
+    ".mha": "metaimage",
+    ".nrrd": "nrrd",
     **dict.fromkeys(dicom.SUFFIXES, "dicom"),
 }
 """From suffix to kind; a file without a suffix, or with a number for one, may be DICOM."""
 
-READER_VERSION = "2"
-"""Raised when a reader takes what it refused before; files known bad are then tried again."""
+READER_VERSION = "3"
+"""Raised when a reader takes what it refused before, or a kind is renamed; files known bad are then tried again."""
 
 
 def without_suffix(path: str) -> str:
