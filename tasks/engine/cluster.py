@@ -12,6 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError
 from tasks.core.wording import counted
+from tasks.io.seals import KEY_VARIABLE
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,12 @@ WORKER_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version of itself at import
 }
+WITHHELD_FROM_WORKERS = {KEY_VARIABLE: ""}
+"""What workers would inherit and never need: they decode bytes from outside, which must not find it in their process.
+
+Ray sets it before it executes a worker, so that the block /proc/self/environ shows lacks it too; drivers keep it.
+"""
+
 SPARE_CPUS = 2
 """Logical CPUs beyond the training workers', without which Ray Data starves and training waits for ever."""
 
@@ -108,7 +115,7 @@ def own_error(err: BaseException | None) -> LesionWorkflowError | None:
 
 def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool) -> None:
     options = {
-        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT | WITHHELD_FROM_WORKERS},
         "log_to_driver": False,
         "logging_level": logging.WARNING,
     }
