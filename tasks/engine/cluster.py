@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from tasks.core.addresses import require_no_credentials
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError
 from tasks.core.wording import counted
@@ -48,8 +49,10 @@ def session(
 
     Raises:
         ClusterError: If the cluster at the address cannot be reached, or this machine lacks the GPUs.
+        ConfigError: If the address holds credentials.
         LesionWorkflowError: What a worker raised, freed from Ray's wrapping.
     """
+    require_no_credentials(compute.ray_address)
     if compute.is_remote:  # each step is a job, which holds a session of its own
         yield
         return
