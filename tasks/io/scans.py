@@ -10,16 +10,10 @@ from tasks.core.errors import ErrorCode
 from tasks.io import storage
 from tasks.io.archives import packing_of
 from tasks.io.containers import Container
-from tasks.io.formats import Kind, kind_of, without_suffix
+from tasks.io.formats import TOLD_SUFFIXES, Kind, kind_of, without_suffix
 from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
 from tasks.io.seals import Seal
 from tasks.io.stored_objects import StoredObject, is_utf8
-
-_TOLD_SUFFIXES = {
-    *(".csv", ".db", ".doc", ".docx", ".html", ".ini", ".json", ".log", ".md", ".pdf", ".rtf", ".tsv", ".txt", ".xls"),
-    *(".xlsx", ".xml", ".yaml", ".yml", "without suffix"),
-}
-"""Of files that are no scans; what else stands behind a dot may be a name."""
 
 MAX_ID_BYTES = 180
 """A file name may have 255 (POSIX NAME_MAX); masks, previews and ledger entries add suffixes and a temporary mark."""
@@ -197,7 +191,7 @@ def warnings_of(n_ignored: Counter[str]) -> Iterable[str]:
     if n_ignored:
         kinds: Counter[str] = Counter()
         for suffix, n in n_ignored.items():
-            kinds[suffix if suffix in _TOLD_SUFFIXES else "others"] += n
+            kinds[suffix if suffix in TOLD_SUFFIXES else "others"] += n
         shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         n = sum(n_ignored.values())
         yield f"{n} files are no scans and were left alone: {shown}." if n > 1 else f"1 file is no scan: {shown}."

@@ -128,7 +128,7 @@ def test_the_limit_itself_is_decoded() -> None:
     """As many pixels as the limit pass the check, here shown by what is found missing after it."""
     error = _refusal(png(8000, MAX_PIXELS // 8000, b""))
     assert error.code == "unreadable"
-    assert "truncated" in str(error)
+    assert "cut short" in str(error)
 
 
 def test_a_large_image_is_judged_by_our_limit_alone() -> None:
@@ -136,3 +136,10 @@ def test_a_large_image_is_judged_by_our_limit_alone() -> None:
     before = Image.MAX_IMAGE_PIXELS
     assert _refusal(png(10_000, 10_000, b"")).code == "too_large"  # warnings are errors here
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damage_is_said_without_the_librarys_words() -> None:
+    """What Pillow says of a damaged file may quote the file; only the kind of its error is repeated."""
+    content = encode(Image.fromarray(GREY), "PNG")
+    assert str(_refusal(content[:-30])) == "Image is damaged or cut short (OSError). Upload it again."

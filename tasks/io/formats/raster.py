@@ -110,9 +110,9 @@ def _decoding(content: bytes) -> Iterator[Image.Image]:
         ) from err
     except Image.DecompressionBombError as err:
         raise DataError("too_large", f"Image has far more than the {MAX_PIXELS} pixels that are decoded.") from err
-    except Exception as err:
+    except Exception as err:  # its text may quote the file
         raise DataError(
-            "unreadable", f"Image is damaged or cut short ({type(err).__name__}: {err}). Upload it again."
+            "unreadable", f"Image is damaged or cut short ({type(err).__name__}). Upload it again."
         ) from err
 
 
