@@ -100,6 +100,7 @@ def _decoding(content: bytes) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "TIFF", "BMP"])
             _check(image)
+            _check_depth(image, content)
             image.load()
             yield image
     except DataError:
@@ -126,6 +127,21 @@ def _check(image: Image.Image) -> None:
         raise DataError("unsupported_format", f"Image holds {n_frames} frames; one slice a file was expected.")
     if image.mode not in _GREY_MODES | _COLOUR_MODES:
         raise DataError("unsupported_format", f"Pixel type {image.mode} is not one of 8 or 16 bit grey or colour.")
+
+
+def _check_depth(image: Image.Image, content: bytes) -> None:
+    """Refuse a BMP that Pillow would decode at another depth than it is stored at, which shifts or blackens its pixels.
+
+    It takes a palette of black and white for one bit a pixel, one of rising greys for eight, whatever the header says.
+    """
+    if image.format != "BMP" or image.mode not in ("1", "L"):
+        return
+    start = 24 if content[14] == 12 else 28  # biBitCount; BITMAPCOREHEADER has 12 bytes
+    n_bits = int.from_bytes(content[start : start + 2], "little")
+    if n_bits != {"1": 1, "L": 8}[image.mode]:
+        raise DataError(
+            "unsupported_format", f"A BMP of {n_bits} bits a pixel and a palette of greys is not read. Save it as PNG."
+        )
 
 
 def _bits_per_sample(image: Image.Image, content: bytes) -> int:
