@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
+from tasks.core.addresses import scrubbed
 from tasks.core.config import PARAMETER_GROUPS
 from tasks.core.errors import ConfigError, LesionWorkflowError
 
@@ -86,7 +87,7 @@ def _explain(err: ValidationError) -> str:
     lines = []
     for problem in err.errors():
         name = ".".join([group, *map(str, problem["loc"])])
-        lines.append(f"{name} is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}")
+        lines.append(f"{name} is {scrubbed(repr(problem['input']))}: {problem['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import ray
 from packaging.requirements import Requirement
 from prefect.settings import PREFECT_API_URL
 
+from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, StorageError
 from tasks.engine import cluster
@@ -81,8 +82,10 @@ def check_prefect() -> Finding:
     try:
         httpx.get(f"{url}/health", timeout=5).raise_for_status()
     except httpx.HTTPError as err:
-        return Finding(False, f"{url} does not answer ({err}). Start it, or unset PREFECT_API_URL.")
-    return Finding(True, f"{url} answers")
+        return Finding(
+            False, f"{shown_uri(url)} does not answer ({scrubbed(str(err), url)}). Start it, or unset PREFECT_API_URL."
+        )
+    return Finding(True, f"{shown_uri(url)} answers")
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {

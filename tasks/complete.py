@@ -1,5 +1,6 @@
 """The last word of a flow: green only if nothing was lost."""
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import IncompleteError, InternalError
 from tasks.core.refs import DatasetRef, EvaluationRef, SegmentationRef
 from tasks.core.wording import counted
@@ -25,14 +26,15 @@ def require_complete(
         )
     lost: list[str] = []
     if dataset and dataset.n_failed:
-        lost.append(f"{counted(dataset.n_failed, 'slice')} set aside, listed in {dataset.uri}/failures.parquet")
-    if evaluation and evaluation.n_failed:
         lost.append(
-            f"{counted(evaluation.n_failed, 'slice')} could not be scored, listed in {evaluation.uri}/metrics.json"
+            f"{counted(dataset.n_failed, 'slice')} set aside, listed in {shown_uri(dataset.uri)}/failures.parquet"
         )
+    if evaluation and evaluation.n_failed:
+        n_failed = counted(evaluation.n_failed, "slice")
+        lost.append(f"{n_failed} could not be scored, listed in {shown_uri(evaluation.uri)}/metrics.json")
     if segmentation and segmentation.n_new_failures:
         n_failed = counted(segmentation.n_new_failures, "scan")
-        lost.append(f"{n_failed} newly failed, listed in {segmentation.uri}/scans.parquet")
+        lost.append(f"{n_failed} newly failed, listed in {shown_uri(segmentation.uri)}/scans.parquet")
     if lost:
         raise IncompleteError("Everything good is published, but the run is incomplete: " + "; ".join(lost) + ".")
 
@@ -48,5 +50,5 @@ def require_enough(dataset: DatasetRef, *, max_failed_fraction: float) -> None:
         raise IncompleteError(
             f"{dataset.n_failed} of {n_all} slices were set aside ({dataset.n_failed / n_all:.1%}), more than "
             f"preparation.max_failed_fraction {max_failed_fraction:.1%}; the dataset is published, training was "
-            f"not started. They are listed in {dataset.uri}/failures.parquet."
+            f"not started. They are listed in {shown_uri(dataset.uri)}/failures.parquet."
         )

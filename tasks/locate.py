@@ -2,6 +2,7 @@
 
 from prefect.runtime import deployment
 
+from tasks.core.addresses import require_no_credentials, shown_uri
 from tasks.core.errors import ConfigError
 from tasks.io import storage
 
@@ -10,8 +11,10 @@ def locate(uri: str) -> str:
     """Return the URI with its scheme; a local path becomes absolute.
 
     Raises:
-        ConfigError: If a deployment was given a relative path, which would mean the worker's temporary folder.
+        ConfigError: If a deployment was given a relative path, which would mean the worker's temporary folder, or the
+            URI holds credentials.
     """
+    require_no_credentials(uri)
     if deployment.id and storage.is_relative(uri):
         raise ConfigError(
             f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix."
@@ -28,8 +31,8 @@ def require_apart(scans: str, output: str) -> None:
     scans_root, output_root = (f"{storage.resolved(uri).rstrip('/')}/" for uri in (scans, output))
     if output_root.startswith(scans_root):
         raise ConfigError(
-            f"The output {output} lies below the scans {scans}: its masks would be taken for scans. "
-            "Choose an output beside them."
+            f"The output {shown_uri(output)} lies below the scans {shown_uri(scans)}: its masks would be "
+            "taken for scans. Choose an output beside them."
         )
     if scans_root.startswith(output_root):
         raise ConfigError(

@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
+from tasks.core.addresses import require_no_credentials
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ConfigError
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
@@ -31,9 +32,11 @@ def training_request(
     """Return what this flow run asks of a training; the URIs of dataset and bundle have their scheme.
 
     Raises:
-        ConfigError: If the parameters contradict each other; in one sentence that says what to set.
+        ConfigError: If the parameters contradict each other, or an address holds credentials; in one sentence that
+            says what to set.
     """
     start_from = locate(model.start_from) if model.start_from else None
+    require_no_credentials(model.encoder_weights)
     n_shares = training.num_workers * max(1, training.gpus_per_worker)
     if training.batch_size % n_shares:
         raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tasks.core.addresses import shown_uri
 from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
 from tasks.core.records import (
@@ -112,7 +113,7 @@ def evaluation_markdown(report: EvaluationReport) -> str:
         "",
         EMPTY_MASK_CONVENTION,
         "",
-        f"Report: `{report.model_uri}` {_how_scored(report)}.",
+        f"Report: `{shown_uri(report.model_uri)}` {_how_scored(report)}.",
     ]
     return "\n".join(lines)
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from tasks.core.addresses import require_no_credentials
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError
 from tasks.core.wording import counted
+from tasks.io.seals import KEY_VARIABLE
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,12 @@ WORKER_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version of itself at import
 }
+WITHHELD_FROM_WORKERS = {KEY_VARIABLE: ""}
+"""What workers would inherit and never need: they decode bytes from outside, which must not find it in their process.
+
+Ray sets it before it executes a worker, so that the block /proc/self/environ shows lacks it too; drivers keep it.
+"""
+
 SPARE_CPUS = 2
 """Logical CPUs beyond the training workers', without which Ray Data starves and training waits for ever."""
 
@@ -41,8 +49,10 @@ def session(
 
     Raises:
         ClusterError: If the cluster at the address cannot be reached, or this machine lacks the GPUs.
+        ConfigError: If the address holds credentials.
         LesionWorkflowError: What a worker raised, freed from Ray's wrapping.
     """
+    require_no_credentials(compute.ray_address)
     if compute.is_remote:  # each step is a job, which holds a session of its own
         yield
         return
@@ -108,7 +118,7 @@ def own_error(err: BaseException | None) -> LesionWorkflowError | None:
 
 def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool) -> None:
     options = {
-        "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT | WITHHELD_FROM_WORKERS},
         "log_to_driver": False,
         "logging_level": logging.WARNING,
     }

@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
+from tasks.core.addresses import require_no_credentials, scrubbed
 from tasks.core.catalog import StepName
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
@@ -154,7 +155,9 @@ def connect(address: str) -> JobSubmissionClient:
 
     Raises:
         ClusterError: If it does not answer, or refuses.
+        ConfigError: If the address holds credentials.
     """
+    require_no_credentials(address)
     with _answers(address):
         return _patiently(JobSubmissionClient)(address)
 
@@ -200,7 +203,7 @@ def _answers(address: str) -> Iterator[None]:
     except _NO_ANSWER as err:
         raise ClusterError(
             f"The Ray cluster at {address} did not take the request: "
-            f"{next(iter(str(err).splitlines()), type(err).__name__)} "
+            f"{scrubbed(next(iter(str(err).splitlines()), type(err).__name__))} "
             "Check that its head runs, and the token in RAY_AUTH_TOKEN."
         ) from err
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import ModelError
 from tasks.core.postprocess import threshold_probability
 from tasks.core.records import WEIGHTS_FILE, ModelCard
@@ -99,7 +100,9 @@ def read_card(uri: str) -> ModelCard:
     """
     card_uri = storage.join(uri, CARD_FILE)
     if not storage.exists(card_uri):
-        raise ModelError(f"{uri} holds no {CARD_FILE}, so no finished model bundle. Run `lesions train` first.")
+        raise ModelError(
+            f"{shown_uri(uri)} holds no {CARD_FILE}, so no finished model bundle. Run `lesions train` first."
+        )
     return ModelCard.model_validate_json(storage.read_bytes(card_uri))
 
 
@@ -137,7 +140,7 @@ def _read_verified(uri: str, path: str, card: ModelCard) -> bytes:
     found, expected = hashlib.sha256(content).hexdigest(), card.files.get(path)
     if found != expected:
         raise ModelError(
-            f"{path} of the bundle {uri} has sha256 {found}, its card says {expected}: "
+            f"{path} of the bundle {shown_uri(uri)} has sha256 {found}, its card says {expected}: "
             "it was changed or half replaced. Train again or restore the bundle."
         )
     return content

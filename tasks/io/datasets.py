@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Split
 from tasks.core.errors import ConfigError
 from tasks.core.records import CaseRow, DatasetCard, FailureRow
@@ -108,7 +109,9 @@ def read_card(uri: str) -> DatasetCard:
     """
     card = find_card(uri)
     if card is None:
-        raise ConfigError(f"{uri} holds no {CARD_FILE}, so no finished dataset. Run `lesions prepare` first.")
+        raise ConfigError(
+            f"{shown_uri(uri)} holds no {CARD_FILE}, so no finished dataset. Run `lesions prepare` first."
+        )
     return card
 
 

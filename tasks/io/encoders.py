@@ -2,6 +2,7 @@
 
 import hashlib
 
+from tasks.core.addresses import shown_uri
 from tasks.core.catalog import backbone_named
 from tasks.core.errors import ModelError, StorageError
 from tasks.core.learning import ModelConfig
@@ -26,9 +27,10 @@ def read_encoder_weights(model: ModelConfig) -> bytes | None:
     try:
         content = storage.read_bytes(uri)
     except StorageError as err:
+        shown = shown_uri(uri)
         raise ModelError(
-            f"Could not fetch the encoder weights of {model.backbone} from {uri}; is this machine offline? "
-            f"Set model.encoder_weights to none (random), or to the URI of a mirror's {uri.rsplit('/', 1)[-1]}."
+            f"Could not fetch the encoder weights of {model.backbone} from {shown}; is this machine offline? "
+            f"Set model.encoder_weights to none (random), or to the URI of a mirror's {shown.rsplit('/', 1)[-1]}."
         ) from err
     _verify(content, model)
     return content
@@ -42,6 +44,6 @@ def _verify(content: bytes, model: ModelConfig) -> None:
         expected = backbone_named(model.backbone).imagenet_md5
     if found != expected:
         raise ModelError(
-            f"The encoder weights at {model.encoder_weights} have {kind} {found}, {expected} was expected: "
+            f"The encoder weights at {shown_uri(model.encoder_weights)} have {kind} {found}, {expected} was expected: "
             "not the published file. If it is meant, set model.encoder_weights_sha256 to its sha256."
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.errors import StorageError
 
 PASSING_ERRNOS = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE}
@@ -39,22 +40,23 @@ def storage_errors(uri: str, verb: str) -> Iterator[None]:
     """Raise what a store or its client raises as a `StorageError` that says whether trying again may help.
 
     Args:
-        uri: What was asked of.
+        uri: What was asked of; sentences hold it as it may be shown.
         verb: What was asked, for the sentence.
     """
+    shown = shown_uri(uri)
     try:
         yield
     except StorageError:
         raise
     except FileNotFoundError as err:
-        raise StorageError(f"Could not {verb} {uri}: it does not exist.", can_pass=False) from err
+        raise StorageError(f"Could not {verb} {shown}: it does not exist.", can_pass=False) from err
     except PermissionError as err:
-        raise _denied(uri, verb) from err
+        raise _denied(shown, verb) from err
     except Exception as err:  # each store has errors of its own: aiohttp's, gcsfs's, botocore's
         if str(err).startswith("Forbidden"):  # gcsfs's way to say so
-            raise _denied(uri, verb) from err
-        can_pass = _may_pass(err)
-        raise StorageError(f"Could not {verb} {uri}: {type(err).__name__}: {err}", can_pass=can_pass) from err
+            raise _denied(shown, verb) from err
+        said = f"{type(err).__name__}: {scrubbed(str(err), uri)}"
+        raise StorageError(f"Could not {verb} {shown}: {said}", can_pass=_may_pass(err)) from err
 
 
 def _may_pass(err: Exception) -> bool:
@@ -69,9 +71,9 @@ def _may_pass(err: Exception) -> bool:
     return True
 
 
-def _denied(uri: str, verb: str) -> StorageError:
+def _denied(shown: str, verb: str) -> StorageError:
     return StorageError(
-        f"Could not {verb} {uri}: no permission. Check the credentials of this machine.",
+        f"Could not {verb} {shown}: no permission. Check the credentials of this machine.",
         can_pass=False,
         code="no_permission",
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import LockedError, StorageError
 from tasks.core.records import Record
 from tasks.io import storage
@@ -90,14 +91,14 @@ class Lease:
         """
         if self._is_lost.is_set():
             raise LockedError(
-                f"Another run has taken {self._uri} over from run {self._holder.run_id}; this one stops, what "
-                "it finished stays recorded."
+                f"Another run has taken {shown_uri(self._uri)} over from run {self._holder.run_id}; this one stops, "
+                "what it finished stays recorded."
             )
         silent_s = time.monotonic() - self._renewed_at
         if silent_s > STALE_AFTER.total_seconds():
             raise LockedError(
-                f"Run {self._holder.run_id} could not renew {self._uri} for {silent_s:.0f} s; another run may take it. "
-                "This one stops, what it finished stays recorded. Start it again."
+                f"Run {self._holder.run_id} could not renew {shown_uri(self._uri)} for {silent_s:.0f} s; another run "
+                "may take it. This one stops, what it finished stays recorded. Start it again."
             )
 
     def renew(self) -> None:
@@ -198,7 +199,7 @@ def _newest(folder: str) -> tuple[int, Holder] | None:
             if not isinstance(err.__cause__, FileNotFoundError):
                 raise
             # gone between listing and reading: its taker has a higher number by now, so look again
-    raise StorageError(f"{folder} changed {N_LOOKS} times while it was read.")
+    raise StorageError(f"{shown_uri(folder)} changed {N_LOOKS} times while it was read.")
 
 
 def _number(found: StoredObject) -> int:
@@ -211,7 +212,7 @@ def _lease_uri(folder: str, number: int) -> str:
 
 def _locked(output_uri: str, holder: Holder) -> LockedError:
     return LockedError(
-        f"{output_uri} is held by run {holder.run_id} (process {holder.pid} on {holder.host}), "
+        f"{shown_uri(output_uri)} is held by run {holder.run_id} (process {holder.pid} on {holder.host}), "
         f"since {holder.taken_at:%F %T} UTC, last heard of at {holder.heartbeat_at:%F %T} UTC. Wait until it ends; "
         "if it is dead it is taken over 120 s after it was last heard of."
     )

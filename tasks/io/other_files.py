@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from tasks.io.formats import TOLD_SUFFIXES
+
 EMPTY: Final = "empty marker"
 YOUNG: Final = "young file"
 HIDDEN: Final = "system file"
@@ -51,7 +53,7 @@ def shown(counts: Mapping[str, int]) -> str:
     """Return counts by kind; what else stands behind a dot may be a name, and is one of the others."""
     told: Counter[str] = Counter()
     for kind, n in counts.items():
-        told[kind if kind in {*_NO_SCANS, BARE} else "others"] += n
+        told[kind if kind in _NO_SCANS | TOLD_SUFFIXES else "others"] += n
     return ", ".join(f"{n} {kind}" for kind, n in sorted(told.items()))
 
 

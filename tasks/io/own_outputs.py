@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, Literal, get_args
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError, StorageError
 from tasks.io import storage
 from tasks.io.stored_objects import StoredObject
@@ -64,7 +65,9 @@ def require_ours(uri: str, kind: OutputKind) -> None:
         return
     other = next((other for other in get_args(OutputKind) if _carries(uri, other, names)), None)
     found = f"is the {other} of another run" if other else f"holds what no run of ours wrote ({_shown(names)})"
-    raise ConfigError(f"The output {uri} {found}; it could be overwritten. Choose an empty folder, or remove it first.")
+    raise ConfigError(
+        f"The output {shown_uri(uri)} {found}; it could be overwritten. Choose an empty folder, or remove it first."
+    )
 
 
 def outputs_among(objects: Iterable[StoredObject]) -> set[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import DataError, ErrorCode, StorageError
 from tasks.core.grids import Grid
 from tasks.core.records import Record
@@ -157,7 +158,7 @@ class IndexFile:
         try:
             return ContainerIndex.model_validate_json(self.seal.open(content) if self.seal else content)
         except ValueError as err:
-            raise StorageError(f"The index {self.uri} is not whole; remove it and start again.") from err
+            raise StorageError(f"The index {shown_uri(self.uri)} is not whole; remove it and start again.") from err
 
 
 def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = None) -> bytes:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError, ErrorCode
 from tasks.core.wording import counted
 from tasks.io import storage
@@ -172,7 +173,7 @@ def survey(uri: str, youngest_s: float = math.inf) -> Survey:
     objects = storage.list_objects(uri)
     roots = outputs_among(objects)
     if "" in roots or is_part_of_output(uri):
-        raise ConfigError(f"{uri} is the output of a run or part of one. Name the scans themselves.")
+        raise ConfigError(f"{shown_uri(uri)} is the output of a run or part of one. Name the scans themselves.")
     ours = tuple(roots)
     kept = [o for o in objects if not (ours and o.path.startswith(ours))]
     found = Survey(n_objects=len(objects), n_of_runs=len(objects) - len(kept))

@@ -7,16 +7,20 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from tasks.core.addresses import shown_uri
 from tasks.core.cases import Naming, SliceIdentity, custom_naming, identify_slice
 from tasks.core.errors import ConfigError, DataError, ErrorCode
+from tasks.core.quoting import known_or_described
 from tasks.core.records import FailureRow, SlicePair
+from tasks.core.wording import counted
 from tasks.io import storage
-from tasks.io.formats import KINDS, is_volume, kind_of, suffix_of, without_suffix
+from tasks.io.formats import KINDS, is_volume, kind_of, shown_suffix, suffix_of, without_suffix
 from tasks.io.stored_objects import StoredObject, fingerprint
 from tasks.io.tables import from_parquet, to_parquet
 
@@ -27,6 +31,9 @@ INDEX_COLUMNS = ("image", "mask", "patient_id")
 _MASK_FOLDER = "masks"
 _IMAGE_FOLDERS = ("frames", "images")
 MAX_INDEX_DIGITS = 9
+_NUMBER = re.compile(r"[-+]?[\d.,]{1,12}")
+"""What a cell that should be a number may be repeated as; with shifted columns it may be anything."""
+
 _KNOWN = ", ".join(KINDS)
 _LITTER = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
 
@@ -89,7 +96,7 @@ def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Disco
     _set_duplicates_aside(discovery)
     if not discovery.pairs:
         raise ConfigError(
-            f"Found {len(objects)} files below {uri} but no labelled slice. "
+            f"Found {len(objects)} files below {shown_uri(uri)} but no labelled slice. "
             f"Images and masks must have the same name; images of types {_KNOWN} are read."
         )
     discovery.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
@@ -102,9 +109,11 @@ def _pair_folders(uri: str, objects: list[StoredObject], discovery: Discovery, p
     folders = {o.path.split("/", 1)[0] for o in objects if "/" in o.path}
     image_folder = next((name for name in _IMAGE_FOLDERS if name in folders), None)
     if image_folder is None or _MASK_FOLDER not in folders:
-        raise ConfigError(
-            f"{uri} holds the folders {sorted(folders)[:8]}; frames/ and masks/, images/ and masks/, "
-            f"or an {INDEX_FILE} with the columns {', '.join(INDEX_COLUMNS)} was expected."
+        expected = sorted(folders.intersection((*_IMAGE_FOLDERS, _MASK_FOLDER)))
+        raise ConfigError(  # a folder's name may be a patient's
+            f"{shown_uri(uri)} holds {counted(len(folders), 'folder')}, of the expected ones "
+            f"{', '.join(expected) or 'none'}; frames/ and masks/, images/ and masks/, or an {INDEX_FILE} with the "
+            f"columns {', '.join(INDEX_COLUMNS)} was expected."
         )
     images = _by_stem(objects, image_folder, discovery)
     masks = _by_stem(objects, _MASK_FOLDER, discovery)
@@ -143,8 +152,8 @@ def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> 
         elif suffix_of(o.path) in KINDS or (is_volume(o.path) and suffix_of(o.path)):
             claims[without_suffix(str(path.relative_to(folder)))].append(o)
         else:
-            suffix = suffix_of(o.path) or "without suffix"
-            discovery.set_aside(o.uri, "unsupported_format", f"Files of type {suffix} are not read; known: {_KNOWN}.")
+            sentence = f"Files of type {shown_suffix(o.path)} are not read; known: {_KNOWN}."
+            discovery.set_aside(o.uri, "unsupported_format", sentence)
     return claims
 
 
@@ -207,7 +216,8 @@ def _indexed_identity(row: dict[str, str | None], n_seen: Counter[str]) -> Slice
     case_id = row.get("case_id") or patient_id
     position = row.get("slice_index") or str(n_seen[case_id])
     if not position.isdecimal() or len(position) > MAX_INDEX_DIGITS:
-        raise DataError("index_row", f"slice_index is {position!r}; a whole number from 0 was expected.")
+        shown = known_or_described(position, {position} if _NUMBER.fullmatch(position) else (), "value")
+        raise DataError("index_row", f"slice_index is {shown}; a whole number from 0 was expected.")
     return SliceIdentity(row.get("source") or "index", patient_id, case_id, int(position))
 
 

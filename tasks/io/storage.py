@@ -18,6 +18,7 @@ import pyarrow.fs
 from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
+from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.errors import ConfigError, StorageError
 from tasks.io.faults import patiently, storage_errors
 from tasks.io.part_files import part_file, sweep_parts
@@ -87,7 +88,8 @@ def list_objects(uri: str) -> list[StoredObject]:
     with storage_errors(uri, "list"):
         if not fs.exists(root):
             raise StorageError(
-                f"Nothing exists at {uri}. Check the path, and that this machine may read it.", can_pass=False
+                f"Nothing exists at {shown_uri(uri)}. Check the path, and that this machine may read it.",
+                can_pass=False,
             )
         try:
             found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
@@ -101,7 +103,7 @@ def list_objects(uri: str) -> list[StoredObject]:
                 if is_file(info)
             ]
         except FileNotFoundError as err:  # something went while it was listed
-            raise StorageError(f"{uri} changed while it was listed.") from err
+            raise StorageError(f"{shown_uri(uri)} changed while it was listed.") from err
     visible = [o for o in objects if not any(part.startswith(".") for part in o.path.split("/"))]
     return sorted(visible, key=lambda o: o.path)
 
@@ -141,7 +143,7 @@ def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
     with storage_errors(uri, "read"):
         content = bytes(fs.cat_file(path))
     if size_bytes is not None and len(content) != size_bytes:
-        sentence = f"Could not read {uri}: {len(content)} bytes came, {size_bytes} were listed."
+        sentence = f"Could not read {shown_uri(uri)}: {len(content)} bytes came, {size_bytes} were listed."
         raise StorageError(sentence, code="changed")  # or its body was cut short on the way, each time
     return content
 
@@ -273,7 +275,7 @@ def _resolve(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         options = CLIENT_OPTIONS.get(protocol, {}) | kind._get_kwargs_from_urls(uri)
         fs = fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except (ValueError, ImportError) as err:
-        raise ConfigError(f"Cannot open {uri}: {err}") from err
+        raise ConfigError(f"Cannot open {shown_uri(uri)}: {scrubbed(str(err), uri)}") from err
     return fs, str(kind._strip_protocol(uri))
 
 

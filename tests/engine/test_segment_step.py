@@ -175,7 +175,7 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(trained: Trained, n
     scans, output = tmp_path / "scans", tmp_path / "output"
     scans.mkdir()
     (scans / "volume.mhd").write_bytes(b"NDims = 3")
-    with pytest.raises(IncompleteError, match=r"1 of which could be scans, and took none: 1 others"):
+    with pytest.raises(IncompleteError, match=r"1 of which could be scans, and took none: 1 \.mhd"):
         segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     assert not (output / "scans.parquet").exists()
     segment_scans(trained.model_uri, str(new_scans), str(output), segmentation=AT_ONCE)

@@ -136,6 +136,18 @@ def test_exit_codes_of_what_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert _exit_code(monkeypatch, "segment", nowhere, nowhere, str(tmp_path / "output")) == 2
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_credentials_in_an_address_exit_2_and_are_told_nowhere(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An address with a password or token is refused before anything starts; terminal and log do not repeat them."""
+    for address in ("https://user:hunter2@host/a", "https://host/a?token=hunter2"):
+        assert _exit_code(monkeypatch, "segment", address, "scans", "output") == 2
+    told = capfd.readouterr()
+    assert "through the environment" in " ".join(told.err.split())
+    assert "hunter2" not in told.out + told.err + caplog.text
+
+
 @pytest.mark.ray
 def test_incomplete_run_exits_3(monkeypatch: pytest.MonkeyPatch, trained: Trained, tmp_path: Path) -> None:
     """A run that lost a scan exits 3 after publishing the rest."""

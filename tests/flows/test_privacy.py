@@ -48,12 +48,14 @@ STRUCTURAL = {
 """Text that says how a file is read, and no more."""
 
 
-def _series(*, is_broken: bool = False) -> dict[str, bytes]:
+def _series(*, is_broken: bool = False, modality: str = "CT") -> dict[str, bytes]:
     """Return a series with a name in every text tag and a private one; a broken one in a number, too."""
     keywords = [
         entry[4] for tag, entry in DicomDictionary.items() if entry[0] in TEXT_VRS and tag >> 16 > 2 and entry[4]
     ]
-    slices = to_dicom(VOXELS, GRID, series=2 + is_broken)
+    slices = to_dicom(VOXELS, GRID, series=2 + is_broken + 2 * (modality != "CT"))
+    for dataset in slices:
+        dataset.Modality = modality
     with pydicom.config.disable_value_validation():
         return _named(slices, keywords, is_broken=is_broken)
 
@@ -111,6 +113,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {
         **{f"{n}/ct/{name}": content for name, content in _series().items()},
         **{f"{n}/broken/{name}": content for name, content in _series(is_broken=True).items()},
+        **{f"{n}/other/{name}": content for name, content in _series(modality=HEADER_TEXT).items()},
         f"{n}/{n}.nii.gz": _nifti(),
         f"{n}/{n}.nrrd": _nrrd(tmp_path_factory.mktemp("itk") / "a.nrrd"),
         f"{n}/{n}.png": _png(),

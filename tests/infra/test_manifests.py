@@ -4,6 +4,7 @@ import re
 import tomllib
 
 import pytest
+import yaml
 
 from tests.infra.manifests import CHECKS, INFRA, ManifestError, example_environment, interpolated
 
@@ -83,6 +84,16 @@ def test_no_manifest_is_left_unchecked() -> None:
     suffixes = {".yaml", ".json", ".tf", ""}
     found = {path for folder in folders for path in (INFRA / folder).iterdir() if path.suffix in suffixes}
     assert {str(path.relative_to(INFRA)) for path in found} == CHECKS.keys() == {path for path, *_ in ERRORS}
+
+
+def test_nodes_that_decode_are_not_given_the_id_key() -> None:
+    """The key of hashed ids goes to the head, where the steps' processes are, and to no Ray worker."""
+    services = yaml.safe_load(_text("compose/compose.yaml"))["services"]
+    assert "LESIONS_ID_KEY" in services["ray-head"]["environment"]
+    assert "LESIONS_ID_KEY" not in services["ray-worker"]["environment"]
+    spec = next(d["spec"] for d in yaml.safe_load_all(_text("kubernetes/raycluster.yaml")) if d["kind"] == "RayCluster")
+    assert "lesions-ids" in str(spec["headGroupSpec"])
+    assert "lesions-ids" not in str(spec["workerGroupSpecs"])
 
 
 @pytest.mark.parametrize("name", ["PREFECT_AUTH_STRING", "POSTGRES_PASSWORD", "RAY_AUTH_TOKEN", "LESIONS_RESULTS_URI"])

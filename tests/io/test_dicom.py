@@ -121,3 +121,28 @@ def test_a_header_is_read_from_the_first_bytes_and_names_nobody() -> None:
     assert "Secret" not in repr(header)
     assert header.planes[0].shape == (64, 72)
     assert isinstance(pydicom.dcmread(io.BytesIO(to_bytes(dataset))).Rows, int)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")  # of pydicom, which is made to write them here
+@pytest.mark.parametrize(
+    ("modality", "sop_class", "said"),
+    [
+        ("MR", "1.2.840.10008.5.1.4.1.1.4", "Modality is MR, SOP class MR Image Storage;"),
+        ("", "", "Modality is missing, SOP class missing;"),
+        (
+            "MUELLER HANS",
+            "1.2.3.4.5",
+            "Modality is an unknown Modality of 12 characters, SOP class an unknown UID of",
+        ),
+        ("<b>CT</b>", "<img src=x>", "Modality is an unknown Modality of 9 characters, SOP class an unknown UID of 11"),
+    ],
+)
+def test_a_header_that_is_refused_is_not_quoted(modality: str, sop_class: str, said: str) -> None:
+    """Of Modality and SOP class only the standard's own values are repeated: others may be a name, or markup."""
+    dataset = _slice()
+    with pydicom.config.disable_value_validation():
+        dataset.Modality, dataset.SOPClassUID = modality, sop_class
+        refused = read_header(to_bytes(dataset)).refused
+    assert refused is not None
+    assert refused[0] == "not_ct"
+    assert refused[1].startswith(said)

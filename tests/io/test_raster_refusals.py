@@ -9,7 +9,7 @@ from PIL import Image
 from tasks.core.errors import DataError
 from tasks.io.formats import read_image
 from tasks.io.formats.raster import MAX_PIXELS, read_raster, read_raster_labels
-from tests.io.images import GREY, HELD, encode, noise, png
+from tests.io.images import GREY, HELD, INDICES, encode, noise, png
 
 
 def _refusal(content: bytes) -> DataError:
@@ -128,7 +128,7 @@ def test_the_limit_itself_is_decoded() -> None:
     """As many pixels as the limit pass the check, here shown by what is found missing after it."""
     error = _refusal(png(8000, MAX_PIXELS // 8000, b""))
     assert error.code == "unreadable"
-    assert "truncated" in str(error)
+    assert "cut short" in str(error)
 
 
 def test_a_large_image_is_judged_by_our_limit_alone() -> None:
@@ -136,3 +136,23 @@ def test_a_large_image_is_judged_by_our_limit_alone() -> None:
     before = Image.MAX_IMAGE_PIXELS
     assert _refusal(png(10_000, 10_000, b"")).code == "too_large"  # warnings are errors here
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damage_is_said_without_the_librarys_words() -> None:
+    """What Pillow says of a damaged file may quote the file; only the kind of its error is repeated."""
+    content = encode(Image.fromarray(GREY), "PNG")
+    assert str(_refusal(content[:-30])) == "Image is damaged or cut short (OSError). Upload it again."
+
+
+@pytest.mark.parametrize("n_bits", [8, 4])
+def test_a_bmp_that_would_be_decoded_at_another_depth_is_refused(n_bits: int) -> None:
+    """A palette of black and white is no sign of one bit a pixel: such a file is not read as all black."""
+    image = Image.fromarray(INDICES % 2)
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    content = bytearray(encode(image, "BMP"))
+    content[28] = n_bits  # biBitCount
+    error = _refusal(bytes(content))
+    assert error.code == "unsupported_format"
+    assert f"BMP of {n_bits} bits" in str(error)
+    assert "Save it as PNG." in str(error)

@@ -1,13 +1,17 @@
 """What URIs mean, and what is read from the versions and times stores tell."""
 
 import hashlib
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, StorageError
 from tasks.io import storage, stored_objects
 from tasks.io.stored_objects import StoredObject, fingerprint
 
@@ -80,6 +84,45 @@ def test_a_store_that_cannot_be_opened_is_a_config_error(uri: str) -> None:
             storage.absolute(uri)
     else:
         pytest.skip(f"the package for {uri} is installed here")
+
+
+# ---- what is said of them ------------------------------------------------------------------------------------------
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(HTTPStatus.GONE)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    """A web server on loopback that hands nothing over; its port."""
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_an_error_of_a_store_holds_no_credentials(refusing: int) -> None:
+    """Neither our sentence nor what the client says in it repeats the password or the query of an address."""
+    with pytest.raises(StorageError) as caught:
+        storage.read_bytes(f"http://user:hunter2@127.0.0.1:{refusing}/a.png?token=hunter2")
+    assert f"http://127.0.0.1:{refusing}/a.png" in str(caught.value)
+    assert "ClientResponseError" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_address_that_cannot_be_opened_is_said_without_credentials() -> None:
+    """An unknown scheme is refused with the place, and not with what would have opened it."""
+    with pytest.raises(ConfigError) as caught:
+        storage.absolute("nosuchstore://user:hunter2@host/a?token=hunter2")
+    assert "nosuchstore://host/a" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 # ---- versions and times as stores tell them ------------------------------------------------------------------------

@@ -6,6 +6,9 @@ from tasks.core.compute import ComputeConfig
 from tasks.core.config import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.requests import TrainRequest
+from tasks.engine import cluster, jobs
+from tasks.locate import locate
 from tasks.segment import segmentation_request
 from tasks.train import training_request
 
@@ -53,3 +56,28 @@ def test_a_training_that_would_mislead_is_refused(
             training=TrainingConfig.model_validate(training),
             augment=AugmentConfig(),
         )
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["https://user:hunter2@host/a", "https://host/a?token=hunter2", "s3://key:hunter2@bucket/a", "ftp://hunter2@h/a"],
+)
+def test_an_address_with_credentials_is_no_parameter(uri: str) -> None:
+    """Prefect stores and shows parameters: refused wherever an address is given, and not repeated."""
+    calls = (
+        lambda: locate(uri),
+        lambda: _training(ModelConfig(start_from=uri)),
+        lambda: _training(ModelConfig(encoder_weights=uri)),
+        lambda: cluster.session(ComputeConfig(ray_address=uri)).__enter__(),
+        lambda: jobs.connect(uri),
+    )
+    for call in calls:
+        with pytest.raises(ConfigError, match="through the environment") as caught:
+            call()
+        assert "hunter2" not in str(caught.value)
+
+
+def _training(model: ModelConfig) -> TrainRequest:
+    return training_request(
+        "gs://b/dataset", "gs://b/model", model=model, training=TrainingConfig(), augment=AugmentConfig()
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.core.addresses import shown_uri
 from tasks.core.catalog import SPLITS
 from tasks.core.errors import ConfigError
 from tasks.core.figures import precision_recall_figure
@@ -104,8 +105,8 @@ def _report(
         },
         per_patient_mean=_mean(list(patients.values())),
         model_digest=card.digest,
-        model_uri=request.model_uri,
-        dataset_uri=request.dataset_uri,
+        model_uri=shown_uri(request.model_uri),
+        dataset_uri=shown_uri(request.dataset_uri),
         dataset_fingerprint=dataset.fingerprint,
         code_version=code_version(),
         n_held_out=sum(patient.by.member is not None for patient in patients.values()),
@@ -117,7 +118,7 @@ def _report(
 
 def _warnings(request: EvaluateRequest, card: ModelCard, dataset: DatasetCard) -> list[str]:
     """Say it where patients are scored by a network that was, or may have been, trained on them."""
-    is_another = card.dataset_fingerprint != dataset.fingerprint and card.dataset_uri != request.dataset_uri
+    is_another = card.dataset_fingerprint != dataset.fingerprint and card.dataset_uri != shown_uri(request.dataset_uri)
     if is_another:  # at one address patients keep their sides, whatever is prepared anew
         return ["scored on another dataset than the bundle was trained on, which may have held some of these patients"]
     if card.members or request.split not in {"train", "all"}:

@@ -10,6 +10,7 @@ from typing import get_args
 
 import ray
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError
 from tasks.core.records import ScanRow, ScanStatus, SegmentationManifest, Speed
 from tasks.core.refs import SegmentationPlan, SegmentationRef
@@ -251,8 +252,8 @@ def _manifest(
     """Return the manifest of the finished run."""
     return SegmentationManifest(
         run_id=run.request.run_id,
-        scans_uri=run.request.scans_uri,
-        model_uri=run.request.model_uri,
+        scans_uri=shown_uri(run.request.scans_uri),
+        model_uri=shown_uri(run.request.model_uri),
         model_digest=run.model_digest,
         params_digest=run.params_digest,
         segmentation=run.request.segmentation,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import ray
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import ModelError
 from tasks.core.figures import training_curves
 from tasks.core.history import TrainingOutcome
@@ -53,7 +54,9 @@ def train(request: TrainRequest) -> ModelRef:
         for fold in folds:
             checkpoint = fold.job.checkpoints.latest()
             if checkpoint is None:
-                raise ModelError(f"Training ended, but {fold.job.checkpoints.folder} holds no epoch. Train again.")
+                raise ModelError(
+                    f"Training ended, but {shown_uri(fold.job.checkpoints.folder)} holds no epoch. Train again."
+                )
             outcomes.append(checkpoint.outcome)
             weights.append(fold.job.checkpoints.best_weights(checkpoint.outcome.best_epoch))
         held.check()
@@ -73,10 +76,10 @@ def _parent(request: TrainRequest) -> bundles.Bundle | None:
     bundle = bundles.read_bundle(uri)
     found, asked = bundle.card, request.model
     if found.members:
-        raise ModelError(f"The bundle {uri} is an ensemble of {len(found.members)}; start from one network.")
+        raise ModelError(f"The bundle {shown_uri(uri)} is an ensemble of {len(found.members)}; start from one network.")
     if (found.architecture, found.backbone) != (asked.architecture, asked.backbone):
         raise ModelError(
-            f"The bundle {uri} holds a {found.architecture} on {found.backbone}, a {asked.architecture} on "
+            f"The bundle {shown_uri(uri)} holds a {found.architecture} on {found.backbone}, a {asked.architecture} on "
             f"{asked.backbone} was asked for. Set model.architecture and model.backbone to the bundle's."
         )
     return bundle
@@ -110,7 +113,7 @@ def _draft_card(
         min_lesion_px=0,
         slice_statistics=request.model.slice_statistics,
         test_time_flips=point.flips,
-        dataset_uri=request.dataset_uri,
+        dataset_uri=shown_uri(request.dataset_uri),
         dataset_fingerprint=dataset.fingerprint,
         model=request.model,
         training=request.training,

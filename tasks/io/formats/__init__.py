@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.core.errors import DataError
+from tasks.core.quoting import known_or_described
 from tasks.core.volumes import Volume
 from tasks.io.formats import dicom
 from tasks.io.formats.metaimage import read_metaimage
@@ -42,6 +43,13 @@ KINDS: dict[str, Kind] = {
 }
 """From suffix to kind; a file without a suffix, or with a number for one, may be DICOM."""
 
+TOLD_SUFFIXES = {
+    *(".7z", ".bz2", ".csv", ".db", ".dic", ".doc", ".docx", ".gif", ".gz", ".hdr", ".html", ".img", ".ini", ".jp2"),
+    *(".json", ".log", ".md", ".mhd", ".nhdr", ".npy", ".npz", ".pdf", ".rar", ".raw", ".rtf", ".svg", ".tsv", ".txt"),
+    *(".webp", ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zraw", ".zst", "without suffix"),
+}
+"""Of files that are no scans; what else stands behind a dot may be a name."""
+
 READER_VERSION = "3"
 """Raised when a reader takes what it refused before, or a kind is renamed; files known bad are then tried again."""
 
@@ -55,6 +63,12 @@ def without_suffix(path: str) -> str:
 def suffix_of(path: str) -> str:
     """Return the suffix of a path, lower case, with its dot."""
     return PurePosixPath(path).suffix.lower()
+
+
+def shown_suffix(path: str) -> str:
+    """Return the suffix of a path as it may be said."""
+    suffix = suffix_of(path) or "without suffix"
+    return known_or_described(suffix, TOLD_SUFFIXES | KINDS.keys(), "suffix")
 
 
 def kind_of(path: str) -> Kind | None:
@@ -93,7 +107,7 @@ def read_volume(path: str, content: bytes) -> Volume:
     if not content:
         raise DataError("empty_file", "File has 0 bytes; a volume was expected. Upload it again.")
     if kind not in VOLUME_READERS:
-        raise DataError("unsupported_format", f"Files of type {suffix_of(path)} hold no volume that is read.")
+        raise DataError("unsupported_format", f"Files of type {shown_suffix(path)} hold no volume that is read.")
     return VOLUME_READERS[kind](content)
 
 
@@ -120,6 +134,6 @@ def _reader(registry: dict[str, Callable[[bytes], np.ndarray]], path: str) -> Ca
     if suffix not in registry:
         raise DataError(
             "unsupported_format",
-            f"Files of type {suffix or 'without suffix'} are not read; known: {', '.join(registry)}.",
+            f"Files of type {shown_suffix(path)} are not read; known: {', '.join(registry)}.",
         )
     return registry[suffix]

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 import numpy as np
 import pydicom
+from pydicom._uid_dict import UID_dictionary
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 
 from tasks.core.errors import DataError, ErrorCode
+from tasks.core.quoting import known_or_described
 from tasks.core.series import SlicePlane
 
 SUFFIXES: Final = (".dcm", ".dicom", ".ima")
@@ -27,6 +29,19 @@ MAX_PIXELS: Final = 4096 * 4096
 """Of a frame: scanners make 512x512, research ones 2048x2048; a compressed stream may claim far more."""
 
 CT_CLASSES: Final = {CTImageStorage, EnhancedCTImageStorage}
+MODALITIES: Final = frozenset(
+    """
+    ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS
+    KER KO LEN LS M3D MG MR NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE
+    RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA
+    XAPROTOCOL XC
+    """.split()  # noqa: SIM905 - a list would be eighty lines
+)
+"""Defined terms of Modality (PS3.3 C.7.3.1.1.1): what may be repeated of one."""
+
+UID_NAMES: Final = frozenset(name for name, *_ in UID_dictionary.values())
+"""Names of the SOP classes and transfer syntaxes of the standard (PS3.6, annex A)."""
+
 TAGS: Final = [
     "BurnedInAnnotation",
     "Columns",
@@ -164,9 +179,11 @@ def _rescale(dataset: pydicom.Dataset, frame: int) -> tuple[float, float]:
 
 
 def _refused(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
-    modality, sop_class = str(dataset.get("Modality", "")), UID(dataset.get("SOPClassUID", ""))
+    modality, sop_class = str(dataset.get("Modality") or ""), UID(str(dataset.get("SOPClassUID") or ""))
     if modality != "CT" or sop_class not in CT_CLASSES:
-        return "not_ct", f"Modality is {modality or 'missing'} ({sop_class.name}); CT images are segmented."
+        shown_modality = known_or_described(modality, MODALITIES, "Modality")
+        shown_class = known_or_described(sop_class.name, UID_NAMES, "UID")
+        return "not_ct", f"Modality is {shown_modality}, SOP class {shown_class}; CT images are segmented."
     n_pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
     if n_pixels > MAX_PIXELS:
         return "too_large", f"A slice has {n_pixels} pixels; at most {MAX_PIXELS} are decoded."
@@ -185,7 +202,8 @@ def _refused(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
 def _check_syntax(dataset: pydicom.Dataset) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_compressed and not _is_decodable(syntax):
-        raise DataError("unsupported_syntax", f"Transfer syntax {syntax.name} is not decoded; send it uncompressed.")
+        name = known_or_described(syntax.name, UID_NAMES, "UID")
+        raise DataError("unsupported_syntax", f"Transfer syntax {name} is not decoded; send it uncompressed.")
 
 
 def _is_decodable(syntax: UID) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tasks.core.errors import DataError
+from tasks.core.mask_colours import check_transparency, palette_values
 
 MAX_PIXELS = 64_000_000
 """8000 x 8000: far beyond any CT slice, far below what fills a worker's memory."""
@@ -42,29 +43,29 @@ def read_raster(content: bytes) -> np.ndarray:
 
 
 def read_raster_labels(content: bytes) -> np.ndarray:
-    """Return a mask's stored values: grey values as stored, or the indices of a palette.
+    """Return a mask's values: grey values as stored, of a palette what `palette_values` makes of it.
 
     Args:
         content: The whole file.
 
     Returns:
-        `(H, W)`, integers. In colours, a pixel's value is its largest channel; transparency is dropped.
+        `(H, W)`, integers. In colours, a pixel's value is its largest channel. Transparency is dropped where it can
+        mean no other mask.
 
     Raises:
-        DataError: `empty_file`, `unreadable`, `unsupported_format` or `too_large`.
+        DataError: `empty_file`, `unreadable`, `unsupported_format`, `too_large`, or `mask_values` where colours,
+            palette or transparency leave open what is lesion.
     """
     with _decoding(content) as image:
+        stored = _stored(image, content)
         if image.mode in {"P", "PA"}:
-            return _pixels(image if image.mode == "P" else image.getchannel("P"))
-        if image.mode in _GREY_MODES:
-            # Pillow stretches 2 and 4 bits to 8 (1 becomes 85 or 17); labels are what is stored.
-            depth = _bits_per_sample(image, content)
-            return _pixels(image) // (255 // (2**depth - 1)) if depth in (2, 4) else _pixels(image)
-        if image.mode == "1":
-            return _pixels(image.convert("L"))
-        colours = _wide_colour(content) if _bits_per_sample(image, content) == 16 else _pixels(image.convert("RGB"))
-        largest: np.ndarray = colours.max(axis=2)
-        return largest
+            values = palette_values(stored, np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
+        else:
+            values = stored if stored.ndim == 2 else stored.max(axis=2)
+        alpha = _alpha(image, stored)
+        if alpha is not None:
+            check_transparency(values, alpha)
+        return values
 
 
 def write_mask_png(mask: np.ndarray) -> bytes:
@@ -100,6 +101,7 @@ def _decoding(content: bytes) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "TIFF", "BMP"])
             _check(image)
+            _check_depth(image, content)
             image.load()
             yield image
     except DataError:
@@ -110,9 +112,9 @@ def _decoding(content: bytes) -> Iterator[Image.Image]:
         ) from err
     except Image.DecompressionBombError as err:
         raise DataError("too_large", f"Image has far more than the {MAX_PIXELS} pixels that are decoded.") from err
-    except Exception as err:
+    except Exception as err:  # its text may quote the file
         raise DataError(
-            "unreadable", f"Image is damaged or cut short ({type(err).__name__}: {err}). Upload it again."
+            "unreadable", f"Image is damaged or cut short ({type(err).__name__}). Upload it again."
         ) from err
 
 
@@ -128,6 +130,21 @@ def _check(image: Image.Image) -> None:
         raise DataError("unsupported_format", f"Pixel type {image.mode} is not one of 8 or 16 bit grey or colour.")
 
 
+def _check_depth(image: Image.Image, content: bytes) -> None:
+    """Refuse a BMP that Pillow would decode at another depth than it is stored at, which shifts or blackens its pixels.
+
+    It takes a palette of black and white for one bit a pixel, one of rising greys for eight, whatever the header says.
+    """
+    if image.format != "BMP" or image.mode not in ("1", "L"):
+        return
+    start = 24 if content[14] == 12 else 28  # biBitCount; BITMAPCOREHEADER has 12 bytes
+    n_bits = int.from_bytes(content[start : start + 2], "little")
+    if n_bits != {"1": 1, "L": 8}[image.mode]:
+        raise DataError(
+            "unsupported_format", f"A BMP of {n_bits} bits a pixel and a palette of greys is not read. Save it as PNG."
+        )
+
+
 def _bits_per_sample(image: Image.Image, content: bytes) -> int:
     """Return the stored depth, which Pillow's modes do not keep: 4-bit grey and 16-bit colour come out as 8 bits."""
     if image.format == "PNG":
@@ -136,6 +153,41 @@ def _bits_per_sample(image: Image.Image, content: bytes) -> int:
         depth = image.tag_v2.get(258, 8)  # type: ignore[attr-defined]  # BitsPerSample, TIFF 6.0
         return int(depth[0] if isinstance(depth, tuple) else depth)
     return 8
+
+
+def _stored(image: Image.Image, content: bytes) -> np.ndarray:
+    """Return what a mask's file holds: grey values or indices, `(H, W)`, or colours, `(H, W, 3)`."""
+    if image.mode == "PA":
+        return _pixels(image.getchannel("P"))
+    if image.mode == "P":
+        return _pixels(image)
+    if image.mode in _GREY_MODES:
+        # Pillow stretches 2 and 4 bits to 8 (1 becomes 85 or 17); labels are what is stored.
+        depth = _bits_per_sample(image, content)
+        return _pixels(image) // (255 // (2**depth - 1)) if depth in (2, 4) else _pixels(image)
+    if image.mode == "1":
+        return _pixels(image.convert("L"))
+    return _wide_colour(content) if _bits_per_sample(image, content) == 16 else _pixels(image.convert("RGB"))
+
+
+def _alpha(image: Image.Image, stored: np.ndarray) -> np.ndarray | None:
+    """Return the opacity of each pixel, `(H, W)`: of an alpha channel, or of a PNG's transparent colours (tRNS)."""
+    if image.mode in {"RGBA", "LA", "PA"}:
+        return _pixels(image.getchannel("A"))
+    transparent = image.info.get("transparency")
+    if transparent is None:
+        return None
+    if image.mode != "P":  # one grey value or colour
+        key = np.array(transparent).reshape(-1)
+        is_shown: np.ndarray = (stored.reshape(*stored.shape[:2], -1) != key).any(axis=2)
+        return is_shown
+    of_index = np.full(256, 255, np.uint8)
+    if isinstance(transparent, bytes):  # the opacity of each index
+        of_index[: len(transparent)] = list(transparent)
+    else:  # the one index that is not shown
+        of_index[transparent] = 0
+    opacity: np.ndarray = of_index[stored]
+    return opacity
 
 
 def _wide_colour(content: bytes) -> np.ndarray:

@@ -1,0 +1,77 @@
+"""What a mask's colours and transparency mean; where two readings differ in what is lesion, neither is guessed."""
+
+import numpy as np
+
+from tasks.core.errors import DataError
+from tasks.core.wording import counted
+
+
+def palette_values(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Return the values of a mask stored as indices into a palette.
+
+    Indices are labels where index and colour agree on what is background: index 0 is black, and no other index is.
+    Otherwise the palette is a picture's, its order is the encoder's (Pillow's `quantize` puts white before black), and
+    a pixel's value is its colour's largest channel, as in a mask of colours.
+
+    Args:
+        indices: uint8 `(H, W)`.
+        palette: uint8 `(n, 3)`, red, green and blue of each index.
+
+    Returns:
+        uint8 `(H, W)`.
+
+    Raises:
+        DataError: `mask_values`, if an index has no colour, or neither reading tells lesion from background.
+    """
+    used = np.unique(indices)
+    if used[-1] >= len(palette):
+        raise DataError(
+            "mask_values", f"The mask holds the index {used[-1]}, its palette {len(palette)} colours. Export it again."
+        )
+    brightness = palette.max(axis=1)
+    is_black = brightness[used] == 0
+    if np.array_equal(is_black, used == 0):
+        return indices
+    if not is_black.any():
+        raise DataError(
+            "mask_values",
+            "The mask uses index 0 of its palette, which is not black, and no index that is: what is background cannot "
+            "be told. Save it as grey 0/255.",
+        )
+    if used[0] == 0 and np.count_nonzero(brightness[used] == brightness[0]) > 1:
+        raise DataError(
+            "mask_values",
+            "The mask's palette shows index 0 as bright as another that is used: labels would tell them apart, colours "
+            "do not. Save it as grey 0/255.",
+        )
+    values: np.ndarray = brightness[indices]
+    return values
+
+
+def check_transparency(values: np.ndarray, alpha: np.ndarray) -> None:
+    """Raise where a mask's transparency may be the mask; a constant one says nothing, and one that shows it is fine.
+
+    Args:
+        values: Of the mask, `(H, W)`, without regard to its transparency.
+        alpha: Opacity, `(H, W)`, 0 where nothing is shown.
+
+    Raises:
+        DataError: `mask_values`, if values and opacity differ in what is lesion.
+    """
+    is_lesion, is_shown = values > 0, alpha > 0
+    is_constant = alpha.min() == alpha.max()
+    if is_constant and (is_shown.all() or not is_lesion.any()):
+        return
+    if is_lesion.all() or not is_lesion.any():
+        raise DataError(
+            "mask_values",
+            "The mask is transparent in places and its colours do not say where the lesion is: the transparency may be "
+            "the mask. Save it as grey 0/255.",
+        )
+    n_apart = int(np.count_nonzero(is_lesion != is_shown))
+    if n_apart:
+        raise DataError(
+            "mask_values",
+            f"By its transparency the mask is another than by its colours, in {counted(n_apart, 'pixel')}. "
+            "Save it as grey 0/255.",
+        )
