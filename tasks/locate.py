@@ -36,5 +36,6 @@ def require_apart(scans: str, output: str) -> None:
         )
     if scans_root.startswith(output_root):
         raise ConfigError(
-            f"The scans {scans} lie below the output {output}: masks could replace them. Choose an output beside them."
+            f"The scans {shown_uri(scans)} lie below the output {shown_uri(output)}: masks could replace them. "
+            "Choose an output beside them."
         )
