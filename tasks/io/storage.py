@@ -287,7 +287,7 @@ def _kind_of(uri: str) -> type[fsspec.AbstractFileSystem]:
     try:
         kind: type[fsspec.AbstractFileSystem] = fsspec.get_filesystem_class(_protocol_of(uri))
     except (ValueError, ImportError) as err:
-        raise ConfigError(f"Cannot open {uri}: {err}") from err
+        raise ConfigError(f"Cannot open {shown_uri(uri)}: {scrubbed(str(err), uri)}") from err
     return kind
 
 

@@ -181,7 +181,7 @@ def test_a_body_that_is_cut_short_or_goes_on_is_refused(suffix: str, change: int
 
 
 @pytest.mark.parametrize("suffix", READERS)
-@pytest.mark.parametrize("sides", [b"4 3 1", b"4 3 3", b"400 300 200", b"4 3 20000000"])
+@pytest.mark.parametrize("sides", [b"4 3 1", b"4 3 3", b"400 300 200", b"400 20000 30"])
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_a_claim_of_other_sides_is_refused(suffix: str, sides: bytes, is_packed: bool) -> None:
     """Fewer or more voxels than there are, by one slice or by gigabytes, are unreadable."""
