@@ -76,7 +76,8 @@ def test_what_the_store_withholds_is_named_and_tried_again(tmp_path: Path) -> No
         storage.publish(f"{place}/scans/{name}", image)
     storage.publish(f"{place}/scans/{FORBIDDEN}/series.dcm", next(iter(series("", 3).values())))
     pack("zip", {"member.png": image}, tmp_path / "packed.zip")
-    storage.publish(f"{place}/scans/packed.zip", (tmp_path / "packed.zip").read_bytes())
+    for name in ("packed.zip", f"{FORBIDDEN}/unread.zip"):
+        storage.publish(f"{place}/scans/{name}", (tmp_path / "packed.zip").read_bytes())
     run = bright_run(f"{place}/scans", f"{place}/output")
     scans = scans_of(run)
     for name in ("gone.png", "packed.zip"):
@@ -85,6 +86,7 @@ def test_what_the_store_withholds_is_named_and_tried_again(tmp_path: Path) -> No
     assert {row.scan_id: row.error_code for row in segment(run, scans)} == {
         f"{FORBIDDEN}__slice": "no_permission",
         f"{FORBIDDEN}__series": "no_permission",
+        f"{FORBIDDEN}__unread": "no_permission",
         "gone": "vanished",
         "grown": "changed",
         "good": None,
