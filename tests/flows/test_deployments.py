@@ -2,21 +2,24 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from infra.automations import SILENT_S
+from tasks.check_environment import check_prefect
 from tasks.retries import GPU_TAG
 from tests.conftest import PREPARATION, Trained
 from tests.phantoms import write_phantoms
@@ -28,6 +31,8 @@ PREFECT = str(Path(sys.executable).with_name("prefect"))
 TIMEOUT_S = 420
 SOON_S = 10
 """Long enough for a step that need not wait to have begun."""
+SCHEDULED_WITHIN_S = 75
+"""The server looks for schedules once a minute, and for new ones every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +71,30 @@ class Server:
         found = self.post("/events/filter", {"filter": of_run, "limit": 50})["events"]
         return [datetime.fromisoformat(event["occurred"]) for event in found]
 
-    def start(self, deployment: str, parameters: dict[str, Any]) -> None:
-        """Start a deployment from the command line, as a user does."""
-        self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
+    def deployment(self, name: str) -> dict[str, Any]:
+        """Return a deployment as the server has it."""
+        (found,) = self.post("/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+        return dict(found)
+
+    def start(self, deployment: str, parameters: dict[str, Any]) -> str:
+        """Start a deployment from the command line, as a user does, and return the id of its flow run."""
+        said = self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
+        (found,) = re.findall(r"UUID: ([0-9a-f-]{36})", said)
+        return str(found)
 
     def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Start a deployment, wait until it ends, and return the flow run."""
-        self.start(deployment, parameters)
-        return self.ended(deployment)
+        return self.ended({"id": {"any_": [self.start(deployment, parameters)]}})
 
-    def ended(self, deployment: str) -> dict[str, Any]:
-        """Return the newest flow run, of this deployment, once it has ended."""
-        newest = {"sort": "EXPECTED_START_TIME_DESC", "limit": 1}
+    def ended(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Return the one flow run that a filter finds, once it has ended."""
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
-            run = self.post("/flow_runs/filter", newest)[0]
+            (run,) = self.post("/flow_runs/filter", {"flow_runs": wanted})
             if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
-                return run
+                return dict(run)
             time.sleep(1)
-        raise AssertionError(f"{deployment} did not end within {TIMEOUT_S} s")
+        raise AssertionError(f"{wanted} did not end within {TIMEOUT_S} s")
 
     def artifacts(self, flow_run: dict[str, Any]) -> dict[str, Any]:
         """Return a flow run's artifacts by key."""
@@ -150,8 +160,7 @@ def _wait_for(url: str) -> None:
 
 def test_segmentation_is_nightly_one_at_a_time(server: Server) -> None:
     """The deployed segment-scans runs by cron in a named time zone, limit 1, a second one cancelled."""
-    found = server.post("/deployments/filter", {"deployments": {"name": {"any_": ["segment-scans"]}}})
-    (deployment,) = found
+    deployment = server.deployment("segment-scans")
     (schedule,) = deployment["schedules"]
     assert schedule["schedule"] == {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "day_or": True}
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
@@ -186,6 +195,34 @@ def test_segment_scans_completes_and_one_bad_slice_ends_it_not_green(
     assert len(list((tmp_path / "output" / "masks").iterdir())) == 4
 
 
+def test_a_schedule_starts_a_run_that_nobody_started(server: Server, trained: Trained, tmp_path: Path) -> None:
+    """A deployment with an active schedule runs by itself when its time has come, to Completed; the doctor agrees."""
+    write_phantoms(tmp_path / "scans", n_patients=1, n_slices=2, size_px=96, first_patient=62)
+    output = tmp_path / "output"
+    parameters = {
+        "model_uri": trained.model_uri,
+        "scans": str(tmp_path / "scans" / "frames"),
+        "output": str(output),
+        "segmentation": {"settle_minutes": 0},
+    }
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=SOON_S)
+    schedule = {"interval": timedelta(days=1).total_seconds(), "anchor_date": at.isoformat(), "timezone": "UTC"}
+    url = f"/deployments/{server.deployment('segment-scans')['id']}/schedules"
+    (made,) = server.post(url, [{"schedule": schedule, "active": True, "parameters": parameters}])
+    of_tonight = {"expected_start_time": {"after_": at.isoformat(), "before_": at.isoformat()}}
+    deadline = time.monotonic() + SCHEDULED_WITHIN_S
+    while not server.post("/flow_runs/filter", {"flow_runs": of_tonight}):
+        assert time.monotonic() < deadline, "the server scheduled nothing: its scheduler does not work"
+        time.sleep(1)
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        found = check_prefect()
+    assert found.is_well, found.sentence
+    run = server.ended(of_tonight)
+    httpx.delete(f"{server.url}{url}/{made['id']}", timeout=30).raise_for_status()
+    assert (run["state_type"], run["auto_scheduled"]) == ("COMPLETED", True), run["state"]
+    assert len(list((output / "masks").iterdir())) == 2
+
+
 @pytest.mark.soak
 def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path: Path) -> None:
     """While the one slot for GPU steps is taken, a segmentation waits and writes nothing; then it completes."""
@@ -200,7 +237,7 @@ def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path
         "output": str(output),
         "segmentation": {"settle_minutes": 0},
     }
-    server.start("segment-scans/segment-scans", parameters)
+    run_id = server.start("segment-scans/segment-scans", parameters)
     deadline = time.monotonic() + TIMEOUT_S
     while server.newest_gpu_step() == last:
         assert time.monotonic() < deadline, "no step asked for the slot"
@@ -211,7 +248,7 @@ def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path
     assert (waiting["name"].split("-")[0], waiting["state_type"]) == ("segment", "PENDING")
     assert not output.exists()
     server.post("/v2/concurrency_limits/decrement", slot | {"occupancy_seconds": 1})
-    assert server.ended("segment-scans/segment-scans")["state_type"] == "COMPLETED"
+    assert server.ended({"id": {"any_": [run_id]}})["state_type"] == "COMPLETED"
     assert len(list((output / "masks").iterdir())) == 2
 
 
