@@ -35,7 +35,7 @@ def test_lock_has_hashes_and_no_address() -> None:
 
 
 def test_sqlalchemy_is_one_that_prefect_schedules_with() -> None:
-    """SQLAlchemy is 2.0 as pinned, locked for every image and installed: with 2.1 no schedule of Prefect 3.8.8 fires."""
+    """SQLAlchemy is 2.0 as pinned, in every lock and installed: with 2.1 no schedule of Prefect 3.8.8 fires."""
     files = [ROOT / "pyproject.toml", ROOT / "requirements.lock", *(ROOT / "infra" / "docker").glob("*.lock")]
     pinned = {path.name: re.findall(r"\bsqlalchemy==([\w.]+)", path.read_text()) for path in files}
     installed = importlib.metadata.version("sqlalchemy")
