@@ -10,6 +10,7 @@ from tasks.core.errors import (
     LesionWorkflowError,
     LockedError,
     ModelError,
+    ServerError,
     StoppedError,
     StorageError,
 )
@@ -24,6 +25,7 @@ EXIT_CODES = {
     StoppedError: 5,
     StorageError: 5,
     ClusterError: 5,
+    ServerError: 5,
 }
 
 
