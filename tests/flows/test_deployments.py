@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -16,11 +17,12 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from infra.automations import SILENT_S
 from tasks.check_environment import check_prefect
-from tasks.retries import GPU_TAG
+from tasks.slots import GPU_LIMIT, GPU_TAG, gpu_step
 from tests.conftest import PREPARATION, Trained
 from tests.phantoms import write_phantoms
 
@@ -28,11 +30,12 @@ pytestmark = [pytest.mark.server, pytest.mark.ray, pytest.mark.tf]
 
 ROOT = Path(__file__).parents[2]
 PREFECT = str(Path(sys.executable).with_name("prefect"))
+LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
 TIMEOUT_S = 420
 SOON_S = 10
 """Long enough for a step that need not wait to have begun."""
-SCHEDULED_WITHIN_S = 75
-"""The server looks for schedules once a minute, and for new ones every few seconds."""
+WITHIN_S = 75
+"""Of whatever comes by itself: the server looks for schedules once a minute, and for new ones every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Server:
 
     url: str
     environment: dict[str, str]
+    restart: Callable[[], None]
 
     def prefect(self, *arguments: str) -> str:
         """Run the `prefect` command against this server and return what it prints."""
@@ -54,6 +58,22 @@ class Server:
         )
         assert run.returncode == 0, run.stdout + run.stderr
         return run.stdout
+
+    def provision(self) -> str:
+        """Run `python -m infra.provision` and return what it says."""
+        command = [sys.executable, "-m", "infra.provision"]
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        return " ".join(done.stdout.split())
+
+    def n_taken(self) -> int:
+        """Return how many GPU slots are taken."""
+        limit = httpx.get(f"{self.url}/v2/concurrency_limits/{GPU_LIMIT}", timeout=30).raise_for_status().json()
+        return int(limit["active_slots"])
+
+    def logs(self) -> str:
+        """Return the newest lines of all runs' logs."""
+        found = self.post("/logs/filter", {"sort": "TIMESTAMP_DESC", "limit": 100})
+        return "\n".join(line["message"] for line in found)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Ask the server's API."""
@@ -118,27 +138,35 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
         "LESIONS_MODEL_URI": "memory://model",
         "LESIONS_SCANS_URI": "memory://scans",
         "LESIONS_OUTPUT_URI": "memory://output",
     }
-    processes = []
+    processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(name: str, *command: str) -> None:
-        with (home / f"{name}.log").open("wb") as log:
-            processes.append(subprocess.Popen([PREFECT, *command], env=environment, stdout=log, stderr=log, cwd=home))
+        with (home / f"{name}.log").open("ab") as log:
+            processes[name] = subprocess.Popen([PREFECT, *command], env=environment, stdout=log, stderr=log, cwd=home)
 
-    try:
+    def start_server() -> None:
         start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
         _wait_for(f"{url}/health")
-        running = Server(url, environment)
-        provision = [sys.executable, "-m", "infra.provision"]
-        subprocess.run(provision, env=environment, cwd=ROOT, check=True, capture_output=True)
+
+    def restart() -> None:
+        processes["server"].terminate()
+        processes["server"].wait(timeout=60)
+        start_server()
+
+    try:
+        start_server()
+        running = Server(url, environment, restart)
+        running.provision()
         running.prefect("deploy", "--all")
         start("worker", "worker", "start", "--pool", "lesions-local", "--name", "test-worker")
         yield running
     finally:
-        for process in reversed(processes):
+        for process in reversed(processes.values()):
             process.terminate()
             try:
                 process.wait(timeout=60)
@@ -210,10 +238,7 @@ def test_a_schedule_starts_a_run_that_nobody_started(server: Server, trained: Tr
     url = f"/deployments/{server.deployment('segment-scans')['id']}/schedules"
     (made,) = server.post(url, [{"schedule": schedule, "active": True, "parameters": parameters}])
     of_tonight = {"expected_start_time": {"after_": at.isoformat(), "before_": at.isoformat()}}
-    deadline = time.monotonic() + SCHEDULED_WITHIN_S
-    while not server.post("/flow_runs/filter", {"flow_runs": of_tonight}):
-        assert time.monotonic() < deadline, "the server scheduled nothing: its scheduler does not work"
-        time.sleep(1)
+    _until("the server to schedule it", lambda: bool(server.post("/flow_runs/filter", {"flow_runs": of_tonight})))
     with temporary_settings({PREFECT_API_URL: server.url}):
         found = check_prefect()
     assert found.is_well, found.sentence
@@ -250,6 +275,71 @@ def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path
     server.post("/v2/concurrency_limits/decrement", slot | {"occupancy_seconds": 1})
     assert server.ended({"id": {"any_": [run_id]}})["state_type"] == "COMPLETED"
     assert len(list((output / "masks").iterdir())) == 2
+
+
+def test_a_slot_is_given_back_though_the_server_restarted(server: Server) -> None:
+    """A server that is started as the README says keeps a step's slot over a restart, and frees it when it ends."""
+
+    @gpu_step(name="outlives")
+    def outlives() -> tuple[int, str]:
+        server.restart()
+        return server.n_taken(), server.provision()
+
+    @flow(name="outlives-its-server")
+    def night() -> tuple[int, str]:
+        return outlives()
+
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        n_held, provisioned = night()
+    assert n_held == 1
+    assert f"slots of {GPU_TAG}: unchanged" in provisioned
+    assert server.n_taken() == 0
+    for place in ("README.md", "infra/compose/compose.yaml", "infra/kubernetes/network-policy.yaml"):
+        assert LEASE_STORAGE in (ROOT / place).read_text(), place
+
+
+def test_a_lost_slot_is_waited_for_aloud_and_released(server: Server) -> None:
+    """A server that forgets its leases keeps a slot; the next step says so, provisioning frees it, and no held one."""
+
+    @gpu_step(name="holds")
+    def holds() -> str:
+        _until("the step to be known to run", lambda: (server.newest_gpu_step() or {}).get("state_type") == "RUNNING")
+        server.post(f"/concurrency_limits/tag/{GPU_TAG}/reset", {})  # what a restart does to leases kept in memory
+        return server.provision()
+
+    @gpu_step(name="waits", report_every_s=1)
+    def waits() -> int:
+        return server.n_taken()
+
+    @flow(name="holds-and-waits")
+    def night() -> tuple[str, int, str]:
+        provisioned = holds()
+        assert server.n_taken() == 1, "the server gave back what it had forgotten"
+        with ThreadPoolExecutor() as pool:
+            operator = pool.submit(release)
+            return provisioned, waits(), operator.result()
+
+    def release() -> str:
+        sentence = f"waits: waits for a slot of {GPU_TAG}; 1 of 1 slot taken, by no run; 1 held by nobody"
+        try:
+            _until("the step to say what it waits for", lambda: sentence in server.logs())
+            return server.provision()
+        except BaseException:  # else the step would wait for ever
+            server.post("/v2/concurrency_limits/decrement", {"names": [GPU_LIMIT], "slots": 1})
+            raise
+
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        while_held, n_then_held, while_lost = night()
+    assert f"slots of {GPU_TAG}: unchanged" in while_held
+    assert f"slots of {GPU_TAG}: released 1" in while_lost
+    assert (n_then_held, server.n_taken()) == (1, 0)
+
+
+def _until(what: str, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        time.sleep(1)
 
 
 def test_relative_paths_are_refused(server: Server, trained: Trained) -> None:
