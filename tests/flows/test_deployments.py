@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -17,13 +17,13 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from infra.automations import SILENT_S
 from tasks.check_environment import check_prefect
-from tasks.slots import GPU_LIMIT, GPU_TAG, gpu_step
+from tasks.slots import GPU_LIMIT, GPU_TAG
 from tests.conftest import PREPARATION, Trained
+from tests.flows.holds_a_slot import END, HELD
 from tests.phantoms import write_phantoms
 
 pytestmark = [pytest.mark.server, pytest.mark.ray, pytest.mark.tf]
@@ -246,7 +246,7 @@ def test_a_schedule_starts_a_run_that_nobody_started(server: Server, trained: Tr
         found = check_prefect()
     assert found.is_well, found.sentence
     run = server.ended(of_tonight)
-    server.prefect("deployment", "schedule", "delete", "segment-scans/segment-scans", made["id"])
+    server.prefect("deployment", "schedule", "delete", "segment-scans/segment-scans", made["id"], "-y")
     assert (run["state_type"], run["auto_scheduled"]) == ("COMPLETED", True), run["state"]
     assert len(list((output / "masks").iterdir())) == 2
 
@@ -280,62 +280,56 @@ def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path
     assert len(list((output / "masks").iterdir())) == 2
 
 
-def test_a_slot_is_given_back_though_the_server_restarted(server: Server) -> None:
+@contextmanager
+def _holding(server: Server, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a flow whose GPU step, once it has its slot, holds it until `_end` is called; killed if it never is."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.flows.holds_a_slot", str(folder)]
+    flow_run = subprocess.Popen(command, env=server.environment, cwd=ROOT)
+    try:
+        yield flow_run
+    finally:
+        flow_run.kill()
+        flow_run.wait()
+
+
+def _end(flow_run: subprocess.Popen[bytes], folder: Path) -> None:
+    (folder / END).touch()
+    assert flow_run.wait(timeout=WITHIN_S) == 0
+
+
+def test_a_slot_is_given_back_though_the_server_restarted(server: Server, tmp_path: Path) -> None:
     """A server that is started as the README says keeps a step's slot over a restart, and frees it when it ends."""
-
-    @gpu_step(name="outlives")
-    def outlives() -> tuple[int, str]:
+    folder = tmp_path / "night"
+    with _holding(server, folder) as night:
+        _until("the step to hold a slot", (folder / HELD).exists)
         server.restart()
-        return server.n_taken(), server.provision()
-
-    @flow(name="outlives-its-server")
-    def night() -> tuple[int, str]:
-        return outlives()
-
-    with temporary_settings({PREFECT_API_URL: server.url}):
-        n_held, provisioned = night()
-    assert n_held == 1
-    assert f"slots of {GPU_TAG}: unchanged" in provisioned
+        assert server.n_taken() == 1
+        assert f"slots of {GPU_TAG}: unchanged" in server.provision()
+        _end(night, folder)
     assert server.n_taken() == 0
     for place in ("README.md", "infra/compose/compose.yaml", "infra/kubernetes/network-policy.yaml"):
         assert LEASE_STORAGE in (ROOT / place).read_text(), place
 
 
-def test_a_lost_slot_is_waited_for_aloud_and_released(server: Server) -> None:
+def test_a_lost_slot_is_waited_for_aloud_and_released(server: Server, tmp_path: Path) -> None:
     """A server that forgets its leases keeps a slot; the next step says so, provisioning frees it, and no held one."""
-
-    @gpu_step(name="holds")
-    def holds() -> str:
-        _until("the step to be known to run", lambda: (server.newest_gpu_step() or {}).get("state_type") == "RUNNING")
+    first, second = tmp_path / "first", tmp_path / "second"
+    with _holding(server, first) as night:
+        _until("the step to hold a slot", (first / HELD).exists)
+        _until("the server to know", lambda: (server.newest_gpu_step() or {}).get("state_type") == "RUNNING")
         server.post(f"/concurrency_limits/tag/{GPU_TAG}/reset", {})  # what a restart does to leases kept in memory
-        return server.provision()
-
-    @gpu_step(name="waits", report_every_s=1)
-    def waits() -> int:
-        return server.n_taken()
-
-    @flow(name="holds-and-waits")
-    def night() -> tuple[str, int, str]:
-        provisioned = holds()
-        assert server.n_taken() == 1, "the server gave back what it had forgotten"
-        with ThreadPoolExecutor() as pool:
-            operator = pool.submit(release)
-            return provisioned, waits(), operator.result()
-
-    def release() -> str:
-        sentence = f"waits: waits for a slot of {GPU_TAG}; 1 of 1 slot taken, by no run; 1 held by nobody"
-        try:
-            _until("the step to say what it waits for", lambda: sentence in server.logs())
-            return server.provision()
-        except BaseException:  # else the step would wait for ever
-            server.post("/v2/concurrency_limits/decrement", {"names": [GPU_LIMIT], "slots": 1})
-            raise
-
-    with temporary_settings({PREFECT_API_URL: server.url}):
-        while_held, n_then_held, while_lost = night()
-    assert f"slots of {GPU_TAG}: unchanged" in while_held
-    assert f"slots of {GPU_TAG}: released 1" in while_lost
-    assert (n_then_held, server.n_taken()) == (1, 0)
+        assert f"slots of {GPU_TAG}: unchanged" in server.provision()
+        _end(night, first)
+    assert server.n_taken() == 1, "the server gave back what it had forgotten"
+    with _holding(server, second) as night:
+        sentence = f"hold: waits for a slot of {GPU_TAG}; 1 of 1 slot taken, by no run; 1 held by nobody"
+        _until("the step to say what it waits for", lambda: sentence in server.logs())
+        assert not (second / HELD).exists()
+        assert f"slots of {GPU_TAG}: released 1" in server.provision()
+        _until("the step to have the slot", (second / HELD).exists)
+        _end(night, second)
+    assert server.n_taken() == 0
 
 
 def _until(what: str, is_so: Callable[[], bool]) -> None:
