@@ -94,14 +94,14 @@ def check_prefect() -> Finding:
         return Finding(True, "no server configured; each run starts its own. Set PREFECT_API_URL to use yours.")
     try:
         httpx.get(f"{url}/health", timeout=5).raise_for_status()
-    except httpx.HTTPError as err:
-        return Finding(False, f"{url} does not answer ({err}). Start it, or unset PREFECT_API_URL.")
-    try:
         with get_client(sync_client=True) as client:
             scheduled = _on_schedule(client)
             stalled = [found.name for found in scheduled if not _has_run_ahead(client, found)]
+    except httpx.HTTPStatusError as err:
+        status = err.response.status_code
+        return Finding(False, f"{url} refuses, with {status}. Set PREFECT_API_AUTH_STRING as the server has it.")
     except httpx.HTTPError as err:
-        return Finding(False, f"{url} refuses ({err}). Set PREFECT_API_AUTH_STRING as the server has it.")
+        return Finding(False, f"{url} does not answer ({err}). Start it, or unset PREFECT_API_URL.")
     if stalled:
         has = "has" if len(stalled) == 1 else "have"
         return Finding(
