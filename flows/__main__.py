@@ -27,6 +27,10 @@ COMMANDS = {
     "names": "flows.names:names",
 }
 """Each by the place it is imported from when it is called: no command waits for what only another needs."""
+FLOW_MODULES = {place.partition(":")[0] for place in COMMANDS.values()} - {"flows.doctor", "flows.names"}
+"""Of the commands that are flows, or run some."""
+SERVER_START_S = 120
+"""What Prefect's temporary server may take to start; its own 20 s are too few for a busy machine."""
 
 app = App(
     name="lesions",
@@ -48,7 +52,12 @@ def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True
     """
     values = _read_config(config) if config else {}
     app.config = Dict(values, use_commands_as_keys=False, allow_unknown=True, source=str(config))
-    app(tokens, exit_on_error=False, print_error=False)
+    command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    if command.__module__ in FLOW_MODULES:
+        from tasks.local_server import start_local_server  # here, because help and typos need no Prefect
+
+        start_local_server()
+    command(*bound.args, **bound.kwargs)
 
 
 def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
@@ -68,6 +77,7 @@ def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
 def main() -> None:
     """Run the command line; the exit code says what became of it (see `tasks/core/errors.py`)."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(SERVER_START_S))
     console = Console(stderr=True)
     try:
         app.meta(sys.argv[1:], exit_on_error=False, print_error=False)

@@ -1,13 +1,14 @@
 """What a Prefect server needs before anything is deployed: `python -m infra.provision`, as often as you like.
 
-Creates or mends work pools, the limit on GPU steps, blocks and automations; says of each what it did. From the
-environment: PREFECT_API_URL (and PREFECT_API_AUTH_STRING), LESIONS_RESULTS_URI (where results are kept),
-LESIONS_NOTIFY_URL (a webhook that is told of failed, late and missing runs), LESIONS_GPU_STEPS (how many steps may hold
-GPUs at once).
+Creates or mends work pools, the limit on GPU steps, blocks and automations, and releases slots that nobody holds; says
+of each what it did. From the environment: PREFECT_API_URL (and PREFECT_API_AUTH_STRING), LESIONS_RESULTS_URI (where
+results are kept), LESIONS_NOTIFY_URL (a webhook that is told of failed, late and missing runs), LESIONS_GPU_STEPS (how
+many steps may hold GPUs at once).
 """
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +26,13 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from infra.automations import automations
 from tasks.core.errors import ConfigError
-from tasks.retries import GPU_TAG
+from tasks.slots import GPU_LIMIT, GPU_TAG, holders
 
 LOCAL_POOL, CLOUD_POOL = "lesions-local", "lesions-cloud"
 FLOW_RUN_JOB: Final = Path(__file__).parent / "kubernetes" / "flow-run-job.json"
 START_S: Final = 60.0
 """What a server may take to start."""
+LOOK_AGAIN_S: Final = 3.0
 
 Said = str
 
@@ -45,6 +47,8 @@ def provision(client: SyncPrefectClient, say: Callable[[str, Said], None]) -> No
     say(f"work pool {LOCAL_POOL}", _pool(client, LOCAL_POOL, "process", None))
     say(f"work pool {CLOUD_POOL}", _pool(client, CLOUD_POOL, "kubernetes", json.loads(FLOW_RUN_JOB.read_text())))
     say(f"limit on {GPU_TAG}", _limit(client, GPU_TAG, int(os.environ.get("LESIONS_GPU_STEPS", "1"))))
+    say(f"slots of {GPU_TAG}", _release_lost_slots(client))
+    say("leases of slots", _leases(client))
     results_uri, notify_url = os.environ.get("LESIONS_RESULTS_URI"), os.environ.get("LESIONS_NOTIFY_URL")
     results = _results(results_uri) if results_uri else None
     say("block lesions-results", _block(results, "lesions-results")[0])
@@ -96,6 +100,36 @@ def _limit(client: SyncPrefectClient, tag: str, n: int) -> Said:
         return "unchanged"
     client.create_concurrency_limit(tag=tag, concurrency_limit=n)
     return "created" if known is None else "changed"
+
+
+def _lost_slots(client: SyncPrefectClient) -> int:
+    # in this order, so that whoever takes a slot in between counts as a holder
+    taken = client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots
+    return taken - len(holders(client))
+
+
+def _release_lost_slots(client: SyncPrefectClient) -> Said:
+    """Release the slots that no living step holds, as a server that forgot its leases keeps them taken for ever."""
+    n_lost = _lost_slots(client)
+    if n_lost > 0:
+        time.sleep(LOOK_AGAIN_S)  # whoever ended between two questions looked like a holder gone, but not twice
+        n_lost = min(n_lost, _lost_slots(client))
+    if n_lost <= 0:
+        return "unchanged"
+    client.release_concurrency_slots([GPU_LIMIT], slots=n_lost, occupancy_seconds=1)
+    return f"released {n_lost}, held by no step that runs"
+
+
+def _leases(client: SyncPrefectClient) -> Said:
+    """Say where the server keeps leases, without which it knows no holder of a slot (infra/decisions/0016)."""
+    settings = client.request("GET", "/admin/settings").json()
+    module = settings["server"]["concurrency"]["lease_storage"]
+    if module != "prefect.server.concurrency.lease_storage.memory":
+        return f"unchanged, {module}"
+    return (
+        "lost when the server restarts, and slots and running nights with them. Start it with "
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem"
+    )
 
 
 def _block(wanted: Block | None, name: str) -> tuple[Said, UUID | None]:

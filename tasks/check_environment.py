@@ -4,19 +4,33 @@ import importlib.metadata
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx
 import ray
 from packaging.requirements import Requirement
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL
 
 from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import ClusterError, StorageError
+from tasks.core.wording import counted
 from tasks.engine import cluster
 from tasks.io import storage
 
 DISTRIBUTION = "lung-lesion-workflow"
+PAGE = 200
+"""As many deployments as a Prefect server names at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +89,51 @@ def check_ray() -> Finding:
 
 
 def check_prefect() -> Finding:
-    """Ask the configured Prefect server for its health; without one, flows start their own."""
+    """Ask the configured Prefect server for its health and its schedules; without one, flows start their own."""
     url = PREFECT_API_URL.value()
     if not url:
         return Finding(True, "no server configured; each run starts its own. Set PREFECT_API_URL to use yours.")
     try:
         httpx.get(f"{url}/health", timeout=5).raise_for_status()
+        with get_client(sync_client=True) as client:
+            scheduled = _on_schedule(client)
+            stalled = [found.name for found in scheduled if not _has_run_ahead(client, found)]
+    except httpx.HTTPStatusError as err:
+        status = err.response.status_code
+        return Finding(
+            False, f"{shown_uri(url)} refuses, with {status}. Set PREFECT_API_AUTH_STRING as the server has it."
+        )
     except httpx.HTTPError as err:
         return Finding(
             False, f"{shown_uri(url)} does not answer ({scrubbed(str(err), url)}). Start it, or unset PREFECT_API_URL."
         )
-    return Finding(True, f"{shown_uri(url)} answers")
+    if stalled:
+        has = "has" if len(stalled) == 1 else "have"
+        return Finding(
+            False,
+            f"{counted(len(stalled), 'deployment')} {has} an active schedule and no scheduled run: "
+            f"{', '.join(stalled)}. Unless deployed within the last minute, the server's scheduler does not work; "
+            "look for errors in its log. Where the server runs, sqlalchemy must be 2.0.x.",
+        )
+    return Finding(True, f"{shown_uri(url)} answers, {counted(len(scheduled), 'deployment')} on an active schedule")
+
+
+def _on_schedule(client: SyncPrefectClient) -> list[DeploymentResponse]:
+    """Return every deployment that the server should start by itself."""
+    found: list[DeploymentResponse] = []
+    while page := client.read_deployments(offset=len(found), limit=PAGE):
+        found += page
+    return [each for each in found if not each.paused and any(schedule.active for schedule in each.schedules)]
+
+
+def _has_run_ahead(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:
+    """Say whether the server has a run of a deployment scheduled."""
+    ahead = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(after_=datetime.now(UTC)),
+    )
+    return bool(client.read_flow_runs(flow_run_filter=ahead, limit=1))
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {

@@ -2,7 +2,6 @@
 
 import json
 
-from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.core.catalog import Scored
@@ -15,10 +14,11 @@ from tasks.engine.execution import run_step
 from tasks.engine.steps.evaluate import METRICS_FILE
 from tasks.io import storage
 from tasks.narrate import flow_run_id, narrated
-from tasks.retries import GPU_TAG, STORAGE_RETRIES
+from tasks.retries import STORAGE_RETRIES
+from tasks.slots import gpu_step
 
 
-@task(name="evaluate", tags={GPU_TAG}, **STORAGE_RETRIES)
+@gpu_step(name="evaluate", **STORAGE_RETRIES)
 def evaluate(
     model_uri: str, dataset_uri: str, report_uri: str, *, split: Scored, compute: ComputeConfig
 ) -> EvaluationRef:

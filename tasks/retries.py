@@ -1,4 +1,4 @@
-"""When a step is tried again: only after faults that can pass, never after bad data; and what steps wait for."""
+"""When a step is tried again: only after faults that can pass, never after bad data."""
 
 from typing import Any, Final
 
@@ -16,6 +16,3 @@ STORAGE_RETRIES: Final[dict[str, Any]] = {  # Any: keywords of prefect.task
     "retry_delay_seconds": [5, 30],
     "retry_condition_fn": _can_pass,
 }
-
-GPU_TAG: Final = "lesions-gpu"
-"""Of steps that hold GPUs: `infra/provision.py` limits how many run at once."""

@@ -29,12 +29,13 @@ from tasks.io import storage
 from tasks.io.tables import from_parquet
 from tasks.locate import require_apart
 from tasks.narrate import flow_run_id, narrated
-from tasks.retries import GPU_TAG, STORAGE_RETRIES
+from tasks.retries import STORAGE_RETRIES
+from tasks.slots import gpu_step
 
 logger = logging.getLogger(__name__)
 
 
-@task(name="segment", tags={GPU_TAG}, **STORAGE_RETRIES)
+@gpu_step(name="segment", **STORAGE_RETRIES)
 def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationRef:
     """Segment every scan that is new, publish masks, previews, table, report and manifest."""
     with narrated():

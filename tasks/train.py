@@ -1,6 +1,5 @@
 """Step: train a bundle."""
 
-from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from tasks.core.addresses import require_no_credentials
@@ -13,10 +12,10 @@ from tasks.engine.execution import run_step
 from tasks.io import bundles
 from tasks.locate import locate
 from tasks.narrate import flow_run_id, narrated
-from tasks.retries import GPU_TAG
+from tasks.slots import gpu_step
 
 
-@task(name="train", tags={GPU_TAG})
+@gpu_step(name="train")
 def train(request: TrainRequest, *, compute: ComputeConfig) -> ModelRef:
     """Train on Ray workers and publish the bundle."""
     uri = request.model_uri

@@ -1,5 +1,6 @@
 """What is installed is what was locked, and importing the core drags nothing heavy in."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -31,6 +32,15 @@ def test_lock_has_hashes_and_no_address() -> None:
     assert len(packages) > 100
     assert len(re.findall(r"--hash=sha256:", lock)) >= len(packages)
     assert "://" not in lock
+
+
+def test_sqlalchemy_is_one_that_prefect_schedules_with() -> None:
+    """SQLAlchemy is 2.0 as pinned, in every lock and installed: with 2.1 no schedule of Prefect 3.8.8 fires."""
+    files = [ROOT / "pyproject.toml", ROOT / "requirements.lock", *(ROOT / "infra" / "docker").glob("*.lock")]
+    pinned = {path.name: re.findall(r"\bsqlalchemy==([\w.]+)", path.read_text()) for path in files}
+    installed = importlib.metadata.version("sqlalchemy")
+    assert installed.startswith("2.0."), f"sqlalchemy is {installed}; pin 2.0.x, or Prefect starts no nightly run"
+    assert pinned == {path.name: [installed] for path in files}
 
 
 def test_core_imports_nothing_heavy() -> None:

@@ -7,7 +7,8 @@ LesionWorkflowError          1  a bug, unless a subclass says otherwise
 ├── IncompleteError          3  good outputs are published, some inputs are lost and named
 ├── LockedError              4  another live run holds the output
 ├── StorageError             5  the store did not answer or refused
-├── ClusterError             5  Ray could not be reached or lost its workers
+├── ClusterError             5  Ray could not be reached or started, or lost its workers
+├── ServerError              5  Prefect's temporary server did not start
 └── ModelError               2  a bundle or its weights cannot be used as asked
 """
 
@@ -153,7 +154,13 @@ class StorageError(LesionWorkflowError):
 
 
 class ClusterError(LesionWorkflowError):
-    """Ray could not be reached, or lost the workers of a step."""
+    """Ray could not be reached or started, or lost the workers of a step."""
+
+    exit_code = 5
+
+
+class ServerError(LesionWorkflowError):
+    """The temporary Prefect server, which a run without a configured one starts for itself, did not start."""
 
     exit_code = 5
 

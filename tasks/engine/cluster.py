@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -33,6 +34,15 @@ Ray sets it before it executes a worker, so that the block /proc/self/environ sh
 SPARE_CPUS = 2
 """Logical CPUs beyond the training workers', without which Ray Data starves and training waits for ever."""
 
+START_ENVIRONMENT = {
+    # Seconds that Ray waits for its control store and its node manager; 30 each by default, too few for a busy machine.
+    # After the second, ray/_private/node.py looks no more than once, so that its own fixed 30 s do not matter.
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_raylet_start_wait_time_s": "120",
+}
+N_STARTS = 2
+"""A second start as a rule works: the files are in memory by then."""
+
 
 @contextlib.contextmanager
 def session(
@@ -48,7 +58,7 @@ def session(
             end where it is missing, and everything else starts faster without.
 
     Raises:
-        ClusterError: If the cluster at the address cannot be reached, or this machine lacks the GPUs.
+        ClusterError: If the cluster cannot be reached, Ray does not start here, or this machine lacks the GPUs.
         ConfigError: If the address holds credentials.
         LesionWorkflowError: What a worker raised, freed from Ray's wrapping.
     """
@@ -129,13 +139,40 @@ def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool)
         except (ConnectionError, ValueError, RuntimeError) as err:
             raise ClusterError(f"No Ray cluster answers at {compute.ray_address!r}: {err}") from err
         return
-    n_cpus = max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS)
-    ray.init(
-        address="local",  # else Ray would join whatever cluster this machine last started
-        num_cpus=n_cpus,
-        include_dashboard=has_dashboard,
-        dashboard_host="127.0.0.1",
-        # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth of its speed
-        _system_config={"worker_niceness": 0},
-        **options,
-    )
+    _start_here({"num_cpus": max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS), **options}, has_dashboard)
+
+
+def _start_here(options: dict[str, Any], has_dashboard: bool) -> None:  # Any: keywords of ray.init
+    """Start Ray in this process tree, a second time if need be.
+
+    Raises:
+        ClusterError: If it did not start.
+    """
+    for name, seconds in START_ENVIRONMENT.items():
+        os.environ.setdefault(name, seconds)
+    for n_left in reversed(range(N_STARTS)):
+        try:
+            ray.init(
+                address="local",  # else Ray would join whatever cluster this machine last started
+                include_dashboard=has_dashboard,
+                dashboard_host="127.0.0.1",
+                # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth of
+                # its speed
+                _system_config={"worker_niceness": 0},
+                **options,
+            )
+        except Exception as err:  # what Ray 2.60 raises for a node that is late is a bare one
+            ray.shutdown()
+            if not n_left:
+                raise ClusterError(
+                    f"Ray did not start on this machine, {N_STARTS} times ({_first_line(err)}). The machine may be too "
+                    "busy: start again later, raise RAY_gcs_server_port_wait_time_s and RAY_raylet_start_wait_time_s, "
+                    "or set compute.ray_address to a cluster that runs."
+                ) from err
+            logger.warning("cluster: Ray did not start in time, it is started again")
+        else:
+            return
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0]

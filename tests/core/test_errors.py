@@ -12,6 +12,7 @@ from tasks.core.errors import (
     LesionWorkflowError,
     LockedError,
     ModelError,
+    ServerError,
     StoppedError,
     StorageError,
     as_refusal,
@@ -28,6 +29,7 @@ EXIT_CODES = {
     StoppedError: 5,
     StorageError: 5,
     ClusterError: 5,
+    ServerError: 5,
 }
 
 

@@ -1,9 +1,13 @@
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
 import yaml
+from prefect.settings import PREFECT_API_URL
 
 from flows.__main__ import COMMANDS, main
 from tasks.core.config import PARAMETER_GROUPS
@@ -156,6 +160,47 @@ def test_incomplete_run_exits_3(monkeypatch: pytest.MonkeyPatch, trained: Traine
     arguments = ["segment", trained.model_uri, str(tmp_path / "scans"), str(tmp_path / "output")]
     assert _exit_code(monkeypatch, *arguments, "--segmentation.settle-minutes", "0") == 3
     assert (tmp_path / "output" / "manifest.json").exists()
+
+
+def _lesions(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `lesions` as a shell would, with further variables; empty ones are unset."""
+    changed = {key: value for key, value in (os.environ | environment).items() if value}
+    command = [sys.executable, "-m", "flows", *arguments]
+    return subprocess.run(command, env=changed, capture_output=True, text=True, check=False)
+
+
+def _one_sentence(told: str, name: str) -> str:
+    """Return what stands after the name of the error, which has to be all that is told but for log lines."""
+    assert "Traceback" not in told
+    before, after = told.split(f"{name}:")
+    assert "Error" not in before
+    return " ".join(after.split())
+
+
+def test_a_server_that_does_not_start_exits_5(phantoms: Path, tmp_path: Path) -> None:
+    """Where Prefect's temporary server is too slow to start, twice, one sentence says so and the exit code is 5."""
+    run = _lesions(
+        *("run", str(phantoms), str(tmp_path / "out")),
+        PREFECT_API_URL="",
+        PREFECT_HOME=str(tmp_path / "home"),
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="1",
+    )
+    assert run.returncode == 5, run.stderr
+    sentence = _one_sentence(run.stderr, "ServerError")
+    assert "within 1 s, 2 times" in sentence
+    assert "PREFECT_API_URL" in sentence
+
+
+def test_a_local_ray_that_does_not_start_exits_5(prefect_server: None, phantoms: Path, tmp_path: Path) -> None:
+    """Where a Ray of this machine is too slow to start, twice, one sentence says so and the exit code is 5."""
+    run = _lesions(
+        *("run", str(phantoms), str(tmp_path / "out")),
+        PREFECT_API_URL=PREFECT_API_URL.value() or "",
+        RAY_gcs_server_port_wait_time_s="0",
+    )
+    assert run.returncode == 5, run.stderr
+    sentence = run.stderr[run.stderr.rindex("ClusterError:") :]
+    assert "Ray did not start on this machine, 2 times" in " ".join(sentence.split())
 
 
 def test_doctor_finds_this_machine_well(monkeypatch: pytest.MonkeyPatch, ray_session: None) -> None:

@@ -2,32 +2,42 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from infra.automations import SILENT_S
-from tasks.retries import GPU_TAG
+from tasks.check_environment import check_prefect
+from tasks.slots import GPU_LIMIT, GPU_TAG
 from tests.conftest import PREPARATION, Trained
+from tests.flows.holds_a_slot import END, HELD
 from tests.phantoms import write_phantoms
 
 pytestmark = [pytest.mark.server, pytest.mark.ray, pytest.mark.tf]
 
 ROOT = Path(__file__).parents[2]
 PREFECT = str(Path(sys.executable).with_name("prefect"))
+LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
 TIMEOUT_S = 420
 SOON_S = 10
 """Long enough for a step that need not wait to have begun."""
+PLANNED_S = 30
+"""Time for the server to find a new schedule before it is due: it plans only what lies ahead."""
+WITHIN_S = 90
+"""Of whatever comes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Server:
 
     url: str
     environment: dict[str, str]
+    restart: Callable[[], None]
 
     def prefect(self, *arguments: str) -> str:
         """Run the `prefect` command against this server and return what it prints."""
@@ -49,6 +60,22 @@ class Server:
         )
         assert run.returncode == 0, run.stdout + run.stderr
         return run.stdout
+
+    def provision(self) -> str:
+        """Run `python -m infra.provision` and return what it says."""
+        command = [sys.executable, "-m", "infra.provision"]
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        return " ".join(done.stdout.split())
+
+    def n_taken(self) -> int:
+        """Return how many GPU slots are taken."""
+        limit = httpx.get(f"{self.url}/v2/concurrency_limits/{GPU_LIMIT}", timeout=30).raise_for_status().json()
+        return int(limit["active_slots"])
+
+    def logs(self) -> str:
+        """Return the newest lines of all runs' logs."""
+        found = self.post("/logs/filter", {"sort": "TIMESTAMP_DESC", "limit": 100})
+        return "\n".join(line["message"] for line in found)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Ask the server's API."""
@@ -66,25 +93,30 @@ class Server:
         found = self.post("/events/filter", {"filter": of_run, "limit": 50})["events"]
         return [datetime.fromisoformat(event["occurred"]) for event in found]
 
-    def start(self, deployment: str, parameters: dict[str, Any]) -> None:
-        """Start a deployment from the command line, as a user does."""
-        self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
+    def deployment(self, name: str) -> dict[str, Any]:
+        """Return a deployment as the server has it."""
+        (found,) = self.post("/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+        return dict(found)
+
+    def start(self, deployment: str, parameters: dict[str, Any]) -> str:
+        """Start a deployment from the command line, as a user does, and return the id of its flow run."""
+        said = self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
+        (found,) = re.findall(r"UUID: ([0-9a-f-]{36})", said)
+        return str(found)
 
     def run(self, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Start a deployment, wait until it ends, and return the flow run."""
-        self.start(deployment, parameters)
-        return self.ended(deployment)
+        return self.ended({"id": {"any_": [self.start(deployment, parameters)]}})
 
-    def ended(self, deployment: str) -> dict[str, Any]:
-        """Return the newest flow run, of this deployment, once it has ended."""
-        newest = {"sort": "EXPECTED_START_TIME_DESC", "limit": 1}
+    def ended(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Return the one flow run that a filter finds, once it has ended."""
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
-            run = self.post("/flow_runs/filter", newest)[0]
+            (run,) = self.post("/flow_runs/filter", {"flow_runs": wanted})
             if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
-                return run
+                return dict(run)
             time.sleep(1)
-        raise AssertionError(f"{deployment} did not end within {TIMEOUT_S} s")
+        raise AssertionError(f"{wanted} did not end within {TIMEOUT_S} s")
 
     def artifacts(self, flow_run: dict[str, Any]) -> dict[str, Any]:
         """Return a flow run's artifacts by key."""
@@ -108,27 +140,36 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # 60 by default: a new schedule may wait that long
         "LESIONS_MODEL_URI": "memory://model",
         "LESIONS_SCANS_URI": "memory://scans",
         "LESIONS_OUTPUT_URI": "memory://output",
     }
-    processes = []
+    processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(name: str, *command: str) -> None:
-        with (home / f"{name}.log").open("wb") as log:
-            processes.append(subprocess.Popen([PREFECT, *command], env=environment, stdout=log, stderr=log, cwd=home))
+        with (home / f"{name}.log").open("ab") as log:
+            processes[name] = subprocess.Popen([PREFECT, *command], env=environment, stdout=log, stderr=log, cwd=home)
 
-    try:
+    def start_server() -> None:
         start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))
         _wait_for(f"{url}/health")
-        running = Server(url, environment)
-        provision = [sys.executable, "-m", "infra.provision"]
-        subprocess.run(provision, env=environment, cwd=ROOT, check=True, capture_output=True)
+
+    def restart() -> None:
+        processes["server"].terminate()
+        processes["server"].wait(timeout=60)
+        start_server()
+
+    try:
+        start_server()
+        running = Server(url, environment, restart)
+        running.provision()
         running.prefect("deploy", "--all")
         start("worker", "worker", "start", "--pool", "lesions-local", "--name", "test-worker")
         yield running
     finally:
-        for process in reversed(processes):
+        for process in reversed(processes.values()):
             process.terminate()
             try:
                 process.wait(timeout=60)
@@ -150,8 +191,7 @@ def _wait_for(url: str) -> None:
 
 def test_segmentation_is_nightly_one_at_a_time(server: Server) -> None:
     """The deployed segment-scans runs by cron in a named time zone, limit 1, a second one cancelled."""
-    found = server.post("/deployments/filter", {"deployments": {"name": {"any_": ["segment-scans"]}}})
-    (deployment,) = found
+    deployment = server.deployment("segment-scans")
     (schedule,) = deployment["schedules"]
     assert schedule["schedule"] == {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "day_or": True}
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
@@ -186,6 +226,31 @@ def test_segment_scans_completes_and_one_bad_slice_ends_it_not_green(
     assert len(list((tmp_path / "output" / "masks").iterdir())) == 4
 
 
+def test_a_schedule_starts_a_run_that_nobody_started(server: Server, trained: Trained, tmp_path: Path) -> None:
+    """A deployment with an active schedule runs by itself when its time has come, to Completed; the doctor agrees."""
+    write_phantoms(tmp_path / "scans", n_patients=1, n_slices=2, size_px=96, first_patient=62)
+    output = tmp_path / "output"
+    parameters = {
+        "model_uri": trained.model_uri,
+        "scans": str(tmp_path / "scans" / "frames"),
+        "output": str(output),
+        "segmentation": {"settle_minutes": 0},
+    }
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=PLANNED_S)
+    schedule = {"interval": timedelta(days=1).total_seconds(), "anchor_date": at.isoformat(), "timezone": "UTC"}
+    url = f"/deployments/{server.deployment('segment-scans')['id']}/schedules"
+    (made,) = server.post(url, [{"schedule": schedule, "active": True, "parameters": parameters}])
+    of_tonight = {"expected_start_time": {"after_": at.isoformat(), "before_": at.isoformat()}}
+    _until("the server to schedule it", lambda: bool(server.post("/flow_runs/filter", {"flow_runs": of_tonight})))
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        found = check_prefect()
+    assert found.is_well, found.sentence
+    run = server.ended(of_tonight)
+    server.prefect("deployment", "schedule", "delete", "segment-scans/segment-scans", made["id"], "-y")
+    assert (run["state_type"], run["auto_scheduled"]) == ("COMPLETED", True), run["state"]
+    assert len(list((output / "masks").iterdir())) == 2
+
+
 @pytest.mark.soak
 def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path: Path) -> None:
     """While the one slot for GPU steps is taken, a segmentation waits and writes nothing; then it completes."""
@@ -200,7 +265,7 @@ def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path
         "output": str(output),
         "segmentation": {"settle_minutes": 0},
     }
-    server.start("segment-scans/segment-scans", parameters)
+    run_id = server.start("segment-scans/segment-scans", parameters)
     deadline = time.monotonic() + TIMEOUT_S
     while server.newest_gpu_step() == last:
         assert time.monotonic() < deadline, "no step asked for the slot"
@@ -211,8 +276,67 @@ def test_a_gpu_step_waits_for_another(server: Server, trained: Trained, tmp_path
     assert (waiting["name"].split("-")[0], waiting["state_type"]) == ("segment", "PENDING")
     assert not output.exists()
     server.post("/v2/concurrency_limits/decrement", slot | {"occupancy_seconds": 1})
-    assert server.ended("segment-scans/segment-scans")["state_type"] == "COMPLETED"
+    assert server.ended({"id": {"any_": [run_id]}})["state_type"] == "COMPLETED"
     assert len(list((output / "masks").iterdir())) == 2
+
+
+@contextmanager
+def _holding(server: Server, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a flow whose GPU step, once it has its slot, holds it until `_end` is called; killed if it never is."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.flows.holds_a_slot", str(folder)]
+    flow_run = subprocess.Popen(command, env=server.environment, cwd=ROOT)
+    try:
+        yield flow_run
+    finally:
+        flow_run.kill()
+        flow_run.wait()
+
+
+def _end(flow_run: subprocess.Popen[bytes], folder: Path) -> None:
+    (folder / END).touch()
+    assert flow_run.wait(timeout=WITHIN_S) == 0
+
+
+def test_a_slot_is_given_back_though_the_server_restarted(server: Server, tmp_path: Path) -> None:
+    """A server that is started as the README says keeps a step's slot over a restart, and frees it when it ends."""
+    folder = tmp_path / "night"
+    with _holding(server, folder) as night:
+        _until("the step to hold a slot", (folder / HELD).exists)
+        server.restart()
+        assert server.n_taken() == 1
+        assert f"slots of {GPU_TAG}: unchanged" in server.provision()
+        _end(night, folder)
+    assert server.n_taken() == 0
+    for place in ("README.md", "infra/compose/compose.yaml", "infra/kubernetes/network-policy.yaml"):
+        assert LEASE_STORAGE in (ROOT / place).read_text(), place
+
+
+def test_a_lost_slot_is_waited_for_aloud_and_released(server: Server, tmp_path: Path) -> None:
+    """A server that forgets its leases keeps a slot; the next step says so, provisioning frees it, and no held one."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    with _holding(server, first) as night:
+        _until("the step to hold a slot", (first / HELD).exists)
+        _until("the server to know", lambda: (server.newest_gpu_step() or {}).get("state_type") == "RUNNING")
+        server.post(f"/concurrency_limits/tag/{GPU_TAG}/reset", {})  # what a restart does to leases kept in memory
+        assert f"slots of {GPU_TAG}: unchanged" in server.provision()
+        _end(night, first)
+    assert server.n_taken() == 1, "the server gave back what it had forgotten"
+    with _holding(server, second) as night:
+        sentence = f"hold: waits for a slot of {GPU_TAG}; 1 of 1 slot taken, by no run; 1 held by nobody"
+        _until("the step to say what it waits for", lambda: sentence in server.logs())
+        assert not (second / HELD).exists()
+        assert f"slots of {GPU_TAG}: released 1" in server.provision()
+        _until("the step to have the slot", (second / HELD).exists)
+        _end(night, second)
+    assert server.n_taken() == 0
+
+
+def _until(what: str, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        time.sleep(1)
 
 
 def test_relative_paths_are_refused(server: Server, trained: Trained) -> None:
