@@ -14,7 +14,7 @@ LesionWorkflowError          1  a bug, unless a subclass says otherwise
 
 import hashlib
 import traceback
-from pathlib import Path
+from collections.abc import Sequence
 from typing import ClassVar, Final, Literal
 
 ErrorCode = Literal[
@@ -49,6 +49,7 @@ ErrorCode = Literal[
     "not_ct",  # another modality
     "not_grey",  # a DICOM image in colours
     "not_read",  # the store did not hand it over, however often it was asked
+    "out_of_memory",  # more than the worker has to give
     "password_protected",  # an encrypted member
     "shape_mismatch",  # image and mask differ in size
     "single_slice",  # a series of one slice
@@ -68,11 +69,11 @@ ErrorCode = Literal[
 ]
 
 PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset(
-    {"changed", "no_permission", "not_read", "vanished", "worker_died"}
+    {"changed", "internal_error", "no_permission", "not_read", "out_of_memory", "vanished", "worker_died"}
 )
 """What says nothing of the content: such a scan is tried again by the next run."""
 
-MAX_FRAMES: Final = 20
+MAX_PLACES: Final = 20
 """Of a traceback, the innermost: a recursion has a thousand of them."""
 
 N_REFERENCE_HEX: Final = 8
@@ -191,14 +192,24 @@ def as_refusal(err: Exception) -> DataError:
     if isinstance(err, LesionWorkflowError):
         raise err
     if isinstance(err, MemoryError):
-        return DataError(
-            "too_large", "It needs more memory than the worker has. Split it, or give the workers more memory."
-        )
-    name, frames = type(err).__name__, traceback.extract_tb(err.__traceback__)[-MAX_FRAMES:]
-    places = [name, *(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)]
-    reference = hashlib.sha256("\n".join(places).encode()).hexdigest()[:N_REFERENCE_HEX]
+        advice = "Split it, or give the workers more; the next run tries again."
+        return DataError("out_of_memory", f"It needs more memory than the worker had. {advice}")
+    frames = traceback.extract_tb(err.__traceback__)
+    return internal_error(type(err).__name__, [f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in frames])
+
+
+def internal_error(name: str, places: Sequence[str]) -> DataError:
+    """Return the refusal of an input that brought out a bug.
+
+    Args:
+        name: Class of the error; never its text, which may quote a header.
+        places: In the code, as a traceback has them (`File "x.py", line 1, in f`), the innermost last.
+    """
+    inner = places[-MAX_PLACES:]
+    reference = hashlib.sha256("\n".join([name, *inner]).encode()).hexdigest()[:N_REFERENCE_HEX]
     return DataError(
         "internal_error",
-        f"It brought out a bug ({name}, reference {reference}). Report the reference with the log; the rest went on.",
-        where=f"reference {reference}\n{''.join(traceback.format_list(frames))}{name}",
+        f"It brought out a bug ({name}, reference {reference}). Report the reference with the log; the next run tries "
+        "again.",
+        where="\n  ".join([f"reference {reference}: {name}", *inner]),
     )

@@ -108,7 +108,7 @@ class ActorPool:
         self._load_model = ray.put(load_model)
         self._n_gpus_asked = n_gpus_asked
         self._places: list[Place] = []
-        self._n_losses = 0
+        self._n_losses = self._n_broken = 0
         self._opened, self._is_waiting_for_first, self._told_s = time.monotonic(), True, 0.0
         self._nodes: list[dict[str, Any]] = []  # Any: Ray's own description of a node
         self._nodes_asked = -math.inf
@@ -177,12 +177,18 @@ class ActorPool:
     def note_answer(self, place: Place, what: object) -> None:
         """Take note that an actor has answered what was handed to it."""
         place.waiting.remove(what)
+        self._n_broken = 0
 
-    def drop(self, place: Place, err: RayError) -> None:
+    def drop(self, place: Place, err: RayError, *, is_broken: bool = False) -> None:
         """Forget an actor that died; over work, that is bounded by the tries of a chunk.
 
+        Args:
+            place: The actor.
+            err: What came of it.
+            is_broken: Whether it raised what nobody meant instead: its accelerator may not come round.
+
         Raises:
-            ClusterError: If actors keep dying while they load.
+            ClusterError: If actors keep dying while they load, or one after the other is broken.
         """
         if place not in self._places:
             return
@@ -190,8 +196,10 @@ class ActorPool:
         self._nodes_asked = -math.inf
         logger.warning("stream: lost an actor, %s", type(err).__name__)
         self._n_losses += not place.is_loaded
-        if self._n_losses > MAX_LOSSES_IN_A_ROW + self._n_places():
-            raise ClusterError(f"{self._n_losses} actors died one after the other; the last said: {err}") from err
+        self._n_broken += is_broken
+        if max(self._n_losses, self._n_broken) > MAX_LOSSES_IN_A_ROW + self._n_places():
+            n = max(self._n_losses, self._n_broken)
+            raise ClusterError(f"{n} actors died or broke one after the other; the last said: {err}") from err
 
     def close(self) -> None:
         """Stop every actor."""

@@ -87,5 +87,5 @@ def _index_and_keep(container: Container, folder: str, kept: IndexFile) -> Conta
 
 
 def _is_to_be_tried_again(found: ContainerIndex) -> bool:
-    """Say whether something in it was out of reach and not bad, or brought out a bug that may be mended by now."""
-    return any(entry.error_code in {*PASSING_CODES, "internal_error"} for entry in found.entries)
+    """Say whether something in it was out of reach and not bad."""
+    return any(entry.error_code in PASSING_CODES for entry in found.entries)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.config import HuConfig
-from tasks.core.errors import DataError, as_refusal
+from tasks.core.errors import DataError
 from tasks.core.records import ModelCard, ScanRow, ScanStatus
 from tasks.core.requests import SegmentRequest
 from tasks.io import ledger
@@ -93,8 +93,7 @@ class Run:
         """Return the row of a scan that is set aside."""
         return self.row(scan, "failed", error_code=refusal.code, error=refusal.sentence, where=refusal.where)
 
-    def give_up(self, scan: ScanSource, err: Exception | None) -> ScanRow:
+    def give_up(self, scan: ScanSource, bug: DataError | None) -> ScanRow:
         """Set a scan aside that no worker gets past: they die over it, or a stage raises what nobody meant."""
         sentence = "The worker process died over this scan again and again, alone. Look at its size and its format."
-        refusal = DataError("worker_died", sentence) if err is None else as_refusal(err)
-        return self.record(self.refusal(scan, refusal))
+        return self.record(self.refusal(scan, bug or DataError("worker_died", sentence)))

@@ -5,7 +5,6 @@ Whatever dies under a job, a worker, an actor or a node, the job goes back to th
 apart, and an item that keeps killing is given up as a row. Why not Ray Data: infra/decisions/0007.
 """
 
-import logging
 import os
 import re
 import time
@@ -18,13 +17,11 @@ import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from tasks.core.errors import ClusterError
+from tasks.core.errors import ClusterError, DataError, as_refusal, internal_error
 from tasks.core.throughput import StageSums
 from tasks.engine.actors import ActorPool
 from tasks.engine.cluster import own_error
 from tasks.engine.work import Flight, Item, Job, Predicted, Row, Work
-
-logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3
 CHUNKS_A_CPU = 2
@@ -147,7 +144,6 @@ class PredictionStream(Generic[Item, Row]):
         except RayError as err:
             if _is_meant(err) or (_bug_in(err) and self.work.give_up is None):
                 raise
-            _log_bug(err)
             return self._come_down(job, flight, err, pool)
         if loading:
             self._note_loaded(loading, answer)
@@ -184,10 +180,10 @@ class PredictionStream(Generic[Item, Row]):
 
     def _come_down(self, job: Job[Item], flight: Flight[Item] | None, err: RayError, pool: ActorPool) -> list[Row]:
         """Put the items of a job whose process died back to the start; return rows of those already finished."""
-        is_blamed = True
-        if flight and flight.place and isinstance(err, RayActorError):
+        is_blamed, bug = True, _bug_in(err)
+        if flight and flight.place and (isinstance(err, RayActorError) or bug):
             is_blamed = flight.place.waiting[0] is flight  # only what the actor worked on may have killed it
-            pool.drop(flight.place, err)
+            pool.drop(flight.place, err, is_broken=bug is not None)
         elif flight and flight.place:
             flight.place.waiting.remove(flight)
         if job.is_down:
@@ -203,7 +199,7 @@ class PredictionStream(Generic[Item, Row]):
         if n_tries >= MAX_TRIES and len(left) == 1:
             if self.work.give_up is None:
                 raise ClusterError(f"Workers died {n_tries} times over one and the same input: {err}") from err
-            return [*rows, self.work.give_up(left[0], _bug_in(err))]
+            return [*rows, self.work.give_up(left[0], bug)]
         if n_tries < MAX_TRIES:
             self._put_back(left, n_tries)
         else:  # apart, to find the one that kills
@@ -234,18 +230,15 @@ def _is_meant(err: RayError) -> bool:
     return isinstance(err, RayTaskError) and own_error(err) is not None
 
 
-def _bug_in(err: RayError) -> Exception | None:
-    """Return what a stage raised that nobody meant; None where its process died."""
+def _bug_in(err: RayError) -> DataError | None:
+    """Return what a stage raised that nobody meant, as a refusal; None where its process died."""
     cause = err.cause if isinstance(err, RayTaskError) else None
-    return cause if isinstance(cause, Exception) and not isinstance(cause, RayError) else None
-
-
-def _log_bug(err: RayError) -> None:
-    """Log where a stage raised what nobody meant; without the error's own text, which may quote a header."""
-    bug = _bug_in(err)
-    if bug is not None:
-        places = re.findall(r'File ".+", line \d+, in \S+', str(err))
-        logger.error("stream: a stage raised %s; its chunk is tried again\n%s", type(bug).__name__, "\n".join(places))
+    if not isinstance(cause, Exception) or isinstance(cause, RayError):
+        return None
+    if isinstance(cause, MemoryError):
+        return as_refusal(cause)
+    # the cause comes without its traceback, which stands in the text of Ray's error
+    return internal_error(type(cause).__name__, re.findall(r'File ".+", line \d+, in \S+', str(err)))
 
 
 def _capacity() -> tuple[float, float]:

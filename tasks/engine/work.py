@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import ray
 
+from tasks.core.errors import DataError
 from tasks.engine.actors import Model, Place
 
 Item = TypeVar("Item")
@@ -62,7 +63,7 @@ class Work(Generic[Item, Row]):
         cut: Pieces of an item, each to be loaded and predicted apart; most items are one.
         recall: Rows of items that an earlier try already finished, by their place among those asked for.
         give_up: The row of an item whose workers keep dying, or that a stage keeps raising an error over which nobody
-            meant, and that error; without it the run ends there.
+            meant, and that as a refusal; without it the run ends there.
         n_gpus: To ask the cluster for, which may have to start them; 0 takes what is there.
     """
 
@@ -73,7 +74,7 @@ class Work(Generic[Item, Row]):
     n_slices: Callable[[Item], int] = lambda _: 1
     cut: Callable[[Item], Sequence[Item]] = lambda item: [item]
     recall: Callable[[Sequence[Item]], dict[int, Row]] = lambda _: {}
-    give_up: Callable[[Item, Exception | None], Row] | None = None
+    give_up: Callable[[Item, DataError | None], Row] | None = None
     n_gpus: int = 0
 
     def jobs(self, items: Sequence[Item]) -> "Iterator[Job[Item]]":

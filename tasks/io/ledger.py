@@ -17,7 +17,6 @@ from tasks.io import storage
 from tasks.io.formats import READER_VERSION
 from tasks.io.stored_objects import StoredObject
 from tasks.io.tables import from_parquet, to_parquet
-from tasks.io.versions import code_version
 
 FOLDER = "ledger"
 ENTRY_SUFFIX, TABLE_SUFFIX = ".json", ".parquet"
@@ -67,14 +66,9 @@ class Ledger:
             key = (entry.scan_id, entry.source_fingerprint)
             if entry.status == "done":  # what was done once is not bad
                 bad.pop(key, None)
-            elif _is_refusal(entry) and entry.reader_version == READER_VERSION and not self._may_be_mended(entry):
+            elif _is_refusal(entry) and entry.reader_version == READER_VERSION:
                 bad[key] = entry
         return bad
-
-    def _may_be_mended(self, entry: LedgerEntry) -> bool:
-        """Say whether a scan brought out a bug that other code, or the same code installed whole, may not have."""
-        is_unreported = (entry.scan_id, entry.source_fingerprint) in self.unreported
-        return entry.error_code == "internal_error" and (is_unreported or entry.code_version != code_version())
 
 
 def work_key(row: ScanRow) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.core.errors import (
+    PASSING_CODES,
     ClusterError,
     ConfigError,
     DataError,
@@ -112,9 +113,10 @@ def test_bugs_at_different_places_have_different_references() -> None:
     assert as_refusal(_raised(_look_up)).sentence != as_refusal(_raised(_count)).sentence
 
 
-def test_lack_of_memory_is_a_typed_refusal() -> None:
-    """An input that does not fit into a worker is too large, and no bug."""
-    assert as_refusal(MemoryError()).code == "too_large"
+def test_lack_of_memory_is_a_typed_refusal_that_can_pass() -> None:
+    """An input that does not fit into a worker is no bug, and tried again when there is more memory."""
+    assert as_refusal(MemoryError()).code == "out_of_memory"
+    assert {"out_of_memory", "internal_error"} <= PASSING_CODES
 
 
 def test_the_stores_fault_is_no_refusal() -> None:

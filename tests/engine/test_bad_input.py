@@ -112,5 +112,25 @@ def test_a_bug_over_one_scan_is_a_row_and_stops_nothing(
     rows = {row.scan_id: row for row in segment(run, scans_of(run))}
     bad = rows.pop("bad")
     assert {scan_id: row.status for scan_id, row in rows.items()} == {"a": "done", "b": "done"}
-    assert bad.error_code == ("too_large" if isinstance(raised, MemoryError) else "internal_error")
+    assert bad.error_code == ("out_of_memory" if isinstance(raised, MemoryError) else "internal_error")
     assert "Mueller" not in f"{bad.error}{bad.where}"
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [("good/volume.nii.gz", "nifti._unpacked"), ("good/slice.png", "raster._pixels"), ("", "dicom.pixel_array")],
+)
+def test_lack_of_memory_inside_a_reader_is_not_taken_for_damage(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, inside: str
+) -> None:
+    """A worker that is short of memory says nothing of a file: the next run tries it again."""
+    files = {Path(name).name: good()[name]} if name else series("series", 3)
+    for path, content in files.items():
+        storage.publish(str(tmp_path / "scans" / path), content)
+
+    def lack(*_: object, **__: object) -> NoReturn:
+        raise MemoryError
+
+    scans = scans_of(run)
+    monkeypatch.setattr(f"tasks.io.formats.{inside}", lack)
+    assert [row.error_code for row in segment(run, scans)] == ["out_of_memory"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.core.compute import ComputeConfig
-from tasks.core.errors import ClusterError, ModelError, StorageError
+from tasks.core.errors import ClusterError, DataError, ModelError, StorageError
 from tasks.core.throughput import StageSums
 from tasks.engine import cluster
 from tasks.engine.stream import PredictionStream
@@ -61,8 +61,8 @@ def _finish(chunks: Sequence[Predicted]) -> tuple[list[tuple[int, int]], int]:
     return rows, len(rows)
 
 
-def _give_up(item: int, err: Exception | None) -> tuple[int, int]:
-    return (item, -1 if err is None else -2)
+def _give_up(item: int, bug: DataError | None) -> tuple[int, int]:
+    return (item, -1 if bug is None else -2)
 
 
 def _run(
@@ -70,7 +70,7 @@ def _run(
     *,
     load: Callable[..., object] = _load,
     model: Callable[[], object] = Doubling,
-    give_up: Callable[[int, Exception | None], tuple[int, int]] | None = _give_up,
+    give_up: Callable[[int, DataError | None], tuple[int, int]] | None = _give_up,
     chunk_size: int = 4,
     sums: StageSums | None = None,
 ) -> list[tuple[int, int]]:
@@ -144,6 +144,40 @@ def test_an_item_that_brings_out_a_bug_is_given_up_alone(stage: str) -> None:
     killer = {"load": 77, "predict": 66}[stage]
     expected = [(item, -2 if item == killer else 2 * item) for item in range(60, 80)]
     assert _run(range(60, 80), load=load, model=model) == expected
+
+
+class Broken(Doubling):
+    """A stand-in whose accelerator answers no more once a file says so."""
+
+    def __init__(self, flag: Path, *, comes_round: bool) -> None:
+        super().__init__()
+        self._flag, self._is_new = flag, comes_round and flag.exists()
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return twice each pixel, or raise what nobody meant."""
+        if (images >= 20).any() and not self._is_new:
+            self._flag.touch()
+            raise RuntimeError("CUDA error")
+        return super().predict(images)
+
+
+def test_an_accelerator_that_breaks_loses_no_scan(tmp_path: Path) -> None:
+    """A model that raises what nobody meant is replaced; where the next one works, every item has its row."""
+    model = partial(Broken, tmp_path / "broken", comes_round=True)
+    assert _run(range(40), model=model) == [(item, 2 * item) for item in range(40)]
+
+
+def test_accelerators_that_stay_broken_end_the_run(tmp_path: Path) -> None:
+    """Models that raise one after the other are the cluster's fault: no scan is given up for it."""
+    given_up: list[int] = []
+
+    def give_up(item: int, bug: DataError | None) -> tuple[int, int]:
+        given_up.append(item)
+        return _give_up(item, bug)
+
+    with pytest.raises(ClusterError, match="broke one after the other"):
+        _run(range(20, 60), model=partial(Broken, tmp_path / "broken", comes_round=False), give_up=give_up)
+    assert not given_up
 
 
 def test_without_giving_up_a_killer_ends_the_run(tmp_path: Path) -> None:

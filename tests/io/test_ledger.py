@@ -7,7 +7,6 @@ from tasks.core.records import LedgerEntry, ScanRow
 from tasks.io import ledger, storage
 from tasks.io.formats import READER_VERSION
 from tasks.io.ledger import Ledger, is_mask_intact, work_key
-from tasks.io.versions import code_version
 
 DONE = ScanRow(
     scan_id="a__b",
@@ -190,14 +189,17 @@ def test_a_fault_that_passed_gives_way_to_the_success_of_the_next_try(root: str)
     assert list(Ledger.open(root).entries) == [_entry(DONE)]
 
 
-def test_a_bug_counts_as_known_bad_for_the_same_code_once_reported(root: str) -> None:
-    """What a bug refused is tried again by other code, and after a run that never reported; else it is known bad."""
-    bug = {"error_code": "internal_error", "error": "It brought out a bug.", "code_version": code_version()}
-    ledger.record(root, FAILED.model_copy(update=bug), "run-1")
-    ledger.record(root, FAILED.model_copy(update=bug | {"scan_id": "other", "code_version": "0.0.9+old"}), "run-1")
+@pytest.mark.parametrize("code", sorted(PASSING_CODES))
+def test_what_says_nothing_of_the_content_is_tried_again_and_what_is_done_wins(root: str, code: str) -> None:
+    """A bug, a lack of memory or a store's fault is never known bad, and a later try of the same run replaces it."""
+    passing = FAILED.model_copy(update={"error_code": code})
+    ledger.record(root, passing, "run-1")
+    assert ledger.recorded(root, "run-1", [passing.scan_id]) == {}
     assert Ledger.open(root).known_bad() == {}
+    ledger.record(root, DONE, "run-1")
     ledger.compact(root)
-    assert [entry.scan_id for entry in Ledger.open(root).known_bad().values()] == ["a__b"]
+    opened = Ledger.open(root)
+    assert (list(opened.finished()), opened.known_bad()) == ([work_key(DONE)], {})
 
 
 def test_a_traceback_is_in_no_file(root: str) -> None:

@@ -102,7 +102,7 @@ def _errors() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except DataError:
+    except (DataError, MemoryError):  # the latter says nothing of the file
         raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise DataError("unreadable", "The gzip file is damaged or cut short. Upload it again.") from err
