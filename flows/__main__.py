@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from tasks.core.addresses import scrubbed
+from tasks.core.addresses import require_no_credentials, scrubbed
 from tasks.core.config import PARAMETER_GROUPS
 from tasks.core.errors import ConfigError, LesionWorkflowError
 
@@ -51,6 +52,8 @@ def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True
         config: YAML file with groups of parameters; flags win over it.
     """
     values = _read_config(config) if config else {}
+    for text in [*tokens, *_texts(values)]:  # Prefect would store parameters before a flow can refuse them
+        require_no_credentials(text.partition("=")[2] if text.startswith("--") else text)
     app.config = Dict(values, use_commands_as_keys=False, allow_unknown=True, source=str(config))
     command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     if command.__module__ in FLOW_MODULES:
@@ -58,6 +61,15 @@ def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True
 
         start_local_server()
     command(*bound.args, **bound.kwargs)
+
+
+def _texts(values: Any) -> Iterator[str]:  # Any: YAML
+    """Yield every text of a YAML file."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from _texts(value)
 
 
 def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group

@@ -6,12 +6,14 @@ from rich.console import Console
 
 from flows.run_pipeline import run_pipeline
 from tasks.core.config import Fractions, PreparationConfig, SegmentationConfig
+from tasks.core.errors import ConfigError
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.records import EvaluationReport, SegmentationManifest
 from tasks.io import storage
 from tasks.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collection
 
 SIZE_PX = 128
+OWN_FOLDERS = {f"{name}/" for name in ("labelled", "scans", "dataset", "model", "evaluation", "segmentation")}
 GENTLE = AugmentConfig(rotate_degrees=10, shear_degrees=0, zoom=0.1, shift=0.05, brightness=0.1, contrast=0.1)
 """A few dozen steps on phantoms want no more (infra/decisions/0014: weak augmentation learns fastest)."""
 
@@ -23,6 +25,11 @@ def demo(out: Path = Path("demo-output")) -> None:
         out: Folder for phantoms and outputs.
     """
     root = str(out.absolute())
+    others = sorted(set(storage.list_names(root)) - OWN_FOLDERS)
+    if others:
+        raise ConfigError(
+            f"{root} holds what no demo wrote (files and folders: {len(others)}). Choose an empty folder with --out."
+        )
     labelled, new_scans = storage.join(root, "labelled"), storage.join(root, "scans")
     write_phantom_collection(labelled, n_patients=10, n_slices=20, size_px=SIZE_PX)
     write_phantom_collection(new_scans, n_patients=1, n_slices=20, size_px=SIZE_PX, first_patient=100)

@@ -8,7 +8,7 @@ from tasks.core.catalog import Scored
 from tasks.core.compute import ComputeConfig
 from tasks.core.refs import EvaluationRef
 from tasks.evaluate import evaluate
-from tasks.io.own_outputs import claim
+from tasks.io.own_outputs import require_ours
 from tasks.locate import locate
 
 
@@ -29,7 +29,7 @@ def evaluate_model(
         compute: Where the work runs.
     """
     model_uri, dataset, report = locate(model_uri), locate(dataset), locate(report)
-    claim(report, "evaluation")
+    require_ours(report, "evaluation")
     scored = evaluate(model_uri, dataset, report, split=split, compute=compute)
     require_complete(evaluation=scored)
     return scored

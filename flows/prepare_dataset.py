@@ -8,7 +8,7 @@ from tasks.core.compute import ComputeConfig
 from tasks.core.config import PreparationConfig
 from tasks.core.refs import DatasetRef
 from tasks.discover import discover
-from tasks.io.own_outputs import claim
+from tasks.io.own_outputs import require_ours
 from tasks.locate import locate
 from tasks.preprocess import preprocess
 from tasks.split import split
@@ -35,7 +35,7 @@ def prepare_dataset(
         compute: Where the work runs.
     """
     source, dataset = locate(source), locate(dataset)
-    claim(dataset, "dataset")
+    require_ours(dataset, "dataset")
     prepared = prepare_steps(source, dataset, preparation=preparation, compute=compute)
     require_complete(dataset=prepared)
     return prepared

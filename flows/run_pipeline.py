@@ -13,7 +13,7 @@ from tasks.core.refs import EvaluationRef
 from tasks.engine import cluster
 from tasks.evaluate import evaluate
 from tasks.io import storage
-from tasks.io.own_outputs import claim
+from tasks.io.own_outputs import require_ours
 from tasks.locate import locate
 from tasks.segment import segment, segmentation_request
 from tasks.train import train, training_request
@@ -56,10 +56,10 @@ def run_pipeline(
     if scans:
         output = storage.join(out, "segmentation")
         to_segment = segmentation_request(model_uri, scans, output, segmentation=segmentation, compute=compute)
-        claim(output, "segmentation")
-    claim(dataset_uri, "dataset")
-    claim(model_uri, "bundle")
-    claim(report_uri, "evaluation")
+        require_ours(output, "segmentation")
+    require_ours(dataset_uri, "dataset")
+    require_ours(model_uri, "bundle")
+    require_ours(report_uri, "evaluation")
     # one for all steps, which find it running
     with cluster.session(compute, n_reserved_cpus=training.num_workers, n_gpus=training.n_gpus, has_dashboard=True):
         dataset = prepare_steps(source, dataset_uri, preparation=preparation, compute=compute)

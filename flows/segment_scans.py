@@ -7,7 +7,7 @@ from tasks.complete import require_complete
 from tasks.core.compute import ComputeConfig
 from tasks.core.config import SegmentationConfig
 from tasks.core.refs import SegmentationPlan, SegmentationRef
-from tasks.io.own_outputs import claim, require_ours
+from tasks.io.own_outputs import require_ours
 from tasks.locate import locate
 from tasks.segment import plan_segmentation, segment, segmentation_request
 
@@ -41,7 +41,6 @@ def segment_scans(
     require_ours(request.output_uri, "segmentation")
     if dry_run:
         return plan_segmentation(request)
-    claim(request.output_uri, "segmentation")
     segmented = segment(request, compute=compute)
     require_complete(segmentation=segmented)
     return segmented

@@ -7,7 +7,7 @@ from tasks.core.compute import ComputeConfig
 from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.refs import ModelRef
 from tasks.io import datasets
-from tasks.io.own_outputs import claim
+from tasks.io.own_outputs import require_ours
 from tasks.locate import locate
 from tasks.train import train, training_request
 
@@ -38,5 +38,5 @@ def train_model(
     """
     asked = training_request(locate(dataset), locate(model_uri), model=model, training=training, augment=augment)
     datasets.read_card(asked.dataset_uri)  # a wrong address is refused before a cluster starts
-    claim(asked.model_uri, "bundle")
+    require_ours(asked.model_uri, "bundle")
     return train(asked, compute=compute)

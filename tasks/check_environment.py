@@ -17,8 +17,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import DeploymentSchedule, StateType
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.settings import PREFECT_API_URL
 
 from tasks.core.addresses import scrubbed, shown_uri
@@ -123,7 +124,12 @@ def _on_schedule(client: SyncPrefectClient) -> list[DeploymentResponse]:
     found: list[DeploymentResponse] = []
     while page := client.read_deployments(offset=len(found), limit=PAGE):
         found += page
-    return [each for each in found if not each.paused and any(schedule.active for schedule in each.schedules)]
+    return [each for each in found if not each.paused and any(map(_has_no_end, each.schedules))]
+
+
+def _has_no_end(schedule: DeploymentSchedule) -> bool:
+    """Say whether an active schedule always has a next date: a recurrence rule may have had its last."""
+    return schedule.active and isinstance(schedule.schedule, CronSchedule | IntervalSchedule)
 
 
 def _has_run_ahead(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:

@@ -7,6 +7,7 @@ from prefect import task
 from tasks.core.config import PreparationConfig
 from tasks.core.refs import SourceRef
 from tasks.io import sources, storage
+from tasks.io.own_outputs import claim
 from tasks.io.versions import code_version
 from tasks.retries import STORAGE_RETRIES
 
@@ -16,6 +17,7 @@ SOURCE_FOLDER = "source"
 @task(name="discover", **STORAGE_RETRIES)
 def discover(source: str, dataset: str, preparation: PreparationConfig) -> SourceRef:
     """Pair and identify the slices below `source`; write them as a table into the dataset's folder."""
+    claim(dataset, "dataset")
     found = sources.discover_source(source, patient_id_pattern=preparation.patient_id_pattern)
     uri = storage.join(dataset, SOURCE_FOLDER)
     sources.publish_pairs(uri, found.pairs)

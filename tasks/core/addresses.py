@@ -55,9 +55,9 @@ def require_no_credentials(uri: str) -> None:
     shown = shown_uri(uri)
     if shown != uri:
         raise ConfigError(
-            f"The address {shown} was given with a user name, a password or a query (?…), which Prefect would store "
-            "and show. Give the address alone and the credentials through the environment; in a name on a web server, "
-            "write @ as %40 and ? as %3F."
+            f"The address {shown} was given with a user name, a password or a query (?…), which Prefect stores and "
+            "shows; change one that came through a deployment. Give the address alone and the credentials through the "
+            "environment; in a name on a web server, write @ as %40 and ? as %3F."
         )
 
 

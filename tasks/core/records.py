@@ -78,11 +78,12 @@ class CaseRow(Record):
 
 
 class FailureRow(Record):
-    """An input that was set aside, and why."""
+    """An input that was set aside, and why; `where`, the traceback of an `internal_error`, is in no file."""
 
     uri: str
     error_code: ErrorCode
     error: str
+    where: str | None = Field(None, exclude=True)
 
 
 class ScanRow(Record):

@@ -203,7 +203,7 @@ def _answers(address: str) -> Iterator[None]:
     except _NO_ANSWER as err:
         raise ClusterError(
             f"The Ray cluster at {address} did not take the request: "
-            f"{scrubbed(next(iter(str(err).splitlines()), type(err).__name__))} "
+            f"{scrubbed(next(iter(str(err).splitlines()), type(err).__name__), address)} "
             "Check that its head runs, and the token in RAY_AUTH_TOKEN."
         ) from err
 

@@ -50,7 +50,7 @@ def require_scans(found: Survey, due: Sequence[ScanSource], settled: Iterable[Sc
     """
     if any(row.status != "deferred" for row in settled) or any(_is_scan(scan) for scan in due):
         return
-    n_earlier = _n_earlier_scans(output_uri)
+    n_earlier = n_earlier_scans(output_uri)
     if n_earlier and not found.n_objects:
         raise IncompleteError(
             f"Nothing lies below the scans' address any more, where the output has {counted(n_earlier, 'scan')}: a "
@@ -70,6 +70,7 @@ def _is_scan(scan: ScanSource) -> bool:
     return scan.refused is None or scan.refused[0] != "no_scan"
 
 
-def _n_earlier_scans(output_uri: str) -> int:
+def n_earlier_scans(output_uri: str) -> int:
+    """Return how many scans the table of an output holds."""
     uri = storage.join(output_uri, SCANS_FILE)
     return len(from_parquet(ScanRow, storage.read_bytes(uri))) if storage.exists(uri) else 0

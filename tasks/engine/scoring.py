@@ -140,7 +140,9 @@ def score_shard(
             reference = _source_reference(row, mask_rule)
         except Exception as err:  # noqa: BLE001 - the boundary of one mask
             refused = as_refusal(err)
-            failures.append(FailureRow(uri=row["mask_uri"], error_code=refused.code, error=refused.sentence))
+            failures.append(
+                FailureRow(uri=row["mask_uri"], error_code=refused.code, error=refused.sentence, where=refused.where)
+            )
             continue
         mask = threshold_probability(restore_probability(probability, reference.shape), view.by.threshold)
         prediction, _ = drop_small_lesions(mask, min_lesion_px)

@@ -14,7 +14,7 @@ from tasks.core.series import arrange
 from tasks.io import storage
 from tasks.io.archives import Archive, Member, Packing, list_members, packing_of
 from tasks.io.formats import READER_VERSION, Kind, dicom, has_telling_suffix, kind_of, without_suffix
-from tasks.io.other_files import HIDDEN, kind_of_other, kind_of_stranger, n_possible_scans, shown
+from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other, kind_of_stranger, n_possible_scans, shown
 from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile, read_head
 from tasks.io.stored_objects import StoredObject, fingerprint
 
@@ -127,7 +127,7 @@ def _index(
         refusal = _misplaced(name, claims[name], archive)
         if refusal:
             entries.append(_refused(without_suffix(name), [file], refusal, identity=identity))
-        elif kind is None or other == HIDDEN or not (file.size_bytes or has_telling_suffix(name)):
+        elif kind is None or other == HIDDEN or (file.size_bytes < MIN_SCAN_BYTES and not has_telling_suffix(name)):
             n_ignored[other] += 1
         elif kind == "dicom":
             folders[posixpath.dirname(name)].append((name, file))

@@ -7,16 +7,20 @@ from typing import Final
 
 from tasks.io.formats import TOLD_SUFFIXES
 
-EMPTY: Final = "empty marker"
+MARKER: Final = "marker"
 YOUNG: Final = "young file"
 HIDDEN: Final = "system file"
 TEXT: Final = "text without suffix"
 BARE: Final = "without suffix"
 
+MIN_SCAN_BYTES: Final = 132
+"""Preamble and magic of an empty DICOM file (PS3.10, 7.1); smaller files without a telling name are markers."""
+
 _NO_SCANS: Final = {
-    *(EMPTY, HIDDEN, TEXT, YOUNG),
+    *(MARKER, HIDDEN, TEXT, YOUNG),
     *(".csv", ".db", ".doc", ".docx", ".htm", ".html", ".ini", ".json", ".log", ".md", ".parquet", ".pdf", ".rtf"),
     *(".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml"),
+    *(".cfg", ".complete", ".done", ".finished", ".lock", ".ok", ".ready", ".toml"),
     *(".bat", ".css", ".dll", ".exe", ".ico", ".inf", ".jar", ".js", ".md5", ".py", ".sh", ".sha256", ".svg", ".url"),
 }
 """Of documents, tables, and what lies beside the scans on a CD."""
@@ -29,9 +33,10 @@ def kind_of_other(path: str, size_bytes: int) -> str:
     parts = path.lower().split("/")
     if parts[-1] in _SYSTEM_FILES or "__macosx" in parts or any(part.startswith(".") for part in parts):
         return HIDDEN
-    if not size_bytes:
-        return EMPTY
-    return posixpath.splitext(parts[-1])[1] or BARE
+    suffix = posixpath.splitext(parts[-1])[1]
+    if size_bytes < MIN_SCAN_BYTES and suffix not in _NO_SCANS:
+        return MARKER
+    return suffix or BARE
 
 
 def kind_unless_young(kind: str, *, is_young: bool) -> str:

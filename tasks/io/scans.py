@@ -14,8 +14,8 @@ from tasks.io import storage
 from tasks.io.archives import packing_of
 from tasks.io.containers import Container
 from tasks.io.formats import Kind, has_telling_suffix, kind_of, without_suffix
-from tasks.io.other_files import kind_of_other, kind_unless_young, warnings_of
-from tasks.io.own_outputs import is_part_of_output, outputs_among
+from tasks.io.other_files import MIN_SCAN_BYTES, kind_of_other, kind_unless_young, warnings_of
+from tasks.io.own_outputs import MARK, is_part_of_output, is_written_by, outputs_among
 from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
 from tasks.io.seals import Seal
 from tasks.io.stored_objects import StoredObject, is_utf8
@@ -105,8 +105,8 @@ class Survey:
         drafts: Scans of a file each.
         containers: Archives, and folders of DICOM files.
         n_ignored: Files that are no scans, by what they are counted as (`other_files`).
-        n_objects: Of any kind.
-        n_of_runs: Of those, files in outputs of other runs.
+        n_objects: Of any kind, without those of other runs.
+        n_of_runs: Files that other runs wrote.
     """
 
     drafts: list[Draft] = field(default_factory=list)
@@ -170,13 +170,12 @@ def survey(uri: str, youngest_s: float = math.inf) -> Survey:
         ConfigError: If the URI is itself an output, or the masks or previews of one.
         StorageError: If nothing exists there.
     """
-    objects = storage.list_objects(uri)
+    objects = storage.list_objects(uri, hidden=MARK)
     roots = outputs_among(objects)
-    if "" in roots or is_part_of_output(uri):
+    kept = [o for o in objects if not any(is_written_by(root, o.path) for root in roots)]
+    if is_part_of_output(uri) or ("" in roots and not kept):
         raise ConfigError(f"{shown_uri(uri)} is the output of a run or part of one. Name the scans themselves.")
-    ours = tuple(roots)
-    kept = [o for o in objects if not (ours and o.path.startswith(ours))]
-    found = Survey(n_objects=len(objects), n_of_runs=len(objects) - len(kept))
+    found = Survey(n_objects=len(kept), n_of_runs=len(objects) - len(kept))
     folders: dict[str, list[StoredObject]] = defaultdict(list)
     for o in kept:
         kind = kind_of(o.path)
@@ -184,7 +183,7 @@ def survey(uri: str, youngest_s: float = math.inf) -> Survey:
             found.drafts.append(_bad_name(o))
         elif packing_of(o.path):
             found.containers.append(Container(without_suffix(o.path), (o,)))
-        elif kind is None or not (o.size_bytes or has_telling_suffix(o.path)):
+        elif kind is None or (o.size_bytes < MIN_SCAN_BYTES and not has_telling_suffix(o.path)):
             is_young = o.modified_s is not None and o.modified_s > youngest_s
             found.n_ignored[kind_unless_young(kind_of_other(o.path, o.size_bytes), is_young=is_young)] += 1
         elif kind == "dicom":

@@ -20,9 +20,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.errors import ConfigError, StorageError
+from tasks.io import stored_objects
 from tasks.io.faults import patiently, storage_errors
 from tasks.io.part_files import part_file, sweep_parts
-from tasks.io.stored_objects import StoredObject, is_file
+from tasks.io.stored_objects import StoredObject
 
 PARALLEL_REQUESTS = 16
 Item = TypeVar("Item")
@@ -78,8 +79,12 @@ def join(uri: str, *parts: str) -> str:
 
 
 @patiently
-def list_objects(uri: str) -> list[StoredObject]:
+def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
     """Return every object below a prefix, sorted by path; hidden files (a leading dot) are left out.
+
+    Args:
+        uri: The prefix.
+        hidden: Name of hidden files that are listed all the same.
 
     Raises:
         StorageError: If nothing exists at the prefix.
@@ -100,12 +105,20 @@ def list_objects(uri: str) -> list[StoredObject]:
                     path=path[len(root.rstrip("/")) :].lstrip("/") or path.rsplit("/", 1)[-1],
                 )
                 for path, info in found.items()
-                if is_file(info)
+                if stored_objects.is_file(info)
             ]
         except FileNotFoundError as err:  # something went while it was listed
             raise StorageError(f"{shown_uri(uri)} changed while it was listed.") from err
-    visible = [o for o in objects if not any(part.startswith(".") for part in o.path.split("/"))]
+    visible = [o for o in objects if not any(part.startswith(".") and part != hidden for part in o.path.split("/"))]
     return sorted(visible, key=lambda o: o.path)
+
+
+@patiently
+def is_file(uri: str) -> bool:
+    """Say whether a URI is an object, and no folder."""
+    fs, path = _resolve(uri)
+    with storage_errors(uri, "look up"):
+        return bool(fs.isfile(path))
 
 
 @patiently

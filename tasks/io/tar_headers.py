@@ -14,14 +14,10 @@ MAX_CHAINED: Final = 16
 """Extended headers one behind the other: a member has at most a long name, a long link and a pax header."""
 
 MAX_SPARSE_BLOCKS: Final = 4096
-_EXTENDED: Final = {
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-}
-_LONG_NUMBER: Final = re.compile(rb"\d{257}")
+MAX_DIGITS: Final = 1024
+_PAX: Final = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
+_EXTENDED: Final = _PAX | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+_LONG_NUMBER: Final = re.compile(rb"\d{%d}" % (MAX_DIGITS + 1))
 """tarfile looks for «digits, a space, hdrcharset» from every digit anew: the square of how many stand in a row."""
 
 
@@ -44,10 +40,11 @@ class BoundedTarInfo(tarfile.TarInfo):
             raise _beyond(f"more than {MAX_CHAINED} extended headers stand one behind the other")
         if max(self.size, tar.n_global_bytes) > MAX_EXTENDED_BYTES:
             raise _beyond(f"extended headers claim {max(self.size, tar.n_global_bytes)} bytes")
-        start = tar.fileobj.tell()
-        if _LONG_NUMBER.search(tar.fileobj.read(self.size)):
-            raise _beyond("an extended header holds a number of hundreds of digits")
-        tar.fileobj.seek(start)
+        if self.type in _PAX:
+            start = tar.fileobj.tell()
+            if _LONG_NUMBER.search(tar.fileobj.read(self.size)):
+                raise _beyond(f"an extended header holds a number of more than {MAX_DIGITS} digits")
+            tar.fileobj.seek(start)
         return self._read(tar)
 
     def _read(self, tar: "BoundedTar") -> tarfile.TarInfo:

@@ -67,7 +67,7 @@ def test_files_that_are_no_scans_are_counted_not_lost(trained: Trained, tmp_path
     ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     assert ref.counts["done"] == 1
     [warning] = [text for text in json.loads((output / "manifest.json").read_text())["warnings"] if "no scans" in text]
-    assert warning == "2 files are no scans and were left alone: 1 .txt, 1 text without suffix."
+    assert warning == "2 files are no scans and were left alone: 1 .txt, 1 marker."
 
 
 def test_a_young_archive_is_not_opened(trained: Trained, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(trained: Trained, n
     """Unread volumes or an empty mount end a run not green and leave table and masks; markers alone do not."""
     scans, output = tmp_path / "scans", tmp_path / "output"
     scans.mkdir()
-    (scans / "volume.mhd").write_bytes(b"NDims = 3")
+    (scans / "volume.mhd").write_bytes(b"NDims = 3" + bytes(200))
     with pytest.raises(IncompleteError, match=r"1 of which could be scans, and took none: 1 \.mhd"):
         segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     assert not (output / "scans.parquet").exists()
@@ -186,7 +186,7 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(trained: Trained, n
                 path.unlink()
         with pytest.raises(IncompleteError, match="What was published before stays"):
             segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
-    (scans / "other.tar").write_bytes(tar({"volume.mhd": b"NDims = 3"}))
+    (scans / "other.tar").write_bytes(tar({"volume.mhd": b"NDims = 3" + bytes(200)}))
     with pytest.raises(IncompleteError, match="What was published before stays"):
         segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE)
     after = _all_bytes(output)
@@ -194,6 +194,7 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(trained: Trained, n
     (scans / "other.tar").unlink()
     (scans / "_SUCCESS").touch()
     assert segment_scans(trained.model_uri, str(scans), str(output), segmentation=AT_ONCE).n_new_failures == 0
+    assert len(_rows(output)) == 6
 
 
 def test_young_objects_are_left_for_the_next_run(trained: Trained, new_scans: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 
 import pytest
 import yaml
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from flows.__main__ import COMMANDS, main
@@ -147,6 +148,8 @@ def test_credentials_in_an_address_exit_2_and_are_told_nowhere(
     """An address with a password or token is refused before anything starts; terminal and log do not repeat them."""
     for address in ("https://user:hunter2@host/a", "https://host/a?token=hunter2"):
         assert _exit_code(monkeypatch, "segment", address, "scans", "output") == 2
+    with get_client(sync_client=True) as client:
+        assert "hunter2" not in str([run.parameters for run in client.read_flow_runs()])
     told = capfd.readouterr()
     assert "through the environment" in " ".join(told.err.split())
     assert "hunter2" not in told.out + told.err + caplog.text

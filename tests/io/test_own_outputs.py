@@ -1,12 +1,21 @@
 """Whose an output is: nobody else's files are overwritten, and no output of a run is taken for scans."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tasks.core.errors import ConfigError
 from tasks.io import storage
-from tasks.io.own_outputs import MANIFESTS, claim, is_part_of_output, outputs_among, require_ours
+from tasks.io.own_outputs import (
+    MANIFESTS,
+    MARK,
+    claim,
+    is_part_of_output,
+    is_written_by,
+    outputs_among,
+    require_ours,
+)
 from tests.io.stores import put
 
 OURS = {name: json.dumps(dict.fromkeys(keys, "")).encode() for name, keys in MANIFESTS.values()}
@@ -34,19 +43,44 @@ def test_a_finished_output_is_ours_for_its_own_kind_alone(root: str, kind: str) 
             require_ours(root, other)
 
 
-@pytest.mark.parametrize("path", ["ledger/20260101T000000000000Z-local.parquet", "lease/00000001.json"])
-def test_a_run_that_never_ended_is_ours(root: str, path: str) -> None:
-    """Ledger or lease of a segmentation make its output ours."""
-    put(root, path, "masks/a.png")
+LEASE = ("lease/00000001.json", b'{"run_id": "r", "heartbeat_at": "2026"}')
+ENTRY = ("ledger/20260101T000000000000Z-ab/a.json", b'{"scan_id": "a", "reader_version": "3"}')
+TABLE = ("ledger/20260101T000000000000Z-ab.parquet", b"PAR1 and more")
+MANIFEST = ("manifest.json", OURS["manifest.json"])
+JUNK = b"not ours"
+
+
+@pytest.mark.parametrize(("path", "content"), [LEASE, ENTRY, TABLE])
+def test_a_run_that_never_ended_is_ours(root: str, path: str, content: bytes) -> None:
+    """Ledger or lease of a segmentation make its output ours; what only lies in a folder called so does not."""
+    put(root, "masks/a.png")
+    storage.publish(f"{root}/{path}", JUNK)
+    put(root, "ledger/2024.xlsx", "lease/contract.pdf")
+    with pytest.raises(ConfigError, match="no run of ours wrote"):
+        require_ours(root, "segmentation")
+    storage.publish(f"{root}/{path}", content)
     require_ours(root, "segmentation")
+
+
+def test_what_a_job_was_asked_is_no_output_yet(root: str) -> None:
+    """The folder of a first run's job does not stand in its own way."""
+    put(root, "jobs/1-segment-1/request.json")
+    claim(root, "segmentation")
+
+
+def test_a_file_is_no_output(root: str) -> None:
+    """An output that is a file is refused with a sentence, not by what the store says of it."""
+    put(root, "file.txt")
+    with pytest.raises(ConfigError, match="is a file"):
+        require_ours(f"{root}/file.txt", "segmentation")
 
 
 @pytest.mark.parametrize(
     ("paths", "found"),
     [
-        (["frames/a.png", "masks/a.png"], r"frames/, masks/"),
-        (["Mueller_Hans.png", "b.png", "Mueller_Hans/c.png"], r"2 files \.png, 1 folders"),
-        (["manifest.json", "a.txt"], r"1 files \.json, 1 files \.txt"),
+        (["frames/a.png", "masks/a.png"], r"\(frames/, masks/\)"),
+        (["Mueller_Hans.png", "b.png", "Mueller_Hans/c.png"], r"\(2 \.png files, 1 folder\)"),
+        (["manifest.json", "a.txt"], r"\(1 \.json file, 1 \.txt file\)"),
     ],
 )
 def test_what_no_run_of_ours_wrote_is_never_written_to(root: str, paths: list[str], found: str) -> None:
@@ -55,31 +89,44 @@ def test_what_no_run_of_ours_wrote_is_never_written_to(root: str, paths: list[st
     with pytest.raises(ConfigError, match=found) as caught:
         claim(root, "segmentation")
     assert "Mueller" not in str(caught.value)
+    assert "remove" not in str(caught.value)
     assert {o.path for o in storage.list_objects(root)} == set(paths)
 
 
 def test_outputs_are_found_among_other_objects(root: str) -> None:
-    """Each folder that holds a manifest, lease or ledger of ours is one; a foreign file of the same name makes none."""
-    name, _ = MANIFESTS["segmentation"]
-    storage.publish(f"{root}/night/{name}", OURS[name])
-    put(
-        root,
-        "a.png",
-        "foreign/manifest.json",
-        "killed/ledger/20260101T000000000000Z-ab/a.json",
-        "b/lease/00000003.json",
-    )
-    assert outputs_among(storage.list_objects(root)) == {"night/", "killed/", "b/"}
-    put(root, "lease/00000001.json")
-    assert "" in outputs_among(storage.list_objects(root))
+    """A folder that holds a mark, manifest, lease or ledger of ours is one; foreign files of these names make none."""
+    for folder, (path, content) in zip("abcd", (MANIFEST, LEASE, ENTRY, TABLE), strict=True):
+        storage.publish(f"{root}/{folder}/{path}", content)
+        storage.publish(f"{root}/foreign {folder}/{path}", JUNK)
+    claim(f"{root}/e", "evaluation")
+    put(root, "a.png")
+    assert outputs_among(storage.list_objects(root, hidden=MARK)) == {"a/", "b/", "c/", "d/", "e/"}
 
 
-def test_masks_of_a_segmentation_are_no_scans(root: str) -> None:
-    """The masks and previews below a manifest are told from a folder of that name elsewhere."""
-    name, _ = MANIFESTS["segmentation"]
+def test_only_what_a_run_writes_is_part_of_its_output() -> None:
+    """What somebody laid into an output's folder stays theirs."""
+    assert is_written_by("night/", "night/masks/a.png")
+    assert is_written_by("night/", "night/report.html")
+    assert is_written_by("", "previews/a.png")
+    assert not is_written_by("night/", "night/scan.nii.gz")
+    assert not is_written_by("night/", "night/ward/scan.png")
+    assert not is_written_by("night/", "other/masks/a.png")
+
+
+@pytest.mark.parametrize("content", [MANIFEST, LEASE])
+def test_masks_of_a_segmentation_are_no_scans(root: str, content: tuple[str, bytes]) -> None:
+    """The masks of a finished or a begun run are told from a folder of that name elsewhere."""
     put(root, "elsewhere/masks/a.png", "night/masks/a.png")
-    storage.publish(f"{root}/night/{name}", OURS[name])
+    storage.publish(f"{root}/night/{content[0]}", content[1])
     assert is_part_of_output(f"{root}/night/masks")
-    assert is_part_of_output(f"{root}/night/masks/")
+    assert is_part_of_output(f"{root}/night/previews/")
     assert not is_part_of_output(f"{root}/elsewhere/masks")
     assert not is_part_of_output(f"{root}/night")
+
+
+def test_masks_are_told_through_links(tmp_path: Path) -> None:
+    """A link to the masks of a run is as little a collection as they are."""
+    storage.publish(str(tmp_path / "night" / "manifest.json"), OURS["manifest.json"])
+    (tmp_path / "night" / "masks").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "night" / "masks")
+    assert is_part_of_output(str(tmp_path / "link"))

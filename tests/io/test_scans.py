@@ -67,25 +67,28 @@ def test_a_place_that_does_not_exist_is_a_storage_error(root: str) -> None:
 
 
 def test_outputs_of_runs_below_the_scans_are_no_scans(root: str) -> None:
-    """Masks of a finished and of a killed run are left alone and counted; scans beside them are found."""
-    put(root, "a.png", "night/masks/m.png", "killed/lease/00000001.json", "killed/masks/k.png")
+    """What a finished or a killed run wrote is left alone and counted; scans beside it, and within, are found."""
+    put(root, "a.png", "night/masks/m.png", "killed/masks/k.png", "night/b.png", "foreign/masks/c.png")
     storage.publish(f"{root}/night/manifest.json", b'{"run_id": "1", "params_digest": "2"}')
+    storage.publish(f"{root}/killed/lease/00000001.json", b'{"run_id": "1", "heartbeat_at": "2"}')
+    storage.publish(f"{root}/foreign/lease/20240115.json", b"of a rented scanner")
     found = survey(root)
-    assert [scan.scan_id for scan in found.scans()] == ["a"]
-    assert (found.n_objects, found.n_of_runs) == (5, 4)
+    assert [scan.scan_id for scan in found.scans()] == ["a", "foreign__masks__c", "night__b"]
+    assert (found.n_objects, found.n_of_runs) == (4, 4)
     assert "4 files in the outputs of other runs" in " ".join(found.warnings())
-    for part in ("night", "night/masks"):
+    for part in ("killed", "night/masks"):
         with pytest.raises(ConfigError, match="is the output of a run or part of one"):
             survey(f"{root}/{part}")
 
 
 def test_markers_and_documents_could_not_have_been_scans_but_others_could(root: str) -> None:
-    """Empty markers, texts, tables and system files are told from what may be a chest CT in a form that is not read."""
-    put(root, "notes.txt", "table.csv", "DICOMDIR", "__MACOSX/._a.png")
+    """Markers, texts, tables and system files are told from what may be a chest CT in a form that is not read."""
+    put(root, "notes.txt", "table.csv", "DICOMDIR", "__MACOSX/._a.png", "batch.done", "small.xyz")
     for marker in ("_SUCCESS", "LOCKFILE", "unknown.xyz"):
         storage.publish(f"{root}/{marker}", b"")
     found = survey(root)
     assert (found.scans(), found.containers, n_possible_scans(found.n_ignored)) == ([], [], 0)
-    put(root, "volume.mhd", "volume.raw", "scan.7z")
+    for name in ("volume.mhd", "volume.raw", "scan.7z"):
+        storage.publish(f"{root}/{name}", bytes(200))
     assert n_possible_scans(survey(root).n_ignored) == 3
     assert n_possible_scans(survey(root, youngest_s=0).n_ignored) == 0  # all of them may still be uploading

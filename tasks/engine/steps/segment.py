@@ -19,7 +19,7 @@ from tasks.core.requests import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
 from tasks.engine.actors import BATCH_SIZE, load_predictor
 from tasks.engine.indexing import index_here, index_on_cluster
-from tasks.engine.listing import SCANS_FILE, list_scans, require_scans, youngest_settled_s
+from tasks.engine.listing import SCANS_FILE, list_scans, n_earlier_scans, require_scans, youngest_settled_s
 from tasks.engine.runs import Run
 from tasks.engine.scan_finishing import finish_scans
 from tasks.engine.scan_loading import cut, load_scans
@@ -27,6 +27,7 @@ from tasks.engine.stream import PredictionStream
 from tasks.engine.work import Work
 from tasks.io import bundles, lease, ledger, storage
 from tasks.io.formats import VOLUME_READERS
+from tasks.io.own_outputs import claim
 from tasks.io.scan_index import FOLDER
 from tasks.io.scans import ScanSource
 from tasks.io.tables import to_parquet
@@ -72,6 +73,7 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
     card = bundles.read_card(request.model_uri)
     run = Run.of(request, card)
     _check_ids(request)
+    claim(request.output_uri, "segmentation")
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
         _sweep(request.output_uri)
         youngest_s = youngest_settled_s(request)  # once: no container comes of age meanwhile
@@ -98,11 +100,10 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         for warning in warnings:
             logger.warning("segment: %s", warning)
         manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, warnings=warnings)
-        _publish(manifest, rows, request.output_uri)
+        if rows or not n_earlier_scans(request.output_uri):  # an empty table would replace what was found before
+            _publish(manifest, rows, request.output_uri)
         held.check()
-        bug = common_bug(new)
-        if bug is None:  # else these scans are not known for bad: the next run tries them again
-            ledger.compact(request.output_uri)
+        ledger.compact(request.output_uri)
     by_status = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
     logger.info("segment: %s, %.0f s", by_status, speed.seconds)
     return SegmentationRef(
@@ -110,7 +111,7 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         fingerprint=manifest.model_digest,
         counts=manifest.counts,
         n_new_failures=manifest.n_new_failures,
-        common_bug=bug,
+        common_bug=common_bug(new),
     )
 
 

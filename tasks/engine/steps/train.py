@@ -21,6 +21,7 @@ from tasks.core.wording import counted
 from tasks.engine.fitting import fit_all
 from tasks.engine.folds import folds_of, members_of
 from tasks.io import bundles, checkpoints, datasets, encoders, lease, storage
+from tasks.io.own_outputs import claim
 from tasks.io.versions import code_version, library_versions
 
 NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "node_wait_minutes", "stall_minutes"}
@@ -41,6 +42,7 @@ def train(request: TrainRequest) -> ModelRef:
     dataset = datasets.read_card(request.dataset_uri)
     parent = _parent(request)
     encoder_weights = None if parent else encoders.read_encoder_weights(request.model)
+    claim(request.model_uri, "bundle")
     with lease.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:
         first_weights = parent.weights[0] if parent else None
         folds = folds_of(
