@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks.core.addresses import require_no_credentials, scrubbed
-from tasks.core.config import PARAMETER_GROUPS
+from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.core.errors import ConfigError, LesionWorkflowError
 
 COMMANDS = {
@@ -57,7 +57,7 @@ def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True
     app.config = Dict(values, use_commands_as_keys=False, allow_unknown=True, source=str(config))
     command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     if command.__module__ in FLOW_MODULES:
-        from tasks.local_server import start_local_server  # here, because help and typos need no Prefect
+        from tasks.runtime.local_server import start_local_server  # here, because help and typos need no Prefect
 
         start_local_server()
     command(*bound.args, **bound.kwargs)

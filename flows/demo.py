@@ -5,12 +5,12 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.run_pipeline import run_pipeline
-from tasks.core.config import Fractions, PreparationConfig, SegmentationConfig
+from tasks.core.config.groups import Fractions, PreparationConfig, SegmentationConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ConfigError
-from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.records import EvaluationReport, SegmentationManifest
+from tasks.core.schemas import EvaluationReport, SegmentationManifest
 from tasks.io import storage
-from tasks.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collection
+from tasks.io.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collection
 
 SIZE_PX = 128
 OWN_FOLDERS = {f"{name}/" for name in ("labelled", "scans", "dataset", "model", "evaluation", "segmentation")}

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tasks.check_environment import CHECKS
+from tasks.runtime.doctor import CHECKS
 
 
 def doctor() -> None:

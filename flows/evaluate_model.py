@@ -2,14 +2,14 @@
 
 from prefect import flow
 
-from tasks.cancel import stop_jobs
-from tasks.complete import require_complete
 from tasks.core.catalog import Scored
-from tasks.core.compute import ComputeConfig
-from tasks.core.refs import EvaluationRef
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.handles import EvaluationRef
 from tasks.evaluate import evaluate
-from tasks.io.own_outputs import require_ours
-from tasks.locate import locate
+from tasks.io.outputs.ownership import require_ours
+from tasks.runtime.addresses import locate
+from tasks.runtime.cancellation import stop_jobs
+from tasks.runtime.completeness import require_complete
 
 
 @flow(name="evaluate-model", on_cancellation=[stop_jobs])

@@ -2,8 +2,8 @@
 
 import sys
 
-from tasks.locate import locate
-from tasks.reveal import reveal
+from tasks.io.outputs.segmentations import reveal
+from tasks.runtime.addresses import locate
 
 
 def names(output: str) -> None:

@@ -2,15 +2,15 @@
 
 from prefect import flow
 
-from tasks.cancel import stop_jobs
-from tasks.complete import require_complete
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import PreparationConfig
-from tasks.core.refs import DatasetRef
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import PreparationConfig
+from tasks.core.handles import DatasetRef
 from tasks.discover import discover
-from tasks.io.own_outputs import require_ours
-from tasks.locate import locate
+from tasks.io.outputs.ownership import require_ours
 from tasks.preprocess import preprocess
+from tasks.runtime.addresses import locate
+from tasks.runtime.cancellation import stop_jobs
+from tasks.runtime.completeness import require_complete
 from tasks.split import split
 
 

@@ -3,18 +3,18 @@
 from prefect import flow
 
 from flows.prepare_dataset import prepare_steps
-from tasks.cancel import stop_jobs
-from tasks.complete import require_complete, require_enough
 from tasks.core.catalog import Scored
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import PreparationConfig, SegmentationConfig
-from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.refs import EvaluationRef
-from tasks.engine import cluster
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import PreparationConfig, SegmentationConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.handles import EvaluationRef
+from tasks.engine.cluster import session as cluster
 from tasks.evaluate import evaluate
 from tasks.io import storage
-from tasks.io.own_outputs import require_ours
-from tasks.locate import locate
+from tasks.io.outputs.ownership import require_ours
+from tasks.runtime.addresses import locate
+from tasks.runtime.cancellation import stop_jobs
+from tasks.runtime.completeness import require_complete, require_enough
 from tasks.segment import segment, segmentation_request
 from tasks.train import train, training_request
 

@@ -2,13 +2,13 @@
 
 from prefect import flow
 
-from tasks.cancel import stop_jobs
-from tasks.complete import require_complete
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import SegmentationConfig
-from tasks.core.refs import SegmentationPlan, SegmentationRef
-from tasks.io.own_outputs import require_ours
-from tasks.locate import locate
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import SegmentationConfig
+from tasks.core.handles import SegmentationPlan, SegmentationRef
+from tasks.io.outputs.ownership import require_ours
+from tasks.runtime.addresses import locate
+from tasks.runtime.cancellation import stop_jobs
+from tasks.runtime.completeness import require_complete
 from tasks.segment import plan_segmentation, segment, segmentation_request
 
 

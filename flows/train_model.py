@@ -2,13 +2,13 @@
 
 from prefect import flow
 
-from tasks.cancel import stop_jobs
-from tasks.core.compute import ComputeConfig
-from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.refs import ModelRef
-from tasks.io import datasets
-from tasks.io.own_outputs import require_ours
-from tasks.locate import locate
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.handles import ModelRef
+from tasks.io.outputs import datasets
+from tasks.io.outputs.ownership import require_ours
+from tasks.runtime.addresses import locate
+from tasks.runtime.cancellation import stop_jobs
 from tasks.train import train, training_request
 
 

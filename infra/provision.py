@@ -26,7 +26,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from infra.automations import automations
 from tasks.core.errors import ConfigError
-from tasks.slots import GPU_LIMIT, GPU_TAG, holders
+from tasks.runtime.slots import GPU_LIMIT, GPU_TAG, holders
 
 LOCAL_POOL, CLOUD_POOL = "lesions-local", "lesions-cloud"
 FLOW_RUN_JOB: Final = Path(__file__).parent / "kubernetes" / "flow-run-job.json"

@@ -15,7 +15,7 @@ from rich.table import Table
 CHUNK_SLICES: Final = 16
 CHUNKS_A_CPU: Final = 2
 MAX_WAITING: Final = 2
-"""As tasks/engine/stream.py and actors.py have them."""
+"""As tasks/engine/inference/stream.py and actors.py have them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ import hashlib
 
 from prefect import task
 
-from tasks.core.config import PreparationConfig
-from tasks.core.refs import SourceRef
+from tasks.core.config.groups import PreparationConfig
+from tasks.core.handles import SourceRef
 from tasks.io import sources, storage
-from tasks.io.own_outputs import claim
+from tasks.io.outputs.ownership import claim
 from tasks.io.versions import code_version
-from tasks.retries import STORAGE_RETRIES
+from tasks.runtime.retries import STORAGE_RETRIES
 
 SOURCE_FOLDER = "source"
 

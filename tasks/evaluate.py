@@ -5,17 +5,17 @@ import json
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.core.catalog import Scored
-from tasks.core.compute import ComputeConfig
-from tasks.core.records import EvaluationReport
-from tasks.core.refs import EvaluationRef
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.handles import EvaluationRef
 from tasks.core.reports import evaluation_markdown
-from tasks.core.requests import EvaluateRequest
-from tasks.engine.execution import run_step
+from tasks.core.schemas import EvaluationReport
+from tasks.core.step_inputs import EvaluateRequest
+from tasks.engine.jobs.dispatch import run_step
 from tasks.engine.steps.evaluate import METRICS_FILE
 from tasks.io import storage
-from tasks.narrate import flow_run_id, narrated
-from tasks.retries import STORAGE_RETRIES
-from tasks.slots import gpu_step
+from tasks.runtime.retries import STORAGE_RETRIES
+from tasks.runtime.run_logging import flow_run_id, narrated
+from tasks.runtime.slots import gpu_step
 
 
 @gpu_step(name="evaluate", **STORAGE_RETRIES)

@@ -3,15 +3,15 @@
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import PreparationConfig
-from tasks.core.refs import DatasetRef, SourceRef
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import PreparationConfig
+from tasks.core.handles import DatasetRef, SourceRef
 from tasks.core.reports import dataset_markdown, failures_markdown
-from tasks.core.requests import PrepareRequest
-from tasks.engine.execution import run_step
-from tasks.io import datasets
-from tasks.narrate import flow_run_id, narrated
-from tasks.retries import STORAGE_RETRIES
+from tasks.core.step_inputs import PrepareRequest
+from tasks.engine.jobs.dispatch import run_step
+from tasks.io.outputs import datasets
+from tasks.runtime.retries import STORAGE_RETRIES
+from tasks.runtime.run_logging import flow_run_id, narrated
 
 
 @task(name="preprocess", **STORAGE_RETRIES)

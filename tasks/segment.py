@@ -14,23 +14,23 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import SegmentationConfig
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import SegmentationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.records import ScanRow
-from tasks.core.refs import SegmentationPlan, SegmentationRef
+from tasks.core.handles import SegmentationPlan, SegmentationRef
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
-from tasks.core.requests import SegmentRequest
+from tasks.core.schemas import ScanRow
+from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, Tell
-from tasks.engine.execution import run_step, seldom
-from tasks.engine.listing import SCANS_FILE
+from tasks.engine.jobs.dispatch import run_step, seldom
+from tasks.engine.steps.listing import SCANS_FILE
 from tasks.engine.steps.segment import plan as plan_collection
 from tasks.io import storage
 from tasks.io.tables import from_parquet
-from tasks.locate import require_apart
-from tasks.narrate import flow_run_id, narrated
-from tasks.retries import STORAGE_RETRIES
-from tasks.slots import gpu_step
+from tasks.runtime.addresses import require_apart
+from tasks.runtime.retries import STORAGE_RETRIES
+from tasks.runtime.run_logging import flow_run_id, narrated
+from tasks.runtime.slots import gpu_step
 
 logger = logging.getLogger(__name__)
 

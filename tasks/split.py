@@ -2,13 +2,14 @@
 
 from prefect import task
 
-from tasks.core.config import PreparationConfig
+from tasks.core.config.groups import PreparationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.records import SlicePair
-from tasks.core.refs import SourceRef
+from tasks.core.handles import SourceRef
+from tasks.core.schemas import SlicePair
 from tasks.core.splits import split_patients, split_slices
-from tasks.io import datasets, sources
-from tasks.retries import STORAGE_RETRIES
+from tasks.io import sources
+from tasks.io.outputs import datasets
+from tasks.runtime.retries import STORAGE_RETRIES
 
 
 @task(name="split", **STORAGE_RETRIES)

@@ -3,16 +3,16 @@
 from prefect.artifacts import create_table_artifact
 
 from tasks.core.addresses import require_no_credentials
-from tasks.core.compute import ComputeConfig
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ConfigError
-from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.refs import ModelRef
-from tasks.core.requests import TrainRequest
-from tasks.engine.execution import run_step
-from tasks.io import bundles
-from tasks.locate import locate
-from tasks.narrate import flow_run_id, narrated
-from tasks.slots import gpu_step
+from tasks.core.handles import ModelRef
+from tasks.core.step_inputs import TrainRequest
+from tasks.engine.jobs.dispatch import run_step
+from tasks.io.outputs import bundles
+from tasks.runtime.addresses import locate
+from tasks.runtime.run_logging import flow_run_id, narrated
+from tasks.runtime.slots import gpu_step
 
 
 @gpu_step(name="train")

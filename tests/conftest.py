@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import Fractions, PreparationConfig
-from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.engine import cluster
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import Fractions, PreparationConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.engine.cluster import session as cluster
 from tests import emulators
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collection
+from tasks.io.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collection
 
 __all__ = ["PATIENT_ID_PATTERN", "write_phantoms"]
 

@@ -14,7 +14,7 @@ PATCHES = re.findall(r"```diff\n(.*?)```", (ROOT / ".github" / "CONTRIBUTING.md"
 
 CASES = {
     "metric": ("tasks/core/metrics.py", "tests/core/test_metrics.py", "f2"),
-    "backbone": ("tasks/core/catalog.py", "tests/engine/test_model.py", "resnet101"),
+    "backbone": ("tasks/core/catalog.py", "tests/engine/network/test_model.py", "resnet101"),
     "augmentation": ("tasks/core/augment.py", "tests/core/test_augment.py", "blur"),
 }
 

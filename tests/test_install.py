@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tasks.check_environment import drifted_pins
+from tasks.runtime.doctor import drifted_pins
 
 ROOT = Path(__file__).parents[1]
 

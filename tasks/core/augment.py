@@ -9,7 +9,7 @@ import albumentations as A  # noqa: N812 - the name its own documentation uses
 import cv2
 import numpy as np
 
-from tasks.core.learning import AugmentConfig
+from tasks.core.config.learning import AugmentConfig
 
 
 def build_augmentation(config: AugmentConfig) -> A.Compose:

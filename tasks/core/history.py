@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tasks.core.learning import TrainingConfig
+from tasks.core.config.learning import TrainingConfig
 from tasks.core.metrics import Counts, mean_defined, score
 from tasks.core.operating_point import OperatingPoint, ProbabilityHistogram, choose_operating_point
 

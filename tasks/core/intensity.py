@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from tasks.core.config import HuConfig
+from tasks.core.config.groups import HuConfig
 from tasks.core.errors import DataError
 
 IntensityRule = Literal["slice_8bit"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tasks.core.errors import DataError
-from tasks.core.wording import counted
+from tasks.core.plural import counted
 
 
 def palette_values(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ A header's text may be a patient's name, or markup for whoever opens a report.
 
 from collections.abc import Container
 
-from tasks.core.wording import counted
+from tasks.core.plural import counted
 
 
 def known_or_described(value: str, known: Container[str], kind: str) -> str:

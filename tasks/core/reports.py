@@ -8,9 +8,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.core.addresses import shown_uri
+from tasks.core.handles import SegmentationPlan
 from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
-from tasks.core.records import (
+from tasks.core.plural import counted
+from tasks.core.schemas import (
     EMPTY_MASK_CONVENTION,
     DatasetCard,
     EvaluationReport,
@@ -19,8 +21,6 @@ from tasks.core.records import (
     ScanRow,
     SegmentationManifest,
 )
-from tasks.core.refs import SegmentationPlan
-from tasks.core.wording import counted
 
 MAX_ROWS = 500
 """Rows of a table a person will read in a page; the whole table lies beside it as Parquet or JSON."""

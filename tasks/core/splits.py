@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tasks.core.catalog import SPLITS, Split
-from tasks.core.config import Fractions
+from tasks.core.config.groups import Fractions
 from tasks.core.errors import ConfigError
-from tasks.core.wording import counted
+from tasks.core.plural import counted
 
 
 def split_patients(

@@ -24,8 +24,8 @@ from indexed_gzip import IndexedGzipFile, ZranError
 
 from tasks.core.errors import ConfigError, DataError, ErrorCode, StorageError
 from tasks.io import storage
-from tasks.io.ranges import open_ranges
-from tasks.io.seals import Seal
+from tasks.io.pseudonyms import Seal
+from tasks.io.range_reader import open_ranges
 from tasks.io.stored_objects import is_utf8
 from tasks.io.tar_headers import BoundedTar
 

@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from tasks.core.history import TrainingOutcome
+from tasks.core.learning_rate import Plateau
 from tasks.core.operating_point import ProbabilityHistogram
-from tasks.core.schedules import Plateau
 from tasks.io import storage
 
 FOLDER = "checkpoints"

@@ -13,11 +13,11 @@ from pydantic import Field
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import DataError, ErrorCode, StorageError
 from tasks.core.grids import Grid
-from tasks.core.records import Record
+from tasks.core.schemas import Record
 from tasks.io import storage
 from tasks.io.archives import Archive, Member, read_member
 from tasks.io.formats import Kind, dicom
-from tasks.io.seals import Seal
+from tasks.io.pseudonyms import Seal
 
 FOLDER = "index"
 MAX_FILE_BYTES = 2 << 30

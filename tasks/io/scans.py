@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError, ErrorCode
-from tasks.core.wording import counted
+from tasks.core.plural import counted
 from tasks.io import storage
 from tasks.io.archives import packing_of
-from tasks.io.containers import Container
 from tasks.io.formats import Kind, has_telling_suffix, kind_of, without_suffix
 from tasks.io.other_files import MIN_SCAN_BYTES, kind_of_other, kind_unless_young, warnings_of
-from tasks.io.own_outputs import MARK, is_part_of_output, is_written_by, outputs_among
+from tasks.io.outputs.ownership import MARK, is_part_of_output, is_written_by, outputs_among
+from tasks.io.pseudonyms import Seal
+from tasks.io.scan_containers import Container
 from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
-from tasks.io.seals import Seal
 from tasks.io.stored_objects import StoredObject, is_utf8
 
 MAX_ID_BYTES = 180

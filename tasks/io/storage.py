@@ -21,8 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.errors import ConfigError, StorageError
 from tasks.io import stored_objects
-from tasks.io.faults import patiently, storage_errors
-from tasks.io.part_files import part_file, sweep_parts
+from tasks.io.atomic_write import part_file, sweep_parts
+from tasks.io.storage_errors import patiently, storage_errors
 from tasks.io.stored_objects import StoredObject
 
 PARALLEL_REQUESTS = 16

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.records import CaseRow, FailureRow, LedgerEntry, Record, ScanRow, SlicePair
+from tasks.core.schemas import CaseRow, FailureRow, LedgerEntry, Record, ScanRow, SlicePair
 
 Row = TypeVar("Row", bound=Record)
 

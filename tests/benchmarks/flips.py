@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.core.catalog import SPLITS
-from tasks.core.learning import ModelConfig
+from tasks.core.config.learning import ModelConfig
 from tasks.core.metrics import bootstrap_interval, dice
 from tasks.core.operating_point import (
     OperatingPoint,
@@ -27,11 +27,11 @@ from tasks.core.operating_point import (
     probability_histogram,
 )
 from tasks.core.postprocess import probability_level
-from tasks.core.predicting import MIRRORED_AXES, SEEN_LEVEL
-from tasks.engine.actors import BATCH_SIZE
-from tasks.engine.cluster import WORKER_ENVIRONMENT
-from tasks.io import bundles, datasets
-from tasks.io.datasets import SliceRow
+from tasks.core.test_time_flips import MIRRORED_AXES, SEEN_LEVEL
+from tasks.engine.cluster.session import WORKER_ENVIRONMENT
+from tasks.engine.inference.model_pool import BATCH_SIZE
+from tasks.io.outputs import bundles, datasets
+from tasks.io.outputs.datasets import SliceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Looks:
 
 def look(model_uri: str, rows: list[SliceRow], *, slice_statistics: float | None) -> Looks:
     """Predict each patient by the network that never saw it."""
-    from tasks.engine.prediction import Predictor  # loads TensorFlow
+    from tasks.engine.inference.predictor import Predictor  # loads TensorFlow
 
     card = bundles.read_card(model_uri).model_copy(update={"test_time_flips": False})
     if slice_statistics is not None:

@@ -19,15 +19,15 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.core.augment import augment_slice, augmentation_seed, build_augmentation
-from tasks.core.config import PreparationConfig
-from tasks.core.learning import AugmentConfig
+from tasks.core.config.groups import PreparationConfig
+from tasks.core.config.learning import AugmentConfig
+from tasks.core.learning_rate import warmup_cosine
 from tasks.core.metrics import Counts, bootstrap_interval, count_pixels, dice
-from tasks.core.schedules import warmup_cosine
 from tasks.core.splits import fold_patients
-from tasks.engine.cluster import WORKER_ENVIRONMENT
-from tasks.engine.labelled import preprocess_pair
-from tasks.io.datasets import SliceRow
+from tasks.engine.cluster.session import WORKER_ENVIRONMENT
+from tasks.io.outputs.datasets import SliceRow
 from tasks.io.sources import discover_source
+from tasks.stages.labelled_pairs import preprocess_pair
 
 DATA = Path(os.environ.get("LESIONS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SIZE_PX, N_FOLDS, N_SLICES, LEARNING_RATE = 128, 2, 260 * 16, 1e-3
@@ -116,8 +116,8 @@ def train(rows: list[SliceRow], recipe: Recipe) -> Any:  # Any: a Keras model
     """Return the network after the last step."""
     import tensorflow as tf
 
-    from tasks.engine.losses import LOSSES
-    from tasks.engine.model import build_model, set_precision, to_input
+    from tasks.engine.network.losses import LOSSES
+    from tasks.engine.network.model import build_model, set_precision, to_input
 
     set_precision("bfloat16")
     tf.keras.utils.set_random_seed(0)
@@ -155,7 +155,7 @@ def score(network: Any, rows: list[SliceRow]) -> dict[str, dict[str, float | Non
     """Return each patient's Dice at 0.5, plain and as the mean over four flips."""
     import tensorflow as tf
 
-    from tasks.engine.model import to_input
+    from tasks.engine.network.model import to_input
 
     forward = tf.function(lambda images: tf.sigmoid(network(to_input(images), training=False))[..., 0])
     sums: dict[str, dict[str, Counts]] = defaultdict(lambda: {"dice": Counts(), "dice_of_flips": Counts()})

@@ -9,18 +9,18 @@ import ray
 from ray.cluster_utils import Cluster
 
 from infra.scale import Fleet, simulate
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import HuConfig, SegmentationConfig
-from tasks.core.requests import SegmentRequest
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import HuConfig, SegmentationConfig
+from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums
-from tasks.engine import cluster
-from tasks.engine.actors import BATCH_SIZE
-from tasks.engine.runs import Run
-from tasks.engine.scan_finishing import finish_scans
-from tasks.engine.scan_loading import load_scans
-from tasks.engine.stream import PredictionStream
-from tasks.engine.work import Work
+from tasks.engine.cluster import session as cluster
+from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.model_pool import BATCH_SIZE
+from tasks.engine.inference.stream import PredictionStream
 from tasks.io.scans import survey
+from tasks.stages.finish_scans import finish_scans
+from tasks.stages.load_scans import load_scans
+from tasks.stages.segmentation_run import Run
 from tests.benchmarks.setting import SIZE_PX, Row, Setting
 
 N_DEVICES = (4, 8, 16)

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.core.config import PreparationConfig, SegmentationConfig
-from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.groups import PreparationConfig, SegmentationConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.handles import DatasetRef, EvaluationRef, ModelRef, SegmentationPlan, SegmentationRef, SourceRef
 from tasks.core.metrics import Counts, score
-from tasks.core.records import (
+from tasks.core.schemas import (
     WEIGHTS_FILE,
     CaseRow,
     DatasetCard,
@@ -21,8 +22,7 @@ from tasks.core.records import (
     SlicePair,
     Speed,
 )
-from tasks.core.refs import DatasetRef, EvaluationRef, ModelRef, SegmentationPlan, SegmentationRef, SourceRef
-from tasks.core.requests import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
+from tasks.core.step_inputs import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 
 
 def _figures(counts: Counts, *, n_slices: int) -> dict[str, float | int | None]:

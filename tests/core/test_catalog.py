@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.catalog import BACKBONES, SPLITS, backbone_named
+from tasks.core.config.learning import ModelConfig
 from tasks.core.errors import ConfigError
-from tasks.core.learning import ModelConfig
 
 
 @pytest.mark.parametrize("name", BACKBONES)

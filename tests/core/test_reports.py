@@ -4,10 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.core.config import SegmentationConfig
+from tasks.core.config.groups import SegmentationConfig
 from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
-from tasks.core.records import EMPTY_MASK_CONVENTION, EvaluationReport, FailureRow, ScanRow, SegmentationManifest
 from tasks.core.reports import (
     MAX_ROWS,
     PatientPanel,
@@ -18,6 +17,7 @@ from tasks.core.reports import (
     failures_markdown,
     segmentation_report,
 )
+from tasks.core.schemas import EMPTY_MASK_CONVENTION, EvaluationReport, FailureRow, ScanRow, SegmentationManifest
 from tests.core.samples import DATASET, DONE, EVALUATION, FAILED, FAILURE, MANIFEST, MEAN_DICE, MODEL
 
 THIN_SPACE = "\u202f"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.slots import gpu_step
+from tasks.runtime.slots import gpu_step
 
 HELD, END = "held", "end"
 """Files that say that the step has its slot, and that it is to end."""

@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from flows.__main__ import COMMANDS, main
-from tasks.core.config import PARAMETER_GROUPS
-from tasks.core.forms import FormModel
+from tasks.core.config.forms import FormModel
+from tasks.core.config.groups import PARAMETER_GROUPS
 from tests.conftest import Trained
 
 PRESETS = Path(__file__).parents[2] / "infra" / "presets"
@@ -119,7 +119,7 @@ def test_config_file_fills_flags_and_flags_win(
     dataset = tmp_path / "dataset"
     arguments = ["prepare", str(phantoms), str(dataset), "--config", str(config), "--preparation.size-px", "64"]
     assert _exit_code(monkeypatch, *arguments) == 0
-    from tasks.io import datasets
+    from tasks.io.outputs import datasets
 
     preparation = datasets.read_card(str(dataset)).preparation
     assert (preparation.size_px, preparation.seed, preparation.fractions.test) == (64, 5, 0.2)

@@ -20,8 +20,8 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from infra.automations import SILENT_S
-from tasks.check_environment import check_prefect
-from tasks.slots import GPU_LIMIT, GPU_TAG
+from tasks.runtime.doctor import check_prefect
+from tasks.runtime.slots import GPU_LIMIT, GPU_TAG
 from tests.conftest import PREPARATION, Trained
 from tests.flows.holds_a_slot import END, HELD
 from tests.phantoms import write_phantoms

@@ -24,11 +24,11 @@ from pydicom.dataset import Dataset
 
 from flows.names import names
 from flows.segment_scans import segment_scans
-from tasks.core.config import SegmentationConfig
+from tasks.core.config.groups import SegmentationConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.records import ScanRow
+from tasks.core.schemas import ScanRow
 from tasks.io import storage
-from tasks.io.seals import KEY_VARIABLE
+from tasks.io.pseudonyms import KEY_VARIABLE
 from tasks.io.tables import from_parquet
 from tests.bad_inputs import GRID, VOXELS, tar
 from tests.conftest import Trained

@@ -5,11 +5,11 @@ import pytest
 
 from flows.run_pipeline import run_pipeline
 from flows.train_model import train_model
-from tasks.complete import require_complete, require_enough
-from tasks.core.compute import ComputeConfig
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.learning import TrainingConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.learning import TrainingConfig
-from tasks.core.refs import DatasetRef, EvaluationRef, SegmentationRef
+from tasks.core.handles import DatasetRef, EvaluationRef, SegmentationRef
+from tasks.runtime.completeness import require_complete, require_enough
 from tests.conftest import MODEL, PREPARATION
 
 NOTHING_LOST = DatasetRef(uri="d", fingerprint="f", n_slices=100, n_failed=0)

@@ -38,7 +38,7 @@ ERRORS = [
     ("kubernetes/raycluster.yaml", "mode: token", "mode: disabled"),
     ("kubernetes/raycluster.yaml", "serviceType: ClusterIP", "serviceType: LoadBalancer"),
     ("kubernetes/raycluster.yaml", 'num-gpus: "0"', 'num-gpus: "1"'),
-    ("kubernetes/raycluster.yaml", 'tasks/engine/actors.py)\n        num-cpus: "0"', 'that)\n        num-cpus: "3"'),
+    ("kubernetes/raycluster.yaml", 'model_pool.py)\n        num-cpus: "0"', 'that)\n        num-cpus: "3"'),
     ("kubernetes/raycluster.yaml", "drop: [ALL]", "drop: []"),
     ("kubernetes/flow-run-job.json", '"{{ image }}"', '"{{ picture }}"'),
     ("kubernetes/flow-run-job.json", '"backoffLimit"', '"backofLimit"'),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tasks.core.history import EpochRow, TrainingOutcome
+from tasks.core.learning_rate import Plateau
 from tasks.core.operating_point import ProbabilityHistogram
-from tasks.core.schedules import Plateau
 from tasks.io.checkpoints import Checkpoint, Checkpoints
 
 

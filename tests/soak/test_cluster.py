@@ -12,20 +12,20 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import SegmentationConfig
-from tasks.core.records import ScanRow, SegmentationManifest
-from tasks.core.requests import SegmentRequest
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import SegmentationConfig
+from tasks.core.schemas import ScanRow, SegmentationManifest
+from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums
-from tasks.engine import cluster
-from tasks.engine.actors import BATCH_SIZE
-from tasks.engine.runs import Run
-from tasks.engine.scan_finishing import finish_scans
-from tasks.engine.scan_loading import load_scans
-from tasks.engine.stream import PredictionStream
-from tasks.engine.work import Work
-from tasks.io import bundles
+from tasks.engine.cluster import session as cluster
+from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.model_pool import BATCH_SIZE
+from tasks.engine.inference.stream import PredictionStream
+from tasks.io.outputs import bundles
 from tasks.io.scans import survey
+from tasks.stages.finish_scans import finish_scans
+from tasks.stages.load_scans import load_scans
+from tasks.stages.segmentation_run import Run
 from tests.clusters import ray_cluster
 from tests.conftest import Trained
 from tests.soak.commands import TIMEOUT_S, compare, masks_of, start_segmentation, wait_for_progress

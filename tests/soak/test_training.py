@@ -18,7 +18,7 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from flows.demo import GENTLE
-from tasks.io import bundles
+from tasks.io.outputs import bundles
 from tests.benchmarks.processes import LESIONS
 from tests.conftest import Trained
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms

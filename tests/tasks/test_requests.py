@@ -2,13 +2,14 @@
 
 import pytest
 
-from tasks.core.compute import ComputeConfig
-from tasks.core.config import SegmentationConfig
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ConfigError
-from tasks.core.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.requests import TrainRequest
-from tasks.engine import cluster, jobs
-from tasks.locate import locate
+from tasks.core.step_inputs import TrainRequest
+from tasks.engine.cluster import session as cluster
+from tasks.engine.jobs import client as jobs
+from tasks.runtime.addresses import locate
 from tasks.segment import segmentation_request
 from tasks.train import training_request
 

@@ -12,19 +12,20 @@ from tasks.core.addresses import shown_uri
 from tasks.core.catalog import SPLITS
 from tasks.core.errors import ConfigError
 from tasks.core.figures import precision_recall_figure
+from tasks.core.handles import EvaluationRef
 from tasks.core.metrics import Counts, bootstrap_interval, mean_defined, score
 from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve
-from tasks.core.records import DatasetCard, EvaluationReport, FailureRow, ModelCard
-from tasks.core.refs import EvaluationRef
 from tasks.core.reports import PatientPanel, evaluation_report
-from tasks.core.requests import EvaluateRequest
-from tasks.engine.actors import load_predictor
-from tasks.engine.scoring import PatientScore, ShardScore, load_shard, score_shard, views
-from tasks.engine.stream import PredictionStream
-from tasks.engine.work import Work
-from tasks.io import bundles, datasets, storage
-from tasks.io.own_outputs import claim
+from tasks.core.schemas import DatasetCard, EvaluationReport, FailureRow, ModelCard
+from tasks.core.step_inputs import EvaluateRequest
+from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.model_pool import load_predictor
+from tasks.engine.inference.stream import PredictionStream
+from tasks.io import storage
+from tasks.io.outputs import bundles, datasets
+from tasks.io.outputs.ownership import claim
 from tasks.io.versions import code_version
+from tasks.stages.score_slices import PatientScore, ShardScore, load_shard, score_shard, views
 
 logger = logging.getLogger(__name__)
 

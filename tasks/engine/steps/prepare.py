@@ -8,17 +8,18 @@ from typing import Any
 import ray.data
 
 from tasks.core.catalog import SPLITS, Split
-from tasks.core.config import PreparationConfig
+from tasks.core.config.groups import PreparationConfig
 from tasks.core.errors import ConfigError, as_refusal
+from tasks.core.handles import DatasetRef
 from tasks.core.intensity import INTENSITY_RULE
-from tasks.core.records import LEAKY, CaseRow, DatasetCard, FailureRow, SlicePair
-from tasks.core.refs import DatasetRef
-from tasks.core.requests import PrepareRequest
-from tasks.engine.labelled import preprocess_pair
-from tasks.io import datasets, sources, storage
-from tasks.io.datasets import SliceRow
+from tasks.core.schemas import LEAKY, CaseRow, DatasetCard, FailureRow, SlicePair
+from tasks.core.step_inputs import PrepareRequest
+from tasks.io import sources, storage
 from tasks.io.formats import is_volume
+from tasks.io.outputs import datasets
+from tasks.io.outputs.datasets import SliceRow
 from tasks.io.versions import code_version
+from tasks.stages.labelled_pairs import preprocess_pair
 
 logger = logging.getLogger(__name__)
 

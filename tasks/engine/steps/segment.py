@@ -12,26 +12,27 @@ import ray
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError
-from tasks.core.records import ScanRow, ScanStatus, SegmentationManifest, Speed
-from tasks.core.refs import SegmentationPlan, SegmentationRef
+from tasks.core.handles import SegmentationPlan, SegmentationRef
 from tasks.core.reports import segmentation_report
-from tasks.core.requests import SegmentRequest
+from tasks.core.schemas import ScanRow, ScanStatus, SegmentationManifest, Speed
+from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
-from tasks.engine.actors import BATCH_SIZE, load_predictor
-from tasks.engine.indexing import index_here, index_on_cluster
-from tasks.engine.listing import SCANS_FILE, list_scans, n_earlier_scans, require_scans, youngest_settled_s
-from tasks.engine.runs import Run
-from tasks.engine.scan_finishing import finish_scans
-from tasks.engine.scan_loading import cut, load_scans
-from tasks.engine.stream import PredictionStream
-from tasks.engine.work import Work
-from tasks.io import bundles, lease, ledger, storage
+from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.indexing import index_here, index_on_cluster
+from tasks.engine.inference.model_pool import BATCH_SIZE, load_predictor
+from tasks.engine.inference.stream import PredictionStream
+from tasks.engine.steps.listing import SCANS_FILE, list_scans, n_earlier_scans, require_scans, youngest_settled_s
+from tasks.io import lease, ledger, storage
 from tasks.io.formats import VOLUME_READERS
-from tasks.io.own_outputs import claim
+from tasks.io.outputs import bundles
+from tasks.io.outputs.ownership import claim
 from tasks.io.scan_index import FOLDER
 from tasks.io.scans import ScanSource
 from tasks.io.tables import to_parquet
 from tasks.io.versions import library_versions
+from tasks.stages.finish_scans import finish_scans
+from tasks.stages.load_scans import cut, load_scans
+from tasks.stages.segmentation_run import Run
 
 logger = logging.getLogger(__name__)
 

@@ -11,17 +11,19 @@ import ray
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ModelError
 from tasks.core.figures import training_curves
+from tasks.core.handles import ModelRef
 from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import OperatingPoint
 from tasks.core.phantoms import phantom_scan
-from tasks.core.records import DatasetCard, ModelCard
-from tasks.core.refs import ModelRef
-from tasks.core.requests import TrainRequest
-from tasks.core.wording import counted
-from tasks.engine.fitting import fit_all
-from tasks.engine.folds import folds_of, members_of
-from tasks.io import bundles, checkpoints, datasets, encoders, lease, storage
-from tasks.io.own_outputs import claim
+from tasks.core.plural import counted
+from tasks.core.schemas import DatasetCard, ModelCard
+from tasks.core.step_inputs import TrainRequest
+from tasks.engine.training.folds import folds_of, members_of
+from tasks.engine.training.supervisor import fit_all
+from tasks.io import checkpoints, lease, storage
+from tasks.io import pretrained_weights as encoders
+from tasks.io.outputs import bundles, datasets
+from tasks.io.outputs.ownership import claim
 from tasks.io.versions import code_version, library_versions
 
 NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "node_wait_minutes", "stall_minutes"}
@@ -184,6 +186,6 @@ def _publish(
 
 @ray.remote
 def _make_self_test(card: ModelCard, weights: Sequence[bytes], phantom: np.ndarray) -> bundles.SelfTest:
-    from tasks.engine.prediction import make_self_test  # loads TensorFlow, here in the worker
+    from tasks.engine.inference.predictor import make_self_test  # loads TensorFlow, here in the worker
 
     return make_self_test(card, weights, phantom)

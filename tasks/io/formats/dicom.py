@@ -17,7 +17,7 @@ from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 
 from tasks.core.errors import DataError, ErrorCode
 from tasks.core.quoting import known_or_described
-from tasks.core.series import SlicePlane
+from tasks.core.slice_geometry import SlicePlane
 
 SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 PREAMBLE_BYTES: Final = 132

@@ -1,0 +1,1 @@
+"""Parameter groups: the fields of forms, flags and YAML."""

@@ -1,0 +1,61 @@
+"""What steps hand each other: URIs, fingerprints and counts, never an array."""
+
+from tasks.core.schemas import Record, ScanStatus
+
+
+class SourceRef(Record):
+    """The paired and identified slices of a labelled source, as a table at `uri`."""
+
+    uri: str
+    fingerprint: str
+    n_slices: int
+    n_failed: int
+    warnings: tuple[str, ...] = ()
+
+
+class DatasetRef(Record):
+    """A finished dataset."""
+
+    uri: str
+    fingerprint: str
+    n_slices: int
+    n_failed: int
+    warnings: tuple[str, ...] = ()
+
+
+class ModelRef(Record):
+    """A finished bundle."""
+
+    uri: str
+    fingerprint: str
+
+
+class EvaluationRef(Record):
+    """A finished evaluation."""
+
+    uri: str
+    fingerprint: str
+    n_failed: int
+
+
+class SegmentationRef(Record):
+    """A finished segmentation: how many scans ended how, how many failures are new, and the bug that all ended in."""
+
+    uri: str
+    fingerprint: str
+    counts: dict[ScanStatus, int]
+    n_new_failures: int
+    common_bug: str | None = None
+
+
+class SegmentationPlan(Record):
+    """What a segmentation would do: the scans it would work on, and how many others need nothing."""
+
+    due: list[str]
+    settled: dict[ScanStatus, int]
+
+    def sentence(self) -> str:
+        """Return it in one line."""
+        rest = ", ".join(f"{n} {status}" for status, n in self.settled.items())
+        named = f" ({', '.join(self.due[:3])}{', …' if len(self.due) > 3 else ''})" if self.due else ""
+        return f"{len(self.due)} scans would be segmented{named}; the others: {rest}."

@@ -1,0 +1,282 @@
+"""What the files of a dataset, bundle, evaluation and segmentation hold.
+
+Every record is small: URIs, digests, counts and rows; never an array. Files are readable by every later minor version
+of `SCHEMA_VERSION`: fields are added with a default, never renamed.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
+
+from tasks.core.catalog import Architecture, Scored, Split
+from tasks.core.config.forms import FormModel
+from tasks.core.config.groups import PARAMETER_GROUPS, HuConfig, PreparationConfig, SegmentationConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.errors import ErrorCode
+from tasks.core.intensity import IntensityRule
+
+SCHEMA_VERSION: Final = "1.0"
+LEAKY: Final = "leaky: slices of one patient on both sides"
+EMPTY_MASK_CONVENTION: Final = (
+    "A ratio without a denominator is undefined (null) and left out of means: Dice of a patient without lesion and "
+    "without prediction is undefined, with any false positive it is 0."
+)
+
+ScanStatus = Literal["done", "skipped", "deferred", "failed"]
+
+
+Group = TypeVar("Group", bound=FormModel)
+
+
+def _drop_unknown(values: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    """Read a parameter group from a file, dropping the fields only a later minor version knows."""
+    if not isinstance(values, dict):
+        return handler(values)
+    known = PARAMETER_GROUPS[str(info.field_name)].model_fields
+    return handler({name: value for name, value in values.items() if name in known})
+
+
+Stored = Annotated[Group, WrapValidator(_drop_unknown)]
+"""A parameter group as a file holds it: forms refuse unknown fields, files ignore them."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable; unknown fields of a later minor version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# ---- rows of tables ----------------------------------------------------------------------------------------------
+
+
+class SlicePair(Record):
+    """A labelled slice: where its image and mask lie, and whose it is."""
+
+    case_id: str
+    slice_index: int
+    patient_id: str
+    source: str
+    image_uri: str
+    mask_uri: str
+    fingerprint: str
+    split: Split | None = None
+
+
+class CaseRow(Record):
+    """A volume of the dataset; with a split by slice, its part on one side."""
+
+    case_id: str
+    patient_id: str
+    source: str
+    split: Split
+    n_slices: int
+    lesion_fraction: float
+    source_uri: str
+    source_fingerprint: str
+
+
+class FailureRow(Record):
+    """An input that was set aside, and why; `where`, the traceback of an `internal_error`, is in no file."""
+
+    uri: str
+    error_code: ErrorCode
+    error: str
+    where: str | None = Field(None, exclude=True)
+
+
+class ScanRow(Record):
+    """What became of one scan; `where`, the traceback of an `internal_error`, is for the log and in no file."""
+
+    scan_id: str
+    source_uri: str
+    source_fingerprint: str
+    status: ScanStatus
+    error_code: ErrorCode | None = None
+    error: str | None = None
+    warnings: list[str] = []
+    flags: list[str] = []
+    n_slices: int | None = None
+    lesion_voxels: int | None = None
+    lesion_ml: float | None = None
+    n_lesions: int | None = None
+    seconds: float | None = None
+    mask_uri: str | None = None
+    mask_sha256: str | None = None
+    model_digest: str
+    params_digest: str
+    code_version: str
+    where: str | None = Field(None, exclude=True)
+
+
+class LedgerEntry(ScanRow):
+    """What became of one scan, and the version of the readers that took or refused it."""
+
+    reader_version: str
+
+
+# ---- files -------------------------------------------------------------------------------------------------------
+
+
+class DatasetCard(Record):
+    """dataset.json, written last."""
+
+    schema_version: str = SCHEMA_VERSION
+    fingerprint: str
+    code_version: str
+    size_px: int
+    intensity_rule: IntensityRule
+    source_uri: str
+    preparation: Stored[PreparationConfig]
+    assignments: dict[str, Split]
+    n_patients: int
+    n_cases: int
+    n_slices: int
+    n_slices_by_split: dict[Split, int]
+    n_failed: int
+    warnings: tuple[str, ...] = ()
+
+
+class Member(Record):
+    """One network of an ensemble, trained without the patients of its fold.
+
+    Attributes:
+        weights_file: Path in the bundle.
+        self_test_file: Path in the bundle.
+        history_file: Path in the bundle.
+        held_out: Patients that it never saw.
+        threshold: For those: chosen on the patients of all other folds, by the networks that had not seen them.
+        test_time_flips: For those, chosen likewise; None, as in bundles from before that, is the ensemble's.
+    """
+
+    weights_file: str
+    self_test_file: str
+    history_file: str
+    held_out: tuple[str, ...]
+    threshold: float
+    test_time_flips: bool | None = None
+
+
+class ModelCard(Record):
+    """model.json, written last: everything needed to use the bundle and to say where it comes from."""
+
+    schema_version: str = SCHEMA_VERSION
+    architecture: Architecture
+    backbone: str
+    input_size_px: int
+    intensity_rule: IntensityRule
+    hu: HuConfig = HuConfig()
+    threshold: float
+    threshold_choice: str
+    min_lesion_px: int
+    slice_statistics: float = 0.0
+    test_time_flips: bool = False
+    dataset_uri: str
+    dataset_fingerprint: str
+    model: Stored[ModelConfig]
+    training: Stored[TrainingConfig]
+    augment: Stored[AugmentConfig]
+    parent_digest: str | None = None
+    best_epoch: int
+    validation: dict[str, float | None]
+    versions: dict[str, str]
+    code_version: str
+    trained_at: datetime
+    files: dict[str, str]
+    members: tuple[Member, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def weights_files(self) -> tuple[str, ...]:
+        """Paths of the weights of each network; the probabilities of several are averaged."""
+        return tuple(member.weights_file for member in self.members) or (WEIGHTS_FILE,)
+
+    @property
+    def n_predictions(self) -> int:
+        """How often a slice is predicted at most, to be averaged: by each network, as it is and mirrored."""
+        return len(self.weights_files) * (4 if self.test_time_flips else 1)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all that decides a mask: weights, network, input and operating point."""
+        decisive = self.model_dump_json(
+            include={"architecture", "backbone", "input_size_px", "intensity_rule", "hu", "threshold", "min_lesion_px"}
+        )
+        weights = "".join(self.files[path] for path in self.weights_files)
+        # Nothing where there is none, as in bundles from before there were any.
+        flips = "flips" if self.test_time_flips else ""
+        own = f"slice_statistics{self.slice_statistics}" if self.slice_statistics else ""
+        return hashlib.sha256(f"{decisive}{weights}{flips}{own}".encode()).hexdigest()
+
+    def alone(self, place: int) -> "ModelCard":
+        """Return the card at the operating point of one network of an ensemble, for the patients it never saw."""
+        member = self.members[place]
+        flips = self.test_time_flips if member.test_time_flips is None else member.test_time_flips
+        return self.model_copy(update={"threshold": member.threshold, "test_time_flips": flips})
+
+
+WEIGHTS_FILE: Final = "model.weights.h5"
+
+
+class EvaluationReport(Record):
+    """metrics.json: counts beside every ratio, so that anyone can recompute."""
+
+    schema_version: str = SCHEMA_VERSION
+    split: Scored
+    n_patients: int
+    n_slices: int
+    threshold: float
+    pooled: dict[str, float | int | None]
+    per_patient: list[dict[str, float | int | bool | str | None]]
+    per_source: dict[str, dict[str, Any]]  # Any: float, int, None, and its own mean over patients
+    per_patient_mean: dict[str, Any]  # Any: a mean, an interval or a count by name
+    empty_mask_convention: str = EMPTY_MASK_CONVENTION
+    model_digest: str
+    model_uri: str
+    dataset_uri: str
+    dataset_fingerprint: str
+    code_version: str
+    n_held_out: int = 0
+    n_failed: int
+    failures: list[FailureRow] = []
+    warnings: tuple[str, ...] = ()
+
+
+class Speed(Record):
+    """Where a run's time went; seconds of stages are summed over workers."""
+
+    seconds: float
+    load_seconds: float
+    predict_seconds: float
+    finish_seconds: float
+    bytes_read: int
+    bytes_written: int
+    n_slices: int
+    slices_per_second: float | None
+    scans_per_hour: float | None
+    n_nodes: int
+    cost_per_1000_scans: float | None
+
+
+class SegmentationManifest(Record):
+    """manifest.json of a segmentation, written last."""
+
+    schema_version: str = SCHEMA_VERSION
+    run_id: str
+    scans_uri: str
+    model_uri: str
+    model_digest: str
+    params_digest: str
+    segmentation: Stored[SegmentationConfig]
+    threshold: float
+    min_lesion_px: int
+    counts: dict[ScanStatus, int]
+    n_new_failures: int
+    seconds: float
+    speed: Speed | None = None
+    test_time_flips: bool = False
+    n_predictions: int = 1
+    code_version: str
+    versions: dict[str, str]
+    warnings: tuple[str, ...] = ()

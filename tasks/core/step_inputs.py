@@ -1,0 +1,47 @@
+"""What a step is asked to do: JSON, so that the step can run here or as a job on a cluster."""
+
+from tasks.core.catalog import Scored
+from tasks.core.config.groups import PreparationConfig, SegmentationConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.handles import SourceRef
+from tasks.core.schemas import Record
+
+
+class PrepareRequest(Record):
+    """Write the dataset of a discovered and split source."""
+
+    source: SourceRef
+    source_uri: str
+    dataset_uri: str
+    preparation: PreparationConfig
+
+
+class TrainRequest(Record):
+    """Train a bundle from a dataset."""
+
+    dataset_uri: str
+    model_uri: str
+    model: ModelConfig
+    training: TrainingConfig
+    augment: AugmentConfig
+
+
+class EvaluateRequest(Record):
+    """Score a bundle on one split of a dataset."""
+
+    model_uri: str
+    dataset_uri: str
+    report_uri: str
+    split: Scored
+
+
+class SegmentRequest(Record):
+    """Segment every scan below a URI."""
+
+    model_uri: str
+    scans_uri: str
+    output_uri: str
+    segmentation: SegmentationConfig
+    run_id: str
+    n_gpus: int = 0
+    price_per_node_hour: float | None = None

@@ -1,0 +1,1 @@
+"""Ray session, its capacity, and its failures."""

@@ -1,0 +1,89 @@
+"""Room for a training's workers: waited for as long as was stated, and never without a word."""
+
+import itertools
+from collections.abc import Callable
+from typing import Final
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from tasks.core.config.learning import TrainingConfig
+from tasks.core.errors import ClusterError
+from tasks.core.plural import counted
+from tasks.engine.cluster.session import SPARE_CPUS
+
+AT_ONCE_S: Final = 2.0
+"""What is free now is reserved within this time."""
+
+
+class NoRoomError(ClusterError):
+    """The cluster has no room for a training now; one that ends may leave some."""
+
+
+def needs_of_one(training: TrainingConfig) -> dict[str, float]:
+    """Return what a worker asks of the cluster; one on GPUs asks for no CPU, which nodes with GPUs may not offer."""
+    return {"CPU": 0, "GPU": training.gpus_per_worker} if training.gpus_per_worker else {"CPU": 1}
+
+
+def n_at_once(training: TrainingConfig) -> int:
+    """Return how many such trainings the cluster holds at a time, each with CPUs of its own for its slices."""
+    n_cpus = _n_cpus()
+    if training.gpus_per_worker:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        n_workers = sum(int(node.get("GPU", 0)) // training.gpus_per_worker for node in nodes)  # not across nodes
+        return max(1, min(n_workers // training.num_workers, n_cpus // SPARE_CPUS))
+    return max(1, n_cpus // (training.num_workers + SPARE_CPUS))
+
+
+def wait_for_workers(training: TrainingConfig, *, fewest: int, tell: Callable[[str], object] = lambda _: None) -> int:
+    """Return how many workers there is room for now, at most as many as were asked for, with even shares of a batch.
+
+    Room is asked for as a placement group, for which an autoscaler starts nodes and which ends with this job. Ray Train
+    itself would wait for ever.
+
+    Args:
+        training: What was asked for.
+        fewest: Workers below which it is not worth to begin.
+        tell: Told if it waits.
+
+    Raises:
+        NoRoomError: If there is room for fewer after `node_wait_minutes`.
+    """
+    wanted = training.num_workers
+    if _has_room(training, wanted, within_s=AT_ONCE_S):
+        return wanted
+    needs = ", ".join(counted(int(n), kind) for kind, n in needs_of_one(training).items() if n)
+    wait = f"waiting for up to {training.node_wait_minutes:g} min"
+    tell(f"the cluster has no room now for {counted(wanted, 'worker')}, each with {needs}; {wait}")
+    if _has_room(training, wanted, within_s=60 * training.node_wait_minutes):
+        return wanted
+    for n_workers in range(wanted - 1, fewest - 1, -1):
+        is_even = training.batch_size % (n_workers * max(1, training.gpus_per_worker)) == 0
+        if is_even and _has_room(training, n_workers, within_s=AT_ONCE_S):
+            return n_workers
+    raise NoRoomError(
+        f"The cluster had no room for {counted(fewest, 'training worker')}, each with {needs}, beside CPUs for their "
+        f"slices within {training.node_wait_minutes:g} min. Start nodes, wait longer (training.node_wait_minutes), or "
+        "set training.num_workers and training.gpus_per_worker to what there is."
+    )
+
+
+def _has_room(training: TrainingConfig, n_workers: int, *, within_s: float) -> bool:
+    """Say whether that many workers find room within a time, beside the CPUs for their slices.
+
+    Those are fewer, but one at least, on a cluster that would never have as many beside a single worker.
+    """
+    needs = needs_of_one(training)
+    n_cpus_beside_one = _n_cpus() - int(needs["CPU"])
+    n_spare = SPARE_CPUS  # a cluster that must grow, grows by all
+    if n_cpus_beside_one >= 0:
+        n_spare = max(1, min(SPARE_CPUS, n_cpus_beside_one))
+    room = placement_group([*itertools.repeat(needs, n_workers), *itertools.repeat({"CPU": 1}, n_spare)])
+    try:
+        return bool(room.wait(within_s))
+    finally:
+        remove_placement_group(room)
+
+
+def _n_cpus() -> int:
+    return int(ray.cluster_resources().get("CPU", 0))

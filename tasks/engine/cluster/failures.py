@@ -1,0 +1,39 @@
+"""What a training failed of: lost workers, which may go better on others, or something that was found wrong."""
+
+from typing import Final
+
+from ray.exceptions import RayError, RayTaskError
+from ray.train import TrainingFailedError
+
+from tasks.engine.cluster.session import own_error
+
+LOST_IN_TENSORFLOW: Final = {"UnavailableError", "AbortedError", "DeadlineExceededError", "InternalError"}
+"""What a collective raises in a worker when another is gone."""
+
+
+def can_pass(err: TrainingFailedError) -> bool:
+    """Say whether a restart may help: a worker died or a collective broke, and nothing was found wrong."""
+    if own_error(err) is not None:
+        return False
+    failures = _failures(err)
+    return not failures or any(_was_lost(failure) for failure in failures)
+
+
+def reason(err: TrainingFailedError) -> str:
+    """Return by which errors the workers were lost, for a sentence."""
+    return ", ".join(sorted({type(failure).__name__ for failure in _failures(err)})) or type(err).__name__
+
+
+def _failures(err: TrainingFailedError) -> list[BaseException]:
+    """Return what each worker, or Ray Train's controller, died of, freed of Ray Train's wrapping."""
+    found = list(getattr(err, "worker_failures", {}).values()) or [getattr(err, "controller_failure", None)]
+    unwrapped = [getattr(failure, "health_check_failure", None) or failure for failure in found]
+    return [getattr(failure, "_base_exc", failure) for failure in unwrapped if failure is not None]
+
+
+def _was_lost(failure: BaseException) -> bool:
+    """Say whether a worker died, which Ray says, or lost another, which TensorFlow says; a bug in a task is neither."""
+    if isinstance(failure, RayTaskError) and not isinstance(failure.cause, RayError):
+        return False
+    is_rays = type(failure).__module__.partition(".")[0] == "ray"
+    return is_rays or type(failure).__name__ in LOST_IN_TENSORFLOW

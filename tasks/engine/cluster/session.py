@@ -1,0 +1,178 @@
+"""A Ray session: reuse what runs, else start one; stop only what was started here. Sets the workers' environment."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from tasks.core.addresses import require_no_credentials
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.errors import ClusterError, LesionWorkflowError
+from tasks.core.plural import counted
+from tasks.io.pseudonyms import KEY_VARIABLE
+
+logger = logging.getLogger(__name__)
+
+WORKER_ENVIRONMENT = {
+    # segmentation-models needs Keras 2, and Ray Train imports TensorFlow before our code runs in the worker
+    "TF_USE_LEGACY_KERAS": "1",
+    "SM_FRAMEWORK": "tf.keras",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version of itself at import
+}
+WITHHELD_FROM_WORKERS = {KEY_VARIABLE: ""}
+"""What workers would inherit and never need: they decode bytes from outside, which must not find it in their process.
+
+Ray sets it before it executes a worker, so that the block /proc/self/environ shows lacks it too; drivers keep it.
+"""
+
+SPARE_CPUS = 2
+"""Logical CPUs beyond the training workers', without which Ray Data starves and training waits for ever."""
+
+START_ENVIRONMENT = {
+    # Seconds that Ray waits for its control store and its node manager; 30 each by default, too few for a busy machine.
+    # After the second, ray/_private/node.py looks no more than once, so that its own fixed 30 s do not matter.
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_raylet_start_wait_time_s": "120",
+}
+N_STARTS = 2
+"""A second start as a rule works: the files are in memory by then."""
+
+
+@contextlib.contextmanager
+def session(
+    compute: ComputeConfig, *, n_reserved_cpus: int = 0, n_gpus: int = 0, has_dashboard: bool = False
+) -> Iterator[None]:
+    """Hold a Ray session while the body runs.
+
+    Args:
+        compute: Where the work runs; without an address, in this process tree, bound to loopback.
+        n_reserved_cpus: Logical CPUs that actors of the step hold throughout.
+        n_gpus: GPUs the step cannot do without; a Ray that is started here never gets more than this machine has.
+        has_dashboard: Whether a Ray that is started here has one, on loopback; Ray Train logs failed queries without
+            end where it is missing, and everything else starts faster without.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, Ray does not start here, or this machine lacks the GPUs.
+        ConfigError: If the address holds credentials.
+        LesionWorkflowError: What a worker raised, freed from Ray's wrapping.
+    """
+    require_no_credentials(compute.ray_address)
+    if compute.is_remote:  # each step is a job, which holds a session of its own
+        yield
+        return
+    if ray.is_initialized():
+        with _unwrapped():
+            _check_gpus(compute, n_gpus)
+            yield
+        return
+    started = time.monotonic()
+    _start(compute, n_reserved_cpus, has_dashboard=has_dashboard)
+    try:
+        logger.info("cluster: %s, ready in %.1f s", _size(), time.monotonic() - started)
+        _check_gpus(compute, n_gpus)
+        with _unwrapped():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _check_gpus(compute: ComputeConfig, n_asked: int) -> None:
+    n_here = int(ray.cluster_resources().get("GPU", 0))
+    if n_here < n_asked and not compute.ray_address:  # a cluster may yet start nodes
+        raise ClusterError(
+            f"{counted(n_asked, 'GPU')} asked for, {n_here} found on this machine. Set training.num_workers and "
+            "training.gpus_per_worker to what there is, or compute.ray_address to a cluster that has them."
+        )
+
+
+def _size() -> str:
+    resources, n_nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
+    named = {"node": n_nodes, "CPU": int(resources.get("CPU", 0)), "GPU": int(resources.get("GPU", 0))}
+    return ", ".join(counted(n, noun) for noun, n in named.items())
+
+
+@contextlib.contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Raise our own error where one lies inside what Ray raises, so that the user reads one sentence."""
+    try:
+        yield
+    except RayError as err:
+        own = own_error(err)
+        if own is not None:
+            raise own from err
+        if isinstance(err, RayTaskError):  # a bug in a task: its traceback is what helps
+            raise
+        raise ClusterError(f"Ray lost the workers of a step: {err}") from err
+
+
+def own_error(err: BaseException | None) -> LesionWorkflowError | None:
+    """Return the project's error in what Ray raises, if there is one: among causes, and those of each worker."""
+    if err is None:
+        return None
+    # Ray's wrapper poses as the class of its cause, but its text is a traceback.
+    if isinstance(err, LesionWorkflowError) and not isinstance(err, RayError):
+        return err
+    failures = (getattr(err, "worker_failures", None) or {}).values()  # Ray Train's, by worker rank
+    inner = (
+        *failures,
+        *(getattr(err, name, None) for name in ("_base_exc", "cause", "controller_failure", "__cause__")),
+    )
+    return next((own for own in map(own_error, inner) if own is not None), None)
+
+
+def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool) -> None:
+    options = {
+        "runtime_env": {"env_vars": WORKER_ENVIRONMENT | WITHHELD_FROM_WORKERS},
+        "log_to_driver": False,
+        "logging_level": logging.WARNING,
+    }
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    if compute.ray_address:
+        try:
+            ray.init(address=compute.ray_address, **options)
+        except (ConnectionError, ValueError, RuntimeError) as err:
+            raise ClusterError(f"No Ray cluster answers at {compute.ray_address!r}: {err}") from err
+        return
+    _start_here({"num_cpus": max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS), **options}, has_dashboard)
+
+
+def _start_here(options: dict[str, Any], has_dashboard: bool) -> None:  # Any: keywords of ray.init
+    """Start Ray in this process tree, a second time if need be.
+
+    Raises:
+        ClusterError: If it did not start.
+    """
+    for name, seconds in START_ENVIRONMENT.items():
+        os.environ.setdefault(name, seconds)
+    for n_left in reversed(range(N_STARTS)):
+        try:
+            ray.init(
+                address="local",  # else Ray would join whatever cluster this machine last started
+                include_dashboard=has_dashboard,
+                dashboard_host="127.0.0.1",
+                # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth of
+                # its speed
+                _system_config={"worker_niceness": 0},
+                **options,
+            )
+        except Exception as err:  # what Ray 2.60 raises for a node that is late is a bare one
+            ray.shutdown()
+            if not n_left:
+                raise ClusterError(
+                    f"Ray did not start on this machine, {N_STARTS} times ({_first_line(err)}). The machine may be too "
+                    "busy: start again later, raise RAY_gcs_server_port_wait_time_s and RAY_raylet_start_wait_time_s, "
+                    "or set compute.ray_address to a cluster that runs."
+                ) from err
+            logger.warning("cluster: Ray did not start in time, it is started again")
+        else:
+            return
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0]

@@ -1,0 +1,1 @@
+"""Many scans through load, predict and finish."""

@@ -1,0 +1,148 @@
+"""What a prediction stream is given to do, and the pieces it does it in.
+
+Small items share a chunk of slices; a long one is cut into several, so that it is loaded while it is predicted.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import ray
+
+from tasks.core.errors import DataError
+from tasks.engine.inference.model_pool import Model, Place
+
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What `load` makes of a chunk.
+
+    Attributes:
+        images: Slices uint8 `(N, size_px, size_px)`, any N.
+        rest: What `finish` needs besides.
+        n_held: Bytes the rest holds in memory.
+        n_read: Bytes read from storage.
+    """
+
+    images: np.ndarray
+    rest: Any  # Any: passes from load to finish
+    n_held: int
+    n_read: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """A chunk as `finish` gets it.
+
+    Attributes:
+        images: Its slices, as loaded.
+        rest: What else `load` made of it.
+        probability: Of each slice, uint8 `(N, size_px, size_px)`, in units of 1/255.
+    """
+
+    images: np.ndarray
+    rest: Any  # Any: passes from load to finish
+    probability: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Item, Row]):
+    """What is done with items; every part is pickled and called in a worker, but `cut`, `recall` and `give_up`.
+
+    Attributes:
+        load: Items, or one piece of one, to slices.
+        load_model: Makes the model, in an actor.
+        finish: The predicted chunks of a job to rows, one an item, and bytes written: one chunk of whole items, or all
+            pieces of one item, in order.
+        chunk_slices: Slices that whole items share a chunk up to.
+        n_slices: How many slices an item has, as far as is known.
+        cut: Pieces of an item, each to be loaded and predicted apart; most items are one.
+        recall: Rows of items that an earlier try already finished, by their place among those asked for.
+        give_up: The row of an item whose workers keep dying, or that a stage keeps raising an error over which nobody
+            meant, and that as a refusal; without it the run ends there.
+        n_gpus: To ask the cluster for, which may have to start them; 0 takes what is there.
+    """
+
+    load: Callable[[Sequence[Item]], Loaded]
+    load_model: Callable[[], Model]
+    finish: Callable[[Sequence[Predicted]], tuple[list[Row], int]]
+    chunk_slices: int
+    n_slices: Callable[[Item], int] = lambda _: 1
+    cut: Callable[[Item], Sequence[Item]] = lambda item: [item]
+    recall: Callable[[Sequence[Item]], dict[int, Row]] = lambda _: {}
+    give_up: Callable[[Item, DataError | None], Row] | None = None
+    n_gpus: int = 0
+
+    def jobs(self, items: Sequence[Item]) -> "Iterator[Job[Item]]":
+        """Yield items in jobs: those of several pieces alone, the others together up to `chunk_slices`."""
+        together: list[Item] = []
+        n_slices = 0
+        for item in items:
+            pieces = self.cut(item)
+            if len(pieces) > 1:
+                yield Job([item], [[piece] for piece in pieces])
+                continue
+            if together and n_slices + self.n_slices(item) > self.chunk_slices:
+                yield Job(together, [together])
+                together, n_slices = [], 0
+            together.append(item)
+            n_slices += self.n_slices(item)
+        if together:
+            yield Job(together, [together])
+
+
+@dataclass(eq=False, slots=True)
+class Job(Generic[Item]):
+    """Items that are finished together.
+
+    Attributes:
+        items: Whole.
+        chunks: What is loaded and predicted apart.
+        n_tries: How often it came down.
+        predicted: Chunks that are, by number: images, rest and probability in the object store.
+        n_bytes: What it holds there.
+        is_down: Whether a process died under it; what is still under way for it is dropped when it comes.
+    """
+
+    items: Sequence[Item]
+    chunks: Sequence[Sequence[Item]]
+    n_tries: int = 0
+    predicted: dict[int, tuple[ray.ObjectRef | None, ...]] = field(default_factory=dict)
+    n_bytes: int = 0
+    is_down: bool = False
+
+    def flights(self) -> "list[Flight[Item]]":
+        """Return its chunks, ready to go."""
+        return [Flight(self, number) for number in range(len(self.chunks))]
+
+
+@dataclass(eq=False, slots=True)
+class Flight(Generic[Item]):
+    """A chunk under way.
+
+    Attributes:
+        job: It belongs to.
+        number: Of the chunk in the job.
+        images: Its slices, in the object store.
+        rest: What else `finish` needs of it, in the object store.
+        n_slices: Of its items.
+        place: The actor that predicts it.
+        probability: In the object store.
+    """
+
+    job: Job[Item]
+    number: int
+    images: ray.ObjectRef | None = None
+    rest: ray.ObjectRef | None = None
+    n_slices: int = 0
+    place: Place | None = None
+    probability: ray.ObjectRef | None = None
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """Its items, or its piece of one."""
+        return self.job.chunks[self.number]

@@ -1,0 +1,243 @@
+"""The accelerators' place: one actor a GPU, or one a node that has none; each loads the model once and predicts."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tasks.core.catalog import Precision
+from tasks.core.errors import ClusterError
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 16
+"""Slices a forward pass; no other size has been measured yet."""
+
+MAX_WAITING = 2
+"""Chunks at an actor: the one it works on and the next, so that it never waits for the driver."""
+
+CHUNKS_WORTH_AN_ACTOR = 4
+MAX_LOSSES_IN_A_ROW = 5
+PLACES_KNOWN_FOR_S = 5.0
+TELL_EVERY_S = 60.0
+FIRST_MODEL_WITHIN_S = 1200.0
+"""A GPU node takes minutes: a machine, its driver, an image of some GB."""
+
+
+class Model(Protocol):
+    """What an actor holds."""
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return a probability a pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
+
+
+@ray.remote(max_restarts=0)
+class ModelActor:
+    """A process that holds a model."""
+
+    def __init__(self) -> None:
+        self._model: Model | None = None
+
+    def load(self, load_model: Callable[[], Model]) -> None:
+        """Load the model; apart from the constructor, whose errors Ray wraps beyond recognition."""
+        self._model = load_model()
+
+    def predict(self, images: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the probabilities and the seconds they took."""
+        if self._model is None:
+            raise ClusterError("An actor was asked to predict before its model was loaded.")
+        started = time.perf_counter()
+        probability = self._model.predict(images)
+        return probability, time.perf_counter() - started
+
+
+def load_predictor(
+    model_uri: str, precision: Precision, member: int | None = None, *, test_time_flips: bool | None = None
+) -> Model:
+    """Return the predictor of a bundle, checked by its self-test; called in an actor.
+
+    Args:
+        model_uri: URI of the bundle.
+        precision: Arithmetic.
+        member: Place of the one network of an ensemble that is wanted; None takes them all.
+        test_time_flips: Whether it flips; None does as the bundle says.
+
+    Raises:
+        ModelError: If the bundle is damaged, or predicts something else than it did.
+    """
+    from tasks.engine.inference.predictor import Predictor
+    from tasks.engine.network.model import share_cores  # loads TensorFlow, here in the actor
+    from tasks.io.outputs.bundles import read_bundle, read_member
+
+    share_cores()
+    bundle = read_bundle(model_uri) if member is None else read_member(model_uri, member)
+    return Predictor.from_bundle(bundle, precision=precision, batch_size=BATCH_SIZE, test_time_flips=test_time_flips)
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """An actor and what it has to do.
+
+    Attributes:
+        actor: The process.
+        node_id: Where it must run; None lets Ray find a GPU.
+        loading: Ready when its model is loaded.
+        is_loaded: Whether it was.
+        waiting: What was handed to it and not answered, oldest first: that is what it works on.
+    """
+
+    actor: ActorHandle
+    node_id: str | None
+    loading: ray.ObjectRef
+    is_loaded: bool = False
+    waiting: list[object] = field(default_factory=list)
+
+
+class ActorPool:
+    """Actors as many as the work is worth and the cluster has places for; follows a cluster that grows or shrinks."""
+
+    def __init__(self, load_model: Callable[[], Model], n_gpus_asked: int = 0) -> None:
+        self._load_model = ray.put(load_model)
+        self._n_gpus_asked = n_gpus_asked
+        self._places: list[Place] = []
+        self._n_losses = self._n_broken = 0
+        self._opened, self._is_waiting_for_first, self._told_s = time.monotonic(), True, 0.0
+        self._nodes: list[dict[str, Any]] = []  # Any: Ray's own description of a node
+        self._nodes_asked = -math.inf
+
+    @property
+    def size(self) -> int:
+        """How many actors there are, loaded or not."""
+        return len(self._places)
+
+    @property
+    def loading(self) -> list[ray.ObjectRef]:
+        """What is ready once a further actor is loaded."""
+        return [place.loading for place in self._places if not place.is_loaded]
+
+    def resize(self, n_chunks_left: int) -> None:
+        """Start and stop actors so that they fit the work left and the places there are.
+
+        Raises:
+            ClusterError: If no model was loaded for long.
+        """
+        self._check_patience()
+        wanted = min(math.ceil(n_chunks_left / CHUNKS_WORTH_AN_ACTOR), self._n_places())
+        while len(self._places) < wanted:
+            self._start()
+        for place in [place for place in self._places if place.is_loaded and not place.waiting]:
+            if len(self._places) > max(wanted, 1):
+                self._stop(place)
+
+    def _check_patience(self) -> None:
+        """Raise if a model has been waited for too long: a GPU that was asked for may never come."""
+        waited_s = time.monotonic() - self._opened
+        if self._is_waiting_for_first and waited_s > self._told_s + TELL_EVERY_S:
+            self._told_s = waited_s
+            logger.warning("stream: no model is loaded after %.0f s; is there a GPU, or one to come?", waited_s)
+        if self._is_waiting_for_first and waited_s > FIRST_MODEL_WITHIN_S:
+            raise ClusterError(
+                f"No model was loaded within {waited_s:.0f} s. Does the cluster have, or start, GPU nodes?"
+            )
+
+    def note_loaded(self, loading: ray.ObjectRef) -> None:
+        """Take an actor into service, or drop one that died while it loaded.
+
+        Raises:
+            ModelError: If the bundle cannot be used.
+            ClusterError: If actors keep dying.
+        """
+        place = next(place for place in self._places if place.loading == loading)
+        try:
+            ray.get(loading)
+        except RayTaskError:
+            raise
+        except RayError as err:
+            self.drop(place, err)
+            return
+        if self._is_waiting_for_first:
+            logger.info("stream: first model loaded after %.1f s", time.monotonic() - self._opened)
+            self._is_waiting_for_first = False
+        place.is_loaded = True
+        self._n_losses = 0
+
+    def idlest(self) -> Place | None:
+        """Return the actor with least to do that can take a chunk."""
+        able = [place for place in self._places if place.is_loaded and len(place.waiting) < MAX_WAITING]
+        return min(able, key=lambda place: len(place.waiting), default=None)
+
+    def note_answer(self, place: Place, what: object) -> None:
+        """Take note that an actor has answered what was handed to it."""
+        place.waiting.remove(what)
+        self._n_broken = 0
+
+    def drop(self, place: Place, err: RayError, *, is_broken: bool = False) -> None:
+        """Forget an actor that died; over work, that is bounded by the tries of a chunk.
+
+        Args:
+            place: The actor.
+            err: What came of it.
+            is_broken: Whether it raised what nobody meant instead: its accelerator may not come round.
+
+        Raises:
+            ClusterError: If actors keep dying while they load, or one after the other is broken.
+        """
+        if place not in self._places:
+            return
+        self._stop(place)
+        self._nodes_asked = -math.inf
+        logger.warning("stream: lost an actor, %s", type(err).__name__)
+        self._n_losses += not place.is_loaded
+        self._n_broken += is_broken
+        if max(self._n_losses, self._n_broken) > MAX_LOSSES_IN_A_ROW + self._n_places():
+            n = max(self._n_losses, self._n_broken)
+            raise ClusterError(f"{n} actors died or broke one after the other; the last said: {err}") from err
+
+    def close(self) -> None:
+        """Stop every actor."""
+        for place in list(self._places):
+            self._stop(place)
+
+    def _start(self) -> None:
+        gpus = self._n_gpus()
+        node_id = None if gpus else self._free_node()
+        if gpus:
+            actor = ModelActor.options(num_gpus=1, num_cpus=0).remote()
+        else:
+            stay = NodeAffinitySchedulingStrategy(node_id, soft=False)
+            n_cpus = min(node["Resources"]["CPU"] for node in self._cpu_nodes())
+            # a node of one CPU shares it with the loading tasks, which would never start otherwise
+            actor = ModelActor.options(num_cpus=1 if n_cpus >= 2 else 0, scheduling_strategy=stay).remote()
+        self._places.append(Place(actor, node_id, actor.load.remote(self._load_model)))
+
+    def _stop(self, place: Place) -> None:
+        self._places.remove(place)
+        ray.kill(place.actor)
+
+    def _free_node(self) -> str:
+        """Return the node with the fewest actors."""
+        taken = [place.node_id for place in self._places]
+        return str(min((node["NodeID"] for node in self._cpu_nodes()), key=taken.count))
+
+    def _n_places(self) -> int:
+        return self._n_gpus() or len(self._cpu_nodes())
+
+    def _n_gpus(self) -> int:
+        """Return the GPUs there are, or that were asked for: actors that wait for one are what makes a cluster grow."""
+        return max(int(sum(node["Resources"].get("GPU", 0) for node in self._alive())), self._n_gpus_asked)
+
+    def _cpu_nodes(self) -> list[dict[str, Any]]:  # Any: as above
+        return [node for node in self._alive() if node["Resources"].get("CPU", 0) >= 1]
+
+    def _alive(self) -> list[dict[str, Any]]:  # Any: as above
+        if time.monotonic() - self._nodes_asked > PLACES_KNOWN_FOR_S:
+            self._nodes, self._nodes_asked = [node for node in ray.nodes() if node["Alive"]], time.monotonic()
+        return self._nodes

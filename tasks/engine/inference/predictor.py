@@ -1,0 +1,94 @@
+"""A bundle at work: loaded once, checked against its own phantom, then called on fixed-size batches."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tasks.core.catalog import Precision
+from tasks.core.errors import ModelError
+from tasks.core.metrics import count_pixels, dice
+from tasks.core.postprocess import threshold_probability
+from tasks.core.schemas import ModelCard
+from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
+from tasks.engine.network.model import build_model, load_weights, predict_probability, set_precision
+from tasks.io.outputs.bundles import Bundle, SelfTest
+
+MIN_SELF_TEST_DICE = 0.995
+
+
+class Predictor:
+    """A loaded bundle that turns slices into probabilities, the mean over its networks and, if it has them, flips.
+
+    Calls go through one `tf.function` of a fixed signature: `model.predict` in a loop leaks, and every new shape would
+    be compiled anew. A slice's answer does not depend on what shares its batch.
+    """
+
+    def __init__(self, card: ModelCard, weights: Sequence[bytes], *, precision: Precision, batch_size: int) -> None:
+        set_precision(precision)
+        self._batch_size = batch_size
+        self._flips = card.test_time_flips
+        networks = [
+            build_model(card.architecture, card.backbone, slice_statistics=card.slice_statistics) for _ in weights
+        ]
+        for network, content in zip(networks, weights, strict=True):
+            load_weights(network, content)
+        signature = tf.TensorSpec((batch_size, card.input_size_px, card.input_size_px), tf.uint8)
+
+        @tf.function(input_signature=[signature])
+        def probability(images: tf.Tensor) -> tf.Tensor:
+            answers = [predict_probability(network, images) for network in networks]
+            return tf.cast(tf.round(tf.add_n(answers) / len(answers) * 255.0), tf.uint8)
+
+        self._probability = probability
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: Bundle, *, precision: Precision, batch_size: int, test_time_flips: bool | None = None
+    ) -> "Predictor":
+        """Load a bundle and hold it against its self-test, then let it flip or not, where that is asked.
+
+        Raises:
+            ModelError: If the loaded model no longer predicts what it did when the bundle was made.
+        """
+        predictor = cls(bundle.card, bundle.weights, precision=precision, batch_size=batch_size)
+        predictor._check(bundle.self_test, precision)
+        if test_time_flips is not None:
+            predictor._flips = test_time_flips
+        return predictor
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return the lesion probability of each pixel.
+
+        Args:
+            images: uint8 `(N, size_px, size_px)`, any N.
+
+        Returns:
+            uint8, same shape, in units of 1/255.
+        """
+        return predict_with_flips(self._predict_once, images) if self._flips else self._predict_once(images)
+
+    def _predict_once(self, images: np.ndarray) -> np.ndarray:
+        return predict_in_batches(lambda batch: self._probability(batch).numpy(), images, batch_size=self._batch_size)
+
+    def _check(self, self_test: SelfTest, precision: Precision) -> None:
+        mask = threshold_probability(self.predict(self_test.image[np.newaxis])[0], self_test.threshold)
+        agreement = dice(count_pixels(mask, self_test.mask))
+        if agreement is not None and agreement < MIN_SELF_TEST_DICE:
+            raise ModelError(
+                f"Self-test failed: in {precision} the loaded model agrees with its bundle's own mask to Dice "
+                f"{agreement:.4f}, at least {MIN_SELF_TEST_DICE} was expected. Try precision float32; "
+                "else train the bundle anew."
+            )
+
+
+def make_self_test(card: ModelCard, weights: Sequence[bytes], image: np.ndarray) -> SelfTest:
+    """Return what these networks together predict on a phantom, in float32.
+
+    Args:
+        card: The bundle's card.
+        weights: Of each network.
+        image: uint8 `(size_px, size_px)`.
+    """
+    predictor = Predictor(card, weights, precision="float32", batch_size=1)
+    return SelfTest.from_probability(image, predictor.predict(image[np.newaxis])[0])

@@ -1,0 +1,261 @@
+"""A step as a job of a Ray cluster, from the side of the flow run: submit or find again, watch, and stop.
+
+A job's id is `<flow_run_id>-<step>-<n>`: a flow run that was killed and started again finds the job it had. Only HTTP
+to the head is needed, and it may be away for a while; no Ray Client, which dies after 30 s without the network.
+"""
+
+import contextlib
+import logging
+import math
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from ray.exceptions import RayError
+from ray.job_submission import JobStatus, JobSubmissionClient
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
+
+from tasks.core.addresses import require_no_credentials, scrubbed
+from tasks.core.catalog import StepName
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
+from tasks.core.schemas import Record
+from tasks.core.throughput import Tell
+from tasks.io.job_files import JobFiles, JobRequest
+from tasks.io.versions import code_version
+
+logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+LOOK_EVERY_S: Final = 2.0
+LISTEN_EVERY_S: Final = 10.0
+"""Log and progress; the head sends all of a log each time."""
+
+RENEW_EVERY_S: Final = 30.0
+RENEWALS_A_LEASE: Final = 10
+"""Renewals within `orphan_minutes`, at least: one that is slow orphans nobody."""
+
+LOST_AFTER_S: Final = 60.0
+"""Silence of the head after which it counts as lost."""
+
+MARK: Final = "lesions| "
+"""How lines begin that a job means for the flow run's log; what else it prints stays on the cluster."""
+
+_NO_ANSWER: Final = (OSError, RayError, RuntimeError)
+"""What the client raises where the head does not answer, refuses, or knows no such job; requests' are OSErrors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A step of a flow run, on a cluster.
+
+    Attributes:
+        key: `<flow_run_id>-<step>`.
+        output_uri: What the step writes.
+        compute: Where it runs.
+    """
+
+    key: str
+    output_uri: str
+    compute: ComputeConfig
+
+    def run(self, step: StepName, request: Record, tell: Tell) -> Any:  # Any: a reference as JSON
+        """Return what the step gives back, as JSON: of the job that runs already, or of a new one.
+
+        Raises:
+            ClusterError: If the cluster refuses, is lost, or took too long.
+            StoppedError: If the job was stopped.
+            LesionWorkflowError: What the step raised there.
+        """
+        client = connect(self.compute.ray_address)
+        job_id = self._newest(client)
+        if job_id is None or not self._is_of_use(client, job_id):
+            job_id = f"{self.key}-{_number(job_id) + 1}"
+            self._submit(client, job_id, step, request)
+            logger.info("job: submitted %s", job_id)
+        else:
+            logger.info("job: found %s again", job_id)
+        files = JobFiles.of(self.output_uri, job_id)
+        with _renewed(files, every_s=min(RENEW_EVERY_S, 60 * self.compute.orphan_minutes / RENEWALS_A_LEASE)):
+            self._watch(client, job_id, files, tell)
+        outcome = files.outcome()
+        if outcome is None:
+            raise _without_outcome(client, job_id)
+        files.clear()
+        if outcome.ref is None:
+            raise outcome.as_error()
+        return outcome.ref
+
+    def _newest(self, client: JobSubmissionClient) -> str | None:
+        """Return the newest job of this step that the cluster knows."""
+        with _answers(self.compute.ray_address):
+            known = [job.submission_id for job in client.list_jobs() if job.submission_id]
+        return max((job_id for job_id in known if job_id.startswith(f"{self.key}-")), key=_number, default=None)
+
+    def _is_of_use(self, client: JobSubmissionClient, job_id: str) -> bool:
+        """Say whether a job runs, or has succeeded and left what came of it."""
+        with _answers(self.compute.ray_address):
+            status = client.get_job_status(job_id)
+        if status == JobStatus.SUCCEEDED:
+            return JobFiles.of(self.output_uri, job_id).outcome() is not None
+        return not status.is_terminal()
+
+    def _submit(self, client: JobSubmissionClient, job_id: str, step: StepName, request: Record) -> None:
+        files = JobFiles.of(self.output_uri, job_id)
+        asked = JobRequest(
+            step=step,
+            request=request.model_dump(mode="json"),
+            code_version=code_version(),
+            orphan_minutes=self.compute.orphan_minutes,
+        )
+        JobFiles.sweep(self.output_uri, keep=self.key)
+        files.ask(asked)
+        files.renew()
+        command = f"python -m tasks.engine.jobs.entrypoint {shlex.quote(files.uri)}"
+        with _answers(self.compute.ray_address):
+            _patiently(client.submit_job)(entrypoint=command, submission_id=job_id, metadata={"step": step})
+
+    def _watch(self, client: JobSubmissionClient, job_id: str, files: JobFiles, tell: Tell) -> None:
+        """Relay log and progress until the job has ended."""
+        started = heard_at = time.monotonic()
+        listened_at, n_relayed, is_over = -math.inf, 0, False
+        while not is_over:
+            try:
+                is_over = client.get_job_status(job_id).is_terminal()
+                if is_over or time.monotonic() - listened_at > LISTEN_EVERY_S:
+                    listened_at = time.monotonic()
+                    n_relayed = _relay(client.get_job_logs(job_id), n_relayed)
+                    _relay_progress(files, tell)
+                heard_at = time.monotonic()
+            except _NO_ANSWER as err:
+                self._check_lost(job_id, err, time.monotonic() - heard_at)
+            hours = (time.monotonic() - started) / 3600
+            if self.compute.max_hours is not None and hours > self.compute.max_hours and not is_over:
+                stop(client, job_id)
+                raise StoppedError(f"Job {job_id} took longer than {self.compute.max_hours:g} h and was stopped.")
+            time.sleep(0 if is_over else LOOK_EVERY_S)
+
+    def _check_lost(self, job_id: str, err: BaseException, silent_s: float) -> None:
+        """Raise once the head has been silent for long, or at once if it has come back without the job."""
+        todo = "What was finished is recorded; another try goes on from there."
+        if "does not exist" in str(err):
+            raise ClusterError(f"The Ray head has come back and forgotten job {job_id}. {todo}") from err
+        if silent_s > LOST_AFTER_S:
+            raise ClusterError(
+                f"The Ray head at {self.compute.ray_address} has not answered for {silent_s:.0f} s "
+                f"({type(err).__name__}). {todo}"
+            ) from err
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """Return a client of the cluster at an address; its token, if it wants one, is in RAY_AUTH_TOKEN.
+
+    Raises:
+        ClusterError: If it does not answer, or refuses.
+        ConfigError: If the address holds credentials.
+    """
+    require_no_credentials(address)
+    with _answers(address):
+        return _patiently(JobSubmissionClient)(address)
+
+
+def stop(client: JobSubmissionClient, job_id: str) -> None:
+    """Stop a job; one that has ended, or is unknown, is left as it is."""
+    with contextlib.suppress(*_NO_ANSWER):
+        client.stop_job(job_id)
+
+
+def stop_all(address: str, flow_run_id: str) -> list[str]:
+    """Stop every job of a flow run, and return their ids.
+
+    Raises:
+        ClusterError: If the cluster does not answer.
+    """
+    client = connect(address)
+    with _answers(address):
+        jobs = [
+            job.submission_id
+            for job in client.list_jobs()
+            if job.submission_id and job.submission_id.startswith(flow_run_id) and not job.status.is_terminal()
+        ]
+    for job_id in jobs:
+        stop(client, job_id)
+    return jobs
+
+
+def _patiently(call: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Return a call that waits for a head which is being started anew, and takes no job before its agent is there."""
+    return retry(
+        retry=retry_if_exception_message(match="(?s).*(No available agent|Failed to connect)"),
+        wait=wait_fixed(LOOK_EVERY_S),
+        stop=stop_after_delay(LOST_AFTER_S),
+        reraise=True,
+    )(call)
+
+
+@contextlib.contextmanager
+def _answers(address: str) -> Iterator[None]:
+    try:
+        yield
+    except _NO_ANSWER as err:
+        raise ClusterError(
+            f"The Ray cluster at {address} did not take the request: "
+            f"{scrubbed(next(iter(str(err).splitlines()), type(err).__name__), address)} "
+            "Check that its head runs, and the token in RAY_AUTH_TOKEN."
+        ) from err
+
+
+@contextlib.contextmanager
+def _renewed(files: JobFiles, every_s: float) -> Iterator[None]:
+    """Say again and again that the job is wanted, while the body runs."""
+    is_over = threading.Event()
+
+    def renew() -> None:
+        while not is_over.wait(every_s):
+            try:
+                files.renew()
+            except StorageError as err:
+                logger.warning("job: lease not renewed, %s", err)
+
+    files.renew()
+    thread = threading.Thread(target=renew, name="job-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _relay(log: str, n_relayed: int) -> int:
+    """Log the lines of a job that were not logged yet, and return how many there are by now."""
+    lines = [line for line in log.splitlines(keepends=True) if line.startswith(MARK) and line.endswith("\n")]
+    for line in lines[n_relayed:]:
+        logger.info("%s", line.removeprefix(MARK).rstrip())
+    return len(lines)
+
+
+def _relay_progress(files: JobFiles, tell: Tell) -> None:
+    with contextlib.suppress(StorageError):  # the next look may get through
+        told = files.told()
+        if told:
+            tell(told)
+
+
+def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflowError:
+    """Return why a job ended that left no outcome."""
+    try:
+        status = client.get_job_status(job_id)
+    except _NO_ANSWER as err:
+        return ClusterError(f"Job {job_id} is not known to the cluster any more ({type(err).__name__}).")
+    if status == JobStatus.STOPPED:
+        return StoppedError(f"Job {job_id} was stopped. What was finished is recorded; start the run again to go on.")
+    # its log stays on the cluster: what a crash prints last may hold a name
+    return ClusterError(f"Job {job_id} ended as {status.value} and left no result; `ray job logs {job_id}` says more.")
+
+
+def _number(job_id: str | None) -> int:
+    return int(job_id.rpartition("-")[2]) if job_id else 0

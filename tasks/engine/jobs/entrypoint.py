@@ -1,0 +1,104 @@
+"""A step as a job of a Ray cluster, from the side of the cluster: `python -m tasks.engine.jobs.entrypoint FOLDER_URI`.
+
+It reads what it is asked, does it, and writes what came of it; where nobody wants it any more it stops itself.
+"""
+
+import _thread
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Final, NoReturn
+
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.errors import ClusterError, ConfigError, LesionWorkflowError, StorageError
+from tasks.core.throughput import Progress
+from tasks.engine.cluster.session import WORKER_ENVIRONMENT
+from tasks.engine.jobs.client import MARK
+from tasks.engine.jobs.dispatch import STEPS, call_step, seldom
+from tasks.io.job_files import JobFiles, JobOutcome, JobRequest
+from tasks.io.versions import code_version
+
+logger = logging.getLogger(__name__)
+
+LOOKS_A_LEASE: Final = 20
+GRACE_S: Final = 60.0
+"""For giving back the lease of the output, after which the process is ended as it is."""
+
+
+def main(folder_uri: str) -> None:
+    """Do what a folder asks; the exit code is that of the command."""
+    os.environ.update(WORKER_ENVIRONMENT)
+    _speak()
+    signal.signal(signal.SIGTERM, _interrupt)
+    files = JobFiles(folder_uri)
+    try:
+        asked = files.asked()
+        threading.Thread(target=_watch_lease, args=(files, asked.orphan_minutes * 60), daemon=True).start()
+        outcome = _do(asked, files)
+    except LesionWorkflowError as err:
+        outcome, code = JobOutcome.of_error(err), err.exit_code
+    except KeyboardInterrupt:  # stopped from outside, or orphaned
+        sys.exit(ClusterError.exit_code)
+    except Exception as err:  # a bug: trying again would not help, so it crosses the wire, too
+        files.end(JobOutcome.of_bug(err))
+        raise
+    else:
+        code = 0
+    files.end(outcome)
+    sys.exit(code)
+
+
+def _do(asked: JobRequest, files: JobFiles) -> JobOutcome:
+    if asked.code_version != code_version():
+        raise ConfigError(
+            f"The flow run has code version {asked.code_version[:12]}, the cluster {code_version()[:12]}: "
+            "install the same release in both images."
+        )
+    request = STEPS[asked.step][1].model_validate(asked.request)
+
+    def tell(progress: Progress) -> None:
+        try:
+            files.tell(progress)
+        except StorageError as err:  # the scans matter more than being told of them
+            logger.warning("job: progress not told, %s", err)
+
+    ref = call_step(asked.step, request, compute=ComputeConfig(ray_address="auto"), tell=seldom(tell))
+    return JobOutcome(ref=ref.model_dump(mode="json"))
+
+
+def _speak() -> None:
+    """Print what the rings inside say, marked for the flow run's log."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter(f"{MARK}%(message)s"))
+    inner = logging.getLogger("tasks")
+    inner.addHandler(handler)
+    inner.setLevel(logging.INFO)
+    inner.propagate = False
+
+
+def _watch_lease(files: JobFiles, patience_s: float) -> None:
+    """Interrupt the step when its lease was not renewed for a while."""
+    lease, changed_at = b"", time.monotonic()
+    while time.monotonic() - changed_at < patience_s:
+        time.sleep(patience_s / LOOKS_A_LEASE)
+        try:
+            found = files.lease()
+        except StorageError:
+            continue
+        if found != lease:
+            lease, changed_at = found, time.monotonic()
+    logger.warning("job: not heard of the flow run for %.0f s, stopping", patience_s)
+    _thread.interrupt_main()
+    time.sleep(GRACE_S)
+    os._exit(ClusterError.exit_code)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,1 @@
+"""The network, its BatchNorm and its losses: TensorFlow."""

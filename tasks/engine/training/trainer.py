@@ -1,0 +1,177 @@
+"""A network that learns: its optimizer, the compiled step over all workers and devices, its state."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tasks.core.config.learning import ModelConfig, TrainingConfig
+from tasks.engine.network import batchnorm
+from tasks.engine.network.losses import LOSSES
+from tasks.engine.network.model import build_model, load_weights, to_input
+
+
+class Learner:
+    """The network, its optimizer and the compiled step of one worker."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        training: TrainingConfig,
+        strategy: tf.distribute.Strategy,
+        *,
+        n_workers: int,
+        encoder_weights: bytes | None = None,
+        first_weights: bytes | None = None,
+    ) -> None:
+        """Build and compile.
+
+        Args:
+            model: Network.
+            training: Loss, precision and what is frozen.
+            strategy: How gradients are shared among devices and workers.
+            n_workers: Workers that share a global batch.
+            encoder_weights: Content of an encoder's weight file.
+            first_weights: Content of a bundle's weight file, which the training starts from.
+        """
+        self._model, self._encoder_weights, self._first_weights = model, encoder_weights, first_weights
+        self._freeze_batchnorm = training.freeze_batchnorm
+        self._loss = LOSSES[training.loss]
+        self._strategy, self._n_workers = strategy, n_workers
+        is_shared = strategy.num_replicas_in_sync > 1
+        with strategy.scope():
+            self.network = self._build()
+            if is_shared and not training.freeze_batchnorm:
+                self.network = batchnorm.synchronise(self.network)
+            optimizer = tf.keras.optimizers.Adam(training.learning_rate)
+            if training.precision == "float16":
+                optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+            self.optimizer = optimizer
+            self._build_optimizer()
+        # Validated and saved from here: reading a distributed network's BatchNorm averages outside a replica is a
+        # collective that every worker must join, and the first worker alone would wait for ever.
+        self.plain = self._build() if is_shared else self.network
+        self._compiled_step = tf.function(self._distributed_step, reduce_retracing=True)
+        self._compiled_forward = tf.function(self._forward, reduce_retracing=True)
+
+    def gather(self) -> None:
+        """Bring the averaged weights of all devices into `plain`; all workers call it together."""
+        if self.plain is not self.network:
+            self.plain.set_weights(self.network.get_weights())
+
+    def step(
+        self, images: np.ndarray, masks: np.ndarray, weights: np.ndarray, *, learning_rate: float
+    ) -> tuple[float, float, list[int]]:
+        """Take one optimizer step over the global batch, of which this worker's share is given.
+
+        Args:
+            images: uint8 `(B, H, W)`.
+            masks: uint8 `(B, H, W)` of 0 and 1.
+            weights: float32 `(B,)`, 0 for padding.
+            learning_rate: Of this step.
+
+        Returns:
+            Weighted loss, weight, and pixels tp, fp, fn, tn at threshold 0.5, summed over all workers.
+        """
+        self.optimizer.learning_rate.assign(learning_rate)
+        loss, weight, counts = self._compiled_step(*(self._spread(part) for part in (images, masks, weights)))
+        return float(loss), float(weight), [int(n) for n in counts.numpy()]
+
+    def forward(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return loss float32 `(B,)` and probability uint8 `(B, H, W)` in units of 1/255 of `plain`."""
+        losses, probability = self._compiled_forward(images, masks)
+        return losses.numpy(), probability.numpy()
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return probability uint8 `(B, H, W)` in units of 1/255 of `plain`; compiled already, if validated before."""
+        _, probability = self.forward(images, np.zeros_like(images))
+        return probability
+
+    def load(self, weights: bytes) -> None:
+        """Put a weight file into `plain`, which may be what is trained: after the last step only."""
+        load_weights(self.plain, weights)
+
+    def state(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return the gathered weights and the optimizer's variables."""
+        return self.plain.get_weights(), [variable.numpy() for variable in self.optimizer.variables]
+
+    def restore(self, weights: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> None:
+        """Go on from a state; all workers call it with the same one."""
+        self.network.set_weights(weights)
+        for variable, value in zip(self.optimizer.variables, optimizer, strict=True):
+            variable.assign(value)
+
+    def _build(self) -> tf.keras.Model:
+        network = build_model(
+            self._model.architecture,
+            self._model.backbone,
+            slice_statistics=self._model.slice_statistics,
+            encoder_weights=self._encoder_weights,
+        )
+        if self._first_weights is not None:
+            load_weights(network, self._first_weights)
+        if self._freeze_batchnorm:
+            for layer in network.layers:
+                layer.trainable = not isinstance(layer, tf.keras.layers.BatchNormalization)
+        return network
+
+    def _build_optimizer(self) -> None:
+        """Create the optimizer's variables now, so that a state can be put into them before the first step."""
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        inner.build(self.network.trainable_variables)
+
+    def _spread(self, share: np.ndarray) -> tf.Tensor:
+        """Return this worker's share of a batch, an even part of it to each of its devices."""
+        n_devices = self._strategy.num_replicas_in_sync // self._n_workers
+        if n_devices == 1:
+            return tf.convert_to_tensor(share)
+        parts = np.split(share, n_devices)
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.convert_to_tensor(parts[context.replica_id_in_sync_group % n_devices])
+        )
+
+    def _distributed_step(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        answers = self._strategy.run(self._local_step, args=(images, masks, weights))
+        return tuple(self._strategy.reduce(tf.distribute.ReduceOp.SUM, answer, axis=None) for answer in answers)
+
+    def _local_step(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        reference = tf.cast(masks, tf.float32)[..., tf.newaxis]
+        replica = tf.distribute.get_replica_context()
+        total_weight = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
+        with tf.GradientTape() as tape:
+            logits = self.network(to_input(images), training=True)
+            loss = tf.reduce_sum(self._loss(logits, reference) * weights)
+            # Divided by the weight of all workers, because the optimizer sums their gradients.
+            objective = loss / tf.maximum(total_weight, 1.0)
+            if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+                objective = self.optimizer.get_scaled_loss(objective)
+        gradients = tape.gradient(objective, self.network.trainable_variables)
+        if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
+        return loss, tf.reduce_sum(weights), _count(logits, reference, weights)
+
+    def _forward(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = self.plain(to_input(images), training=False)
+        losses = self._loss(logits, tf.cast(masks, tf.float32)[..., tf.newaxis])
+        return losses, tf.cast(tf.round(tf.sigmoid(logits[..., 0]) * 255.0), tf.uint8)
+
+
+def choose_strategy(n_workers: int) -> tf.distribute.Strategy:
+    """Return how gradients are shared: across workers, across the GPUs of one, or not at all."""
+    if n_workers > 1:  # which also uses all GPUs of each worker
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _count(logits: tf.Tensor, reference: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Return tp, fp, fn, tn over the slices of weight 1, int64 `(4,)`."""
+    counted = tf.cast(weights > 0, tf.int64)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    predicted, lesion = tf.cast(logits >= 0, tf.int64), tf.cast(reference, tf.int64)
+    tp = tf.reduce_sum(counted * predicted * lesion)
+    fp = tf.reduce_sum(counted * predicted) - tp
+    fn = tf.reduce_sum(counted * lesion) - tp
+    n_pixels = tf.reduce_sum(counted) * tf.cast(tf.reduce_prod(tf.shape(reference)[1:]), tf.int64)
+    return tf.stack([tp, fp, fn, n_pixels - tp - fp - fn])

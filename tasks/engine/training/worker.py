@@ -1,0 +1,268 @@
+"""What one training worker does: steps over its share of the stream; after each epoch it validates and saves."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+import ray
+import ray.train
+import tensorflow as tf
+from ray.actor import ActorHandle
+from ray.train.collective import broadcast_from_rank_zero
+
+from tasks.core.config.learning import ModelConfig, TrainingConfig
+from tasks.core.history import EpochRow, TrainingOutcome
+from tasks.core.learning_rate import PLATEAU_FACTOR, Plateau, warmup_cosine
+from tasks.core.metrics import Counts
+from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, merit_at, probability_histogram
+from tasks.core.postprocess import probability_level
+from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
+from tasks.engine.network.model import set_precision, weights_to_bytes
+from tasks.engine.training.epoch_sums import EpochSums, check_numbers, timed
+from tasks.engine.training.trainer import Learner, choose_strategy
+from tasks.engine.training.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchdog, end
+from tasks.io.checkpoints import Checkpoint, Checkpoints
+
+Histograms = dict[str, ProbabilityHistogram]
+"""By patient."""
+
+TELL_S = 5.0
+WATCH_THRESHOLD = 0.5
+"""At which the training curves and the best epoch are judged; the operating point is chosen afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker needs to know; the streams come by name through Ray Train.
+
+    Attributes:
+        model: Network.
+        training: Optimisation.
+        steps_per_epoch: Global batches an epoch.
+        encoder_weights: Content of an encoder's weight file.
+        first_weights: Content of a bundle's weight file.
+        checkpoints: Where what comes of it is put.
+        checkpoint: What to go on from.
+        keeps_last: Whether the last epoch is kept: the validation patients will judge it, so must not choose it.
+        journal: Told of each epoch.
+    """
+
+    model: ModelConfig
+    training: TrainingConfig
+    steps_per_epoch: int
+    encoder_weights: bytes | None
+    first_weights: bytes | None
+    checkpoints: Checkpoints
+    checkpoint: Checkpoint | None
+    keeps_last: bool
+    journal: ActorHandle
+
+
+def train_worker(settings: WorkerSettings) -> None:
+    """Train until the stream ends or the validation Dice no longer improves; called by Ray Train on each worker.
+
+    What comes of it are the checkpoints, which the first worker publishes.
+
+    Raises:
+        ModelError: If weights or precision cannot be used as asked, or the training diverges.
+    """
+    training = settings.training
+    with Watchdog(60 * training.stall_minutes, partial(_end_stalled, settings.journal)) as watchdog:
+        if not training.gpus_per_worker:
+            tf.config.set_visible_devices([], "GPU")  # Ray shows a machine's GPUs to workers that asked for none, too
+            # On a GPU the gradient of nearest-neighbour resizing, in every decoder, has no deterministic form and
+            # would be refused at the first step.
+            tf.config.experimental.enable_op_determinism()
+        set_precision(training.precision)
+        tf.keras.utils.set_random_seed(training.seed)
+        context = ray.train.get_context()
+        rank, n_workers = context.get_world_rank(), context.get_world_size()
+        with watchdog.patient():
+            course = _Course(settings, n_workers, watchdog)
+        stream = ray.train.get_dataset_shard(f"train-{rank}")
+        sums = EpochSums()
+        batches = stream.iter_batches(batch_size=training.batch_size // n_workers, prefetch_batches=2)
+        for waited_s, batch in timed(batches):
+            watchdog.beat()
+            sums.waited_s += waited_s
+            with watchdog.patient() if not sums.n_steps else nullcontext():  # the first of all is compiled
+                course.step(batch, sums)
+            if sums.n_steps < settings.steps_per_epoch:
+                continue
+            with watchdog.patient():
+                is_over = course.finish_epoch(sums, is_chief=rank == 0)
+            if is_over:
+                break
+            sums = EpochSums()
+
+
+class _Course:
+    """A training on its way: the learner, what has come of it so far, and where the learning rate stands."""
+
+    def __init__(self, settings: WorkerSettings, n_workers: int, watchdog: Watchdog) -> None:
+        self._settings, training, self._watchdog = settings, settings.training, watchdog
+        self._learner = Learner(
+            settings.model,
+            training,
+            choose_strategy(n_workers),
+            n_workers=n_workers,
+            encoder_weights=settings.encoder_weights,
+            first_weights=settings.first_weights,
+        )
+        self._outcome = TrainingOutcome()
+        self._stopping, self._slowing = Plateau(training.patience), Plateau(max(1, training.patience // 2))
+        self._plateau_rate = training.learning_rate
+        if settings.checkpoint is not None:
+            self._go_on(settings.checkpoint)
+        self._n_steps = len(self._outcome.history) * settings.steps_per_epoch
+
+    def _go_on(self, checkpoint: Checkpoint) -> None:
+        self._outcome = checkpoint.outcome
+        self._stopping, self._slowing = checkpoint.stopping, checkpoint.slowing
+        self._plateau_rate = checkpoint.learning_rate
+        self._learner.restore(checkpoint.weights, checkpoint.optimizer)
+
+    @property
+    def _learning_rate(self) -> float:
+        """Learning rate of the coming step."""
+        training, per_epoch = self._settings.training, self._settings.steps_per_epoch
+        if training.schedule == "reduce_on_plateau":
+            return self._plateau_rate
+        n_steps = training.epochs * per_epoch
+        return warmup_cosine(self._n_steps, n_steps=n_steps, steps_per_epoch=per_epoch, peak=training.learning_rate)
+
+    def step(self, batch: dict[str, np.ndarray], sums: EpochSums) -> None:
+        """Take one optimizer step and add the batch to the epoch's sums."""
+        loss, weight, counts = self._learner.step(
+            batch["image"], batch["mask"], batch["weight"], learning_rate=self._learning_rate
+        )
+        sums.n_steps += 1
+        sums.loss += loss
+        sums.weight += weight
+        sums.counts += Counts(*counts)
+        self._n_steps += 1
+
+    def finish_epoch(self, sums: EpochSums, *, is_chief: bool) -> bool:
+        """Validate, judge and publish the epoch, the first worker for all; say whether it was the last."""
+        training, outcome = self._settings.training, self._outcome
+        self._learner.gather()
+        row: EpochRow = {}
+        histograms: Histograms = {}
+        if is_chief:
+            row, histograms = self._row(sums)
+        row = broadcast_from_rank_zero(row)
+        self._watchdog.beat()
+        outcome.history.append(row)
+        merit, best_merit = row["val_merit"], outcome.best_merit
+        keeps_last = self._settings.keeps_last
+        is_better = keeps_last or merit is None or best_merit is None or merit > best_merit
+        if is_better:
+            outcome.best_epoch, outcome.histograms = len(outcome.history), histograms
+        if self._slowing.is_stuck_at(row["val_loss"] or 0.0):
+            self._plateau_rate *= PLATEAU_FACTOR
+        is_stuck = not keeps_last and merit is not None and self._stopping.is_stuck_at(-merit)
+        is_over = is_stuck or len(outcome.history) == training.epochs
+        with self._watchdog.patient(PATIENCE_WITH_FLIPS if is_over else PATIENCE):
+            if is_chief:
+                self._publish(row, is_better=is_better, is_over=is_over)
+            ray.train.report(row)  # a barrier: nobody starts the next epoch before this one is safe
+        return is_over
+
+    def _publish(self, row: EpochRow, *, is_better: bool, is_over: bool) -> None:
+        """Publish where the training stands, at its end with what flips would give.
+
+        Raises:
+            ModelError: If the training diverged.
+        """
+        checkpoint = self._checkpoint(is_over=is_over)  # the state of now: flips put the best weights in its place
+        check_numbers(row, checkpoint.weights)
+        best_weights = weights_to_bytes(self._learner.plain) if is_better else None
+        if is_over and self._settings.training.test_time_flips is not False:  # once: up to four times the work
+            self._validate_with_flips(best_weights)
+        self._settings.checkpoints.publish(checkpoint, best_weights)
+        self._settings.journal.append.remote(row)
+
+    def _row(self, sums: EpochSums) -> tuple[EpochRow, Histograms]:
+        """Return the epoch's row of the history and the histogram of each validation patient."""
+        trained_s = time.monotonic() - sums.started_s
+        val_sums, histograms = self._validate()
+        patients, level = [*histograms.values()], probability_level(WATCH_THRESHOLD)
+        return {
+            "epoch": len(self._outcome.history) + 1,
+            "learning_rate": self._learning_rate,
+            **sums.figures("train"),
+            **val_sums.figures("val"),
+            "val_dice_per_patient": mean_dice_at(patients, level),
+            "val_merit": merit_at(patients, level),
+            **{f"train_{name}": n for name, n in asdict(sums.counts).items()},
+            **{f"val_{name}": n for name, n in asdict(val_sums.counts).items()},
+            "train_slices": int(sums.weight),
+            "slices_per_second": round(sums.weight / trained_s, 2),
+            "stall_fraction": round(sums.waited_s / trained_s, 4),
+            "seconds": round(time.monotonic() - sums.started_s, 2),
+        }, histograms
+
+    def _validate(self) -> tuple[EpochSums, Histograms]:
+        """Return sums over the validation slices and the histogram of each patient."""
+        sums, histograms = EpochSums(), Histograms()
+        for patients, images, masks in self._val_batches():
+            losses, probability = self._learner.forward(images, masks)
+            _add(histograms, patients, probability, masks)
+            sums.loss += float(losses[: len(patients)].sum())
+            sums.weight += len(patients)
+        for histogram in histograms.values():
+            sums.counts += histogram.counts_at(probability_level(WATCH_THRESHOLD))
+        return sums, histograms
+
+    def _validate_with_flips(self, best_weights: bytes | None) -> None:
+        """Add the histograms of what a bundle with flips would predict, at the end of all.
+
+        Args:
+            best_weights: Of the best epoch, if that is the last; else they are read from the checkpoints.
+        """
+        outcome = self._outcome
+        self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
+        look = partial(predict_in_batches, self._learner.predict, batch_size=self._settings.training.batch_size)
+        for patients, images, masks in self._val_batches():
+            _add(outcome.flipped, patients, predict_with_flips(look, images), masks)
+
+    def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
+        """Yield the patient of each validation slice of a batch, then images and masks, filled up to the batch size."""
+        size = self._settings.training.batch_size
+        for batch in ray.train.get_dataset_shard("val").iter_batches(batch_size=size, prefetch_batches=2):
+            self._watchdog.beat()
+            yield batch["patient_id"], _padded(batch["image"], size), _padded(batch["mask"], size)
+
+    def _checkpoint(self, *, is_over: bool) -> Checkpoint:
+        weights, optimizer = self._learner.state()
+        return Checkpoint(
+            outcome=self._outcome,
+            is_over=is_over,
+            weights=weights,
+            optimizer=optimizer,
+            stopping=self._stopping,
+            slowing=self._slowing,
+            learning_rate=self._plateau_rate,
+        )
+
+
+def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarray, masks: np.ndarray) -> None:
+    """Add slices to the histograms of their patients."""
+    for patient_id, answer, mask in zip(patients, probability, masks, strict=False):  # masks are filled up
+        histogram = probability_histogram(answer, mask)
+        histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
+
+
+def _end_stalled(journal: ActorHandle, silent_s: float) -> None:
+    """Tell the driver why this worker ends, then end it."""
+    try:
+        ray.get(journal.append.remote(f"a worker has not moved for {silent_s:.0f} s and ends"), timeout=TELL_S)
+    finally:
+        end(silent_s)
+
+
+def _padded(pixels: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), pixels.dtype)])

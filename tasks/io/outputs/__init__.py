@@ -1,0 +1,1 @@
+"""The layout of each output: paths, reading, publishing."""

@@ -1,0 +1,152 @@
+"""A model bundle on storage: weights and their company, every file named by digest in the card that comes last."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.core.addresses import shown_uri
+from tasks.core.errors import ModelError
+from tasks.core.postprocess import threshold_probability
+from tasks.core.schemas import WEIGHTS_FILE, ModelCard
+from tasks.io import storage
+
+CARD_FILE = "model.json"
+SELF_TEST_FILE = "self_test.npz"
+HISTORY_FILE = "history.csv"
+FOLDS_FOLDER = "folds"
+NEAR_LEVELS = 4
+"""How far, in 1/255, another machine's rounding or a reduced precision may move a probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What a loaded model must still predict.
+
+    Attributes:
+        image: uint8 `(size_px, size_px)`, a phantom.
+        mask: uint8 `(size_px, size_px)` of 0 and 1, what the bundle predicted when it was made.
+        threshold: At which probability; not the operating point, but where the prediction is least ambiguous.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    threshold: float
+
+    @classmethod
+    def from_probability(cls, image: np.ndarray, probability: np.ndarray) -> "SelfTest":
+        """Freeze a prediction at the threshold fewest pixels are near to, so that rounding on other hardware passes.
+
+        Args:
+            image: uint8 `(size_px, size_px)`.
+            probability: uint8, same shape, in units of 1/255.
+        """
+        at_level = np.bincount(probability.ravel(), minlength=256)
+        at_or_above = at_level[::-1].cumsum()[::-1]
+        levels = np.arange(1, 255)
+        near = [int(at_level[max(0, level - NEAR_LEVELS) : level + NEAR_LEVELS].sum()) for level in levels]
+        level = int(levels[np.argmin((np.array(near) + 1) / (at_or_above[levels] + 1))])
+        threshold = level / 255
+        return cls(image, threshold_probability(probability, threshold), threshold)
+
+    def to_bytes(self) -> bytes:
+        """Return this as an npz file."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, image=self.image, mask=self.mask, threshold=np.float64(self.threshold))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "SelfTest":
+        """Read an npz file; pickled content is refused."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return cls(arrays["image"], arrays["mask"], float(arrays["threshold"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose files have the digests its card names; weights of each of its networks."""
+
+    card: ModelCard
+    weights: tuple[bytes, ...]
+    self_test: SelfTest
+
+
+def publish_files(uri: str, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Publish a bundle's files, all but the card, and return their sha256 by path."""
+    return {path: storage.publish(storage.join(uri, path), content) for path, content in sorted(files.items())}
+
+
+def publish_card(uri: str, card: ModelCard) -> None:
+    """Publish the card: from now on the bundle is finished."""
+    storage.publish(storage.join(uri, CARD_FILE), card.model_dump_json(indent=2).encode())
+
+
+def sweep(uri: str, card: ModelCard) -> None:
+    """Remove the weights and self-tests of an earlier bundle that the card does not name: it had other networks."""
+    for found in storage.list_objects(uri):
+        is_networks = found.path == WEIGHTS_FILE or found.path.startswith(f"{FOLDS_FOLDER}/")
+        if is_networks and found.path not in card.files:
+            storage.remove(found.uri)
+
+
+def read_card(uri: str) -> ModelCard:
+    """Return the card of the bundle at a URI.
+
+    Raises:
+        ModelError: If no finished bundle is there.
+    """
+    card_uri = storage.join(uri, CARD_FILE)
+    if not storage.exists(card_uri):
+        raise ModelError(
+            f"{shown_uri(uri)} holds no {CARD_FILE}, so no finished model bundle. Run `lesions train` first."
+        )
+    return ModelCard.model_validate_json(storage.read_bytes(card_uri))
+
+
+def read_bundle(uri: str) -> Bundle:
+    """Return the bundle at a URI, its weights and self-test verified against the card.
+
+    Raises:
+        ModelError: If no finished bundle is there, or a file's digest is not the card's.
+    """
+    card = read_card(uri)
+    return Bundle(
+        card,
+        weights=tuple(_read_verified(uri, path, card) for path in card.weights_files),
+        self_test=SelfTest.from_bytes(_read_verified(uri, SELF_TEST_FILE, card)),
+    )
+
+
+def read_member(uri: str, place: int) -> Bundle:
+    """Return one network of an ensemble as a bundle, verified against the card.
+
+    Raises:
+        ModelError: If no finished bundle is there, or a file's digest is not the card's.
+    """
+    card = read_card(uri)
+    member = card.members[place]
+    return Bundle(
+        card.alone(place),
+        weights=(_read_verified(uri, member.weights_file, card),),
+        self_test=SelfTest.from_bytes(_read_verified(uri, member.self_test_file, card)),
+    )
+
+
+def _read_verified(uri: str, path: str, card: ModelCard) -> bytes:
+    content = storage.read_bytes(storage.join(uri, path))
+    found, expected = hashlib.sha256(content).hexdigest(), card.files.get(path)
+    if found != expected:
+        raise ModelError(
+            f"{path} of the bundle {shown_uri(uri)} has sha256 {found}, its card says {expected}: "
+            "it was changed or half replaced. Train again or restore the bundle."
+        )
+    return content
+
+
+def read_history(uri: str) -> list[dict[str, str]]:
+    """Return the training history, one row an epoch, values as written."""
+    text = storage.read_bytes(storage.join(uri, HISTORY_FILE)).decode()
+    return list(csv.DictReader(io.StringIO(text)))

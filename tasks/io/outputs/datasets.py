@@ -1,0 +1,132 @@
+"""A dataset on storage: its card, its cases, what was set aside, and its slices in Parquet shards by split."""
+
+import io
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.core.addresses import shown_uri
+from tasks.core.catalog import Split
+from tasks.core.errors import ConfigError
+from tasks.core.handles import DatasetRef
+from tasks.core.schemas import CaseRow, DatasetCard, FailureRow
+from tasks.io import storage
+from tasks.io.tables import from_parquet, table_to_parquet, to_parquet
+
+CARD_FILE = "dataset.json"
+CASES_FILE = "cases.parquet"
+FAILURES_FILE = "failures.parquet"
+SLICES_FOLDER = "slices"
+
+
+class SliceRow(TypedDict):
+    """A preprocessed slice, as shards and Ray carry it.
+
+    `image` is uint8 `(size_px, size_px)`, `mask` the same of 0 and 1; the source's height and width say to which grid a
+    prediction is brought back. `image_uri` is missing in datasets of version 0.1.
+    """
+
+    case_id: str
+    slice_index: int
+    patient_id: str
+    source: str
+    image: np.ndarray
+    mask: np.ndarray
+    image_uri: NotRequired[str]
+    mask_uri: str
+    source_height: int
+    source_width: int
+
+
+_COLUMN_TYPES: dict[str, pa.DataType] = {
+    "case_id": pa.string(),
+    "slice_index": pa.int32(),
+    "patient_id": pa.string(),
+    "source": pa.string(),
+    "image_uri": pa.string(),
+    "mask_uri": pa.string(),
+    "source_height": pa.int32(),
+    "source_width": pa.int32(),
+}
+_PIXEL_COLUMNS = ("image", "mask")
+
+
+def shard_uri(dataset_uri: str, split: Split, name: str) -> str:
+    """Return where a shard of a split lies."""
+    return storage.join(dataset_uri, SLICES_FOLDER, f"split={split}", f"{name}.parquet")
+
+
+def list_shards(dataset_uri: str, split: Split) -> list[str]:
+    """Return the URIs of a split's shards, in order.
+
+    Raises:
+        StorageError: If the split has none.
+    """
+    return [o.uri for o in storage.list_objects(storage.join(dataset_uri, SLICES_FOLDER, f"split={split}"))]
+
+
+def write_shard(uri: str, rows: Sequence[SliceRow]) -> None:
+    """Publish slices as one shard; pixels as tensors `(size_px, size_px)` that any pyarrow reads."""
+    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in _COLUMN_TYPES.items()}
+    for name in _PIXEL_COLUMNS:
+        pixels = np.stack([row[name] for row in rows])  # type: ignore[literal-required]
+        columns[name] = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)
+    storage.publish(uri, table_to_parquet(pa.table(columns)))
+
+
+def read_shard(uri: str) -> list[SliceRow]:
+    """Return the slices of a shard."""
+    table = pq.read_table(io.BytesIO(storage.read_bytes(uri))).combine_chunks()
+    pixels = {name: table.column(name).combine_chunks().to_numpy_ndarray() for name in _PIXEL_COLUMNS}
+    rows = table.drop_columns(list(_PIXEL_COLUMNS)).to_pylist()
+    return [
+        SliceRow(**row, image=image, mask=mask)  # type: ignore[typeddict-item]  # the schema names the columns
+        for row, image, mask in zip(rows, pixels["image"], pixels["mask"], strict=True)
+    ]
+
+
+def publish_dataset(uri: str, card: DatasetCard, *, cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> None:
+    """Publish the tables of a dataset whose shards are written, then its card."""
+    storage.publish(storage.join(uri, CASES_FILE), to_parquet(CaseRow, cases))
+    storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))
+    storage.publish(storage.join(uri, CARD_FILE), card.model_dump_json(indent=2).encode())
+
+
+def find_card(uri: str) -> DatasetCard | None:
+    """Return the card of the dataset at a URI, or None where no dataset is finished."""
+    card_uri = storage.join(uri, CARD_FILE)
+    return DatasetCard.model_validate_json(storage.read_bytes(card_uri)) if storage.exists(card_uri) else None
+
+
+def read_card(uri: str) -> DatasetCard:
+    """Return the card of the dataset at a URI.
+
+    Raises:
+        ConfigError: If no finished dataset is there.
+    """
+    card = find_card(uri)
+    if card is None:
+        raise ConfigError(
+            f"{shown_uri(uri)} holds no {CARD_FILE}, so no finished dataset. Run `lesions prepare` first."
+        )
+    return card
+
+
+def ref_of(card: DatasetCard, uri: str) -> DatasetRef:
+    """Return the reference that later steps are handed."""
+    return DatasetRef(
+        uri=uri, fingerprint=card.fingerprint, n_slices=card.n_slices, n_failed=card.n_failed, warnings=card.warnings
+    )
+
+
+def read_cases(uri: str) -> list[CaseRow]:
+    """Return the cases of a dataset."""
+    return from_parquet(CaseRow, storage.read_bytes(storage.join(uri, CASES_FILE)))
+
+
+def read_failures(uri: str) -> list[FailureRow]:
+    """Return what a dataset set aside."""
+    return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))

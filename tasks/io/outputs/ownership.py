@@ -1,0 +1,175 @@
+"""Whose an output folder is: nothing is written where something lies that no run of ours wrote."""
+
+import json
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal, get_args
+
+from tasks.core.addresses import shown_uri
+from tasks.core.errors import ConfigError, StorageError
+from tasks.core.plural import counted
+from tasks.io import storage
+from tasks.io.stored_objects import StoredObject
+
+OutputKind = Literal["dataset", "bundle", "evaluation", "segmentation"]
+
+MANIFESTS: Final[dict[OutputKind, tuple[str, frozenset[str]]]] = {
+    "dataset": ("dataset.json", frozenset({"fingerprint", "assignments"})),
+    "bundle": ("model.json", frozenset({"architecture", "files"})),
+    "evaluation": ("metrics.json", frozenset({"per_patient", "model_digest"})),
+    "segmentation": ("manifest.json", frozenset({"run_id", "params_digest"})),
+}
+"""By kind: the file that is written last, and keys that tell it from somebody else's of the same name."""
+
+MARK: Final = ".lesions.json"
+"""Written first, so that the output of a run that died before its manifest is known for ours; hidden from listings."""
+
+_FOLDERS: Final = {"masks", "previews", "review", "ledger", "lease", "index", "jobs"} | {
+    *("slices", "source", "figures", "curves")
+}
+_FILES: Final = {"scans.parquet", "cases.parquet", "failures.parquet", "report.html", "history.csv", MARK} | {
+    name for name, _ in MANIFESTS.values()
+}
+"""What an output of ours holds; anything else below it is somebody else's."""
+
+_WORKING_FILES: Final = (
+    (re.compile(r"lease/\d{8}\.json"), frozenset({"run_id", "heartbeat_at"})),
+    (re.compile(r"ledger/\d{8}T\d{12}Z-[^/]+/.+\.json"), frozenset({"scan_id", "reader_version"})),
+    (re.compile(r"ledger/\d{8}T\d{12}Z-[^/]+\.parquet"), None),
+)
+"""What a run leaves that has not ended, by its path in the output, and keys of it where it is JSON."""
+
+_MAX_JSON_BYTES: Final = 64 << 20
+_KNOWN_NAMES: Final = {"frames/", "images/", "masks/", "lungs/", "previews/", "slices/", "index.csv"}
+
+
+def claim(uri: str, kind: OutputKind) -> None:
+    """Make an empty output ours; one that is ours already stays as it is.
+
+    Raises:
+        ConfigError: If something lies there that no run of this kind wrote.
+        StorageError: If the store refuses or does not answer.
+    """
+    require_ours(uri, kind)
+    if _marked_kind(uri) != kind:
+        storage.publish(storage.join(uri, MARK), json.dumps({"kind": kind}).encode())
+
+
+def require_ours(uri: str, kind: OutputKind) -> None:
+    """Refuse to write where something lies that no run of this kind wrote.
+
+    Raises:
+        ConfigError: Saying what was found.
+        StorageError: If the store does not answer.
+    """
+    if storage.is_file(uri):
+        raise ConfigError(f"The output {shown_uri(uri)} is a file; a folder was expected. Choose another.")
+    names = storage.list_names(uri)
+    if names in ([], ["jobs/"]) or _marked_kind(uri) == kind or _carries(uri, kind, names):
+        return
+    if kind in ("bundle", "segmentation") and _has_begun(uri, names):
+        return
+    other = next((other for other in get_args(OutputKind) if _carries(uri, other, names)), None)
+    found = f"is the {other} of another run" if other else f"holds what no run of ours wrote ({_shown(names)})"
+    raise ConfigError(f"The output {shown_uri(uri)} {found}, which could be overwritten. Choose an empty folder.")
+
+
+def outputs_among(objects: Iterable[StoredObject]) -> set[str]:
+    """Return the paths of the folders, each with its `/`, that outputs of ours lie in; the listed root is empty.
+
+    Args:
+        objects: As listed, with the hidden marks.
+    """
+    by_root: dict[str, list[StoredObject]] = {}
+    for o in objects:
+        for root in _possible_roots(o.path):
+            by_root.setdefault(root, []).append(o)
+    found = storage.map_in_parallel(lambda item: any(map(_tells, item[1])), by_root.items())
+    return {root for root, is_ours in zip(by_root, found, strict=True) if is_ours}
+
+
+def is_written_by(root: str, path: str) -> bool:
+    """Say whether a path is what a run writes to an output at a root, which ends with a `/` or is empty."""
+    if not path.startswith(root):
+        return False
+    first, _, rest = path[len(root) :].partition("/")
+    return first in _FOLDERS if rest else first in _FILES or first.endswith((".h5", ".npz"))
+
+
+def is_part_of_output(uri: str) -> bool:
+    """Say whether a URI, links followed, is a folder that a run of ours fills."""
+    parent, _, name = storage.resolved(uri).rstrip("/").rpartition("/")
+    if name not in _FOLDERS:
+        return False
+    names = storage.list_names(parent)
+    is_finished = any(_carries(parent, kind, names) for kind in get_args(OutputKind))
+    return is_finished or _marked_kind(parent) is not None or _has_begun(parent, names)
+
+
+def _possible_roots(path: str) -> Iterable[str]:
+    """Yield the folder a path would tell of as an output of ours, if it has the name of what tells."""
+    folder, _, name = path.rpartition("/")
+    if name == MARK or any(name == manifest for manifest, _ in MANIFESTS.values()):
+        yield f"{folder}/" if folder else ""
+    for pattern, _ in _WORKING_FILES:
+        found = re.fullmatch(rf"(?P<root>(?:.*/)?){pattern.pattern}", path)
+        if found:
+            yield found["root"]
+
+
+def _tells(o: StoredObject) -> bool:
+    """Say whether an object of a telling name was written by a run of ours."""
+    name = o.path.rpartition("/")[2]
+    keys = next((keys for manifest, keys in MANIFESTS.values() if manifest == name), None)
+    if name == MARK:
+        return "kind" in _read_json(o.uri)
+    if name.endswith(".parquet"):
+        return storage.read_range(o.uri, 0, 4) == b"PAR1"  # Parquet's magic number
+    if keys is None:
+        keys = next(keys for pattern, keys in _WORKING_FILES if keys and re.search(rf"{pattern.pattern}$", o.path))
+    return o.size_bytes <= _MAX_JSON_BYTES and keys <= _read_json(o.uri).keys()
+
+
+def _has_begun(uri: str, names: Sequence[str]) -> bool:
+    """Say whether a run of ours has written its lease or its ledger there."""
+    for folder in {"lease/", "ledger/"} & set(names):
+        for o in storage.list_objects(storage.join(uri, folder.rstrip("/"))):
+            known = StoredObject(o.uri, f"{folder}{o.path}", o.size_bytes, o.version, o.modified_s)
+            if "" in _possible_roots(known.path) and _tells(known):
+                return True
+    return False
+
+
+def _carries(uri: str, kind: OutputKind, names: Iterable[str]) -> bool:
+    name, keys = MANIFESTS[kind]
+    return name in names and keys <= _read_json(storage.join(uri, name)).keys()
+
+
+def _marked_kind(uri: str) -> str | None:
+    mark_uri = storage.join(uri, MARK)
+    return _read_json(mark_uri).get("kind") if storage.exists(mark_uri) else None
+
+
+def _read_json(uri: str) -> dict[str, Any]:  # Any: any JSON
+    """Return the object of a JSON file; of anything else, and of what may not be read, an empty one."""
+    try:
+        found = json.loads(storage.read_bytes(uri))
+    except (ValueError, RecursionError):
+        return {}
+    except StorageError as err:
+        if err.can_pass:
+            raise
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _shown(names: Iterable[str]) -> str:
+    """Return names that are known, and the number of the others: those may name a patient."""
+    told = Counter("folder" if name.endswith("/") else f"{posixpath.splitext(name)[1]} file" for name in names)
+    known = sorted(_KNOWN_NAMES & set(names))
+    for name in known:
+        told["folder" if name.endswith("/") else f"{posixpath.splitext(name)[1]} file"] -= 1
+    others = [counted(n, what.strip()) for what, n in sorted(told.items()) if n]
+    return ", ".join([*known, *others])

@@ -1,0 +1,1 @@
+"""What every step needs of Prefect: addresses, logging, retries, slots, completeness, doctor."""

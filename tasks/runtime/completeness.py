@@ -1,0 +1,54 @@
+"""The last word of a flow: green only if nothing was lost."""
+
+from tasks.core.addresses import shown_uri
+from tasks.core.errors import IncompleteError, InternalError
+from tasks.core.handles import DatasetRef, EvaluationRef, SegmentationRef
+from tasks.core.plural import counted
+
+
+def require_complete(
+    *,
+    dataset: DatasetRef | None = None,
+    evaluation: EvaluationRef | None = None,
+    segmentation: SegmentationRef | None = None,
+) -> None:
+    """Raise unless every input of these outputs was used; a scan known bad from an earlier run does not count again.
+
+    Raises:
+        InternalError: If every scan of the run brought out the same bug.
+        IncompleteError: Naming how much was lost and where the list is.
+    """
+    if segmentation and segmentation.common_bug:
+        n_failed = counted(segmentation.n_new_failures, "scan")
+        raise InternalError(
+            f"All of {n_failed} that were due ended alike: {segmentation.common_bug} No scan is to blame. Run "
+            "`lesions doctor`, and look at the log for the reference; the next run tries all of them again."
+        )
+    lost: list[str] = []
+    if dataset and dataset.n_failed:
+        lost.append(
+            f"{counted(dataset.n_failed, 'slice')} set aside, listed in {shown_uri(dataset.uri)}/failures.parquet"
+        )
+    if evaluation and evaluation.n_failed:
+        n_failed = counted(evaluation.n_failed, "slice")
+        lost.append(f"{n_failed} could not be scored, listed in {shown_uri(evaluation.uri)}/metrics.json")
+    if segmentation and segmentation.n_new_failures:
+        n_failed = counted(segmentation.n_new_failures, "scan")
+        lost.append(f"{n_failed} newly failed, listed in {shown_uri(segmentation.uri)}/scans.parquet")
+    if lost:
+        raise IncompleteError("Everything good is published, but the run is incomplete: " + "; ".join(lost) + ".")
+
+
+def require_enough(dataset: DatasetRef, *, max_failed_fraction: float) -> None:
+    """Stop a pipeline whose preparation lost more than it may.
+
+    Raises:
+        IncompleteError: If the failed fraction is above the limit.
+    """
+    n_all = dataset.n_slices + dataset.n_failed
+    if dataset.n_failed > max_failed_fraction * n_all:
+        raise IncompleteError(
+            f"{dataset.n_failed} of {n_all} slices were set aside ({dataset.n_failed / n_all:.1%}), more than "
+            f"preparation.max_failed_fraction {max_failed_fraction:.1%}; the dataset is published, training was "
+            f"not started. They are listed in {shown_uri(dataset.uri)}/failures.parquet."
+        )

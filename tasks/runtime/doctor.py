@@ -1,0 +1,150 @@
+"""What `lesions doctor` looks at: each check finds one thing and says what to do where it is not as needed."""
+
+import importlib.metadata
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+import ray
+from packaging.requirements import Requirement
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import DeploymentSchedule, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.settings import PREFECT_API_URL
+
+from tasks.core.addresses import scrubbed, shown_uri
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.errors import ClusterError, StorageError
+from tasks.core.plural import counted
+from tasks.engine.cluster import session as cluster
+from tasks.io import storage
+
+DISTRIBUTION = "lung-lesion-workflow"
+PAGE = 200
+"""As many deployments as a Prefect server names at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found."""
+
+    is_well: bool
+    sentence: str
+
+
+def drifted_pins() -> list[str]:
+    """Return a sentence for each library whose installed version is not the pinned one."""
+    drifted = []
+    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            drifted.append(f"{requirement.name} is not installed, {requirement.specifier} is needed")
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            drifted.append(f"{requirement.name} is {installed}, {requirement.specifier} is needed")
+    return drifted
+
+
+def check_install() -> Finding:
+    """Compare the installed libraries with the pinned ones."""
+    drifted = drifted_pins()
+    if drifted:
+        return Finding(False, "; ".join(drifted) + ". Run `make setup`.")
+    return Finding(True, "all libraries have the pinned versions")
+
+
+def check_storage() -> Finding:
+    """Write, read and remove a local object."""
+    with tempfile.TemporaryDirectory() as folder:
+        uri = storage.join(folder, "probe")
+        try:
+            storage.publish(uri, b"probe")
+            is_same = storage.read_bytes(uri) == b"probe"
+        except StorageError as err:
+            return Finding(False, str(err))
+    return Finding(is_same, f"{folder.rsplit('/', 1)[0]} can be written and read")
+
+
+def check_ray() -> Finding:
+    """Start Ray in this process tree, or reach the one that runs."""
+    try:
+        with cluster.session(ComputeConfig()):
+            resources = ray.cluster_resources()
+    except ClusterError as err:
+        return Finding(False, str(err))
+    return Finding(True, f"{resources.get('CPU', 0):.0f} logical CPUs, {resources.get('GPU', 0):.0f} GPUs")
+
+
+def check_prefect() -> Finding:
+    """Ask the configured Prefect server for its health and its schedules; without one, flows start their own."""
+    url = PREFECT_API_URL.value()
+    if not url:
+        return Finding(True, "no server configured; each run starts its own. Set PREFECT_API_URL to use yours.")
+    try:
+        httpx.get(f"{url}/health", timeout=5).raise_for_status()
+        with get_client(sync_client=True) as client:
+            scheduled = _on_schedule(client)
+            stalled = [found.name for found in scheduled if not _has_run_ahead(client, found)]
+    except httpx.HTTPStatusError as err:
+        status = err.response.status_code
+        return Finding(
+            False, f"{shown_uri(url)} refuses, with {status}. Set PREFECT_API_AUTH_STRING as the server has it."
+        )
+    except httpx.HTTPError as err:
+        return Finding(
+            False, f"{shown_uri(url)} does not answer ({scrubbed(str(err), url)}). Start it, or unset PREFECT_API_URL."
+        )
+    if stalled:
+        has = "has" if len(stalled) == 1 else "have"
+        return Finding(
+            False,
+            f"{counted(len(stalled), 'deployment')} {has} an active schedule and no scheduled run: "
+            f"{', '.join(stalled)}. Unless deployed within the last minute, the server's scheduler does not work; "
+            "look for errors in its log. Where the server runs, sqlalchemy must be 2.0.x.",
+        )
+    return Finding(True, f"{shown_uri(url)} answers, {counted(len(scheduled), 'deployment')} on an active schedule")
+
+
+def _on_schedule(client: SyncPrefectClient) -> list[DeploymentResponse]:
+    """Return every deployment that the server should start by itself."""
+    found: list[DeploymentResponse] = []
+    while page := client.read_deployments(offset=len(found), limit=PAGE):
+        found += page
+    return [each for each in found if not each.paused and any(map(_has_no_end, each.schedules))]
+
+
+def _has_no_end(schedule: DeploymentSchedule) -> bool:
+    """Say whether an active schedule always has a next date: a recurrence rule may have had its last."""
+    return schedule.active and isinstance(schedule.schedule, CronSchedule | IntervalSchedule)
+
+
+def _has_run_ahead(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:
+    """Say whether the server has a run of a deployment scheduled."""
+    ahead = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(after_=datetime.now(UTC)),
+    )
+    return bool(client.read_flow_runs(flow_run_filter=ahead, limit=1))
+
+
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "install": check_install,
+    "storage": check_storage,
+    "Ray": check_ray,
+    "Prefect": check_prefect,
+}

@@ -1,0 +1,123 @@
+"""Labelled slices: image and mask of a pair, which may be a slice or a volume of many, checked against each other."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from tasks.core.config.groups import PreparationConfig
+from tasks.core.errors import DataError
+from tasks.core.geometry import resize_mask, resize_slice
+from tasks.core.grids import POSITION_TOLERANCE_MM, Grid
+from tasks.core.intensity import MaskRule, binarise_mask, hu_to_uint8, slice_to_uint8
+from tasks.core.schemas import SlicePair
+from tasks.core.volumes import Volume
+from tasks.io import storage
+from tasks.io.dicom_series import read_grid, read_series
+from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume
+from tasks.io.formats.dicom_seg import read_segmentation
+from tasks.io.outputs.datasets import SliceRow
+
+
+def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator[SliceRow]:
+    """Yield the slices of a pair, read, checked and resized; of a volume from feet to head.
+
+    Raises:
+        DataError: If image or mask cannot be read, differ in size or place, or the mask is not binary by the rule.
+    """
+    slices = _volume_slices(pair, preparation) if is_volume(pair.image_uri) else [_slice(pair, preparation)]
+    for offset, (image, mask) in enumerate(slices):
+        yield SliceRow(
+            case_id=pair.case_id,
+            slice_index=pair.slice_index + offset,
+            patient_id=pair.patient_id,
+            source=pair.source,
+            image=resize_slice(image, preparation.size_px),
+            mask=resize_mask(mask, preparation.size_px),
+            image_uri=pair.image_uri,
+            mask_uri=pair.mask_uri,
+            source_height=image.shape[0],
+            source_width=image.shape[1],
+        )
+
+
+def reference_mask(uri: str, slice_index: int, rule: MaskRule, image_uri: str = "") -> np.ndarray:
+    """Return the expert's mask of a slice on the source's own grid, uint8 `(H, W)` of 0 and 1.
+
+    Args:
+        uri: The mask's file.
+        slice_index: Of the slice, where the file holds a volume.
+        rule: Which stored values are lesion.
+        image_uri: The image's file or folder: a DICOM-SEG may leave slices without lesion out.
+    """
+    if not is_volume(uri):
+        return binarise_mask(read_labels(uri, storage.read_bytes(uri)), rule)
+    mask = _mask_volume(uri, rule, image_uri)
+    if slice_index >= len(mask):
+        raise DataError("vanished", f"The mask has {len(mask)} slices now, fewer than when the dataset was prepared.")
+    return mask[slice_index]
+
+
+def _slice(pair: SlicePair, preparation: PreparationConfig) -> tuple[np.ndarray, np.ndarray]:
+    image = slice_to_uint8(read_image(pair.image_uri, storage.read_bytes(pair.image_uri)))
+    labels = read_labels(pair.mask_uri, storage.read_bytes(pair.mask_uri))
+    if image.shape != labels.shape:
+        raise DataError(
+            "shape_mismatch",
+            f"Image is {image.shape[1]}×{image.shape[0]} px, its mask {labels.shape[1]}×{labels.shape[0]}; "
+            "they must be the same. Export the pair again.",
+        )
+    return image, binarise_mask(labels, preparation.mask_rule)
+
+
+def _volume_slices(pair: SlicePair, preparation: PreparationConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    volume = _volume(pair.image_uri)
+    labels = _labels(pair.mask_uri, volume.grid)
+    volume.check()
+    _require_one_grid(volume, labels)
+    mask = binarise_mask(labels.voxels, preparation.mask_rule)
+    for image, reference in zip(volume.slices(), labels.grid.to_reading(mask), strict=True):
+        yield image if volume.unit == "grey" else hu_to_uint8(image, preparation.hu), np.ascontiguousarray(reference)
+
+
+def _require_one_grid(volume: Volume, labels: Volume) -> None:
+    """Refuse a mask that does not lie on its image's voxels; the order they are stored in may differ."""
+    image, mask = volume.grid.as_read(), labels.grid.as_read()
+    if image.shape != mask.shape:
+        shapes = " and ".join("×".join(map(str, grid.shape)) for grid in (image, mask))
+        raise DataError("shape_mismatch", f"Image and mask have {shapes} voxels; they must be the same.")
+    corners = np.array([[0, 0, 0, 1], [*(size - 1 for size in image.shape), 1]]).T
+    apart = float(np.abs((image.affine - mask.affine) @ corners).max())
+    if apart > POSITION_TOLERANCE_MM:
+        raise DataError(
+            "mixed_geometry", f"Image and mask lie {apart:.1f} mm apart in space; export the mask on the image's grid."
+        )
+
+
+def _volume(uri: str) -> Volume:
+    return read_series(uri) if kind_of(uri) == "dicom" else read_volume(uri, storage.read_bytes(uri))
+
+
+def _grid(uri: str) -> Grid:
+    """Return the grid of a volume; that of a DICOM series from its headers alone."""
+    return read_grid(uri) if kind_of(uri) == "dicom" else _volume(uri).grid
+
+
+def _labels(uri: str, grid: Grid) -> Volume:
+    """Return the labels of a volume; those of a DICOM-SEG on the grid of its image."""
+    if kind_of(uri) != "dicom":
+        return read_volume(uri, storage.read_bytes(uri))
+    files = storage.list_objects(uri)
+    if len(files) != 1:
+        raise DataError(
+            "ambiguous_series", f"{len(files)} files were found where one DICOM-SEG was expected; keep one."
+        )
+    return Volume(read_segmentation(storage.read_bytes(files[0].uri), grid), grid)
+
+
+@lru_cache(2)
+def _mask_volume(uri: str, rule: MaskRule, image_uri: str) -> np.ndarray:
+    """Return the mask of a volume as a reader sees it; the slices of a shard ask for the same one."""
+    labels = _labels(uri, _grid(image_uri)) if kind_of(uri) == "dicom" else _volume(uri)
+    read: np.ndarray = labels.grid.to_reading(binarise_mask(labels.voxels, rule))
+    return read

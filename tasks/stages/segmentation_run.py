@@ -1,0 +1,99 @@
+"""A segmentation run: what it was asked, what decides its masks, and how it records what became of a scan."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.config.groups import HuConfig
+from tasks.core.errors import DataError
+from tasks.core.schemas import ModelCard, ScanRow, ScanStatus
+from tasks.core.step_inputs import SegmentRequest
+from tasks.io import ledger
+from tasks.io.pseudonyms import Seal
+from tasks.io.scans import ScanSource
+from tasks.io.versions import code_version
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What decides the masks of a run, where they go, and what keeps their names."""
+
+    request: SegmentRequest
+    threshold: float
+    min_lesion_px: int
+    min_lesion_mm3: float | None
+    size_px: int
+    hu: HuConfig
+    model_digest: str
+    code_version: str
+    seal: Seal | None = None
+    test_time_flips: bool = False
+    is_unlike_bundle: bool = False
+    n_predictions: int = 1
+
+    @classmethod
+    def of(cls, request: SegmentRequest, card: ModelCard) -> "Run":
+        """Return the run of a request: the bundle's operating point, unless the request has its own.
+
+        Raises:
+            ConfigError: If ids are to be hashed and there is no key.
+        """
+        asked = request.segmentation
+        flips = card.test_time_flips if asked.test_time_flips is None else asked.test_time_flips
+        return cls(
+            request,
+            threshold=card.threshold if asked.threshold is None else asked.threshold,
+            min_lesion_px=card.min_lesion_px if asked.min_lesion_px is None else asked.min_lesion_px,
+            min_lesion_mm3=asked.min_lesion_mm3,
+            size_px=card.input_size_px,
+            hu=card.hu,
+            model_digest=card.digest,
+            code_version=code_version(),
+            seal=Seal.from_environment() if asked.hash_ids else None,
+            test_time_flips=flips,
+            is_unlike_bundle=flips != card.test_time_flips,
+            n_predictions=card.model_copy(update={"test_time_flips": flips}).n_predictions,
+        )
+
+    @property
+    def params_digest(self) -> str:
+        """sha256 over the parameters that decide a mask."""
+        asked = self.request.segmentation
+        decisive = f"{self.threshold}:{self.min_lesion_px}:{self.min_lesion_mm3}:{asked.precision}:{asked.dicom_seg}"
+        if self.is_unlike_bundle:  # else the model's digest says it, as in ledgers from before there was a choice
+            decisive += f":{self.test_time_flips}"
+        return hashlib.sha256(decisive.encode()).hexdigest()
+
+    def row(self, scan: ScanSource, status: ScanStatus, **found: Any) -> ScanRow:  # Any: further fields of ScanRow
+        """Return the row of a scan in this run."""
+        return ScanRow(
+            scan_id=scan.scan_id,
+            source_uri=scan.uri,
+            source_fingerprint=scan.fingerprint,
+            status=status,
+            model_digest=self.model_digest,
+            params_digest=self.params_digest,
+            code_version=self.code_version,
+            **found,
+        )
+
+    def record(self, row: ScanRow) -> ScanRow:
+        """Write a row to the ledger; its mask must be published before."""
+        ledger.record(self.request.output_uri, row, self.request.run_id)
+        return row
+
+    def recall(self, scans: Sequence[ScanSource]) -> dict[int, ScanRow]:
+        """Return the rows of scans this run already recorded, by place: a worker may have died just after."""
+        ids = [scan.scan_id for scan in scans]
+        found = ledger.recorded(self.request.output_uri, self.request.run_id, ids)
+        return {place: found[scan_id] for place, scan_id in enumerate(ids) if scan_id in found}
+
+    def refusal(self, scan: ScanSource, refusal: DataError) -> ScanRow:
+        """Return the row of a scan that is set aside."""
+        return self.row(scan, "failed", error_code=refusal.code, error=refusal.sentence, where=refusal.where)
+
+    def give_up(self, scan: ScanSource, bug: DataError | None) -> ScanRow:
+        """Set a scan aside that no worker gets past: they die over it, or a stage raises what nobody meant."""
+        sentence = "The worker process died over this scan again and again, alone. Look at its size and its format."
+        return self.record(self.refusal(scan, bug or DataError("worker_died", sentence)))

@@ -1,0 +1,69 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tasks.core.errors import ModelError
+from tasks.core.phantoms import phantom_scan
+from tasks.engine.inference.predictor import Predictor
+from tasks.io.outputs.bundles import Bundle, SelfTest, read_bundle
+from tests.conftest import MODEL, SIZE_PX, Trained
+
+pytestmark = [pytest.mark.tf, pytest.mark.ray]
+
+
+@pytest.fixture(scope="module")
+def bundle(trained: Trained) -> Bundle:
+    """The trained bundle, loaded."""
+    return read_bundle(trained.model_uri)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Eleven slices of a phantom, an odd number for a batch of four."""
+    return phantom_scan(77, n_slices=11, size_px=SIZE_PX).image
+
+
+def test_a_mask_does_not_depend_on_its_batch_mates(bundle: Bundle, images: np.ndarray) -> None:
+    """A slice predicted alone, in company, or in another order gets the same probabilities."""
+    predictor = Predictor.from_bundle(bundle, precision="float32", batch_size=4)
+    together = predictor.predict(images)
+    backwards = predictor.predict(images[::-1])[::-1]
+    alone = np.concatenate([predictor.predict(image[np.newaxis]) for image in images])
+    np.testing.assert_array_equal(together, backwards)
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_bundle_that_predicts_something_else_is_refused(bundle: Bundle) -> None:
+    """An actor whose model disagrees with the bundle's own mask does not start."""
+    inverted = replace(bundle, self_test=replace(bundle.self_test, mask=1 - bundle.self_test.mask))
+    with pytest.raises(ModelError, match="Self-test failed"):
+        Predictor.from_bundle(inverted, precision="float32", batch_size=1)
+
+
+def test_no_slices_give_no_probabilities(bundle: Bundle) -> None:
+    """An empty batch is answered with an empty array."""
+    predictor = Predictor(bundle.card, bundle.weights, precision="float32", batch_size=4)
+    assert predictor.predict(np.empty((0, SIZE_PX, SIZE_PX), np.uint8)).shape == (0, SIZE_PX, SIZE_PX)
+
+
+def test_a_bundle_leans_on_slices_as_its_card_says(bundle: Bundle, images: np.ndarray) -> None:
+    """What it was trained with stands in the card and decides what it predicts."""
+    assert bundle.card.slice_statistics == MODEL.slice_statistics > 0
+    how = {"precision": "float32", "batch_size": 4}
+    without = bundle.card.model_copy(update={"slice_statistics": 0.0})
+    leaning, plain = (Predictor(card, bundle.weights, **how).predict(images) for card in (bundle.card, without))
+    assert np.abs(leaning.astype(int) - plain).max() > 2, "leaning changes nothing"
+
+
+def test_a_bundle_flips_as_it_says_unless_the_run_says_otherwise(bundle: Bundle, images: np.ndarray) -> None:
+    """Its self-test holds in both cases: that is the bundle's own way."""
+    how = {"precision": "float32", "batch_size": 4}
+    plain, flipping = (bundle.card.model_copy(update={"test_time_flips": flips}) for flips in (False, True))
+    once, again = (Predictor(card, bundle.weights, **how) for card in (plain, flipping))
+    assert np.abs(once.predict(images).astype(int) - again.predict(images)).max() > 2, "flips change nothing"
+    seen = again.predict(bundle.self_test.image[np.newaxis])[0]
+    flipping_bundle = Bundle(flipping, bundle.weights, SelfTest.from_probability(bundle.self_test.image, seen))
+    for word, expected in ((None, again), (False, once)):
+        found = Predictor.from_bundle(flipping_bundle, test_time_flips=word, **how).predict(images)
+        np.testing.assert_array_equal(found, expected.predict(images))

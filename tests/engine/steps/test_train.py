@@ -1,0 +1,145 @@
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from flows.train_model import train_model
+from tasks.core.config.learning import ModelConfig
+from tasks.core.errors import ModelError
+from tasks.core.history import CURVES
+from tasks.core.metrics import count_pixels, dice
+from tasks.core.operating_point import MIN_FLIPS_GAIN
+from tasks.core.postprocess import threshold_probability
+from tasks.engine.inference.predictor import Predictor
+from tasks.engine.network.model import build_model
+from tasks.io.outputs import bundles, datasets
+from tests.conftest import MILD, MODEL, TRAINING, Trained
+
+pytestmark = [pytest.mark.ray, pytest.mark.tf]
+
+
+def test_bundle_names_every_file_by_digest(trained: Trained) -> None:
+    """The card lists weights, history, self-test and six curves, each with the digest the file has."""
+    card = bundles.read_card(trained.model_uri)
+    expected = {"model.weights.h5", "self_test.npz", "history.csv", *(f"curves/{name}.png" for name in CURVES)}
+    assert card.files.keys() == expected
+    for path, digest in card.files.items():
+        assert hashlib.sha256(Path(trained.model_uri, path).read_bytes()).hexdigest() == digest
+    assert not Path(trained.model_uri, "checkpoints").exists()
+
+
+def test_history_has_a_row_an_epoch_with_train_and_val(trained: Trained) -> None:
+    """The history holds each epoch once, with the six figures of both sides and their counts."""
+    history = bundles.read_history(trained.model_uri)
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    for figure in ("loss", "f1", "precision", "recall", "accuracy", "tp", "fp", "fn", "tn"):
+        assert {f"train_{figure}", f"val_{figure}"} <= history[0].keys()
+
+
+def test_loss_falls(trained: Trained) -> None:
+    """Two epochs on phantoms are enough to see the training loss fall."""
+    first, last = (float(row["train_loss"]) for row in bundles.read_history(trained.model_uri))
+    assert last < first
+
+
+def test_same_seed_same_weights(trained: Trained, tmp_path: Path) -> None:
+    """Training again with the same seed gives the same weight file, so every figure too."""
+    again = str(tmp_path / "again")
+    train_model(trained.dataset_uri, again, model=MODEL, training=TRAINING, augment=MILD)
+    assert len({bundles.read_card(uri).files["model.weights.h5"] for uri in (trained.model_uri, again)}) == 1
+
+
+def test_two_workers_train(trained: Trained, tmp_path: Path) -> None:
+    """Two workers that share every global batch train to the end and publish one bundle."""
+    two = TRAINING.model_copy(update={"num_workers": 2, "epochs": 1})
+    ref = train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=two, augment=MILD)
+    assert bundles.read_bundle(ref.uri).card.training.num_workers == 2
+
+
+def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path) -> None:
+    """A mirror that cannot be reached is named with the two ways out, before a worker starts."""
+    unreachable = ModelConfig(encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5")
+    with pytest.raises(ModelError, match=r"Set model\.encoder_weights to none \(random\), or to the URI of a mirror"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=unreachable, training=TRAINING)
+
+
+def test_a_training_without_numbers_publishes_nothing(trained: Trained, tmp_path: Path) -> None:
+    """Weights that are no numbers would give empty masks, as of healthy patients: the run ends and says what to set."""
+    network = build_model(MODEL.architecture, MODEL.backbone)
+    encoder = tf.keras.Model(network.input, network.get_layer("relu1").output)
+    encoder.set_weights([np.full_like(value, np.nan) for value in encoder.get_weights()])
+    encoder.save_weights(tmp_path / "encoder.h5")
+    digest = hashlib.sha256((tmp_path / "encoder.h5").read_bytes()).hexdigest()
+    of_no_numbers = MODEL.model_copy(
+        update={"encoder_weights": (tmp_path / "encoder.h5").as_uri(), "encoder_weights_sha256": digest}
+    )
+    with pytest.raises(ModelError, match=r"diverged in epoch 1: [1-9][0-9,]* weights not finite"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=of_no_numbers, training=TRAINING, augment=MILD)
+    assert not (tmp_path / "model" / "model.json").exists()
+
+
+@pytest.mark.soak
+def test_nothing_is_chosen_by_validation_patients_without_lesions(trained: Trained, tmp_path: Path) -> None:
+    """There is no Dice to choose by: the last epoch is kept, and the card says so and warns of it."""
+    dataset = tmp_path / "dataset"
+    shutil.copytree(trained.dataset_uri, dataset)
+    for shard in datasets.list_shards(str(dataset), "val"):
+        rows = datasets.read_shard(shard)
+        datasets.write_shard(shard, [{**row, "mask": np.zeros_like(row["mask"])} for row in rows])
+    train_model(str(dataset), str(tmp_path / "model"), model=MODEL, training=TRAINING, augment=MILD)
+    card = bundles.read_card(str(tmp_path / "model"))
+    assert (card.best_epoch, card.threshold, card.test_time_flips) == (TRAINING.epochs, 0.5, False)
+    assert "no validation patient has lesions" in card.threshold_choice
+    assert any("without looking" in warning for warning in card.warnings)
+
+
+def test_a_bundle_of_another_network_is_no_start(trained: Trained, tmp_path: Path) -> None:
+    """Weights of another backbone are refused by what was found and what was asked."""
+    other = ModelConfig(backbone="resnet34", encoder_weights="none", start_from=trained.model_uri)
+    with pytest.raises(ModelError, match="holds a unet on resnet18, a unet on resnet34 was asked for"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=other, training=TRAINING)
+
+
+def test_a_warm_start_begins_where_its_parent_ended(trained: Trained, tmp_path: Path) -> None:
+    """From a bundle's weights the first epoch's loss is below the parent's last, and the card names the parent."""
+    warm = MODEL.model_copy(update={"start_from": trained.model_uri})
+    once = TRAINING.model_copy(update={"epochs": 1})
+    train_model(trained.dataset_uri, str(tmp_path / "model"), model=warm, training=once, augment=MILD)
+    parent, card = (bundles.read_card(uri) for uri in (trained.model_uri, str(tmp_path / "model")))
+    assert card.parent_digest == parent.digest
+    losses = [
+        float(bundles.read_history(uri)[-1]["train_loss"]) for uri in (trained.model_uri, str(tmp_path / "model"))
+    ]
+    assert losses[1] < losses[0]
+
+
+def test_the_card_says_what_flips_change(trained: Trained) -> None:
+    """Nobody asked for flips or against them, so validation decided, and the card says how."""
+    card = bundles.read_card(trained.model_uri)
+    way = "with" if card.test_time_flips else "without"
+    reached, otherwise = (
+        float(dice) for dice in re.findall(r"mean Dice ([01]\.\d{3}),.*them ([01]\.\d{3})\)$", card.threshold_choice)[0]
+    )
+    assert f"; {way} flips (" in card.threshold_choice
+    assert (reached - otherwise >= MIN_FLIPS_GAIN - 0.001) if card.test_time_flips else (otherwise - reached < 0.006)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_operating_point_is_that_of_what_is_predicted(trained: Trained, tmp_path: Path, *, asked: bool) -> None:
+    """The Dice at which the threshold was chosen is what the bundle, flipping or not, reaches on the same patients."""
+    training = TRAINING.model_copy(update={"test_time_flips": asked})
+    train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=training, augment=MILD)
+    card = bundles.read_card(str(tmp_path / "model"))
+    assert (card.test_time_flips, card.n_predictions) == (asked, 4 if asked else 1)
+    shards = datasets.list_shards(trained.dataset_uri, "val")
+    rows = [row for shard in shards for row in datasets.read_shard(shard)]
+    predictor = Predictor.from_bundle(bundles.read_bundle(str(tmp_path / "model")), precision="float32", batch_size=4)
+    found = threshold_probability(predictor.predict(np.stack([row["image"] for row in rows])), card.threshold)
+    reached = dice(count_pixels(found, np.stack([row["mask"] for row in rows])))
+    chosen_at = float(card.threshold_choice.rpartition("mean Dice ")[2].split(",")[0])  # one patient
+    assert chosen_at == pytest.approx(reached, abs=1e-3)

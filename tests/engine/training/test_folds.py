@@ -1,0 +1,194 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.evaluate_model import evaluate_model
+from flows.segment_scans import segment_scans
+from flows.train_model import train_model
+from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.learning import TrainingConfig
+from tasks.core.errors import ConfigError
+from tasks.core.history import EpochRow, TrainingOutcome
+from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.schemas import ModelCard, SegmentationManifest
+from tasks.core.step_inputs import TrainRequest
+from tasks.engine.training.folds import Fold, folds_of, members_of
+from tasks.io.outputs import bundles, datasets
+from tasks.stages.score_slices import Scorer, views
+from tests.conftest import MILD, MODEL, TRAINING, Trained
+from tests.core.samples import MEMBER
+from tests.core.samples import MODEL as CARD
+
+IN_FOLDS = TRAINING.model_copy(update={"folds": 2, "epochs": 1, "test_time_flips": False})
+
+
+def _outcome(patient: str, best_level: int) -> TrainingOutcome:
+    """Return a fold whose one patient is best segmented at a level: lesion pixels at it, healthy ones just below."""
+    lesion, healthy = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    lesion[best_level], healthy[best_level - 20], healthy[0] = 100, 100, 1000
+    return TrainingOutcome(histograms={patient: ProbabilityHistogram(lesion, healthy)})
+
+
+def _folds(patients: Sequence[str]) -> list[Fold]:
+    return [Fold(job=None, held_out=(patient,)) for patient in patients]  # type: ignore[arg-type]  # not looked at
+
+
+def test_nobody_helps_to_choose_the_threshold_he_is_scored_at() -> None:
+    """Each network's threshold is the best for the patients of the other folds."""
+    asked = TrainingConfig(test_time_flips=False)
+    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], asked)
+    assert [member.held_out for member in members] == [("a",), ("b",)]
+    assert 200 / 255 < members[0].threshold <= 220 / 255
+    assert 40 / 255 < members[1].threshold <= 60 / 255
+
+
+def test_a_threshold_that_was_set_holds_for_all() -> None:
+    """Nothing is chosen where the user has chosen."""
+    asked = TrainingConfig(threshold=0.3, test_time_flips=False)
+    members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], asked)
+    assert {member.threshold for member in members} == {0.3}
+
+
+def test_nobody_helps_to_choose_whether_his_mirror_images_are_predicted() -> None:
+    """Flips help one patient of two: the other is predicted with them, he is not."""
+    helped, harmed = _outcome("helped", 100), _outcome("harmed", 100)
+    blurred = ProbabilityHistogram(*(np.full(256, 4) for _ in range(2)))  # nothing tells lesion from the rest
+    helped = replace(helped, histograms={"helped": blurred}, flipped=helped.histograms)
+    harmed = replace(harmed, flipped={"harmed": blurred})
+    members = members_of(_folds(["helped", "harmed"]), [helped, harmed], TrainingConfig())
+    assert [member.test_time_flips for member in members] == [False, True]
+
+
+@pytest.mark.ray
+def test_a_fold_is_trained_on_all_patients_but_its_own(trained: Trained, tmp_path: Path) -> None:
+    """Train and held-out rows of each fold are all slices, and share no patient."""
+    request = TrainRequest(
+        dataset_uri=trained.dataset_uri, model_uri=tmp_path.as_uri(), model=MODEL, training=IN_FOLDS, augment=MILD
+    )
+    for fold in folds_of(request, "asked", encoder_weights=None, first_weights=None):
+        seen, held_out = (set(rows.column("patient_id").to_pylist()) for rows in (fold.job.train, fold.job.val))
+        assert held_out == set(fold.held_out)
+        assert not seen & held_out
+        assert len(fold.job.train) + len(fold.job.val) == len(fold.job.store.index) == 40
+        assert fold.job.keeps_last
+
+
+def test_everybody_is_scored_once_by_who_never_saw_him() -> None:
+    """Those held out by their network at its threshold, new ones by all at the bundle's, and nobody twice."""
+    members = tuple(
+        MEMBER.model_copy(update={"held_out": held_out, "threshold": threshold, "test_time_flips": flips})
+        for held_out, threshold, flips in ((("a", "b"), 0.3, True), (("c",), 0.6, False), (("d",), 0.7, None))
+    )
+    card = CARD.model_copy(update={"members": members, "threshold": 0.5, "test_time_flips": True})
+    found = [(view.by, view.patients) for view in views(card, {"a", "c", "d", "new"})]
+    assert found == [
+        (Scorer(0, 0.3, test_time_flips=True), {"a"}),
+        (Scorer(1, 0.6, test_time_flips=False), {"c"}),
+        (Scorer(2, 0.7, test_time_flips=True), {"d"}),  # a bundle from before members had their own choice
+        (Scorer(None, 0.5, test_time_flips=True), {"new"}),
+    ]
+    assert [view.by.member for view in views(card, {"c"})] == [1]
+    assert [view.patients for view in views(CARD, {"a", "c"})] == [{"a", "c"}]
+
+
+def test_the_history_of_folds_adds_pixels_and_takes_ratios_anew() -> None:
+    """Precision follows from the counts beside it, losses are means, and the number of folds is said."""
+
+    def row(tp: int, fp: int, loss: float) -> EpochRow:
+        zeros = dict.fromkeys([f"{side}_{n}" for side in ("train", "val") for n in ("tp", "fp", "fn", "tn")], 0)
+        return zeros | {"epoch": 1, "val_tp": tp, "val_fp": fp, "val_loss": loss, "val_precision": 0.123}
+
+    [together] = TrainingOutcome.of_folds(
+        [TrainingOutcome([row(3, 1, 0.2)]), TrainingOutcome([row(1, 5, 0.4)])]
+    ).history
+    assert (together["epoch"], together["n_folds"], together["val_tp"]) == (1, 2, 4)
+    assert together["val_precision"] == pytest.approx(4 / 10)
+    assert together["val_loss"] == pytest.approx(0.3)
+
+
+@pytest.fixture(scope="module")
+def ensemble(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bundle of two folds, trained for an epoch."""
+    uri = str(tmp_path_factory.mktemp("ensemble") / "model")
+    train_model(trained.dataset_uri, uri, model=MODEL, training=IN_FOLDS, augment=MILD)
+    return uri
+
+
+def _card(uri: str) -> ModelCard:
+    return bundles.read_card(Path(uri).as_uri())
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+@pytest.mark.tf
+def test_every_patient_is_held_out_of_one_network(ensemble: str, trained: Trained) -> None:
+    """Of every split; the bundle names all files of its networks by digest and holds nothing else."""
+    card = _card(ensemble)
+    held_out = [patient for member in card.members for patient in member.held_out]
+    assert sorted(held_out) == sorted(datasets.read_card(trained.dataset_uri).assignments)
+    files = {str(path.relative_to(ensemble)) for path in Path(ensemble).rglob("*") if path.is_file()}
+    assert files - {"model.json"} == card.files.keys()
+    assert {path for path in files if path.endswith(".h5")} == set(card.weights_files)
+    assert len({card.files[path] for path in card.weights_files}) == 2
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+@pytest.mark.tf
+def test_each_patient_is_scored_by_the_network_that_never_saw_it(
+    ensemble: str, trained: Trained, tmp_path: Path
+) -> None:
+    """The report covers all patients, says that they were held out, and does not change with who else is scored."""
+    reports = {}
+    for split in ("all", "test"):
+        evaluate_model(ensemble, trained.dataset_uri, str(tmp_path / split), split=split)
+        reports[split] = json.loads((tmp_path / split / "metrics.json").read_text())
+    assert reports["all"]["n_patients"] == reports["all"]["n_held_out"] == 5
+    by_patient = {row["patient_id"]: row for row in reports["all"]["per_patient"]}
+    for row in reports["test"]["per_patient"]:
+        assert by_patient[row["patient_id"]] == row
+    card = _card(ensemble)
+    for place, member in enumerate(card.members):
+        for patient in member.held_out:
+            assert (by_patient[patient]["member"], by_patient[patient]["threshold"]) == (place, member.threshold)
+    assert "scored by the network of 2 that never saw them" in (tmp_path / "all" / "report.html").read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+@pytest.mark.tf
+def test_new_scans_get_the_mean_of_all_networks(ensemble: str, new_scans: Path, tmp_path: Path) -> None:
+    """A segmentation runs the ensemble, and says that it costs as much as its networks."""
+    now = SegmentationConfig(settle_minutes=0)
+    segment_scans(ensemble, str(new_scans), str(tmp_path / "output"), segmentation=now)
+    manifest = SegmentationManifest.model_validate_json((tmp_path / "output" / "manifest.json").read_text())
+    assert (manifest.n_predictions, manifest.counts["done"]) == (2, 6)
+    assert "predictions averaged" in (tmp_path / "output" / "report.html").read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.ray
+@pytest.mark.tf
+def test_the_mean_is_that_of_the_networks_probabilities(ensemble: str) -> None:
+    """The ensemble's probability of a pixel is the mean of its networks', to rounding."""
+    from tasks.engine.inference.predictor import Predictor
+
+    uri = Path(ensemble).as_uri()
+    image = bundles.read_bundle(uri).self_test.image[np.newaxis]
+    how = {"precision": "float32", "batch_size": 1}
+    together = Predictor.from_bundle(bundles.read_bundle(uri), **how).predict(image).astype(int)
+    alone = [Predictor.from_bundle(bundles.read_member(uri, place), **how).predict(image) for place in (0, 1)]
+    assert np.abs(together - np.mean(alone, axis=0)).max() <= 1.5
+    assert not np.array_equal(*alone)
+
+
+@pytest.mark.ray
+def test_more_folds_than_patients_are_refused(trained: Trained, tmp_path: Path) -> None:
+    """Before anything is trained."""
+    many = IN_FOLDS.model_copy(update={"folds": 6})
+    with pytest.raises(ConfigError, match="6 folds need as many"):
+        train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=many)

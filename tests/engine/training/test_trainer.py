@@ -1,0 +1,100 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tasks.core.config.learning import TrainingConfig
+from tasks.engine.network.model import build_model, predict_probability
+from tasks.engine.training.trainer import Learner
+from tests.engine.training.devices import MODEL, N_STEPS, batches
+
+pytestmark = pytest.mark.tf
+
+
+def _learner(**training: bool) -> Learner:
+    tf.keras.utils.set_random_seed(0)
+    return Learner(MODEL, TrainingConfig(**training), tf.distribute.get_strategy(), n_workers=1)
+
+
+def test_two_devices_of_a_worker_learn_what_one_does() -> None:
+    """The same global batches, padding included, give the same weights to 1e-4 on one device and on two.
+
+    With BatchNorm live, whose mean and variance are taken over both, a step has the same loss; what Adam makes of the
+    rounding in gradients that BatchNorm makes zero is not compared.
+    """
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.engine.devices"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"TF_USE_LEGACY_KERAS": "1", "SM_FRAMEWORK": "tf.keras"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["n_replicas"] == 2
+    for batchnorm in ("frozen", "live"):
+        assert found[batchnorm]["moved"] > 1e-3, "nothing was learned"
+    assert found["frozen"]["worst"] < 1e-4
+    np.testing.assert_allclose(found["frozen"]["said_both"], found["frozen"]["said_alone"], rtol=1e-4)
+    np.testing.assert_allclose(found["live"]["said_both"][0], found["live"]["said_alone"][0], rtol=1e-5)
+    np.testing.assert_allclose(found["live"]["said_both"], found["live"]["said_alone"], rtol=0.02)
+
+
+def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
+    """With weights and optimizer put back after a step, the next ones give the very weights of an undisturbed run."""
+    undisturbed, later = _learner(), _learner()
+    first, *rest = batches()
+    undisturbed.step(*first, learning_rate=1e-3)
+    later.restore(*undisturbed.state())
+    for learner in (undisturbed, later):
+        for batch in rest:
+            learner.step(*batch, learning_rate=1e-3)
+    for one, two in zip(undisturbed.state()[0], later.state()[0], strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.soak
+def test_padding_teaches_nothing() -> None:
+    """A slice of weight 0 changes neither loss nor counts, whatever it shows; BatchNorm is frozen to see it alone."""
+    images, masks, weights = batches()[N_STEPS - 1]
+    other = images.copy()
+    other[weights == 0] = 255 - other[weights == 0]
+    learner = _learner(freeze_batchnorm=True)
+    state, said = learner.state(), []
+    for shown in (images, other):
+        learner.restore(*state)
+        said.append(learner.step(shown, masks, weights, learning_rate=1e-3))
+    assert said[0] == said[1]
+    assert said[0][1] == weights.sum()
+
+
+@pytest.mark.soak
+def test_frozen_batchnorm_keeps_its_averages() -> None:
+    """Frozen, a step leaves every average and weight of BatchNorm as it was; live, it moves them."""
+    for is_frozen in (True, False):
+        learner = _learner(freeze_batchnorm=is_frozen)
+        layers = [layer for layer in learner.network.layers if isinstance(layer, tf.keras.layers.BatchNormalization)]
+        before = [value.copy() for layer in layers for value in layer.get_weights()]
+        learner.step(*batches()[0], learning_rate=1e-3)
+        after = [value for layer in layers for value in layer.get_weights()]
+        assert all(np.array_equal(one, two) for one, two in zip(before, after, strict=True)) == is_frozen
+
+
+def test_validation_leans_on_slices_as_prediction_will() -> None:
+    """What chooses epoch, threshold and flips is predicted as the bundle will predict."""
+    images, masks, _ = batches()[0]
+    learner = _learner()
+    network = build_model(MODEL.architecture, MODEL.backbone, slice_statistics=MODEL.slice_statistics)
+    network.set_weights(learner.plain.get_weights())
+    _, seen = learner.forward(images, masks)
+    expected = np.rint(predict_probability(network, tf.constant(images)).numpy() * 255)
+    assert np.abs(seen - expected).max() <= 1
+    plain = build_model(MODEL.architecture, MODEL.backbone)
+    plain.set_weights(learner.plain.get_weights())
+    assert np.abs(seen - predict_probability(plain, tf.constant(images)).numpy() * 255).max() > 1.5

@@ -1,0 +1,67 @@
+"""A run without a network: a stand-in that sees what is bright, taken through the real stages in this process."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tasks.core.config.groups import HuConfig, SegmentationConfig
+from tasks.core.schemas import ScanRow
+from tasks.core.step_inputs import SegmentRequest
+from tasks.engine.inference.chunks import Predicted
+from tasks.engine.inference.indexing import index_here
+from tasks.io import storage
+from tasks.io.scan_index import FOLDER, IndexFile
+from tasks.io.scans import ScanSource, survey
+from tasks.io.stacks import stack
+from tasks.stages.finish_scans import finish_scans
+from tasks.stages.load_scans import cut, load_scans
+from tasks.stages.segmentation_run import Run
+
+SIZE_PX = 128
+
+
+def bright_run(scans_uri: str, output_uri: str, **asked: object) -> Run:
+    """Return a run of a model that sees the lesion by its brightness."""
+    request = SegmentRequest(
+        model_uri="",
+        scans_uri=scans_uri,
+        output_uri=output_uri,
+        segmentation=SegmentationConfig.model_validate(asked),
+        run_id="run",
+    )
+    return Run(
+        request,
+        threshold=0.5,
+        min_lesion_px=0,
+        min_lesion_mm3=request.segmentation.min_lesion_mm3,
+        size_px=SIZE_PX,
+        hu=HuConfig(),
+        model_digest="",
+        code_version="",
+    )
+
+
+def see_bright(images: np.ndarray) -> np.ndarray:
+    """Return full probability where a slice is brighter than half-way between lung and lesion."""
+    return np.where(images > 150, 255, 0).astype(np.uint8)
+
+
+def scans_of(run: Run) -> list[ScanSource]:
+    """Return the scans below the run's URI, opened here; their indexes are kept as on a cluster."""
+    found, folder = survey(run.request.scans_uri), storage.join(run.request.output_uri, FOLDER)
+    for container in found.containers:
+        [index] = index_here([container])
+        kept = IndexFile(storage.join(folder, f"{container.key}.json"))
+        kept.write(index)
+        found.add_index(container, index, kept)
+    if run.request.segmentation.stack_pattern:
+        found.drafts = stack(found.drafts, run.request.segmentation.stack_pattern)
+    return found.scans()
+
+
+def segment(run: Run, scans: Sequence[ScanSource]) -> Iterator[ScanRow]:
+    """Yield the rows of scans, each taken through loading, seeing and finishing as in a run."""
+    for scan in scans:
+        chunks = [load_scans([piece], size_px=run.size_px, hu=run.hu) for piece in cut(scan)]
+        rows, _ = finish_scans([Predicted(c.images, c.rest, see_bright(c.images)) for c in chunks], run=run)
+        yield from rows
