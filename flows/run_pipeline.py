@@ -8,7 +8,7 @@ from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.groups import PreparationConfig, SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.handles import EvaluationRef
-from tasks.engine.cluster import session as cluster
+from tasks.engine.cluster.session import session
 from tasks.evaluate import evaluate
 from tasks.io import storage
 from tasks.io.outputs.ownership import require_ours
@@ -61,7 +61,7 @@ def run_pipeline(
     require_ours(model_uri, "bundle")
     require_ours(report_uri, "evaluation")
     # one for all steps, which find it running
-    with cluster.session(compute, n_reserved_cpus=training.num_workers, n_gpus=training.n_gpus, has_dashboard=True):
+    with session(compute, n_reserved_cpus=training.num_workers, n_gpus=training.n_gpus, has_dashboard=True):
         dataset = prepare_steps(source, dataset_uri, preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
         train(to_train, compute=compute)

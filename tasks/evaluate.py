@@ -8,11 +8,9 @@ from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.handles import EvaluationRef
 from tasks.core.reports import evaluation_markdown
-from tasks.core.schemas import EvaluationReport
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs.dispatch import run_step
-from tasks.engine.steps.evaluate import METRICS_FILE
-from tasks.io import storage
+from tasks.io.outputs import evaluations
 from tasks.runtime.retries import STORAGE_RETRIES
 from tasks.runtime.run_logging import flow_run_id, narrated
 from tasks.runtime.slots import gpu_step
@@ -33,7 +31,7 @@ def evaluate(
             output_uri=report_uri,
             flow_run_id=flow_run_id(),
         )
-    report = EvaluationReport.model_validate_json(storage.read_bytes(storage.join(report_uri, METRICS_FILE)))
+    report = evaluations.read_metrics(report_uri)
     create_markdown_artifact(
         evaluation_markdown(report), key="evaluation", description="Metrics, pooled and by patient."
     )

@@ -19,14 +19,11 @@ from tasks.core.config.groups import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationPlan, SegmentationRef
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
-from tasks.core.schemas import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, Tell
 from tasks.engine.jobs.dispatch import run_step, seldom
-from tasks.engine.steps.listing import SCANS_FILE
 from tasks.engine.steps.segment import plan as plan_collection
-from tasks.io import storage
-from tasks.io.tables import from_parquet
+from tasks.io.outputs import segmentations
 from tasks.runtime.addresses import require_apart
 from tasks.runtime.retries import STORAGE_RETRIES
 from tasks.runtime.run_logging import flow_run_id, narrated
@@ -48,7 +45,7 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationR
             flow_run_id=flow_run_id(),
             tell=_teller(),
         )
-    rows = from_parquet(ScanRow, storage.read_bytes(storage.join(request.output_uri, SCANS_FILE)))
+    rows = segmentations.read_rows(request.output_uri)
     failed = [row for row in rows if row.status == "failed"]
     create_table_artifact([dict(ref.counts)], key="segmentation", description="Scans by status.")
     create_markdown_artifact(

@@ -11,11 +11,11 @@ import pytest
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.groups import Fractions, PreparationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.engine.cluster import session as cluster
+from tasks.engine.cluster.session import WORKER_ENVIRONMENT, session
 from tests import emulators
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
 
-os.environ.update(cluster.WORKER_ENVIRONMENT)  # before any test module imports TensorFlow or albumentations
+os.environ.update(WORKER_ENVIRONMENT)  # before any test module imports TensorFlow or albumentations
 os.environ.update(emulators.AT_IMPORT)
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
@@ -67,7 +67,7 @@ def object_stores() -> Iterator[dict[str, int]]:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One Ray session for all tests, started as the flows start theirs."""
-    with cluster.session(ComputeConfig(), n_reserved_cpus=2):
+    with session(ComputeConfig(), n_reserved_cpus=2):
         yield
 
 

@@ -18,7 +18,7 @@ def stop_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
     compute = ComputeConfig.model_validate(flow_run.parameters.get("compute") or {})
     if not compute.is_remote:
         return
-    from tasks.engine.jobs import client as jobs  # here, because only remote runs need Ray's job client
+    from tasks.engine.jobs import client  # here, because only remote runs need Ray's job client
 
-    stopped = jobs.stop_all(compute.ray_address, str(flow_run.id))
+    stopped = client.stop_all(compute.ray_address, str(flow_run.id))
     logger.warning("cancel: stopped %s", ", ".join(stopped) or "no job, none was running")

@@ -26,7 +26,7 @@ from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.errors import ClusterError, StorageError
 from tasks.core.plural import counted
-from tasks.engine.cluster import session as cluster
+from tasks.engine.cluster.session import session
 from tasks.io import storage
 
 DISTRIBUTION = "lung-lesion-workflow"
@@ -82,7 +82,7 @@ def check_storage() -> Finding:
 def check_ray() -> Finding:
     """Start Ray in this process tree, or reach the one that runs."""
     try:
-        with cluster.session(ComputeConfig()):
+        with session(ComputeConfig()):
             resources = ray.cluster_resources()
     except ClusterError as err:
         return Finding(False, str(err))

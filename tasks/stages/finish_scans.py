@@ -15,12 +15,13 @@ from tasks.core.panels import PALETTE, overlay, side_by_side
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.schemas import ScanRow
 from tasks.core.volumes import MIN_AIR_HU, check_range, check_shapes
-from tasks.engine.inference.chunks import Predicted
 from tasks.io import storage
 from tasks.io.formats.dicom_seg import write_segmentation
 from tasks.io.formats.nifti import write_nifti_mask
 from tasks.io.formats.raster import write_mask_png, write_png
+from tasks.io.outputs import segmentations
 from tasks.io.scans import ScanSource
+from tasks.stages.chunk import Predicted
 from tasks.stages.load_scans import LoadedScan, entry_of
 from tasks.stages.segmentation_run import Run
 
@@ -121,9 +122,9 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
     mask, n_lesions = _mask(answer, run)
     voxel_mm3 = scan.grid.voxel_mm3 if scan.grid else None
     is_slice = scan.source.kind == "raster"
-    name = f"{scan.source.scan_id}.{'png' if is_slice else 'nii.gz'}"
-    mask_uri = storage.join(run.request.output_uri, "masks", name)
-    preview_uri = storage.join(run.request.output_uri, "previews", f"{scan.source.scan_id}.png")
+    output_uri, scan_id = run.request.output_uri, scan.source.scan_id
+    mask_uri = segmentations.mask_uri(output_uri, scan_id, "png" if is_slice else "nii.gz")
+    preview_uri = segmentations.preview_uri(output_uri, scan_id)
     preview = write_png(_preview(answer, mask), PALETTE)
     content = write_mask_png(mask[0]) if is_slice else _stored(mask, scan)
     n_voxels, warnings, flags = int(np.count_nonzero(mask)), list(scan.warnings), []
@@ -140,7 +141,7 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
             warnings.append(f"No DICOM-SEG was made: {refusal.sentence}")
             where = refusal.where
         else:
-            files[storage.join(run.request.output_uri, "masks", f"{scan.source.scan_id}.dcm")] = seg
+            files[segmentations.mask_uri(output_uri, scan_id, "dcm")] = seg
     row = run.row(
         scan.source,
         "done",

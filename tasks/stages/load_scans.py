@@ -13,12 +13,12 @@ from tasks.core.geometry import resize_slice
 from tasks.core.grids import Grid, check_sides
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
 from tasks.core.volumes import check_finite, check_shapes, check_values
-from tasks.engine.inference.chunks import Loaded
 from tasks.io import storage
 from tasks.io.dicom_series import read_or_refuse, read_slices
 from tasks.io.formats import VOLUME_READERS, Kind, read_image
 from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry
 from tasks.io.scans import ScanSource
+from tasks.stages.chunk import Loaded
 
 PIECE_SLICES = 128
 """Slices of a series that are loaded and predicted at once: 134 MB as float32 at 512x512."""

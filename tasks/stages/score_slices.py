@@ -13,10 +13,10 @@ from tasks.core.operating_point import ProbabilityHistogram, probability_histogr
 from tasks.core.panels import PALETTE, comparison
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
 from tasks.core.schemas import FailureRow, ModelCard
-from tasks.engine.inference.chunks import Loaded, Predicted
 from tasks.io.formats.raster import write_png
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
+from tasks.stages.chunk import Loaded, Predicted
 from tasks.stages.labelled_pairs import reference_mask
 
 

@@ -13,7 +13,7 @@ from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.groups import HuConfig, SegmentationConfig
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums
-from tasks.engine.cluster import session as cluster
+from tasks.engine.cluster.session import session
 from tasks.engine.inference.chunks import Work
 from tasks.engine.inference.model_pool import BATCH_SIZE
 from tasks.engine.inference.stream import PredictionStream
@@ -76,7 +76,7 @@ def _stream(scans: Path, output: Path, n_devices: int) -> StageSums:
     )
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": N_CPUS, "num_gpus": n_devices})
     try:
-        with cluster.session(ComputeConfig(ray_address=nodes.address)):
+        with session(ComputeConfig(ray_address=nodes.address)):
             for _ in PredictionStream(work, sums).rows(survey(request.scans_uri).scans()):
                 pass
     finally:

@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.core import handles as refs
-from tasks.core import schemas as records
-from tasks.core import step_inputs as requests
+from tasks.core import handles, schemas, step_inputs
 from tasks.core.config.groups import SegmentationConfig
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.schemas import (
@@ -33,7 +31,7 @@ def _json_of(record: type[Record]) -> dict[str, Any]:  # Any: JSON
 
 def test_every_record_has_a_sample() -> None:
     """A new record joins the tests below by being added to the samples."""
-    modules = (records, refs, requests)
+    modules = (schemas, handles, step_inputs)
     members = [member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)]
     defined = {member for member in members if issubclass(member, Record)}
     assert set(SAMPLES) == defined - {Record}

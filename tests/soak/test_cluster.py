@@ -17,7 +17,7 @@ from tasks.core.config.groups import SegmentationConfig
 from tasks.core.schemas import ScanRow, SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums
-from tasks.engine.cluster import session as cluster
+from tasks.engine.cluster.session import SPARE_CPUS, session
 from tasks.engine.inference.chunks import Work
 from tasks.engine.inference.model_pool import BATCH_SIZE
 from tasks.engine.inference.stream import PredictionStream
@@ -73,7 +73,7 @@ def test_a_run_without_an_address_joins_no_cluster(
     with _nodes(1):
         output = str(tmp_path / "output")
         assert start_segmentation(trained.model_uri, many_scans, output, log=log).wait(TIMEOUT_S) == 0
-    assert f"1 node, {max(os.cpu_count() or 1, 1 + cluster.SPARE_CPUS)} CPUs" in log.read_text()
+    assert f"1 node, {max(os.cpu_count() or 1, 1 + SPARE_CPUS)} CPUs" in log.read_text()
 
 
 class FixedLatency:
@@ -90,7 +90,7 @@ def test_three_nodes_do_nearly_three_times_the_work_of_one(trained: Trained, man
     speeds = {}
     ray.shutdown()  # the tests' own session: a driver has one at a time
     for n in (1, 3):
-        with _nodes(n) as nodes, cluster.session(ComputeConfig(ray_address=nodes.address)):
+        with _nodes(n) as nodes, session(ComputeConfig(ray_address=nodes.address)):
             speeds[n], rows = _stream(trained, many_scans, tmp_path / str(n))
         assert len({row.scan_id for row in rows}) == len(rows) == N_SCANS
     efficiency = speeds[3] / (3 * speeds[1])

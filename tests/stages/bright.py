@@ -7,12 +7,12 @@ import numpy as np
 from tasks.core.config.groups import HuConfig, SegmentationConfig
 from tasks.core.schemas import ScanRow
 from tasks.core.step_inputs import SegmentRequest
-from tasks.engine.inference.chunks import Predicted
 from tasks.engine.inference.indexing import index_here
 from tasks.io import storage
 from tasks.io.scan_index import FOLDER, IndexFile
 from tasks.io.scans import ScanSource, survey
 from tasks.io.stacks import stack
+from tasks.stages.chunk import Predicted
 from tasks.stages.finish_scans import finish_scans
 from tasks.stages.load_scans import cut, load_scans
 from tasks.stages.segmentation_run import Run

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tasks.core.errors import ErrorCode
 from tasks.io import storage
-from tasks.stages import load_scans as scan_loading
+from tasks.stages import load_scans
 from tests.bad_inputs import tar
 from tests.stages.bright import bright_run, scans_of, segment
 
@@ -37,7 +37,7 @@ def test_a_folder_of_slices_is_one_scan_in_the_order_of_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool, piece: int
 ) -> None:
     """One mask, one row, slices by number and not by name; loose or packed, whole or in pieces; others stay scans."""
-    monkeypatch.setattr(scan_loading, "PIECE_SLICES", piece)
+    monkeypatch.setattr(load_scans, "PIECE_SLICES", piece)
     files = {f"study/a/s{number}.png": _slice(number) for number in (2, 10, 1, 9, 3, 4, 5, 6, 7, 8)}
     _put(tmp_path / "scans", files | {"single.png": _slice(0)}, packed=packed)
     run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
@@ -94,7 +94,7 @@ def test_a_bad_slice_in_a_later_piece_sets_the_whole_scan_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bytes, code: ErrorCode
 ) -> None:
     """Alone in the last of four pieces, it is held against slices that were read in the others."""
-    monkeypatch.setattr(scan_loading, "PIECE_SLICES", 3)
+    monkeypatch.setattr(load_scans, "PIECE_SLICES", 3)
     _put(tmp_path / "scans", {f"a/{n}.png": _slice(n) for n in range(1, 10)} | {"a/10.png": last}, packed=False)
     run = bright_run(str(tmp_path / "scans"), str(tmp_path / "output"), stack_pattern=A_FOLDER_A_SCAN)
     [row] = segment(run, scans_of(run))
@@ -103,7 +103,7 @@ def test_a_bad_slice_in_a_later_piece_sets_the_whole_scan_aside(
 
 def test_slices_that_are_all_the_same_grey_are_no_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Constant over all of its pieces it holds nothing; one constant slice of many is air, and fine."""
-    monkeypatch.setattr(scan_loading, "PIECE_SLICES", 3)
+    monkeypatch.setattr(load_scans, "PIECE_SLICES", 3)
     grey = io.BytesIO()
     Image.fromarray(np.full((40, 48), 60, np.uint8)).save(grey, "PNG")
     files = {f"flat/{n}.png": grey.getvalue() for n in range(5)}

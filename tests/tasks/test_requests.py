@@ -7,8 +7,8 @@ from tasks.core.config.groups import SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ConfigError
 from tasks.core.step_inputs import TrainRequest
-from tasks.engine.cluster import session as cluster
-from tasks.engine.jobs import client as jobs
+from tasks.engine.cluster.session import session
+from tasks.engine.jobs import client
 from tasks.runtime.addresses import locate
 from tasks.segment import segmentation_request
 from tasks.train import training_request
@@ -69,8 +69,8 @@ def test_an_address_with_credentials_is_no_parameter(uri: str) -> None:
         lambda: locate(uri),
         lambda: _training(ModelConfig(start_from=uri)),
         lambda: _training(ModelConfig(encoder_weights=uri)),
-        lambda: cluster.session(ComputeConfig(ray_address=uri)).__enter__(),
-        lambda: jobs.connect(uri),
+        lambda: session(ComputeConfig(ray_address=uri)).__enter__(),
+        lambda: client.connect(uri),
     )
     for call in calls:
         with pytest.raises(ConfigError, match="through the environment") as caught:

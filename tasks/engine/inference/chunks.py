@@ -5,48 +5,16 @@ Small items share a chunk of slices; a long one is cut into several, so that it 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-import numpy as np
 import ray
 
 from tasks.core.errors import DataError
 from tasks.engine.inference.model_pool import Model, Place
+from tasks.stages.chunk import Loaded, Predicted
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What `load` makes of a chunk.
-
-    Attributes:
-        images: Slices uint8 `(N, size_px, size_px)`, any N.
-        rest: What `finish` needs besides.
-        n_held: Bytes the rest holds in memory.
-        n_read: Bytes read from storage.
-    """
-
-    images: np.ndarray
-    rest: Any  # Any: passes from load to finish
-    n_held: int
-    n_read: int
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """A chunk as `finish` gets it.
-
-    Attributes:
-        images: Its slices, as loaded.
-        rest: What else `load` made of it.
-        probability: Of each slice, uint8 `(N, size_px, size_px)`, in units of 1/255.
-    """
-
-    images: np.ndarray
-    rest: Any  # Any: passes from load to finish
-    probability: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from tasks.core.errors import ClusterError, DataError, as_refusal, internal_error
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import own_error
-from tasks.engine.inference.chunks import Flight, Item, Job, Predicted, Row, Work
+from tasks.engine.inference.chunks import Flight, Item, Job, Row, Work
 from tasks.engine.inference.model_pool import ActorPool
+from tasks.stages.chunk import Predicted
 
 MAX_TRIES = 3
 CHUNKS_A_CPU = 2

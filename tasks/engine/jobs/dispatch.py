@@ -11,7 +11,7 @@ from tasks.core.config.compute import ComputeConfig
 from tasks.core.schemas import Record
 from tasks.core.step_inputs import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 from tasks.core.throughput import Progress, Tell
-from tasks.engine.cluster import session as cluster
+from tasks.engine.cluster.session import session
 
 STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
     "prepare": ("tasks.engine.steps.prepare:prepare", PrepareRequest),
@@ -52,9 +52,9 @@ def run_step(
         LesionWorkflowError: What the step raises.
     """
     if compute.is_remote:
-        from tasks.engine.jobs import client as jobs  # here, because only remote runs need Ray's job client
+        from tasks.engine.jobs import client  # here, because only remote runs need Ray's job client
 
-        job = jobs.Job(f"{flow_run_id}-{step}", output_uri, compute)
+        job = client.Job(f"{flow_run_id}-{step}", output_uri, compute)
         return ref_type.model_validate(job.run(step, request, tell))
     return ref_type.model_validate(call_step(step, request, compute=compute, tell=tell).model_dump())
 
@@ -63,7 +63,7 @@ def call_step(step: StepName, request: Record, *, compute: ComputeConfig, tell: 
     """Run a step in a Ray session of this process."""
     function: Callable[..., Record] = resolve_name(STEPS[step][0])
     further: dict[str, Any] = {"tell": tell} if step in HAS_PROGRESS else {}  # Any: keywords of the step
-    with cluster.session(
+    with session(
         compute, n_reserved_cpus=_n_reserved_cpus(request), n_gpus=_n_gpus(request), has_dashboard=step == "train"
     ):
         return function(request, **further)

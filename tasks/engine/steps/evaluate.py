@@ -22,14 +22,12 @@ from tasks.engine.inference.chunks import Work
 from tasks.engine.inference.model_pool import load_predictor
 from tasks.engine.inference.stream import PredictionStream
 from tasks.io import storage
-from tasks.io.outputs import bundles, datasets
+from tasks.io.outputs import bundles, datasets, evaluations
 from tasks.io.outputs.ownership import claim
 from tasks.io.versions import code_version
 from tasks.stages.score_slices import PatientScore, ShardScore, load_shard, score_shard, views
 
 logger = logging.getLogger(__name__)
-
-METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
 
 
 def evaluate(request: EvaluateRequest) -> EvaluationRef:
@@ -164,11 +162,8 @@ def _publish(
     """Publish pictures and page, then the metrics."""
     figures, panels = _figures_of(request, card, patients), _panels(patients)
     pictures = figures | {f"patient_{panel.rank}": panel.png for panel in panels}
-    for name, png in pictures.items():
-        storage.publish(storage.join(request.report_uri, "figures", f"{name}.png"), png)
     page = evaluation_report(report, card, figures=figures, panels=panels)
-    storage.publish(storage.join(request.report_uri, REPORT_FILE), page.encode())
-    storage.publish(storage.join(request.report_uri, METRICS_FILE), report.model_dump_json(indent=2).encode())
+    evaluations.publish(request.report_uri, report, page=page, pictures=pictures)
 
 
 def _figures_of(request: EvaluateRequest, card: ModelCard, patients: dict[str, PatientScore]) -> dict[str, bytes]:

@@ -8,14 +8,11 @@ from tasks.core.plural import counted
 from tasks.core.schemas import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.engine.inference.indexing import Index, add_containers
-from tasks.io import storage
 from tasks.io.other_files import n_possible_scans, shown
+from tasks.io.outputs import segmentations
 from tasks.io.pseudonyms import Seal
 from tasks.io.scans import ScanSource, Survey, survey
 from tasks.io.stacks import stack
-from tasks.io.tables import from_parquet
-
-SCANS_FILE = "scans.parquet"
 
 
 def youngest_settled_s(request: SegmentRequest) -> float:
@@ -50,7 +47,7 @@ def require_scans(found: Survey, due: Sequence[ScanSource], settled: Iterable[Sc
     """
     if any(row.status != "deferred" for row in settled) or any(_is_scan(scan) for scan in due):
         return
-    n_earlier = n_earlier_scans(output_uri)
+    n_earlier = segmentations.n_rows(output_uri)
     if n_earlier and not found.n_objects:
         raise IncompleteError(
             f"Nothing lies below the scans' address any more, where the output has {counted(n_earlier, 'scan')}: a "
@@ -68,9 +65,3 @@ def require_scans(found: Survey, due: Sequence[ScanSource], settled: Iterable[Sc
 
 def _is_scan(scan: ScanSource) -> bool:
     return scan.refused is None or scan.refused[0] != "no_scan"
-
-
-def n_earlier_scans(output_uri: str) -> int:
-    """Return how many scans the table of an output holds."""
-    uri = storage.join(output_uri, SCANS_FILE)
-    return len(from_parquet(ScanRow, storage.read_bytes(uri))) if storage.exists(uri) else 0

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from heapq import nlargest
 from typing import get_args
 
 import ray
@@ -21,14 +20,12 @@ from tasks.engine.inference.chunks import Work
 from tasks.engine.inference.indexing import index_here, index_on_cluster
 from tasks.engine.inference.model_pool import BATCH_SIZE, load_predictor
 from tasks.engine.inference.stream import PredictionStream
-from tasks.engine.steps.listing import SCANS_FILE, list_scans, n_earlier_scans, require_scans, youngest_settled_s
+from tasks.engine.steps.listing import list_scans, require_scans, youngest_settled_s
 from tasks.io import lease, ledger, storage
 from tasks.io.formats import VOLUME_READERS
-from tasks.io.outputs import bundles
+from tasks.io.outputs import bundles, segmentations
 from tasks.io.outputs.ownership import claim
-from tasks.io.scan_index import FOLDER
 from tasks.io.scans import ScanSource
-from tasks.io.tables import to_parquet
 from tasks.io.versions import library_versions
 from tasks.stages.finish_scans import finish_scans
 from tasks.stages.load_scans import cut, load_scans
@@ -36,7 +33,6 @@ from tasks.stages.segmentation_run import Run
 
 logger = logging.getLogger(__name__)
 
-REPORT_FILE, MANIFEST_FILE = "report.html", "manifest.json"
 N_PREVIEWS = 12
 MIN_TO_BLAME_US = 3
 """Scans that all end in the same bug, from which on the run is broken rather than they."""
@@ -76,7 +72,7 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
     _check_ids(request)
     claim(request.output_uri, "segmentation")
     with lease.held(request.output_uri, request.run_id, take_over=request.segmentation.take_over) as held:
-        _sweep(request.output_uri)
+        _remove_temporary(request.output_uri)
         youngest_s = youngest_settled_s(request)  # once: no container comes of age meanwhile
         index = partial(index_on_cluster, output_uri=request.output_uri, seal=run.seal)
         found = list_scans(request, index, youngest_s, run.seal)
@@ -93,7 +89,7 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
                 logger.error("segment: a scan brought out a bug, %s", where)
             tell(progress)
         held.check()
-        _sweep(request.output_uri)  # of workers that died in this run
+        _remove_temporary(request.output_uri)  # of workers that died in this run
         rows = sorted([*settled.values(), *new], key=lambda row: row.scan_id)
         speed = _speed(sums, time.monotonic() - started, n_done=_count(new)["done"], run=run)
         n_new_failures = n_unreported_failures + _count(new)["failed"]
@@ -101,7 +97,7 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         for warning in warnings:
             logger.warning("segment: %s", warning)
         manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, warnings=warnings)
-        if rows or not n_earlier_scans(request.output_uri):  # an empty table would replace what was found before
+        if rows or not segmentations.n_rows(request.output_uri):  # an empty table would replace what was found before
             _publish(manifest, rows, request.output_uri)
         held.check()
         ledger.compact(request.output_uri)
@@ -128,24 +124,12 @@ def _check_ids(request: SegmentRequest) -> None:
     Raises:
         ConfigError: If the earlier run did it the other way.
     """
-    uri = storage.join(request.output_uri, MANIFEST_FILE)
-    if not storage.exists(uri):
-        return
-    earlier = SegmentationManifest.model_validate_json(storage.read_bytes(uri)).segmentation.hash_ids
-    if earlier != request.segmentation.hash_ids:
+    earlier = segmentations.find_manifest(request.output_uri)
+    if earlier is not None and earlier.segmentation.hash_ids != request.segmentation.hash_ids:
         raise ConfigError(
-            f"hash_ids is {request.segmentation.hash_ids}, and was {earlier} when this output was begun. "
-            "Choose another output: what it holds is named the other way."
+            f"hash_ids is {request.segmentation.hash_ids}, and was {earlier.segmentation.hash_ids} when this output "
+            "was begun. Choose another output: what it holds is named the other way."
         )
-
-
-def _sweep(output_uri: str) -> None:
-    """Remove temporary files where only this run writes; a job's own files lie beside."""
-    n_swept = sum(
-        storage.sweep(storage.join(output_uri, folder)) for folder in ("masks", "previews", ledger.FOLDER, FOLDER)
-    )
-    if n_swept:
-        logger.info("segment: removed %d temporary files of killed writers", n_swept)
 
 
 def _settle(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> tuple[dict[str, ScanRow], int]:
@@ -274,13 +258,11 @@ def _manifest(
 
 
 def _publish(manifest: SegmentationManifest, rows: Sequence[ScanRow], output_uri: str) -> None:
-    """Publish table and report, then the manifest."""
-    with_lesion = [row for row in rows if row.lesion_voxels]
-    shown = nlargest(N_PREVIEWS, with_lesion, key=lambda row: row.lesion_voxels or 0)
-    uris = {row.scan_id: storage.join(output_uri, "previews", f"{row.scan_id}.png") for row in shown}
-    there = [row for row in shown if storage.exists(uris[row.scan_id])]  # an earlier run's may have been cleared away
-    previews = storage.read_all([uris[row.scan_id] for row in there])
-    page = segmentation_report(manifest, rows, previews=list(zip(there, previews, strict=True)))
-    storage.publish(storage.join(output_uri, SCANS_FILE), to_parquet(ScanRow, rows))
-    storage.publish(storage.join(output_uri, REPORT_FILE), page.encode())
-    storage.publish(storage.join(output_uri, MANIFEST_FILE), manifest.model_dump_json(indent=2).encode())
+    page = segmentation_report(manifest, rows, previews=segmentations.read_largest(output_uri, rows, N_PREVIEWS))
+    segmentations.publish(output_uri, manifest, rows, page=page)
+
+
+def _remove_temporary(output_uri: str) -> None:
+    n_removed = segmentations.remove_temporary(output_uri)
+    if n_removed:
+        logger.info("segment: removed %d temporary files of killed writers", n_removed)

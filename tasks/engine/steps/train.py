@@ -20,8 +20,7 @@ from tasks.core.schemas import DatasetCard, ModelCard
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.folds import folds_of, members_of
 from tasks.engine.training.supervisor import fit_all
-from tasks.io import checkpoints, lease, storage
-from tasks.io import pretrained_weights as encoders
+from tasks.io import checkpoints, lease, pretrained_weights, storage
 from tasks.io.outputs import bundles, datasets
 from tasks.io.outputs.ownership import claim
 from tasks.io.versions import code_version, library_versions
@@ -43,7 +42,7 @@ def train(request: TrainRequest) -> ModelRef:
     """
     dataset = datasets.read_card(request.dataset_uri)
     parent = _parent(request)
-    encoder_weights = None if parent else encoders.read_encoder_weights(request.model)
+    encoder_weights = None if parent else pretrained_weights.read_encoder_weights(request.model)
     claim(request.model_uri, "bundle")
     with lease.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:
         first_weights = parent.weights[0] if parent else None

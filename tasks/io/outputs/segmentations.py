@@ -1,10 +1,71 @@
-"""Hashed ids back to where their scans lie, for whoever has the key."""
+"""A segmentation on storage: masks and previews by scan, a table of scans, a report, and the manifest, written last."""
 
-from tasks.core.schemas import ScanRow
-from tasks.engine.steps.listing import SCANS_FILE
-from tasks.io import storage
+from collections.abc import Sequence
+from heapq import nlargest
+from typing import Final, Literal
+
+from tasks.core.schemas import ScanRow, SegmentationManifest
+from tasks.io import ledger, scan_index, storage
 from tasks.io.pseudonyms import Seal
-from tasks.io.tables import from_parquet
+from tasks.io.tables import from_parquet, to_parquet
+
+MASKS_FOLDER: Final = "masks"
+PREVIEWS_FOLDER: Final = "previews"
+SCANS_FILE: Final = "scans.parquet"
+REPORT_FILE: Final = "report.html"
+MANIFEST_FILE: Final = "manifest.json"
+
+MaskSuffix = Literal["png", "nii.gz", "dcm"]
+
+
+def mask_uri(output_uri: str, scan_id: str, suffix: MaskSuffix) -> str:
+    """Return where a scan's mask lies."""
+    return storage.join(output_uri, MASKS_FOLDER, f"{scan_id}.{suffix}")
+
+
+def preview_uri(output_uri: str, scan_id: str) -> str:
+    """Return where a scan's preview lies."""
+    return storage.join(output_uri, PREVIEWS_FOLDER, f"{scan_id}.png")
+
+
+def find_manifest(output_uri: str) -> SegmentationManifest | None:
+    """Return the manifest of the newest finished run, or None where none is finished."""
+    uri = storage.join(output_uri, MANIFEST_FILE)
+    return SegmentationManifest.model_validate_json(storage.read_bytes(uri)) if storage.exists(uri) else None
+
+
+def read_rows(output_uri: str) -> list[ScanRow]:
+    """Return the rows of the table of scans.
+
+    Raises:
+        StorageError: If no run has published one.
+    """
+    return from_parquet(ScanRow, storage.read_bytes(storage.join(output_uri, SCANS_FILE)))
+
+
+def n_rows(output_uri: str) -> int:
+    """Return how many scans the table holds; 0 where there is none."""
+    return len(read_rows(output_uri)) if storage.exists(storage.join(output_uri, SCANS_FILE)) else 0
+
+
+def read_largest(output_uri: str, rows: Sequence[ScanRow], n: int) -> list[tuple[ScanRow, bytes]]:
+    """Return the scans with the most lesion voxels, each with its preview; one that was cleared away is left out."""
+    largest = nlargest(n, (row for row in rows if row.lesion_voxels), key=lambda row: row.lesion_voxels or 0)
+    kept = [row for row in largest if storage.exists(preview_uri(output_uri, row.scan_id))]
+    return list(zip(kept, storage.read_all([preview_uri(output_uri, row.scan_id) for row in kept]), strict=True))
+
+
+def publish(output_uri: str, manifest: SegmentationManifest, rows: Sequence[ScanRow], *, page: str) -> None:
+    """Publish table and report, then the manifest."""
+    storage.publish(storage.join(output_uri, SCANS_FILE), to_parquet(ScanRow, rows))
+    storage.publish(storage.join(output_uri, REPORT_FILE), page.encode())
+    storage.publish(storage.join(output_uri, MANIFEST_FILE), manifest.model_dump_json(indent=2).encode())
+
+
+def remove_temporary(output_uri: str) -> int:
+    """Remove temporary files of killed writers where only the holder of the lease writes, and return their number."""
+    folders = (MASKS_FOLDER, PREVIEWS_FOLDER, ledger.FOLDER, scan_index.FOLDER)
+    return sum(storage.sweep(storage.join(output_uri, folder)) for folder in folders)
 
 
 def reveal(output_uri: str) -> list[tuple[str, str]]:
@@ -15,5 +76,4 @@ def reveal(output_uri: str) -> list[tuple[str, str]]:
         StorageError: If there is no segmentation.
     """
     seal = Seal.from_environment()
-    rows = from_parquet(ScanRow, storage.read_bytes(storage.join(output_uri, SCANS_FILE)))
-    return [(row.scan_id, seal.open_text(row.source_uri)) for row in rows]
+    return [(row.scan_id, seal.open_text(row.source_uri)) for row in read_rows(output_uri)]

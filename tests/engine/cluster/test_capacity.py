@@ -4,7 +4,7 @@ import pytest
 
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.errors import ClusterError
-from tasks.engine.cluster import capacity as room
+from tasks.engine.cluster import capacity
 from tasks.engine.cluster.capacity import n_at_once, wait_for_workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -63,5 +63,5 @@ def test_trainings_go_side_by_side_as_far_as_each_has_processors_for_its_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With one processor for the slices of each, four hold two trainings of one worker, else one at a time."""
-    monkeypatch.setattr(room, "SPARE_CPUS", 1)
+    monkeypatch.setattr(capacity, "SPARE_CPUS", 1)
     assert [n_at_once(TrainingConfig(num_workers=n)) for n in (1, 2, 8)] == [2, 1, 1]

@@ -11,9 +11,10 @@ import pytest
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.errors import ClusterError, DataError, ModelError, StorageError
 from tasks.core.throughput import StageSums
-from tasks.engine.cluster import session as cluster
-from tasks.engine.inference.chunks import Loaded, Predicted, Work
+from tasks.engine.cluster.session import session
+from tasks.engine.inference.chunks import Work
 from tasks.engine.inference.stream import PredictionStream
+from tasks.stages.chunk import Loaded, Predicted
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -75,7 +76,7 @@ def _run(
     sums: StageSums | None = None,
 ) -> list[tuple[int, int]]:
     work = Work(load=load, load_model=model, finish=_finish, chunk_slices=chunk_size, give_up=give_up)
-    with cluster.session(ComputeConfig()):
+    with session(ComputeConfig()):
         stream = PredictionStream(work, sums or StageSums())
         return sorted(row for rows in stream.rows(items) for row in rows)
 
@@ -219,7 +220,7 @@ def test_what_was_recorded_before_a_death_is_not_done_again(tmp_path: Path) -> N
         chunk_slices=4,
         recall=lambda items: {place: (item, 1000) for place, item in enumerate(items) if item == 77},
     )
-    with cluster.session(ComputeConfig()):
+    with session(ComputeConfig()):
         rows = sorted(row for rows in PredictionStream(work).rows(range(70, 90)) for row in rows)
     assert rows == [(item, 1000 if item == 77 else 2 * item) for item in range(70, 90)]
 
@@ -248,6 +249,6 @@ def test_a_long_item_is_finished_once_from_all_its_pieces(n_strikes: int, tmp_pa
     """Pieces are loaded and predicted apart and finished together in order, also where a worker dies over one."""
     load = partial(_load_pieces, strikes=_strikes(tmp_path / "strikes", n_strikes))
     work = Work(load=load, load_model=Doubling, finish=_finish_pieces, chunk_slices=4, cut=_halves)
-    with cluster.session(ComputeConfig()):
+    with session(ComputeConfig()):
         rows = sorted(row for rows in PredictionStream(work).rows(range(76, 84)) for row in rows)
     assert rows == [(item, _halves(item), 2 * item) for item in range(76, 84)]

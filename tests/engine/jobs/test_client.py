@@ -12,7 +12,7 @@ import pytest
 from tasks.core.errors import ClusterError
 from tasks.core.handles import EvaluationRef
 from tasks.core.step_inputs import EvaluateRequest
-from tasks.engine.jobs import client as jobs
+from tasks.engine.jobs import client
 from tasks.io.job_files import FOLDER
 from tests.clusters import RayCluster, ray_cluster
 from tests.conftest import Trained
@@ -38,7 +38,7 @@ from tasks.engine.execution import run_step
 request, address, version = sys.argv[1:]
 request = EvaluateRequest.model_validate_json(request)
 if version:
-    jobs.code_version = lambda: version
+    client.code_version = lambda: version
 try:
     ref = run_step("evaluate", request, EvaluationRef, compute=ComputeConfig(ray_address=address),
                    output_uri=request.report_uri, flow_run_id="run")
@@ -105,6 +105,6 @@ def test_without_the_token_nothing_is_answered(cluster: RayCluster, trained: Tra
 
 def test_a_head_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address where nothing listens is one clear sentence, after a while."""
-    monkeypatch.setattr(jobs, "LOST_AFTER_S", 0.0)
+    monkeypatch.setattr(client, "LOST_AFTER_S", 0.0)
     with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1 did not take"):
-        jobs.connect("http://127.0.0.1:1")
+        client.connect("http://127.0.0.1:1")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.core.throughput import Progress
-from tasks.engine.jobs import dispatch as execution
+from tasks.engine.jobs import dispatch
 
 
 def _progress(n_done: int) -> Progress:
@@ -15,8 +15,8 @@ def _progress(n_done: int) -> Progress:
 def test_progress_is_told_at_once_then_seldom_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first, one after ten seconds, the last even if it comes early; what is not new is not told again."""
     clock, told = SimpleNamespace(now=0.0), []
-    monkeypatch.setattr(execution, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    tell = execution.seldom(told.append)
+    monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    tell = dispatch.seldom(told.append)
     for at_s, n_done in ((0.0, 0), (3.0, 1), (11.0, 2), (12.0, 3), (22.0, 2), (23.0, 10), (24.0, 10), (40.0, 10)):
         clock.now = at_s
         tell(_progress(n_done))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.config.learning import AugmentConfig
-from tasks.engine.training import slice_store as slices
+from tasks.engine.training import slice_store
 from tasks.engine.training.slice_store import load_slices, plan_training, training_stream, worker_share
 from tests.conftest import MILD, Trained
 
@@ -129,7 +129,7 @@ def test_stream_without_augmentation_is_the_dataset(trained: Trained) -> None:
 @pytest.mark.ray
 def test_a_long_training_has_longer_tasks_not_more(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray looks at each task before it starts the first: there is a most, and the slices are the same."""
-    monkeypatch.setattr(slices, "MAX_BLOCKS", 6)
+    monkeypatch.setattr(slice_store, "MAX_BLOCKS", 6)
     store = load_slices(trained.dataset_uri, "train")
     plan = plan_training(store.index, epochs=range(4), batch_size=2, lesion_free_fraction=1, seed=0)
     how = {"batch_size": 2, "num_workers": 2, "augment": NO_CHANGE, "seed": 0}
