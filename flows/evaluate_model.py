@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.handles import EvaluationRef
+from tasks.core.handles import EvaluationHandle
 from tasks.evaluate import evaluate
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
@@ -15,7 +15,7 @@ from tasks.runtime.completeness import require_complete
 @flow(name="evaluate-model", on_cancellation=[stop_jobs])
 def evaluate_model(
     model_uri: str, dataset: str, report: str, *, split: Scored = "test", compute: ComputeConfig = ComputeConfig()
-) -> EvaluationRef:
+) -> EvaluationHandle:
     """Score a bundle on one split and publish metrics.json, report.html and figures.
 
     Counts are taken on the source's own pixel grid. Running it again replaces the report.

@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.groups import PreparationConfig
-from tasks.core.handles import DatasetRef
+from tasks.core.handles import DatasetHandle
 from tasks.discover import discover
 from tasks.io.outputs.ownership import require_ours
 from tasks.preprocess import preprocess
@@ -21,7 +21,7 @@ def prepare_dataset(
     *,
     preparation: PreparationConfig = PreparationConfig(),
     compute: ComputeConfig = ComputeConfig(),
-) -> DatasetRef:
+) -> DatasetHandle:
     """Turn labelled slices into a dataset, split by patient.
 
     Writes shards, cases.parquet, failures.parquet and, last, dataset.json. Running it again changes nothing while the
@@ -41,7 +41,9 @@ def prepare_dataset(
     return prepared
 
 
-def prepare_steps(source: str, dataset: str, *, preparation: PreparationConfig, compute: ComputeConfig) -> DatasetRef:
+def prepare_steps(
+    source: str, dataset: str, *, preparation: PreparationConfig, compute: ComputeConfig
+) -> DatasetHandle:
     """Run the steps of preparation inside the calling flow."""
     discovered = discover(source, dataset, preparation)
     assigned = split(discovered, dataset, preparation)

@@ -7,7 +7,7 @@ from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.groups import PreparationConfig, SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.handles import EvaluationRef
+from tasks.core.handles import EvaluationHandle
 from tasks.engine.cluster.session import session
 from tasks.evaluate import evaluate
 from tasks.io import storage
@@ -31,7 +31,7 @@ def run_pipeline(
     augment: AugmentConfig = AugmentConfig(),
     segmentation: SegmentationConfig = SegmentationConfig(),
     compute: ComputeConfig = ComputeConfig(),
-) -> EvaluationRef:
+) -> EvaluationHandle:
     """Prepare, train and evaluate; with `scans`, also segment them with the new model.
 
     Writes `out`/dataset, `out`/model, `out`/evaluation and, with `scans`, `out`/segmentation. Slices that fail up to

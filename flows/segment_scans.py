@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.groups import SegmentationConfig
-from tasks.core.handles import SegmentationPlan, SegmentationRef
+from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
@@ -21,7 +21,7 @@ def segment_scans(
     segmentation: SegmentationConfig = SegmentationConfig(),
     compute: ComputeConfig = ComputeConfig(),
     dry_run: bool = False,
-) -> SegmentationRef | SegmentationPlan:
+) -> SegmentationHandle | SegmentationPlan:
     """Segment every scan below a URI and publish masks, previews, scans.parquet, report.html and manifest.json.
 
     Running it again does only what is new: a scan whose content, model, parameters and code are unchanged and whose

@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.handles import ModelRef
+from tasks.core.handles import ModelHandle
 from tasks.io.outputs import datasets
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
@@ -21,7 +21,7 @@ def train_model(
     training: TrainingConfig = TrainingConfig(),
     augment: AugmentConfig = AugmentConfig(),
     compute: ComputeConfig = ComputeConfig(),
-) -> ModelRef:
+) -> ModelHandle:
     """Train a network and publish it as a bundle: weights, card, history, curves and a self-test.
 
     The best epoch by mean validation Dice per patient is kept, and the operating point is chosen on the same patients;

@@ -5,7 +5,7 @@ import hashlib
 from prefect import task
 
 from tasks.core.config.groups import PreparationConfig
-from tasks.core.handles import SourceRef
+from tasks.core.handles import SourceHandle
 from tasks.io import sources, storage
 from tasks.io.outputs.ownership import claim
 from tasks.io.versions import code_version
@@ -15,7 +15,7 @@ SOURCE_FOLDER = "source"
 
 
 @task(name="discover", **STORAGE_RETRIES)
-def discover(source: str, dataset: str, preparation: PreparationConfig) -> SourceRef:
+def discover(source: str, dataset: str, preparation: PreparationConfig) -> SourceHandle:
     """Pair and identify the slices below `source`; write them as a table into the dataset's folder."""
     claim(dataset, "dataset")
     found = sources.discover_source(source, patient_id_pattern=preparation.patient_id_pattern)
@@ -28,7 +28,7 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
         f"{found.n_unknown} slices have names no rule knows; each was made a patient of its own. "
         "Set preparation.patient_id_pattern."
     )
-    return SourceRef(
+    return SourceHandle(
         uri=uri,
         fingerprint=hashlib.sha256(f"{decisive}{content}".encode()).hexdigest(),
         n_slices=len(found.pairs),

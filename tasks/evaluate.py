@@ -6,7 +6,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.handles import EvaluationRef
+from tasks.core.handles import EvaluationHandle
 from tasks.core.reports import evaluation_markdown
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs.dispatch import run_step
@@ -19,14 +19,14 @@ from tasks.runtime.slots import gpu_step
 @gpu_step(name="evaluate", **STORAGE_RETRIES)
 def evaluate(
     model_uri: str, dataset_uri: str, report_uri: str, *, split: Scored, compute: ComputeConfig
-) -> EvaluationRef:
+) -> EvaluationHandle:
     """Score the bundle on a split, publish metrics and report."""
     request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split)
     with narrated():
         ref = run_step(
             "evaluate",
             request,
-            EvaluationRef,
+            EvaluationHandle,
             compute=compute,
             output_uri=report_uri,
             flow_run_id=flow_run_id(),

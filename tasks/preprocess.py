@@ -5,7 +5,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.groups import PreparationConfig
-from tasks.core.handles import DatasetRef, SourceRef
+from tasks.core.handles import DatasetHandle, SourceHandle
 from tasks.core.reports import dataset_markdown, failures_markdown
 from tasks.core.step_inputs import PrepareRequest
 from tasks.engine.jobs.dispatch import run_step
@@ -16,17 +16,17 @@ from tasks.runtime.run_logging import flow_run_id, narrated
 
 @task(name="preprocess", **STORAGE_RETRIES)
 def preprocess(
-    split_source: SourceRef, source: str, dataset: str, preparation: PreparationConfig, compute: ComputeConfig
-) -> DatasetRef:
+    split_source: SourceHandle, source: str, dataset: str, preparation: PreparationConfig, compute: ComputeConfig
+) -> DatasetHandle:
     """Resize and check every slice into shards, unless the very same dataset is already there."""
     card = datasets.find_card(dataset)
     if card is not None and card.fingerprint == split_source.fingerprint:
-        ref = datasets.ref_of(card, dataset)
+        ref = datasets.handle_of(card, dataset)
     else:
         request = PrepareRequest(source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation)
         with narrated():
             ref = run_step(
-                "prepare", request, DatasetRef, compute=compute, output_uri=dataset, flow_run_id=flow_run_id()
+                "prepare", request, DatasetHandle, compute=compute, output_uri=dataset, flow_run_id=flow_run_id()
             )
     card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)
     create_markdown_artifact(dataset_markdown(card), key="dataset", description="Patients and slices by split.")

@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.groups import SegmentationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.handles import SegmentationPlan, SegmentationRef
+from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, Tell
@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 
 @gpu_step(name="segment", **STORAGE_RETRIES)
-def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationRef:
+def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationHandle:
     """Segment every scan that is new, publish masks, previews, table, report and manifest."""
     with narrated():
         ref = run_step(
             "segment",
             request,
-            SegmentationRef,
+            SegmentationHandle,
             compute=compute,
             output_uri=request.output_uri,
             flow_run_id=flow_run_id(),

@@ -4,7 +4,7 @@ from prefect import task
 
 from tasks.core.config.groups import PreparationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.handles import SourceRef
+from tasks.core.handles import SourceHandle
 from tasks.core.schemas import SlicePair
 from tasks.core.splits import split_patients, split_slices
 from tasks.io import sources
@@ -13,7 +13,7 @@ from tasks.runtime.retries import STORAGE_RETRIES
 
 
 @task(name="split", **STORAGE_RETRIES)
-def split(source: SourceRef, dataset: str, preparation: PreparationConfig) -> SourceRef:
+def split(source: SourceHandle, dataset: str, preparation: PreparationConfig) -> SourceHandle:
     """Assign every slice a split, keeping the assignments of the dataset that is already at that URI."""
     pairs = sources.read_pairs(source.uri)
     chosen = (

@@ -6,7 +6,7 @@ from tasks.core.addresses import require_no_credentials
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ConfigError
-from tasks.core.handles import ModelRef
+from tasks.core.handles import ModelHandle
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import bundles
@@ -16,11 +16,11 @@ from tasks.runtime.slots import gpu_step
 
 
 @gpu_step(name="train")
-def train(request: TrainRequest, *, compute: ComputeConfig) -> ModelRef:
+def train(request: TrainRequest, *, compute: ComputeConfig) -> ModelHandle:
     """Train on Ray workers and publish the bundle."""
     uri = request.model_uri
     with narrated():
-        ref = run_step("train", request, ModelRef, compute=compute, output_uri=uri, flow_run_id=flow_run_id())
+        ref = run_step("train", request, ModelHandle, compute=compute, output_uri=uri, flow_run_id=flow_run_id())
     create_table_artifact(bundles.read_history(uri), key="training-history", description="One row an epoch.")
     return ref
 

@@ -3,7 +3,7 @@
 from tasks.core.schemas import Record, ScanStatus
 
 
-class SourceRef(Record):
+class SourceHandle(Record):
     """The paired and identified slices of a labelled source, as a table at `uri`."""
 
     uri: str
@@ -13,7 +13,7 @@ class SourceRef(Record):
     warnings: tuple[str, ...] = ()
 
 
-class DatasetRef(Record):
+class DatasetHandle(Record):
     """A finished dataset."""
 
     uri: str
@@ -23,14 +23,14 @@ class DatasetRef(Record):
     warnings: tuple[str, ...] = ()
 
 
-class ModelRef(Record):
+class ModelHandle(Record):
     """A finished bundle."""
 
     uri: str
     fingerprint: str
 
 
-class EvaluationRef(Record):
+class EvaluationHandle(Record):
     """A finished evaluation."""
 
     uri: str
@@ -38,7 +38,7 @@ class EvaluationRef(Record):
     n_failed: int
 
 
-class SegmentationRef(Record):
+class SegmentationHandle(Record):
     """A finished segmentation: how many scans ended how, how many failures are new, and the bug that all ended in."""
 
     uri: str

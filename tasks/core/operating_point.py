@@ -58,7 +58,7 @@ class OperatingPoint:
         n_patients: Patients it was chosen from.
         flips: Whether mirror images are predicted too.
         dice_otherwise: Mean Dice with the other choice of flips; None where nobody looked.
-        merit: By what it was judged (`merit_at`); None where no patient has lesions.
+        merit: By what it was judged (`penalised_mean_dice`); None where no patient has lesions.
     """
 
     threshold: float
@@ -91,7 +91,9 @@ def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint
     Args:
         patients: One histogram a validation patient.
     """
-    by_level = {level: found for level in CANDIDATE_LEVELS if (found := merit_at(patients, level)) is not None}
+    by_level = {
+        level: found for level in CANDIDATE_LEVELS if (found := penalised_mean_dice(patients, level)) is not None
+    }
     if not by_level:  # nothing to choose by
         return OperatingPoint(threshold=0.5, mean_dice=None, n_patients=len(patients))
     n_sick = sum(bool(patient.lesion.any()) for patient in patients)
@@ -134,7 +136,7 @@ def _point(patients: Sequence[ProbabilityHistogram], threshold: float | None) ->
 def _point_at(threshold: float, patients: Sequence[ProbabilityHistogram]) -> OperatingPoint:
     """Return what a threshold gives on these patients."""
     level = probability_level(threshold)
-    merit = merit_at(patients, level)
+    merit = penalised_mean_dice(patients, level)
     mean_dice = None if merit is None else mean_dice_at(patients, level)
     return OperatingPoint(threshold, mean_dice, len(patients), merit=merit)
 
@@ -144,7 +146,7 @@ def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float 
     return mean_defined([dice(patient.counts_at(level)) for patient in patients])
 
 
-def merit_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:
+def penalised_mean_dice(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:
     """Return by what levels, epochs and flips are judged; None where no patient has lesions.
 
     It is the mean Dice of the patients with lesions, less what is falsely called in the others. Their own Dice is 0

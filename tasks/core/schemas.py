@@ -138,7 +138,7 @@ class DatasetCard(Record):
     warnings: tuple[str, ...] = ()
 
 
-class Member(Record):
+class EnsembleMember(Record):
     """One network of an ensemble, trained without the patients of its fold.
 
     Attributes:
@@ -184,7 +184,7 @@ class ModelCard(Record):
     code_version: str
     trained_at: datetime
     files: dict[str, str]
-    members: tuple[Member, ...] = ()
+    members: tuple[EnsembleMember, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

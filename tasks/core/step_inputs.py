@@ -3,14 +3,14 @@
 from tasks.core.catalog import Scored
 from tasks.core.config.groups import PreparationConfig, SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.handles import SourceRef
+from tasks.core.handles import SourceHandle
 from tasks.core.schemas import Record
 
 
 class PrepareRequest(Record):
     """Write the dataset of a discovered and split source."""
 
-    source: SourceRef
+    source: SourceHandle
     source_uri: str
     dataset_uri: str
     preparation: PreparationConfig

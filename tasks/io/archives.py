@@ -73,7 +73,7 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchiveMember:
     """A file in an archive.
 
     Attributes:
@@ -100,7 +100,7 @@ def packing_of(path: str) -> Packing | None:
     return next((packing for suffix, packing in PACKINGS.items() if name.endswith(suffix)), None)
 
 
-def list_members(archive: Archive) -> Iterator[Member]:
+def list_members(archive: Archive) -> Iterator[ArchiveMember]:
     """Yield the files of an archive, in its order; folders are left out.
 
     Raises:
@@ -124,7 +124,7 @@ def list_members(archive: Archive) -> Iterator[Member]:
                     storage.publish(archive.seek_points_uri, _seal_of(archive).close(points.getvalue()))
 
 
-def read_member(archive: Archive, member: Member, n_bytes: int | None = None) -> bytes:
+def read_member(archive: Archive, member: ArchiveMember, n_bytes: int | None = None) -> bytes:
     """Return the bytes of a member, or the first of them.
 
     Raises:
@@ -150,7 +150,7 @@ def read_member(archive: Archive, member: Member, n_bytes: int | None = None) ->
     return bytes(found)
 
 
-def _zip_members(archive: Archive) -> Iterator[Member]:
+def _zip_members(archive: Archive) -> Iterator[ArchiveMember]:
     opened, _ = _open_zip(archive)
     if len(opened.infolist()) > MAX_MEMBERS or sum(info.file_size for info in opened.infolist()) > MAX_UNPACKED_BYTES:
         raise DataError("archive_bomb", _TOO_MUCH)
@@ -165,12 +165,12 @@ def _zip_members(archive: Archive) -> Iterator[Member]:
         elif info.file_size > BOMB_FROM_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
             refused = "archive_bomb", _bomb(info.file_size, info.compress_size)
         name = info.filename if refused is None else _printable(info.filename)
-        yield Member(name, info.file_size, refused=refused)
+        yield ArchiveMember(name, info.file_size, refused=refused)
 
 
 def _tar_members(
     file: io.BufferedIOBase, *, n_bytes: int | None = None, packed_bytes: int | None = None
-) -> Iterator[Member]:
+) -> Iterator[ArchiveMember]:
     with BoundedTar.open(fileobj=file, mode="r:", errors="surrogateescape") as archive:
         for number, info in enumerate(archive.members_once()):
             end = info.offset_data + info.size
@@ -187,7 +187,7 @@ def _tar_members(
                 refused = "truncated_archive", f"The archive ends {end - n_bytes} bytes before this member does."
             elif info.issparse():
                 refused = "unsafe_member", "The member is sparse: its bytes do not stand as they are. Pack it without."
-            yield Member(_printable(info.name), info.size, info.offset_data, refused)
+            yield ArchiveMember(_printable(info.name), info.size, info.offset_data, refused)
         _check_end(file, archive.offset)
 
 

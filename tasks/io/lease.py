@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "lease"
 HEARTBEAT_S = 30.0
-N_LOOKS = 10
+N_ATTEMPTS = 10
 STALE_AFTER = timedelta(seconds=120)
 
 
@@ -75,7 +75,7 @@ class Holder(Record):
         return datetime.now(UTC) - self.heartbeat_at < STALE_AFTER
 
 
-class Lease:
+class OutputLock:
     """The right to write to an output; its `check` raises once another run has taken it."""
 
     def __init__(self, uri: str, holder: Holder) -> None:
@@ -129,7 +129,7 @@ class Lease:
 
 
 @contextlib.contextmanager
-def held(output_uri: str, run_id: str, *, take_over: bool = False) -> Iterator[Lease]:
+def held(output_uri: str, run_id: str, *, take_over: bool = False) -> Iterator[OutputLock]:
     """Hold the lease of an output while the body runs.
 
     Args:
@@ -152,7 +152,7 @@ def held(output_uri: str, run_id: str, *, take_over: bool = False) -> Iterator[L
         lease.release()
 
 
-def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> Lease:
+def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> OutputLock:
     folder = storage.join(output_uri, FOLDER)
     newest = _newest(folder)
     number = 1
@@ -175,10 +175,10 @@ def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> Lease:
     for earlier in storage.list_objects(folder):
         if _number(earlier) < number:
             storage.remove(earlier.uri)
-    return Lease(uri, mine)
+    return OutputLock(uri, mine)
 
 
-def _beat(lease: Lease, is_over: threading.Event) -> None:
+def _beat(lease: OutputLock, is_over: threading.Event) -> None:
     while not is_over.wait(HEARTBEAT_S):
         try:
             lease.renew()
@@ -188,7 +188,7 @@ def _beat(lease: Lease, is_over: threading.Event) -> None:
 
 def _newest(folder: str) -> tuple[int, Holder] | None:
     """Return number and holder of the newest lease, if there is one."""
-    for _ in range(N_LOOKS):
+    for _ in range(N_ATTEMPTS):
         found = storage.list_objects(folder) if storage.exists(folder) else []
         if not found:
             return None
@@ -199,7 +199,7 @@ def _newest(folder: str) -> tuple[int, Holder] | None:
             if not isinstance(err.__cause__, FileNotFoundError):
                 raise
             # gone between listing and reading: its taker has a higher number by now, so look again
-    raise StorageError(f"{shown_uri(folder)} changed {N_LOOKS} times while it was read.")
+    raise StorageError(f"{shown_uri(folder)} changed {N_ATTEMPTS} times while it was read.")
 
 
 def _number(found: StoredObject) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.slice_geometry import arrange
 from tasks.io import storage
-from tasks.io.archives import Archive, Member, Packing, list_members, packing_of
+from tasks.io.archives import Archive, ArchiveMember, Packing, list_members, packing_of
 from tasks.io.formats import READER_VERSION, Kind, dicom, has_telling_suffix, kind_of, without_suffix
 from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other, kind_of_stranger, n_possible_scans, shown
 from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile, read_head
@@ -104,7 +104,7 @@ class Container:
         return _index(files, archive, refused, origin=origin)
 
 
-def _file_of(archive: Archive, member: Member) -> ScanFile:
+def _file_of(archive: Archive, member: ArchiveMember) -> ScanFile:
     return ScanFile(
         uri=archive.uri,
         size_bytes=member.size_bytes,

@@ -15,7 +15,7 @@ from tasks.core.errors import DataError, ErrorCode, StorageError
 from tasks.core.grids import Grid
 from tasks.core.schemas import Record
 from tasks.io import storage
-from tasks.io.archives import Archive, Member, read_member
+from tasks.io.archives import Archive, ArchiveMember, read_member
 from tasks.io.formats import Kind, dicom
 from tasks.io.pseudonyms import Seal
 
@@ -32,7 +32,7 @@ class ScanFile(Record):
         size_bytes: Unpacked.
         version: Of the object.
         member: Its path in the archive; empty for an object of its own.
-        offset: Of a member's bytes (`Member.offset`).
+        offset: Of a member's bytes (`ArchiveMember.offset`).
     """
 
     uri: str
@@ -175,7 +175,7 @@ def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = Non
             "too_large", f"The file has {file.size_bytes >> 20} MiB; at most {MAX_FILE_BYTES >> 20} are read. Split it."
         )
     if archive:
-        return read_member(archive, Member(file.member, file.size_bytes, file.offset), n_bytes)
+        return read_member(archive, ArchiveMember(file.member, file.size_bytes, file.offset), n_bytes)
     if n_bytes is not None and n_bytes < file.size_bytes:
         return storage.read_range(file.uri, 0, n_bytes)
     return storage.read_bytes(file.uri, size_bytes=file.size_bytes)

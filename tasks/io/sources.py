@@ -57,7 +57,7 @@ class Discovery:
         """Number of labelled slices no naming rule recognised."""
         return sum(pair.image_uri in self.unknown for pair in self.pairs)
 
-    def set_aside(self, uri: str, code: ErrorCode, sentence: str) -> None:
+    def reject(self, uri: str, code: ErrorCode, sentence: str) -> None:
         """Add a failure."""
         self.failures.append(FailureRow(uri=uri, error_code=code, error=sentence))
 
@@ -93,7 +93,7 @@ def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Disco
         _read_index(by_path, discovery)
     else:
         _pair_folders(uri, objects, discovery, patient_id_pattern)
-    _set_duplicates_aside(discovery)
+    _reject_duplicates(discovery)
     if not discovery.pairs:
         raise ConfigError(
             f"Found {len(objects)} files below {shown_uri(uri)} but no labelled slice. "
@@ -130,13 +130,13 @@ def _pair(
     elif max(len(images), len(masks)) > 1:
         sentence = f"{len(images)} image(s) and {len(masks)} mask(s) differ only in their suffix; keep one of each."
         for o in [*images, *masks]:
-            discovery.set_aside(o.uri, "duplicate_slice", sentence)
+            discovery.reject(o.uri, "duplicate_slice", sentence)
     elif images:
         sentence = "Image has no mask of the same name; add one, all zero if it shows no lesion."
-        discovery.set_aside(images[0].uri, "unpaired_image", sentence)
+        discovery.reject(images[0].uri, "unpaired_image", sentence)
     else:
         sentence = "Mask has no image of the same name; add it or remove the mask."
-        discovery.set_aside(masks[0].uri, "unpaired_mask", sentence)
+        discovery.reject(masks[0].uri, "unpaired_mask", sentence)
 
 
 def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> dict[str, list[StoredObject]]:
@@ -153,7 +153,7 @@ def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> 
             claims[without_suffix(str(path.relative_to(folder)))].append(o)
         else:
             sentence = f"Files of type {shown_suffix(o.path)} are not read; known: {_KNOWN}."
-            discovery.set_aside(o.uri, "unsupported_format", sentence)
+            discovery.reject(o.uri, "unsupported_format", sentence)
     return claims
 
 
@@ -195,7 +195,7 @@ def _read_index(by_path: dict[str, StoredObject], discovery: Discovery) -> None:
                     "index_row", f"Case {identity.case_id} belongs to two patients; give each its own case_id."
                 )
         except DataError as err:
-            discovery.set_aside(f"{index_uri}#{rows.line_num}", err.code, f"Line {rows.line_num}: {err.sentence}")
+            discovery.reject(f"{index_uri}#{rows.line_num}", err.code, f"Line {rows.line_num}: {err.sentence}")
             continue
         n_seen[identity.case_id] += 1
         discovery.add(image, mask, identity)
@@ -221,7 +221,7 @@ def _indexed_identity(row: dict[str, str | None], n_seen: Counter[str]) -> Slice
     return SliceIdentity(row.get("source") or "index", patient_id, case_id, int(position))
 
 
-def _set_duplicates_aside(discovery: Discovery) -> None:
+def _reject_duplicates(discovery: Discovery) -> None:
     whole = {pair.case_id for pair in discovery.pairs if is_volume(pair.image_uri)}
 
     def key(pair: SlicePair) -> tuple[str, int]:  # a volume claims all slices of its case
@@ -231,7 +231,7 @@ def _set_duplicates_aside(discovery: Discovery) -> None:
     for pair in discovery.pairs:
         n_claims = claims[key(pair)]
         if n_claims > 1:
-            discovery.set_aside(
+            discovery.reject(
                 pair.image_uri,
                 "duplicate_slice",
                 f"{n_claims} files claim slice {pair.slice_index} of case {pair.case_id}; keep one, "

@@ -22,7 +22,7 @@ from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.errors import ConfigError, StorageError
 from tasks.io import stored_objects
 from tasks.io.atomic_write import part_file, sweep_parts
-from tasks.io.storage_errors import patiently, storage_errors
+from tasks.io.storage_errors import retrying, storage_errors
 from tasks.io.stored_objects import StoredObject
 
 PARALLEL_REQUESTS = 16
@@ -78,7 +78,7 @@ def join(uri: str, *parts: str) -> str:
     return root + "/".join(parts)
 
 
-@patiently
+@retrying
 def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
     """Return every object below a prefix, sorted by path; hidden files (a leading dot) are left out.
 
@@ -113,7 +113,7 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
     return sorted(visible, key=lambda o: o.path)
 
 
-@patiently
+@retrying
 def is_file(uri: str) -> bool:
     """Say whether a URI is an object, and no folder."""
     fs, path = _resolve(uri)
@@ -121,7 +121,7 @@ def is_file(uri: str) -> bool:
         return bool(fs.isfile(path))
 
 
-@patiently
+@retrying
 def list_names(uri: str) -> list[str]:
     """Return what lies directly below a prefix, folders with a `/`; nothing where nothing is.
 
@@ -141,7 +141,7 @@ def list_names(uri: str) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
-@patiently
+@retrying
 def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
     """Return the content of an object.
 
@@ -161,7 +161,7 @@ def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
     return content
 
 
-@patiently
+@retrying
 def read_range(uri: str, start: int, n_bytes: int) -> bytes:
     """Return some bytes of an object; fewer only where it ends before.
 
@@ -190,7 +190,7 @@ def read_all(uris: list[str]) -> list[bytes]:
     return map_in_parallel(read_bytes, uris)
 
 
-@patiently
+@retrying
 def exists(uri: str) -> bool:
     """Say whether an object or a prefix with objects exists."""
     fs, path = _resolve(uri)
@@ -198,7 +198,7 @@ def exists(uri: str) -> bool:
         return bool(fs.exists(path))
 
 
-@patiently
+@retrying
 def publish(uri: str, content: bytes) -> str:
     """Write an object whole, replacing what was there.
 
@@ -218,7 +218,7 @@ def publish(uri: str, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@patiently
+@retrying
 def create(uri: str, content: bytes) -> bool:
     """Write an object whole, but only if none is there.
 
@@ -240,7 +240,7 @@ def create(uri: str, content: bytes) -> bool:
         return is_new or bytes(fs.cat_file(path)) == content
 
 
-@patiently
+@retrying
 def remove(uri: str) -> None:
     """Remove an object; nothing happens where nothing is."""
     fs, path = _resolve(uri)
@@ -257,7 +257,7 @@ def sweep(uri: str) -> int:
     return sweep_parts(path) if isinstance(fs, LocalFileSystem) else 0
 
 
-@patiently
+@retrying
 def remove_tree(uri: str) -> None:
     """Remove everything below a prefix; nothing happens where nothing is."""
     fs, path = _resolve(uri)

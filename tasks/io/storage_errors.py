@@ -23,7 +23,7 @@ def _can_pass(err: BaseException) -> bool:
     return isinstance(err, StorageError) and err.can_pass
 
 
-patiently = retry(
+retrying = retry(
     retry=retry_if_exception(_can_pass),
     wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
     stop=stop_after_attempt(N_TRIES),

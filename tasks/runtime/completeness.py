@@ -2,15 +2,15 @@
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import IncompleteError, InternalError
-from tasks.core.handles import DatasetRef, EvaluationRef, SegmentationRef
+from tasks.core.handles import DatasetHandle, EvaluationHandle, SegmentationHandle
 from tasks.core.plural import counted
 
 
 def require_complete(
     *,
-    dataset: DatasetRef | None = None,
-    evaluation: EvaluationRef | None = None,
-    segmentation: SegmentationRef | None = None,
+    dataset: DatasetHandle | None = None,
+    evaluation: EvaluationHandle | None = None,
+    segmentation: SegmentationHandle | None = None,
 ) -> None:
     """Raise unless every input of these outputs was used; a scan known bad from an earlier run does not count again.
 
@@ -39,7 +39,7 @@ def require_complete(
         raise IncompleteError("Everything good is published, but the run is incomplete: " + "; ".join(lost) + ".")
 
 
-def require_enough(dataset: DatasetRef, *, max_failed_fraction: float) -> None:
+def require_enough(dataset: DatasetHandle, *, max_failed_fraction: float) -> None:
     """Stop a pipeline whose preparation lost more than it may.
 
     Raises:

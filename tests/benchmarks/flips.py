@@ -91,9 +91,9 @@ def look(model_uri: str, rows: list[SliceRow], *, slice_statistics: float | None
         seconds += time.perf_counter() - started
         mirrored = [np.flip(predictor.predict(np.flip(images, axes)), axes) for axes in MIRRORED_AXES]
         for name, way in WAYS.items():
-            answer, n_looks = average(first, mirrored, way)
+            answer, n_attempts = average(first, mirrored, way)
             histograms[name].append(by_patient(unseen, answer))
-            n_predicted[name] += n_looks
+            n_predicted[name] += n_attempts
     shares = {name: n / len(rows) for name, n in n_predicted.items()}
     return Looks(histograms, shares, len(rows) / seconds)
 

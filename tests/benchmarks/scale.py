@@ -14,7 +14,7 @@ from tasks.core.config.groups import HuConfig, SegmentationConfig
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import session
-from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.model_pool import BATCH_SIZE
 from tasks.engine.inference.stream import PredictionStream
 from tasks.io.scans import survey
@@ -68,7 +68,7 @@ def _stream(scans: Path, output: Path, n_devices: int) -> StageSums:
     )
     run = Run(request, 0.5, 0, None, SIZE_PX, HuConfig(), model_digest="", code_version="")
     sums = StageSums()
-    work = Work(
+    work = PredictionSpec(
         load=functools.partial(load_scans, size_px=run.size_px, hu=run.hu),
         load_model=FixedLatency,
         finish=functools.partial(finish_scans, run=run),

@@ -5,16 +5,23 @@ from typing import Any
 
 from tasks.core.config.groups import PreparationConfig, SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
-from tasks.core.handles import DatasetRef, EvaluationRef, ModelRef, SegmentationPlan, SegmentationRef, SourceRef
+from tasks.core.handles import (
+    DatasetHandle,
+    EvaluationHandle,
+    ModelHandle,
+    SegmentationHandle,
+    SegmentationPlan,
+    SourceHandle,
+)
 from tasks.core.metrics import Counts, score
 from tasks.core.schemas import (
     WEIGHTS_FILE,
     CaseRow,
     DatasetCard,
+    EnsembleMember,
     EvaluationReport,
     FailureRow,
     LedgerEntry,
-    Member,
     ModelCard,
     Record,
     ScanRow,
@@ -37,7 +44,7 @@ def _figures(counts: Counts, *, n_slices: int) -> dict[str, float | int | None]:
     }
 
 
-SOURCE_REF = SourceRef(uri="file:///store/pairs", fingerprint="f1", n_slices=3, n_failed=1, warnings=("odd names",))
+SOURCE_REF = SourceHandle(uri="file:///store/pairs", fingerprint="f1", n_slices=3, n_failed=1, warnings=("odd names",))
 FAILURE = FailureRow(uri="file:///in/frames/jane_doe.png", error_code="unreadable", error="Image is truncated.")
 CASE = CaseRow(
     case_id="case_1",
@@ -99,7 +106,7 @@ DATASET = DatasetCard(
     n_failed=2,
     warnings=("one case has no lesion",),
 )
-MEMBER = Member(
+MEMBER = EnsembleMember(
     weights_file="folds/0/model.weights.h5",
     self_test_file="folds/0/self_test.npz",
     history_file="folds/0/history.csv",
@@ -182,10 +189,10 @@ SAMPLES: dict[type[Record], Record] = {
     type(sample): sample
     for sample in (
         SOURCE_REF,
-        DatasetRef(uri="file:///dataset", fingerprint="f6", n_slices=90, n_failed=2),
-        ModelRef(uri="file:///model", fingerprint="f7"),
-        EvaluationRef(uri="file:///report", fingerprint="f8", n_failed=0),
-        SegmentationRef(uri="file:///out", fingerprint="f9", counts=MANIFEST.counts, n_new_failures=0),
+        DatasetHandle(uri="file:///dataset", fingerprint="f6", n_slices=90, n_failed=2),
+        ModelHandle(uri="file:///model", fingerprint="f7"),
+        EvaluationHandle(uri="file:///report", fingerprint="f8", n_failed=0),
+        SegmentationHandle(uri="file:///out", fingerprint="f9", counts=MANIFEST.counts, n_new_failures=0),
         PAIR,
         CASE,
         FAILURE,

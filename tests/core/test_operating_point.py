@@ -12,7 +12,7 @@ from tasks.core.operating_point import (
     choose_operating_point,
     choose_threshold,
     mean_dice_at,
-    merit_at,
+    penalised_mean_dice,
     precision_recall_curve,
     probability_histogram,
 )
@@ -178,9 +178,9 @@ def test_mean_dice_leaves_out_undefined_patients() -> None:
 def test_false_calls_in_a_healthy_patient_cost_by_their_size() -> None:
     """Left alone he costs nothing; eight pixels beside a usual lesion of four cost half a patient's Dice."""
     patients = [_histogram(lesion={200: 4}), _histogram(healthy={100: 8})]
-    assert merit_at(patients, 150) == 1.0
-    assert merit_at(patients, 100) == 1.0 - 0.5
-    assert merit_at(patients[1:], 150) is None
+    assert penalised_mean_dice(patients, 150) == 1.0
+    assert penalised_mean_dice(patients, 100) == 1.0 - 0.5
+    assert penalised_mean_dice(patients[1:], 150) is None
 
 
 def test_healthy_patients_left_alone_change_no_choice() -> None:

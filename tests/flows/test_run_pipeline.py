@@ -8,12 +8,12 @@ from flows.train_model import train_model
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.handles import DatasetRef, EvaluationRef, SegmentationRef
+from tasks.core.handles import DatasetHandle, EvaluationHandle, SegmentationHandle
 from tasks.runtime.completeness import require_complete, require_enough
 from tests.conftest import MODEL, PREPARATION
 
-NOTHING_LOST = DatasetRef(uri="d", fingerprint="f", n_slices=100, n_failed=0)
-ONE_LOST = DatasetRef(uri="d", fingerprint="f", n_slices=99, n_failed=1)
+NOTHING_LOST = DatasetHandle(uri="d", fingerprint="f", n_slices=100, n_failed=0)
+ONE_LOST = DatasetHandle(uri="d", fingerprint="f", n_slices=99, n_failed=1)
 NOBODY_THERE = ComputeConfig(ray_address="http://127.0.0.1:9")
 """Who asks this cluster ends with another error."""
 
@@ -58,8 +58,8 @@ def test_tolerated_failures_let_it_go_on_but_not_end_green() -> None:
 
 def test_everything_used_is_green_and_each_loss_is_named() -> None:
     """Nothing lost raises nothing; what each step lost is in one sentence, with where the list is."""
-    evaluation = EvaluationRef(uri="e", fingerprint="f", n_failed=2)
-    segmentation = SegmentationRef(uri="s", fingerprint="f", counts={"failed": 5}, n_new_failures=3)
+    evaluation = EvaluationHandle(uri="e", fingerprint="f", n_failed=2)
+    segmentation = SegmentationHandle(uri="s", fingerprint="f", counts={"failed": 5}, n_new_failures=3)
     require_complete(dataset=NOTHING_LOST, evaluation=evaluation.model_copy(update={"n_failed": 0}))
     with pytest.raises(IncompleteError, match=r"2 slices could not be scored.*3 scans newly failed.*s/scans\.parquet"):
         require_complete(dataset=NOTHING_LOST, evaluation=evaluation, segmentation=segmentation)
@@ -67,7 +67,7 @@ def test_everything_used_is_green_and_each_loss_is_named() -> None:
 
 def test_known_bad_scans_do_not_redden_a_run() -> None:
     """Failures that are not new leave the run green; the first new one ends that."""
-    known = SegmentationRef(uri="s", fingerprint="f", counts={"failed": 5}, n_new_failures=0)
+    known = SegmentationHandle(uri="s", fingerprint="f", counts={"failed": 5}, n_new_failures=0)
     assert require_complete(segmentation=known) is None
     with pytest.raises(IncompleteError, match="1 scan newly failed"):
         require_complete(segmentation=known.model_copy(update={"n_new_failures": 1}))

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.errors import DataError, StorageError
 from tasks.io import archives, storage
-from tasks.io.archives import Archive, Member, list_members, read_member
+from tasks.io.archives import Archive, ArchiveMember, list_members, read_member
 
 CONTENTS = {f"folder {n % 3}/file {n}.bin": bytes([n]) * (10_000 + 37 * n) for n in range(40)}
 
@@ -166,7 +166,7 @@ def test_headers_beyond_the_bounds_are_a_corrupt_archive(kind: str, packing: str
     assert found == ["good.png"]
 
 
-def _until_refused(archive: Archive, found: list[str]) -> Iterator[Member]:
+def _until_refused(archive: Archive, found: list[str]) -> Iterator[ArchiveMember]:
     for member in list_members(archive):
         found.append(member.name)
     return
@@ -198,4 +198,4 @@ def test_a_sparse_member_is_refused_and_the_rest_is_listed(tmp_path: Path) -> No
 )
 def test_a_members_path_is_the_same_however_it_was_spelled(name: str, path: str) -> None:
     """Dots, doubled and backward slashes of a packer do not make another path."""
-    assert Member(name, 1).path == path
+    assert ArchiveMember(name, 1).path == path

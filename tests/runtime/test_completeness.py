@@ -3,12 +3,12 @@
 import pytest
 
 from tasks.core.errors import IncompleteError, InternalError
-from tasks.core.handles import SegmentationRef
+from tasks.core.handles import SegmentationHandle
 from tasks.core.schemas import ScanRow
 from tasks.engine.steps.segment import common_bug
 from tasks.runtime.completeness import require_complete
 
-REF = SegmentationRef(
+REF = SegmentationHandle(
     uri="memory://out", fingerprint="", counts={"done": 0, "skipped": 20, "deferred": 0, "failed": 3}, n_new_failures=3
 )
 

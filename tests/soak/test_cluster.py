@@ -18,7 +18,7 @@ from tasks.core.schemas import ScanRow, SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import SPARE_CPUS, session
-from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.model_pool import BATCH_SIZE
 from tasks.engine.inference.stream import PredictionStream
 from tasks.io.outputs import bundles
@@ -122,7 +122,7 @@ def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[Sc
         run_id="stand-in",
     )
     run, sums = Run.of(request, bundles.read_card(trained.model_uri)), StageSums()
-    work = Work(
+    work = PredictionSpec(
         load=functools.partial(load_scans, size_px=run.size_px, hu=run.hu),
         load_model=FixedLatency,
         finish=functools.partial(finish_scans, run=run),

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import ray
 
 from tasks.core.errors import DataError
-from tasks.engine.inference.model_pool import Model, Place
+from tasks.engine.inference.model_pool import ActorSlot, Model
 from tasks.stages.chunk import Loaded, Predicted
 
 Item = TypeVar("Item")
@@ -18,18 +18,18 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
-class Work(Generic[Item, Row]):
+class PredictionSpec(Generic[Item, Row]):
     """What is done with items; every part is pickled and called in a worker, but `cut`, `recall` and `give_up`.
 
     Attributes:
         load: Items, or one piece of one, to slices.
         load_model: Makes the model, in an actor.
-        finish: The predicted chunks of a job to rows, one an item, and bytes written: one chunk of whole items, or all
-            pieces of one item, in order.
+        finish: The predicted chunks of a group to rows, one per item, and bytes written: one chunk of whole items, or
+            all pieces of one item, in order.
         chunk_slices: Slices that whole items share a chunk up to.
         n_slices: How many slices an item has, as far as is known.
         cut: Pieces of an item, each to be loaded and predicted apart; most items are one.
-        recall: Rows of items that an earlier try already finished, by their place among those asked for.
+        recall: Rows of items that an earlier try already finished, by their index among those asked for.
         give_up: The row of an item whose workers keep dying, or that a stage keeps raising an error over which nobody
             meant, and that as a refusal; without it the run ends there.
         n_gpus: To ask the cluster for, which may have to start them; 0 takes what is there.
@@ -45,72 +45,72 @@ class Work(Generic[Item, Row]):
     give_up: Callable[[Item, DataError | None], Row] | None = None
     n_gpus: int = 0
 
-    def jobs(self, items: Sequence[Item]) -> "Iterator[Job[Item]]":
-        """Yield items in jobs: those of several pieces alone, the others together up to `chunk_slices`."""
+    def groups(self, items: Sequence[Item]) -> "Iterator[ChunkGroup[Item]]":
+        """Yield items in groups: those of several pieces alone, the others together up to `chunk_slices`."""
         together: list[Item] = []
         n_slices = 0
         for item in items:
             pieces = self.cut(item)
             if len(pieces) > 1:
-                yield Job([item], [[piece] for piece in pieces])
+                yield ChunkGroup([item], [[piece] for piece in pieces])
                 continue
             if together and n_slices + self.n_slices(item) > self.chunk_slices:
-                yield Job(together, [together])
+                yield ChunkGroup(together, [together])
                 together, n_slices = [], 0
             together.append(item)
             n_slices += self.n_slices(item)
         if together:
-            yield Job(together, [together])
+            yield ChunkGroup(together, [together])
 
 
 @dataclass(eq=False, slots=True)
-class Job(Generic[Item]):
+class ChunkGroup(Generic[Item]):
     """Items that are finished together.
 
     Attributes:
         items: Whole.
-        chunks: What is loaded and predicted apart.
+        parts: What is loaded and predicted apart.
         n_tries: How often it came down.
         predicted: Chunks that are, by number: images, rest and probability in the object store.
         n_bytes: What it holds there.
-        is_down: Whether a process died under it; what is still under way for it is dropped when it comes.
+        is_aborted: Whether a process died under it; what is still under way for it is dropped when it comes.
     """
 
     items: Sequence[Item]
-    chunks: Sequence[Sequence[Item]]
+    parts: Sequence[Sequence[Item]]
     n_tries: int = 0
     predicted: dict[int, tuple[ray.ObjectRef | None, ...]] = field(default_factory=dict)
     n_bytes: int = 0
-    is_down: bool = False
+    is_aborted: bool = False
 
-    def flights(self) -> "list[Flight[Item]]":
+    def chunks(self) -> "list[Chunk[Item]]":
         """Return its chunks, ready to go."""
-        return [Flight(self, number) for number in range(len(self.chunks))]
+        return [Chunk(self, number) for number in range(len(self.parts))]
 
 
 @dataclass(eq=False, slots=True)
-class Flight(Generic[Item]):
+class Chunk(Generic[Item]):
     """A chunk under way.
 
     Attributes:
-        job: It belongs to.
-        number: Of the chunk in the job.
+        group: It belongs to.
+        number: Of the chunk in the group.
         images: Its slices, in the object store.
         rest: What else `finish` needs of it, in the object store.
         n_slices: Of its items.
-        place: The actor that predicts it.
+        slot: The actor that predicts it.
         probability: In the object store.
     """
 
-    job: Job[Item]
+    group: ChunkGroup[Item]
     number: int
     images: ray.ObjectRef | None = None
     rest: ray.ObjectRef | None = None
     n_slices: int = 0
-    place: Place | None = None
+    slot: ActorSlot | None = None
     probability: ray.ObjectRef | None = None
 
     @property
     def items(self) -> Sequence[Item]:
         """Its items, or its piece of one."""
-        return self.job.chunks[self.number]
+        return self.group.parts[self.number]

@@ -1,4 +1,4 @@
-"""The accelerators' place: one actor a GPU, or one a node that has none; each loads the model once and predicts."""
+"""Pool of model actors: one per GPU, or one per CPU-only node; each loads the model once and predicts."""
 
 import logging
 import math
@@ -26,7 +26,7 @@ MAX_WAITING = 2
 
 CHUNKS_WORTH_AN_ACTOR = 4
 MAX_LOSSES_IN_A_ROW = 5
-PLACES_KNOWN_FOR_S = 5.0
+NODES_KNOWN_FOR_S = 5.0
 TELL_EVERY_S = 60.0
 FIRST_MODEL_WITHIN_S = 1200.0
 """A GPU node takes minutes: a machine, its driver, an image of some GB."""
@@ -67,7 +67,7 @@ def load_predictor(
     Args:
         model_uri: URI of the bundle.
         precision: Arithmetic.
-        member: Place of the one network of an ensemble that is wanted; None takes them all.
+        member: ActorSlot of the one network of an ensemble that is wanted; None takes them all.
         test_time_flips: Whether it flips; None does as the bundle says.
 
     Raises:
@@ -83,7 +83,7 @@ def load_predictor(
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class ActorSlot:
     """An actor and what it has to do.
 
     Attributes:
@@ -102,12 +102,12 @@ class Place:
 
 
 class ActorPool:
-    """Actors as many as the work is worth and the cluster has places for; follows a cluster that grows or shrinks."""
+    """Pool of actors: as many as the work needs and the cluster has slots for, as it grows or shrinks."""
 
     def __init__(self, load_model: Callable[[], Model], n_gpus_asked: int = 0) -> None:
         self._load_model = ray.put(load_model)
         self._n_gpus_asked = n_gpus_asked
-        self._places: list[Place] = []
+        self._slots: list[ActorSlot] = []
         self._n_losses = self._n_broken = 0
         self._opened, self._is_waiting_for_first, self._told_s = time.monotonic(), True, 0.0
         self._nodes: list[dict[str, Any]] = []  # Any: Ray's own description of a node
@@ -116,26 +116,26 @@ class ActorPool:
     @property
     def size(self) -> int:
         """How many actors there are, loaded or not."""
-        return len(self._places)
+        return len(self._slots)
 
     @property
     def loading(self) -> list[ray.ObjectRef]:
         """What is ready once a further actor is loaded."""
-        return [place.loading for place in self._places if not place.is_loaded]
+        return [slot.loading for slot in self._slots if not slot.is_loaded]
 
     def resize(self, n_chunks_left: int) -> None:
-        """Start and stop actors so that they fit the work left and the places there are.
+        """Start and stop actors so that they fit the work left and the slots there are.
 
         Raises:
             ClusterError: If no model was loaded for long.
         """
         self._check_patience()
-        wanted = min(math.ceil(n_chunks_left / CHUNKS_WORTH_AN_ACTOR), self._n_places())
-        while len(self._places) < wanted:
+        wanted = min(math.ceil(n_chunks_left / CHUNKS_WORTH_AN_ACTOR), self._n_slots())
+        while len(self._slots) < wanted:
             self._start()
-        for place in [place for place in self._places if place.is_loaded and not place.waiting]:
-            if len(self._places) > max(wanted, 1):
-                self._stop(place)
+        for slot in [slot for slot in self._slots if slot.is_loaded and not slot.waiting]:
+            if len(self._slots) > max(wanted, 1):
+                self._stop(slot)
 
     def _check_patience(self) -> None:
         """Raise if a model has been waited for too long: a GPU that was asked for may never come."""
@@ -155,56 +155,56 @@ class ActorPool:
             ModelError: If the bundle cannot be used.
             ClusterError: If actors keep dying.
         """
-        place = next(place for place in self._places if place.loading == loading)
+        slot = next(slot for slot in self._slots if slot.loading == loading)
         try:
             ray.get(loading)
         except RayTaskError:
             raise
         except RayError as err:
-            self.drop(place, err)
+            self.drop(slot, err)
             return
         if self._is_waiting_for_first:
             logger.info("stream: first model loaded after %.1f s", time.monotonic() - self._opened)
             self._is_waiting_for_first = False
-        place.is_loaded = True
+        slot.is_loaded = True
         self._n_losses = 0
 
-    def idlest(self) -> Place | None:
+    def idlest(self) -> ActorSlot | None:
         """Return the actor with least to do that can take a chunk."""
-        able = [place for place in self._places if place.is_loaded and len(place.waiting) < MAX_WAITING]
-        return min(able, key=lambda place: len(place.waiting), default=None)
+        able = [slot for slot in self._slots if slot.is_loaded and len(slot.waiting) < MAX_WAITING]
+        return min(able, key=lambda slot: len(slot.waiting), default=None)
 
-    def note_answer(self, place: Place, what: object) -> None:
+    def note_answer(self, slot: ActorSlot, what: object) -> None:
         """Take note that an actor has answered what was handed to it."""
-        place.waiting.remove(what)
+        slot.waiting.remove(what)
         self._n_broken = 0
 
-    def drop(self, place: Place, err: RayError, *, is_broken: bool = False) -> None:
+    def drop(self, slot: ActorSlot, err: RayError, *, is_broken: bool = False) -> None:
         """Forget an actor that died; over work, that is bounded by the tries of a chunk.
 
         Args:
-            place: The actor.
+            slot: The actor.
             err: What came of it.
             is_broken: Whether it raised what nobody meant instead: its accelerator may not come round.
 
         Raises:
             ClusterError: If actors keep dying while they load, or one after the other is broken.
         """
-        if place not in self._places:
+        if slot not in self._slots:
             return
-        self._stop(place)
+        self._stop(slot)
         self._nodes_asked = -math.inf
         logger.warning("stream: lost an actor, %s", type(err).__name__)
-        self._n_losses += not place.is_loaded
+        self._n_losses += not slot.is_loaded
         self._n_broken += is_broken
-        if max(self._n_losses, self._n_broken) > MAX_LOSSES_IN_A_ROW + self._n_places():
+        if max(self._n_losses, self._n_broken) > MAX_LOSSES_IN_A_ROW + self._n_slots():
             n = max(self._n_losses, self._n_broken)
             raise ClusterError(f"{n} actors died or broke one after the other; the last said: {err}") from err
 
     def close(self) -> None:
         """Stop every actor."""
-        for place in list(self._places):
-            self._stop(place)
+        for slot in list(self._slots):
+            self._stop(slot)
 
     def _start(self) -> None:
         gpus = self._n_gpus()
@@ -216,18 +216,18 @@ class ActorPool:
             n_cpus = min(node["Resources"]["CPU"] for node in self._cpu_nodes())
             # a node of one CPU shares it with the loading tasks, which would never start otherwise
             actor = ModelActor.options(num_cpus=1 if n_cpus >= 2 else 0, scheduling_strategy=stay).remote()
-        self._places.append(Place(actor, node_id, actor.load.remote(self._load_model)))
+        self._slots.append(ActorSlot(actor, node_id, actor.load.remote(self._load_model)))
 
-    def _stop(self, place: Place) -> None:
-        self._places.remove(place)
-        ray.kill(place.actor)
+    def _stop(self, slot: ActorSlot) -> None:
+        self._slots.remove(slot)
+        ray.kill(slot.actor)
 
     def _free_node(self) -> str:
         """Return the node with the fewest actors."""
-        taken = [place.node_id for place in self._places]
+        taken = [slot.node_id for slot in self._slots]
         return str(min((node["NodeID"] for node in self._cpu_nodes()), key=taken.count))
 
-    def _n_places(self) -> int:
+    def _n_slots(self) -> int:
         return self._n_gpus() or len(self._cpu_nodes())
 
     def _n_gpus(self) -> int:
@@ -238,6 +238,6 @@ class ActorPool:
         return [node for node in self._alive() if node["Resources"].get("CPU", 0) >= 1]
 
     def _alive(self) -> list[dict[str, Any]]:  # Any: as above
-        if time.monotonic() - self._nodes_asked > PLACES_KNOWN_FOR_S:
+        if time.monotonic() - self._nodes_asked > NODES_KNOWN_FOR_S:
             self._nodes, self._nodes_asked = [node for node in ray.nodes() if node["Alive"]], time.monotonic()
         return self._nodes

@@ -1,8 +1,8 @@
-"""Items through load → predict → finish: CPUs around the accelerators, every stage apart, a bounded amount in flight.
+"""Stream of items through load → predict → finish: CPUs around the accelerators, a bounded number of bytes at once.
 
-Each chunk is loaded and predicted by one Ray task of each kind, and finished together with the other chunks of its job.
-Whatever dies under a job, a worker, an actor or a node, the job goes back to the start; one that keeps killing is taken
-apart, and an item that keeps killing is given up as a row. Why not Ray Data: infra/decisions/0007.
+Each chunk is loaded and predicted by one Ray task of each kind, and finished with the other chunks of its group. When a
+worker, an actor or a node dies, the group is requeued; a group that keeps failing is split, and an item that keeps
+failing alone becomes a row. Why not Ray Data: infra/decisions/0007.
 """
 
 import os
@@ -20,13 +20,13 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from tasks.core.errors import ClusterError, DataError, as_refusal, internal_error
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import own_error
-from tasks.engine.inference.chunks import Flight, Item, Job, Row, Work
+from tasks.engine.inference.chunks import Chunk, ChunkGroup, Item, PredictionSpec, Row
 from tasks.engine.inference.model_pool import ActorPool
 from tasks.stages.chunk import Predicted
 
 MAX_TRIES = 3
-CHUNKS_A_CPU = 2
-BYTES_IN_FLIGHT_FRACTION = 0.3
+CHUNKS_PER_CPU = 2
+BYTES_IN_PROGRESS_FRACTION = 0.3
 """Of the object store: pixels loaded and not yet finished; beyond half of it Ray would start to write to disk."""
 
 POLL_S = 1.0
@@ -36,7 +36,7 @@ STOP_TIMEOUT_S = 30.0
 @ray.remote(max_retries=0)
 def _load(load: Callable[..., Any], items: Sequence[Any]) -> tuple[tuple[float, int, int, int], np.ndarray, Any]:
     """Return seconds, slices, bytes held and bytes read, then the slices, then the rest."""
-    _step_back()
+    _lower_priority()
     started = time.perf_counter()
     loaded = load(items)
     n_held = 2 * loaded.images.nbytes + loaded.n_held  # the answer is as large as the slices
@@ -47,14 +47,14 @@ def _load(load: Callable[..., Any], items: Sequence[Any]) -> tuple[tuple[float, 
 @ray.remote(max_retries=0)
 def _finish(finish: Callable[..., Any], *parts: Any) -> tuple[list[Any], float, int]:  # Any: three a chunk
     """Return the rows, seconds and bytes written."""
-    _step_back()
+    _lower_priority()
     started = time.perf_counter()
     chunks = [Predicted(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
     rows, n_written = finish(chunks)
     return rows, time.perf_counter() - started, n_written
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Leave this machine's processors to the models where both want them, for the life of this worker.
 
     A model on a CPU waits for the slowest of its threads at every layer, so a worker that takes a tenth of a core costs
@@ -69,29 +69,29 @@ def _step_back() -> None:
 class PredictionStream(Generic[Item, Row]):
     """A run over many items; iterate over `rows` once."""
 
-    work: Work[Item, Row]
+    spec: PredictionSpec[Item, Row]
     sums: StageSums = field(default_factory=StageSums)
-    _todo: deque[Flight[Item]] = field(default_factory=deque)
-    _loading: dict[ray.ObjectRef, Flight[Item]] = field(default_factory=dict)
-    _ready: deque[Flight[Item]] = field(default_factory=deque)
-    _predicting: dict[ray.ObjectRef, Flight[Item]] = field(default_factory=dict)
-    _finishing: dict[ray.ObjectRef, Job[Item]] = field(default_factory=dict)
+    _todo: deque[Chunk[Item]] = field(default_factory=deque)
+    _loading: dict[ray.ObjectRef, Chunk[Item]] = field(default_factory=dict)
+    _ready: deque[Chunk[Item]] = field(default_factory=deque)
+    _predicting: dict[ray.ObjectRef, Chunk[Item]] = field(default_factory=dict)
+    _finishing: dict[ray.ObjectRef, ChunkGroup[Item]] = field(default_factory=dict)
     _n_bytes: int = 0
 
     def rows(self, items: Sequence[Item]) -> Iterator[list[Row]]:
-        """Yield the rows of each job as it is finished, in any order; exactly one row an item.
+        """Yield the rows of each group as it is finished, in any order; exactly one row an item.
 
         Raises:
             LesionWorkflowError: What a stage raised on purpose; wrapped by Ray (see `cluster.session`).
             ClusterError: If actors keep dying.
         """
-        for job in self.work.jobs(items):
-            self._todo.extend(job.flights())
-        load, finish = ray.put(self.work.load), ray.put(self.work.finish)
-        pool = ActorPool(self.work.load_model, self.work.n_gpus)
+        for group in self.spec.groups(items):
+            self._todo.extend(group.chunks())
+        load, finish = ray.put(self.spec.load), ray.put(self.spec.finish)
+        pool = ActorPool(self.spec.load_model, self.spec.n_gpus)
         try:
-            while self._todo or self._n_in_flight:
-                pool.resize(len(self._todo) + self._n_in_flight)
+            while self._todo or self._n_in_progress:
+                pool.resize(len(self._todo) + self._n_in_progress)
                 self._admit(load, pool)
                 self._dispatch(pool)
                 yield from self._collect(finish, pool)
@@ -102,23 +102,23 @@ class PredictionStream(Generic[Item, Row]):
     def _admit(self, load: ray.ObjectRef, pool: ActorPool) -> None:
         """Start to load chunks while there is room for what they bring."""
         n_cpus, store_bytes = _capacity()
-        room = BYTES_IN_FLIGHT_FRACTION * store_bytes
+        room = BYTES_IN_PROGRESS_FRACTION * store_bytes
         while self._todo and (
-            not self._n_in_flight
-            or (self._n_in_flight < CHUNKS_A_CPU * n_cpus + 2 * pool.size and self._n_bytes < room)
+            not self._n_in_progress
+            or (self._n_in_progress < CHUNKS_PER_CPU * n_cpus + 2 * pool.size and self._n_bytes < room)
         ):
-            flight = self._todo.popleft()
-            head, flight.images, flight.rest = _load.options(num_returns=3).remote(load, flight.items)
-            self._loading[head] = flight
+            chunk = self._todo.popleft()
+            head, chunk.images, chunk.rest = _load.options(num_returns=3).remote(load, chunk.items)
+            self._loading[head] = chunk
 
     def _dispatch(self, pool: ActorPool) -> None:
         """Hand loaded chunks to actors that can take them."""
-        while self._ready and (place := pool.idlest()):
-            flight = self._ready.popleft()
-            flight.place = place
-            place.waiting.append(flight)
-            flight.probability, answer = place.actor.predict.options(num_returns=2).remote(flight.images)
-            self._predicting[answer] = flight
+        while self._ready and (slot := pool.idlest()):
+            chunk = self._ready.popleft()
+            chunk.slot = slot
+            slot.waiting.append(chunk)
+            chunk.probability, answer = slot.actor.predict.options(num_returns=2).remote(chunk.images)
+            self._predicting[answer] = chunk
 
     def _collect(self, finish: ray.ObjectRef, pool: ActorPool) -> Iterator[list[Row]]:
         """Wait until something is ready, and take what is."""
@@ -138,14 +138,14 @@ class PredictionStream(Generic[Item, Row]):
     def _take(self, ref: ray.ObjectRef, finish: ray.ObjectRef, pool: ActorPool) -> list[Row]:
         """Take the answer of one stage; return rows if it was the last."""
         loading, predicting = self._loading.pop(ref, None), self._predicting.pop(ref, None)
-        flight = loading or predicting
-        job = flight.job if flight else self._finishing.pop(ref)
+        chunk = loading or predicting
+        group = chunk.group if chunk else self._finishing.pop(ref)
         try:
             answer = ray.get(ref)
         except RayError as err:
-            if _is_meant(err) or (_bug_in(err) and self.work.give_up is None):
+            if _is_meant(err) or (_bug_in(err) and self.spec.give_up is None):
                 raise
-            return self._come_down(job, flight, err, pool)
+            return self._requeue_after_crash(group, chunk, err, pool)
         if loading:
             self._note_loaded(loading, answer)
         elif predicting:
@@ -153,54 +153,56 @@ class PredictionStream(Generic[Item, Row]):
         else:
             rows, seconds, n_written = answer
             self.sums.add_finished(seconds, n_written)
-            self._n_bytes -= job.n_bytes
+            self._n_bytes -= group.n_bytes
             return list(rows)
         return []
 
-    def _note_loaded(self, flight: Flight[Item], answer: tuple[float, int, int, int]) -> None:
-        seconds, flight.n_slices, n_bytes, n_read = answer
+    def _note_loaded(self, chunk: Chunk[Item], answer: tuple[float, int, int, int]) -> None:
+        seconds, chunk.n_slices, n_bytes, n_read = answer
         self.sums.add_loaded(seconds, n_read)
-        if flight.job.is_down:
+        if chunk.group.is_aborted:
             return
-        flight.job.n_bytes += n_bytes
+        chunk.group.n_bytes += n_bytes
         self._n_bytes += n_bytes
-        self._ready.append(flight)
+        self._ready.append(chunk)
 
-    def _note_predicted(self, flight: Flight[Item], seconds: float, finish: ray.ObjectRef, pool: ActorPool) -> None:
-        if flight.place:
-            pool.note_answer(flight.place, flight)
-        self.sums.add_predicted(seconds, flight.n_slices, time.monotonic())
-        job = flight.job
-        if job.is_down:
+    def _note_predicted(self, chunk: Chunk[Item], seconds: float, finish: ray.ObjectRef, pool: ActorPool) -> None:
+        if chunk.slot:
+            pool.note_answer(chunk.slot, chunk)
+        self.sums.add_predicted(seconds, chunk.n_slices, time.monotonic())
+        group = chunk.group
+        if group.is_aborted:
             return
-        job.predicted[flight.number] = (flight.images, flight.rest, flight.probability)
-        if len(job.predicted) == len(job.chunks):
-            parts = [part for number in sorted(job.predicted) for part in job.predicted[number]]
-            self._finishing[_finish.remote(finish, *parts)] = job
-            job.predicted.clear()
+        group.predicted[chunk.number] = (chunk.images, chunk.rest, chunk.probability)
+        if len(group.predicted) == len(group.parts):
+            parts = [part for number in sorted(group.predicted) for part in group.predicted[number]]
+            self._finishing[_finish.remote(finish, *parts)] = group
+            group.predicted.clear()
 
-    def _come_down(self, job: Job[Item], flight: Flight[Item] | None, err: RayError, pool: ActorPool) -> list[Row]:
-        """Put the items of a job whose process died back to the start; return rows of those already finished."""
+    def _requeue_after_crash(
+        self, group: ChunkGroup[Item], chunk: Chunk[Item] | None, err: RayError, pool: ActorPool
+    ) -> list[Row]:
+        """Put the items of a group whose process died back to the start; return rows of those already finished."""
         is_blamed, bug = True, _bug_in(err)
-        if flight and flight.place and (isinstance(err, RayActorError) or bug):
-            is_blamed = flight.place.waiting[0] is flight  # only what the actor worked on may have killed it
-            pool.drop(flight.place, err, is_broken=bug is not None)
-        elif flight and flight.place:
-            flight.place.waiting.remove(flight)
-        if job.is_down:
+        if chunk and chunk.slot and (isinstance(err, RayActorError) or bug):
+            is_blamed = chunk.slot.waiting[0] is chunk  # only what the actor worked on may have killed it
+            pool.drop(chunk.slot, err, is_broken=bug is not None)
+        elif chunk and chunk.slot:
+            chunk.slot.waiting.remove(chunk)
+        if group.is_aborted:
             return []
-        job.is_down = True
-        self._n_bytes -= job.n_bytes
-        self._todo = deque(other for other in self._todo if other.job is not job)
-        self._ready = deque(other for other in self._ready if other.job is not job)
-        n_tries = job.n_tries + is_blamed
-        done = self.work.recall(job.items)
-        left = [item for place, item in enumerate(job.items) if place not in done]
+        group.is_aborted = True
+        self._n_bytes -= group.n_bytes
+        self._todo = deque(other for other in self._todo if other.group is not group)
+        self._ready = deque(other for other in self._ready if other.group is not group)
+        n_tries = group.n_tries + is_blamed
+        done = self.spec.recall(group.items)
+        left = [item for index, item in enumerate(group.items) if index not in done]
         rows = list(done.values())
         if n_tries >= MAX_TRIES and len(left) == 1:
-            if self.work.give_up is None:
+            if self.spec.give_up is None:
                 raise ClusterError(f"Workers died {n_tries} times over one and the same input: {err}") from err
-            return [*rows, self.work.give_up(left[0], bug)]
+            return [*rows, self.spec.give_up(left[0], bug)]
         if n_tries < MAX_TRIES:
             self._put_back(left, n_tries)
         else:  # apart, to find the one that kills
@@ -209,9 +211,9 @@ class PredictionStream(Generic[Item, Row]):
         return rows
 
     def _put_back(self, items: Sequence[Item], n_tries: int) -> None:
-        for job in self.work.jobs(items):
-            job.n_tries = n_tries
-            self._todo.extendleft(reversed(job.flights()))
+        for group in self.spec.groups(items):
+            group.n_tries = n_tries
+            self._todo.extendleft(reversed(group.chunks()))
 
     def _stop(self) -> None:
         """End what is still under way, so that nothing is written after this run."""
@@ -222,7 +224,7 @@ class PredictionStream(Generic[Item, Row]):
             ray.wait(waits, num_returns=len(waits), timeout=STOP_TIMEOUT_S)
 
     @property
-    def _n_in_flight(self) -> int:
+    def _n_in_progress(self) -> int:
         return len(self._loading) + len(self._ready) + len(self._predicting) + len(self._finishing)
 
 

@@ -49,7 +49,7 @@ _NO_ANSWER: Final = (OSError, RayError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RayJob:
     """A step of a flow run, on a cluster.
 
     Attributes:
@@ -135,7 +135,7 @@ class Job:
             hours = (time.monotonic() - started) / 3600
             if self.compute.max_hours is not None and hours > self.compute.max_hours and not is_over:
                 stop(client, job_id)
-                raise StoppedError(f"Job {job_id} took longer than {self.compute.max_hours:g} h and was stopped.")
+                raise StoppedError(f"Ray job {job_id} took longer than {self.compute.max_hours:g} h and was stopped.")
             time.sleep(0 if is_over else LOOK_EVERY_S)
 
     def _check_lost(self, job_id: str, err: BaseException, silent_s: float) -> None:
@@ -250,11 +250,15 @@ def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflow
     try:
         status = client.get_job_status(job_id)
     except _NO_ANSWER as err:
-        return ClusterError(f"Job {job_id} is not known to the cluster any more ({type(err).__name__}).")
+        return ClusterError(f"Ray job {job_id} is not known to the cluster any more ({type(err).__name__}).")
     if status == JobStatus.STOPPED:
-        return StoppedError(f"Job {job_id} was stopped. What was finished is recorded; start the run again to go on.")
+        return StoppedError(
+            f"Ray job {job_id} was stopped. What was finished is recorded; start the run again to go on."
+        )
     # its log stays on the cluster: what a crash prints last may hold a name
-    return ClusterError(f"Job {job_id} ended as {status.value} and left no result; `ray job logs {job_id}` says more.")
+    return ClusterError(
+        f"Ray job {job_id} ended as {status.value} and left no result; `ray job logs {job_id}` says more."
+    )
 
 
 def _number(job_id: str | None) -> int:

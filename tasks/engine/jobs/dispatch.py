@@ -29,7 +29,7 @@ Ref = TypeVar("Ref", bound=Record)
 def run_step(
     step: StepName,
     request: Record,
-    ref_type: type[Ref],
+    handle_type: type[Ref],
     *,
     compute: ComputeConfig,
     output_uri: str,
@@ -41,7 +41,7 @@ def run_step(
     Args:
         step: Which.
         request: What it is asked.
-        ref_type: What it gives back.
+        handle_type: What it gives back.
         compute: Where.
         output_uri: What it writes; a job's files lie below while it runs.
         flow_run_id: Of the run that wants it; its job is found again by it.
@@ -54,9 +54,9 @@ def run_step(
     if compute.is_remote:
         from tasks.engine.jobs import client  # here, because only remote runs need Ray's job client
 
-        job = client.Job(f"{flow_run_id}-{step}", output_uri, compute)
-        return ref_type.model_validate(job.run(step, request, tell))
-    return ref_type.model_validate(call_step(step, request, compute=compute, tell=tell).model_dump())
+        job = client.RayJob(f"{flow_run_id}-{step}", output_uri, compute)
+        return handle_type.model_validate(job.run(step, request, tell))
+    return handle_type.model_validate(call_step(step, request, compute=compute, tell=tell).model_dump())
 
 
 def call_step(step: StepName, request: Record, *, compute: ComputeConfig, tell: Tell) -> Record:

@@ -51,14 +51,14 @@ class BatchNormalization(tf.keras.layers.BatchNormalization):
         return super().get_config() | {"slice_statistics": self.slice_statistics}
 
 
-def average_fast(network: tf.keras.Model) -> None:
+def set_batchnorm_momentum(network: tf.keras.Model) -> None:
     """Let the moving averages of a network follow within a few dozen steps."""
     for layer in network.layers:
         if isinstance(layer, tf.keras.layers.BatchNormalization):
             layer.momentum = FAST_MOMENTUM
 
 
-def lean_on_slices(network: tf.keras.Model, slice_statistics: float) -> tf.keras.Model:
+def mix_slice_statistics(network: tf.keras.Model, slice_statistics: float) -> tf.keras.Model:
     """Return the same network whose encoder leans on each slice's own statistics when predicting.
 
     Args:

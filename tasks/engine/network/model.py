@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tasks.core.catalog import Architecture, Precision
 from tasks.core.errors import ModelError
-from tasks.engine.network.batchnorm import average_fast, lean_on_slices
+from tasks.engine.network.batchnorm import mix_slice_statistics, set_batchnorm_momentum
 
 ARCHITECTURES = {"unet": sm.Unet, "linknet": sm.Linknet, "fpn": sm.FPN}
 
@@ -66,12 +66,12 @@ def build_model(
         ModelError: If the weights do not fit the encoder.
     """
     network = ARCHITECTURES[architecture](backbone, encoder_weights=None, classes=1, activation="linear")
-    average_fast(network)
+    set_batchnorm_momentum(network)
     if encoder_weights is not None:
         _load_encoder(network, encoder_weights, backbone)
         _rescale_input_batchnorm(network)
     if slice_statistics:
-        network = lean_on_slices(network, slice_statistics)
+        network = mix_slice_statistics(network, slice_statistics)
     logits = tf.keras.layers.Activation("linear", dtype="float32", name="logits")(network.output)
     return tf.keras.Model(network.input, logits)
 

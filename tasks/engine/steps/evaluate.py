@@ -12,13 +12,13 @@ from tasks.core.addresses import shown_uri
 from tasks.core.catalog import SPLITS
 from tasks.core.errors import ConfigError
 from tasks.core.figures import precision_recall_figure
-from tasks.core.handles import EvaluationRef
+from tasks.core.handles import EvaluationHandle
 from tasks.core.metrics import Counts, bootstrap_interval, mean_defined, score
 from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.schemas import DatasetCard, EvaluationReport, FailureRow, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
-from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.model_pool import load_predictor
 from tasks.engine.inference.stream import PredictionStream
 from tasks.io import storage
@@ -30,7 +30,7 @@ from tasks.stages.score_slices import PatientScore, ShardScore, load_shard, scor
 logger = logging.getLogger(__name__)
 
 
-def evaluate(request: EvaluateRequest) -> EvaluationRef:
+def evaluate(request: EvaluateRequest) -> EvaluationHandle:
     """Score a bundle and publish metrics, figures and report.
 
     Raises:
@@ -48,7 +48,7 @@ def evaluate(request: EvaluateRequest) -> EvaluationRef:
     report = _report(request, card, dataset, patients, failures)
     _publish(request, card, report, patients)
     logger.info("evaluate: %d patients, %d slices, %d failed", report.n_patients, report.n_slices, report.n_failed)
-    return EvaluationRef(uri=request.report_uri, fingerprint=card.digest, n_failed=report.n_failed)
+    return EvaluationHandle(uri=request.report_uri, fingerprint=card.digest, n_failed=report.n_failed)
 
 
 def _score_patients(
@@ -60,7 +60,7 @@ def _score_patients(
     scored: list[ShardScore] = []
     cases = datasets.read_cases(request.dataset_uri)
     for view in views(card, {case.patient_id for case in cases if case.split in splits}):
-        work = Work(
+        work = PredictionSpec(
             load=partial(load_shard, view),
             load_model=partial(load_predictor, request.model_uri, "float32", view.by.member),
             finish=partial(

@@ -10,7 +10,7 @@ import ray.data
 from tasks.core.catalog import SPLITS, Split
 from tasks.core.config.groups import PreparationConfig
 from tasks.core.errors import ConfigError, as_refusal
-from tasks.core.handles import DatasetRef
+from tasks.core.handles import DatasetHandle
 from tasks.core.intensity import INTENSITY_RULE
 from tasks.core.schemas import LEAKY, CaseRow, DatasetCard, FailureRow, SlicePair
 from tasks.core.step_inputs import PrepareRequest
@@ -27,7 +27,7 @@ SLICES_PER_SHARD = 128
 """16 MiB of pixels at 256 px: one task's work, one object of the store."""
 
 
-def prepare(request: PrepareRequest) -> DatasetRef:
+def prepare(request: PrepareRequest) -> DatasetHandle:
     """Write shards, tables and card of a dataset whose slices are found and split.
 
     Raises:
@@ -45,7 +45,7 @@ def prepare(request: PrepareRequest) -> DatasetRef:
     card = _card(request, pairs, cases, earlier=earlier, n_failed=len(failures))
     datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures)
     logger.info("prepare: %d slices from %d cases, %d failed", card.n_slices, card.n_cases, card.n_failed)
-    return datasets.ref_of(card, request.dataset_uri)
+    return datasets.handle_of(card, request.dataset_uri)
 
 
 def _write_shards(

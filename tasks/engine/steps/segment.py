@@ -11,12 +11,12 @@ import ray
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError
-from tasks.core.handles import SegmentationPlan, SegmentationRef
+from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.reports import segmentation_report
 from tasks.core.schemas import ScanRow, ScanStatus, SegmentationManifest, Speed
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
-from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.indexing import index_here, index_on_cluster
 from tasks.engine.inference.model_pool import BATCH_SIZE, load_predictor
 from tasks.engine.inference.stream import PredictionStream
@@ -53,7 +53,7 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
     return SegmentationPlan(due=due, settled=_count(list(settled.values())))
 
 
-def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> SegmentationRef:
+def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> SegmentationHandle:
     """Segment what is new, publish table, report and manifest, and count what happened.
 
     Args:
@@ -103,7 +103,7 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         ledger.compact(request.output_uri)
     by_status = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
     logger.info("segment: %s, %.0f s", by_status, speed.seconds)
-    return SegmentationRef(
+    return SegmentationHandle(
         uri=request.output_uri,
         fingerprint=manifest.model_digest,
         counts=manifest.counts,
@@ -168,7 +168,7 @@ def _work_through(
     due: Sequence[ScanSource], settled: dict[str, ScanRow], run: Run, sums: StageSums
 ) -> Iterator[tuple[list[ScanRow], Progress]]:
     """Yield rows of scans as they are finished, with how far the run is."""
-    work = Work(
+    work = PredictionSpec(
         load=partial(load_scans, size_px=run.size_px, hu=run.hu),
         load_model=partial(
             load_predictor,

@@ -11,7 +11,7 @@ import ray
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ModelError
 from tasks.core.figures import training_curves
-from tasks.core.handles import ModelRef
+from tasks.core.handles import ModelHandle
 from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import OperatingPoint
 from tasks.core.phantoms import phantom_scan
@@ -19,7 +19,7 @@ from tasks.core.plural import counted
 from tasks.core.schemas import DatasetCard, ModelCard
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.folds import folds_of, members_of
-from tasks.engine.training.supervisor import fit_all
+from tasks.engine.training.supervisor import train_all
 from tasks.io import checkpoints, lease, pretrained_weights, storage
 from tasks.io.outputs import bundles, datasets
 from tasks.io.outputs.ownership import claim
@@ -29,7 +29,7 @@ NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "node_wait_min
 """Fields of the training that may change between a run and the one that goes on from its checkpoints."""
 
 
-def train(request: TrainRequest) -> ModelRef:
+def train(request: TrainRequest) -> ModelHandle:
     """Train, choose the operating point on the validation patients, and publish the bundle.
 
     A run that was killed is asked again: it goes on after its last finished epoch.
@@ -52,7 +52,7 @@ def train(request: TrainRequest) -> ModelRef:
             encoder_weights=encoder_weights,
             first_weights=first_weights,
         )
-        fit_all([fold.job for fold in folds], held)
+        train_all([fold.job for fold in folds], held)
         outcomes, weights = [], []
         for fold in folds:
             checkpoint = fold.job.checkpoints.latest()
@@ -165,7 +165,7 @@ def _publish(
     *,
     outcomes: Sequence[TrainingOutcome],
     weights: Sequence[bytes],
-) -> ModelRef:
+) -> ModelHandle:
     """Publish weights, self-tests, history and curves, then the card; the checkpoints are of no use any more."""
     phantom = phantom_scan(0, n_slices=3, size_px=card.input_size_px).image[1]
     files = dict(zip(card.weights_files, weights, strict=True))
@@ -180,7 +180,7 @@ def _publish(
     bundles.publish_card(request.model_uri, card)
     bundles.sweep(request.model_uri, card)
     storage.remove_tree(storage.join(request.model_uri, checkpoints.FOLDER))
-    return ModelRef(uri=request.model_uri, fingerprint=card.digest)
+    return ModelHandle(uri=request.model_uri, fingerprint=card.digest)
 
 
 @ray.remote

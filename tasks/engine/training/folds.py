@@ -10,11 +10,11 @@ import ray
 from tasks.core.catalog import SPLITS
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.history import TrainingOutcome
-from tasks.core.schemas import Member
+from tasks.core.schemas import EnsembleMember
 from tasks.core.splits import fold_patients
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.slice_store import load_slices
-from tasks.engine.training.supervisor import Fit
+from tasks.engine.training.supervisor import TrainingRun
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.outputs.bundles import FOLDS_FOLDER
 
@@ -28,7 +28,7 @@ class Fold:
         held_out: Patients it never sees.
     """
 
-    job: Fit
+    job: TrainingRun
     held_out: tuple[str, ...]
 
 
@@ -54,14 +54,14 @@ def folds_of(
         store = load_slices(request.dataset_uri, "train", "val")
         train, val = (store.index.filter(pc.field("split") == split) for split in ("train", "val"))
         checkpoints = Checkpoints.of(request.model_uri, asked)
-        return [Fold(Fit(name="", store=store, train=train, val=val, checkpoints=checkpoints, **what), ())]
+        return [Fold(TrainingRun(name="", store=store, train=train, val=val, checkpoints=checkpoints, **what), ())]
     store = load_slices(request.dataset_uri, *SPLITS)
     fold_of = fold_patients(_source_of(store.index), n_folds=n_folds, seed=request.training.seed)
     folds = []
     for place in range(n_folds):
         held_out = tuple(sorted(patient for patient, fold in fold_of.items() if fold == place))
         is_held_out = pc.is_in(store.index.column("patient_id"), value_set=pa.array(held_out))
-        job = Fit(
+        job = TrainingRun(
             name=f"fold {place + 1} of {n_folds}, ",
             store=store,
             train=store.index.filter(pc.invert(is_held_out)),
@@ -74,7 +74,9 @@ def folds_of(
     return folds
 
 
-def members_of(folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], asked: TrainingConfig) -> tuple[Member, ...]:
+def members_of(
+    folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], asked: TrainingConfig
+) -> tuple[EnsembleMember, ...]:
     """Return the ensemble's networks, each with the operating point for those it never saw.
 
     That is the best for the patients of all other folds, so that nobody helps to choose what he is scored at.
@@ -89,7 +91,7 @@ def members_of(folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], asked
         others = TrainingOutcome.of_folds([other for other in outcomes if other is not outcomes[place]])
         point = others.operating_point(asked)
         folder = f"{FOLDS_FOLDER}/{place}"
-        member = Member(
+        member = EnsembleMember(
             weights_file=f"{folder}/model.weights.h5",
             self_test_file=f"{folder}/self_test.npz",
             history_file=f"{folder}/history.csv",

@@ -23,7 +23,7 @@ from tasks.engine.cluster.failures import can_pass, reason
 from tasks.engine.training.slice_store import SliceStore, plan_training, training_stream, validation_stream
 from tasks.io import storage
 from tasks.io.checkpoints import Checkpoint, Checkpoints
-from tasks.io.lease import Lease
+from tasks.io.lease import OutputLock
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ MAX_FAILED_STARTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class TrainingRun:
     """A training to be done.
 
     Attributes:
@@ -65,7 +65,7 @@ class Fit:
     keeps_last: bool = False
 
 
-def fit_all(jobs: Sequence[Fit], held: Lease) -> None:
+def train_all(jobs: Sequence[TrainingRun], held: OutputLock) -> None:
     """Do trainings, as many at once as the cluster holds, each in the order given; log each epoch when it ends.
 
     Raises:
@@ -105,7 +105,7 @@ def fit_all(jobs: Sequence[Fit], held: Lease) -> None:
 class _Running:
     """A training on its way, and how much of its journal was read."""
 
-    job: Fit
+    job: TrainingRun
     journal: ActorHandle
     n_seen: int = 0
 
@@ -145,7 +145,7 @@ class Journal:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def fit(job: Fit, journal: ActorHandle) -> None:
+def fit(job: TrainingRun, journal: ActorHandle) -> None:
     """Train to the end, from the last checkpoint if there is one; what comes of it are the checkpoints.
 
     Args:
@@ -186,7 +186,7 @@ def fit(job: Fit, journal: ActorHandle) -> None:
             return
 
 
-def _run(job: Fit, checkpoint: Checkpoint | None, *, n_workers: int, journal: ActorHandle) -> None:
+def _run(job: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, journal: ActorHandle) -> None:
     """Run Ray Train over the epochs that are left."""
     from ray.train.tensorflow import TensorflowTrainer
 

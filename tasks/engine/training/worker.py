@@ -17,7 +17,7 @@ from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning_rate import PLATEAU_FACTOR, Plateau, warmup_cosine
 from tasks.core.metrics import Counts
-from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, merit_at, probability_histogram
+from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, penalised_mean_dice, probability_histogram
 from tasks.core.postprocess import probability_level
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
 from tasks.engine.network.model import set_precision, weights_to_bytes
@@ -81,7 +81,7 @@ def train_worker(settings: WorkerSettings) -> None:
         context = ray.train.get_context()
         rank, n_workers = context.get_world_rank(), context.get_world_size()
         with watchdog.patient():
-            course = _Course(settings, n_workers, watchdog)
+            course = TrainingState(settings, n_workers, watchdog)
         stream = ray.train.get_dataset_shard(f"train-{rank}")
         sums = EpochSums()
         batches = stream.iter_batches(batch_size=training.batch_size // n_workers, prefetch_batches=2)
@@ -99,7 +99,7 @@ def train_worker(settings: WorkerSettings) -> None:
             sums = EpochSums()
 
 
-class _Course:
+class TrainingState:
     """A training on its way: the learner, what has come of it so far, and where the learning rate stands."""
 
     def __init__(self, settings: WorkerSettings, n_workers: int, watchdog: Watchdog) -> None:
@@ -196,7 +196,7 @@ class _Course:
             **sums.figures("train"),
             **val_sums.figures("val"),
             "val_dice_per_patient": mean_dice_at(patients, level),
-            "val_merit": merit_at(patients, level),
+            "val_merit": penalised_mean_dice(patients, level),
             **{f"train_{name}": n for name, n in asdict(sums.counts).items()},
             **{f"val_{name}": n for name, n in asdict(val_sums.counts).items()},
             "train_slices": int(sums.weight),

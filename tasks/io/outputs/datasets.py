@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Split
 from tasks.core.errors import ConfigError
-from tasks.core.handles import DatasetRef
+from tasks.core.handles import DatasetHandle
 from tasks.core.schemas import CaseRow, DatasetCard, FailureRow
 from tasks.io import storage
 from tasks.io.tables import from_parquet, table_to_parquet, to_parquet
@@ -115,9 +115,9 @@ def read_card(uri: str) -> DatasetCard:
     return card
 
 
-def ref_of(card: DatasetCard, uri: str) -> DatasetRef:
+def handle_of(card: DatasetCard, uri: str) -> DatasetHandle:
     """Return the reference that later steps are handed."""
-    return DatasetRef(
+    return DatasetHandle(
         uri=uri, fingerprint=card.fingerprint, n_slices=card.n_slices, n_failed=card.n_failed, warnings=card.warnings
     )
 

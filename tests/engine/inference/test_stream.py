@@ -12,7 +12,7 @@ from tasks.core.config.compute import ComputeConfig
 from tasks.core.errors import ClusterError, DataError, ModelError, StorageError
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import session
-from tasks.engine.inference.chunks import Work
+from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.stream import PredictionStream
 from tasks.stages.chunk import Loaded, Predicted
 
@@ -75,7 +75,7 @@ def _run(
     chunk_size: int = 4,
     sums: StageSums | None = None,
 ) -> list[tuple[int, int]]:
-    work = Work(load=load, load_model=model, finish=_finish, chunk_slices=chunk_size, give_up=give_up)
+    work = PredictionSpec(load=load, load_model=model, finish=_finish, chunk_slices=chunk_size, give_up=give_up)
     with session(ComputeConfig()):
         stream = PredictionStream(work, sums or StageSums())
         return sorted(row for rows in stream.rows(items) for row in rows)
@@ -213,7 +213,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_as_it_was_raised() -> None:
 def test_what_was_recorded_before_a_death_is_not_done_again(tmp_path: Path) -> None:
     """Rows that a dead worker had already recorded are taken from the record."""
     load = partial(_load, strikes=_strikes(tmp_path / "strikes", 1))
-    work = Work(
+    work = PredictionSpec(
         load=load,
         load_model=Doubling,
         finish=_finish,
@@ -248,7 +248,7 @@ def _finish_pieces(chunks: Sequence[Predicted]) -> tuple[list[tuple[int, list[in
 def test_a_long_item_is_finished_once_from_all_its_pieces(n_strikes: int, tmp_path: Path) -> None:
     """Pieces are loaded and predicted apart and finished together in order, also where a worker dies over one."""
     load = partial(_load_pieces, strikes=_strikes(tmp_path / "strikes", n_strikes))
-    work = Work(load=load, load_model=Doubling, finish=_finish_pieces, chunk_slices=4, cut=_halves)
+    work = PredictionSpec(load=load, load_model=Doubling, finish=_finish_pieces, chunk_slices=4, cut=_halves)
     with session(ComputeConfig()):
         rows = sorted(row for rows in PredictionStream(work).rows(range(76, 84)) for row in rows)
     assert rows == [(item, _halves(item), 2 * item) for item in range(76, 84)]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tasks.core.errors import ClusterError
-from tasks.core.handles import EvaluationRef
+from tasks.core.handles import EvaluationHandle
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs import client
 from tasks.io.job_files import FOLDER
@@ -31,7 +31,7 @@ CALL = """
 import sys
 from tasks.core.compute import ComputeConfig
 from tasks.core.errors import LesionWorkflowError
-from tasks.core.refs import EvaluationRef
+from tasks.core.refs import EvaluationHandle
 from tasks.core.requests import EvaluateRequest
 from tasks.engine import jobs
 from tasks.engine.execution import run_step
@@ -40,7 +40,7 @@ request = EvaluateRequest.model_validate_json(request)
 if version:
     client.code_version = lambda: version
 try:
-    ref = run_step("evaluate", request, EvaluationRef, compute=ComputeConfig(ray_address=address),
+    ref = run_step("evaluate", request, EvaluationHandle, compute=ComputeConfig(ray_address=address),
                    output_uri=request.report_uri, flow_run_id="run")
 except LesionWorkflowError as err:
     print(type(err).__name__, err)
@@ -73,7 +73,7 @@ def test_a_job_gives_what_the_step_gives_here(
     cluster: RayCluster, trained: Trained, report: Path, tmp_path: Path
 ) -> None:
     """Same metrics as from the process itself; only what came of it is left of the job."""
-    assert EvaluationRef.model_validate_json(_call(cluster, trained, tmp_path)).n_failed == 0
+    assert EvaluationHandle.model_validate_json(_call(cluster, trained, tmp_path)).n_failed == 0
     ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, report))
     assert (ours["pooled"], ours["per_patient"]) == (theirs["pooled"], theirs["per_patient"])
     assert [path.name for path in tmp_path.rglob(f"{FOLDER}/*/*")] == ["outcome.json"]

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.config.groups import PreparationConfig
 from tasks.core.errors import ConfigError, StorageError
-from tasks.core.handles import DatasetRef
+from tasks.core.handles import DatasetHandle
 from tasks.core.schemas import CaseRow, DatasetCard, FailureRow
 from tasks.io import storage
 from tasks.io.outputs import datasets
@@ -129,7 +129,7 @@ def test_a_published_dataset_is_found_with_its_tables(root: str) -> None:
     assert datasets.find_card(root) == datasets.read_card(root) == CARD
     assert from_parquet(CaseRow, storage.read_bytes(f"{root}/cases.parquet")) == [CASE]
     assert datasets.read_failures(root) == [FAILURE]
-    assert datasets.ref_of(CARD, root) == DatasetRef(
+    assert datasets.handle_of(CARD, root) == DatasetHandle(
         uri=root, fingerprint="f" * 64, n_slices=3, n_failed=1, warnings=("2 slices have names no rule knows",)
     )
 
