@@ -50,18 +50,16 @@ def absolute(uri: str) -> str:
     Raises:
         ConfigError: If the protocol is unknown or its package is not installed.
     """
-    fs, path = _resolve(uri)
-    if isinstance(fs, LocalFileSystem):
-        path = os.path.normpath(path)
-    return str(fs.unstrip_protocol(path))
+    kind = _kind_of(uri)
+    path = str(kind._strip_protocol(uri))
+    return _with_scheme(kind, os.path.normpath(path) if issubclass(kind, LocalFileSystem) else path)
 
 
 def resolved(uri: str) -> str:
     """Return the URI by which two addresses of one place can be told to be the same: links of a disk are followed."""
     kind = _kind_of(uri)
-    path = str(kind._strip_protocol(uri))  # without a client, which may wait for credentials
-    names = (kind.protocol,) if isinstance(kind.protocol, str) else kind.protocol
-    return f"{names[0]}://{os.path.realpath(path) if issubclass(kind, LocalFileSystem) else path}"
+    path = str(kind._strip_protocol(uri))
+    return _with_scheme(kind, os.path.realpath(path) if issubclass(kind, LocalFileSystem) else path)
 
 
 def is_relative(uri: str) -> bool:
@@ -290,6 +288,12 @@ def _resolve(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except (ValueError, ImportError) as err:
         raise ConfigError(f"Cannot open {shown_uri(uri)}: {scrubbed(str(err), uri)}") from err
     return fs, str(kind._strip_protocol(uri))
+
+
+def _with_scheme(kind: type[fsspec.AbstractFileSystem], path: str) -> str:
+    """Return the URI of a path; `unstrip_protocol` would need a client, which may wait for credentials."""
+    schemes = (kind.protocol,) if isinstance(kind.protocol, str) else kind.protocol
+    return path if path.startswith(tuple(f"{scheme}://" for scheme in schemes)) else f"{schemes[0]}://{path}"
 
 
 def _protocol_of(uri: str) -> str:
