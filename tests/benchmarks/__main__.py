@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import archives, growth, one_scan, scale, throughput, training
+from tests.benchmarks import archives, growth, one_scan, throughput, training
 from tests.benchmarks.setting import Benchmark, Row, Setting, cpu_flags, trained_bundle
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -22,7 +22,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     "growth": growth.run,
     "one-scan": one_scan.run,
     "archives": archives.run,
-    "scale": scale.run,
     "training": training.run,
 }
 
