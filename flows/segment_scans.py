@@ -24,8 +24,8 @@ def segment_scans(
 ) -> SegmentationHandle | SegmentationPlan:
     """Segment every scan below a URI and publish masks, previews, scans.parquet, report.html and manifest.json.
 
-    Running it again does only what is new: a scan whose content, model, parameters and code are unchanged and whose
-    mask is intact is skipped. Ends incomplete if a scan newly failed; everything good is published first.
+    Running it again does only what is new: a scan whose content, model, parameters and mask version are unchanged and
+    whose mask is intact is skipped. Ends incomplete if a scan newly failed; everything good is published first.
 
     Args:
         model_uri: URI of a bundle.

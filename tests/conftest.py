@@ -28,6 +28,11 @@ TRAINING = TrainingConfig(epochs=2, batch_size=8)
 MILD = AugmentConfig(rotate_degrees=5, shear_degrees=0, zoom=0.05, shift=0.05, noise=0)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let golden files be written anew, which a commit that says why then holds."""
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew")
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The real CT slices; tests that need them are skipped where they are absent."""

@@ -1,6 +1,6 @@
 """What has been segmented: one small object a scan and run, only ever added, never changed; a table a finished run.
 
-A scan is finished when an entry has its fingerprint, the model's digest, the parameters' digest and the code version,
+A scan is finished when an entry has its fingerprint, the model's digest, the parameters' digest and the mask version,
 and the mask on storage still has the recorded sha256. A scan is known bad when an entry says that this version of the
 readers refused this content; another model would be refused it too.
 """
@@ -73,7 +73,7 @@ class Ledger:
 
 def work_key(row: ScanRow) -> tuple[str, ...]:
     """Return what must be the same for two rows to mean the same mask."""
-    return (row.scan_id, row.source_fingerprint, row.model_digest, row.params_digest, row.code_version)
+    return (row.scan_id, row.source_fingerprint, row.model_digest, row.params_digest, row.mask_version or "")
 
 
 def is_mask_intact(entry: LedgerEntry) -> bool:

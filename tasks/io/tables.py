@@ -56,6 +56,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("mask_sha256", pa.string()),
             ("model_digest", pa.string()),
             ("params_digest", pa.string()),
+            ("mask_version", pa.string()),
             ("code_version", pa.string()),
         ]
     ),

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.core.config.groups import HuConfig
 from tasks.core.errors import DataError
+from tasks.core.mask_version import MASK_VERSION
 from tasks.core.schemas import ModelCard, ScanRow, ScanStatus
 from tasks.core.step_inputs import SegmentRequest
 from tasks.io import ledger
@@ -74,6 +75,7 @@ class Run:
             status=status,
             model_digest=self.model_digest,
             params_digest=self.params_digest,
+            mask_version=MASK_VERSION,
             code_version=self.code_version,
             **found,
         )

@@ -16,6 +16,7 @@ DONE = ScanRow(
     seconds=1.0,
     model_digest="m1",
     params_digest="p1",
+    mask_version="1",
     code_version="0.1.0+abc",
 )
 FAILED = DONE.model_copy(update={"status": "failed", "error_code": "unreadable", "error": "Image is damaged."})
@@ -60,12 +61,13 @@ def test_the_newest_run_wins(root: str) -> None:
     assert [entry.error for entry in opened.known_bad().values()] == ["3.0"]
 
 
-@pytest.mark.parametrize("changed", ["scan_id", "source_fingerprint", "model_digest", "params_digest", "code_version"])
+@pytest.mark.parametrize("changed", ["scan_id", "source_fingerprint", "model_digest", "params_digest", "mask_version"])
 def test_other_work_is_not_finished(changed: str) -> None:
-    """Another scan, content, model, parameter or code is other work; time spent and source address are not."""
+    """Another scan, content, model, parameter or mask version is other work; time, address and edited code are not."""
     finished = Ledger([_entry(DONE)]).finished()
     assert work_key(DONE.model_copy(update={changed: "another"})) not in finished
-    assert work_key(DONE.model_copy(update={"seconds": 7.0, "source_uri": "s3://mirror/a/b.png"})) in finished
+    same = {"seconds": 7.0, "source_uri": "s3://mirror/a/b.png", "code_version": "0.1.0+edited"}
+    assert work_key(DONE.model_copy(update=same)) in finished
 
 
 @pytest.mark.parametrize("status", ["failed", "deferred", "skipped"])
