@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from prefect.blocks.core import Block
@@ -136,14 +136,15 @@ def _block(wanted: Block | None, name: str) -> tuple[Said, UUID | None]:
     if wanted is None:
         return "left out, its address is not in the environment", None
     kind = type(wanted)
+    # casts: by Prefect's types a call may be a coroutine, as it is inside an event loop
     try:
-        known = kind.load(name, validate=False)
+        known = cast("Block", kind.load(name, validate=False))
     except ValueError:
-        return "created", wanted.save(name)
+        return "created", cast("UUID", wanted.save(name))
     own = set(kind.model_fields)
     if known.model_dump(mode="json", include=own) == wanted.model_dump(mode="json", include=own):
         return "unchanged", known._block_document_id
-    return "changed", wanted.save(name, overwrite=True)
+    return "changed", cast("UUID", wanted.save(name, overwrite=True))
 
 
 def _essence(automation: Any) -> dict[str, Any]:  # Any: what the server has, or what it is to have

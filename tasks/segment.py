@@ -2,6 +2,8 @@
 
 import logging
 from datetime import UTC, datetime
+from typing import cast
+from uuid import UUID
 
 import httpx
 from prefect import task
@@ -47,7 +49,8 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationH
         )
     rows = segmentations.read_rows(request.output_uri)
     failed = [row for row in rows if row.status == "failed"]
-    create_table_artifact([dict(ref.counts)], key="segmentation", description="Scans by status.")
+    counts = {str(status): n for status, n in ref.counts.items()}
+    create_table_artifact([counts], key="segmentation", description="Scans by status.")
     create_markdown_artifact(
         failures_markdown("Scans set aside", failed, n_all=len(rows)),
         key="segmentation-failures",
@@ -95,7 +98,8 @@ def segmentation_request(
 
 def _teller() -> Tell:
     """Return what logs the progress and updates one artifact, now and then."""
-    artifact_id = create_progress_artifact(0.0, key="segmentation-progress", description="starting")
+    created = create_progress_artifact(0.0, key="segmentation-progress", description="starting")
+    artifact_id = cast("UUID", created)  # by Prefect's types it may be a coroutine, as it is inside an event loop
 
     def tell(progress: Progress) -> None:
         logger.info("segment: %s", progress.sentence())

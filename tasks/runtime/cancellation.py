@@ -3,9 +3,8 @@
 import logging
 from typing import Any
 
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
-from prefect.states import State
 
 from tasks.core.config.compute import ComputeConfig
 

@@ -16,7 +16,7 @@ INNER = "tasks"
 class _Relay(logging.Handler):
     """Hands records on to the logger of the running task; engine and io know no Prefect."""
 
-    def __init__(self, target: logging.LoggerAdapter[Any]) -> None:  # Any: prefect's logger
+    def __init__(self, target: logging.Logger | logging.LoggerAdapter[Any]) -> None:  # Any: prefect's logger
         super().__init__(logging.INFO)
         self._target = target
 

@@ -94,7 +94,7 @@ def _waiting_reported(step: str, every_s: float) -> Iterator[None]:
         _BEGUN.reset(token)
 
 
-def _report(step: str, logger: logging.LoggerAdapter[Any]) -> None:  # Any: prefect's logger
+def _report(step: str, logger: logging.Logger | logging.LoggerAdapter[Any]) -> None:  # Any: prefect's logger
     try:
         with get_client(sync_client=True) as client:
             sentence = taken_slots(client)

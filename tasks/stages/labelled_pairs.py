@@ -55,7 +55,8 @@ def reference_mask(uri: str, slice_index: int, rule: MaskRule, image_uri: str = 
     mask = _mask_volume(uri, rule, image_uri)
     if slice_index >= len(mask):
         raise DataError("vanished", f"The mask has {len(mask)} slices now, fewer than when the dataset was prepared.")
-    return mask[slice_index]
+    one: np.ndarray = mask[slice_index]
+    return one
 
 
 def _slice(pair: SlicePair, preparation: PreparationConfig) -> tuple[np.ndarray, np.ndarray]:

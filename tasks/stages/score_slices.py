@@ -160,7 +160,7 @@ def score_shard(
 
 def _picture(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray, *, best: Picture) -> Picture:
     """Return the picture of a slice, if there is something to see, and more than in the best so far."""
-    n_lesion = np.count_nonzero(reference)
+    n_lesion = int(np.count_nonzero(reference))
     if n_lesion <= best.n_lesion or not (n_lesion or prediction.any()):
         return Picture()
     shown = comparison(resize_slice_to(image, reference.shape), prediction=prediction, reference=reference)

@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -127,22 +126,24 @@ def own_error(err: BaseException | None) -> LesionWorkflowError | None:
 
 
 def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool) -> None:
-    options = {
-        "runtime_env": {"env_vars": WORKER_ENVIRONMENT | WITHHELD_FROM_WORKERS},
-        "log_to_driver": False,
-        "logging_level": logging.WARNING,
-    }
+    runtime_env = {"env_vars": WORKER_ENVIRONMENT | WITHHELD_FROM_WORKERS}
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     if compute.ray_address:
         try:
-            ray.init(address=compute.ray_address, **options)
+            ray.init(
+                address=compute.ray_address,
+                runtime_env=runtime_env,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
         except (ConnectionError, ValueError, RuntimeError) as err:
             raise ClusterError(f"No Ray cluster answers at {compute.ray_address!r}: {err}") from err
         return
-    _start_here({"num_cpus": max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS), **options}, has_dashboard)
+    n_cpus = max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS)
+    _start_here(n_cpus, runtime_env, has_dashboard=has_dashboard)
 
 
-def _start_here(options: dict[str, Any], has_dashboard: bool) -> None:  # Any: keywords of ray.init
+def _start_here(n_cpus: int, runtime_env: dict[str, dict[str, str]], *, has_dashboard: bool) -> None:
     """Start Ray in this process tree, a second time if need be.
 
     Raises:
@@ -159,7 +160,10 @@ def _start_here(options: dict[str, Any], has_dashboard: bool) -> None:  # Any: k
                 # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth of
                 # its speed
                 _system_config={"worker_niceness": 0},
-                **options,
+                num_cpus=n_cpus,
+                runtime_env=runtime_env,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
             )
         except Exception as err:  # what Ray 2.60 raises for a node that is late is a bare one
             ray.shutdown()

@@ -5,8 +5,9 @@ Small items share a chunk of slices; a long one is cut into several, so that it 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import ray
 
 from tasks.core.errors import DataError
@@ -15,6 +16,11 @@ from tasks.stages.chunk import Loaded, Predicted
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
+
+Load = Callable[[Sequence[Item]], Loaded]
+"""Items, or one piece of one, to slices."""
+Finish = Callable[[Sequence[Predicted]], tuple[list[Row], int]]
+"""The predicted chunks of a group to its rows and the bytes written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +41,9 @@ class PredictionSpec(Generic[Item, Row]):
         n_gpus: To ask the cluster for, which may have to start them; 0 takes what is there.
     """
 
-    load: Callable[[Sequence[Item]], Loaded]
+    load: Load[Item]
     load_model: Callable[[], Model]
-    finish: Callable[[Sequence[Predicted]], tuple[list[Row], int]]
+    finish: Finish[Row]
     chunk_slices: int
     n_slices: Callable[[Item], int] = lambda _: 1
     cut: Callable[[Item], Sequence[Item]] = lambda item: [item]
@@ -79,7 +85,7 @@ class ChunkGroup(Generic[Item]):
     items: Sequence[Item]
     parts: Sequence[Sequence[Item]]
     n_tries: int = 0
-    predicted: dict[int, tuple[ray.ObjectRef | None, ...]] = field(default_factory=dict)
+    predicted: "dict[int, tuple[ray.ObjectRef[Any] | None, ...]]" = field(default_factory=dict)  # Any: all three
     n_bytes: int = 0
     is_aborted: bool = False
 
@@ -104,11 +110,11 @@ class Chunk(Generic[Item]):
 
     group: ChunkGroup[Item]
     number: int
-    images: ray.ObjectRef | None = None
-    rest: ray.ObjectRef | None = None
+    images: "ray.ObjectRef[np.ndarray] | None" = None
+    rest: "ray.ObjectRef[Any] | None" = None  # Any: passes from load to finish
     n_slices: int = 0
     slot: ActorSlot | None = None
-    probability: ray.ObjectRef | None = None
+    probability: "ray.ObjectRef[np.ndarray] | None" = None
 
     @property
     def items(self) -> Sequence[Item]:

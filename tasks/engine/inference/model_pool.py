@@ -5,11 +5,11 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import ray
-from ray.actor import ActorHandle
+from ray.actor import ActorClass, ActorHandle, ActorProxy
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -46,10 +46,12 @@ class ModelActor:
     def __init__(self) -> None:
         self._model: Model | None = None
 
+    @ray.method
     def load(self, load_model: Callable[[], Model]) -> None:
         """Load the model; apart from the constructor, whose errors Ray wraps beyond recognition."""
         self._model = load_model()
 
+    @ray.method(num_returns=2)
     def predict(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the probabilities and the seconds they took."""
         if self._model is None:
@@ -94,9 +96,9 @@ class ActorSlot:
         waiting: What was handed to it and not answered, oldest first: that is what it works on.
     """
 
-    actor: ActorHandle
+    actor: "ActorProxy[ModelActor]"
     node_id: str | None
-    loading: ray.ObjectRef
+    loading: "ray.ObjectRef[None]"
     is_loaded: bool = False
     waiting: list[object] = field(default_factory=list)
 
@@ -119,7 +121,7 @@ class ActorPool:
         return len(self._slots)
 
     @property
-    def loading(self) -> list[ray.ObjectRef]:
+    def loading(self) -> "list[ray.ObjectRef[None]]":
         """What is ready once a further actor is loaded."""
         return [slot.loading for slot in self._slots if not slot.is_loaded]
 
@@ -148,7 +150,7 @@ class ActorPool:
                 f"No model was loaded within {waited_s:.0f} s. Does the cluster have, or start, GPU nodes?"
             )
 
-    def note_loaded(self, loading: ray.ObjectRef) -> None:
+    def note_loaded(self, loading: "ray.ObjectRef[None]") -> None:
         """Take an actor into service, or drop one that died while it loaded.
 
         Raises:
@@ -207,20 +209,21 @@ class ActorPool:
             self._stop(slot)
 
     def _start(self) -> None:
-        gpus = self._n_gpus()
-        node_id = None if gpus else self._free_node()
-        if gpus:
-            actor = ModelActor.options(num_gpus=1, num_cpus=0).remote()
+        actors = cast("ActorClass[ModelActor]", ModelActor)  # mypy leaves the decorator of a class out
+        node_id: str | None = None
+        if self._n_gpus():
+            actor = actors.options(num_gpus=1, num_cpus=0).remote()
         else:
+            node_id = self._free_node()
             stay = NodeAffinitySchedulingStrategy(node_id, soft=False)
             n_cpus = min(node["Resources"]["CPU"] for node in self._cpu_nodes())
             # a node of one CPU shares it with the loading tasks, which would never start otherwise
-            actor = ModelActor.options(num_cpus=1 if n_cpus >= 2 else 0, scheduling_strategy=stay).remote()
+            actor = actors.options(num_cpus=1 if n_cpus >= 2 else 0, scheduling_strategy=stay).remote()
         self._slots.append(ActorSlot(actor, node_id, actor.load.remote(self._load_model)))
 
     def _stop(self, slot: ActorSlot) -> None:
         self._slots.remove(slot)
-        ray.kill(slot.actor)
+        ray.kill(cast("ActorHandle[ModelActor]", slot.actor))  # by Ray's own types a proxy is no handle
 
     def _free_node(self) -> str:
         """Return the node with the fewest actors."""

@@ -35,7 +35,7 @@ class Predictor:
             load_weights(network, content)
         signature = tf.TensorSpec((batch_size, card.input_size_px, card.input_size_px), tf.uint8)
 
-        @tf.function(input_signature=[signature])
+        @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]  # TensorFlow ships no types
         def probability(images: tf.Tensor) -> tf.Tensor:
             answers = [predict_probability(network, images) for network in networks]
             return tf.cast(tf.round(tf.add_n(answers) / len(answers) * 255.0), tf.uint8)

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import numpy as np
 import ray
@@ -20,9 +20,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from tasks.core.errors import ClusterError, DataError, as_refusal, internal_error
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import own_error
-from tasks.engine.inference.chunks import Chunk, ChunkGroup, Item, PredictionSpec, Row
+from tasks.engine.inference.chunks import Chunk, ChunkGroup, Finish, Item, Load, PredictionSpec, Row
 from tasks.engine.inference.model_pool import ActorPool
-from tasks.stages.chunk import Predicted
+from tasks.stages.chunk import Loaded, Predicted
 
 MAX_TRIES = 3
 CHUNKS_PER_CPU = 2
@@ -32,10 +32,13 @@ BYTES_IN_PROGRESS_FRACTION = 0.3
 POLL_S = 1.0
 STOP_TIMEOUT_S = 30.0
 
+Head = tuple[float, int, int, int]
+"""Of a loaded chunk: seconds, slices, bytes held and bytes read."""
+
 
 @ray.remote(max_retries=0)
-def _load(load: Callable[..., Any], items: Sequence[Any]) -> tuple[tuple[float, int, int, int], np.ndarray, Any]:
-    """Return seconds, slices, bytes held and bytes read, then the slices, then the rest."""
+def _load(load: Callable[..., Loaded], items: Sequence[Any]) -> tuple[Head, np.ndarray, Any]:  # Any: as in `Loaded`
+    """Return the head, then the slices, then the rest."""
     _lower_priority()
     started = time.perf_counter()
     loaded = load(items)
@@ -72,10 +75,10 @@ class PredictionStream(Generic[Item, Row]):
     spec: PredictionSpec[Item, Row]
     sums: StageSums = field(default_factory=StageSums)
     _todo: deque[Chunk[Item]] = field(default_factory=deque)
-    _loading: dict[ray.ObjectRef, Chunk[Item]] = field(default_factory=dict)
+    _loading: "dict[ray.ObjectRef[Head], Chunk[Item]]" = field(default_factory=dict)
     _ready: deque[Chunk[Item]] = field(default_factory=deque)
-    _predicting: dict[ray.ObjectRef, Chunk[Item]] = field(default_factory=dict)
-    _finishing: dict[ray.ObjectRef, ChunkGroup[Item]] = field(default_factory=dict)
+    _predicting: "dict[ray.ObjectRef[float], Chunk[Item]]" = field(default_factory=dict)
+    _finishing: "dict[ray.ObjectRef[tuple[list[Row], float, int]], ChunkGroup[Item]]" = field(default_factory=dict)
     _n_bytes: int = 0
 
     def rows(self, items: Sequence[Item]) -> Iterator[list[Row]]:
@@ -99,7 +102,7 @@ class PredictionStream(Generic[Item, Row]):
             self._stop()
             pool.close()
 
-    def _admit(self, load: ray.ObjectRef, pool: ActorPool) -> None:
+    def _admit(self, load: "ray.ObjectRef[Load[Item]]", pool: ActorPool) -> None:
         """Start to load chunks while there is room for what they bring."""
         n_cpus, store_bytes = _capacity()
         room = BYTES_IN_PROGRESS_FRACTION * store_bytes
@@ -108,7 +111,11 @@ class PredictionStream(Generic[Item, Row]):
             or (self._n_in_progress < CHUNKS_PER_CPU * n_cpus + 2 * pool.size and self._n_bytes < room)
         ):
             chunk = self._todo.popleft()
-            head, chunk.images, chunk.rest = _load.options(num_returns=3).remote(load, chunk.items)
+            loaded = cast(  # by Ray's types a task has one return, whatever its num_returns
+                "tuple[ray.ObjectRef[Head], ray.ObjectRef[np.ndarray], ray.ObjectRef[Any]]",
+                _load.options(num_returns=3).remote(load, chunk.items),
+            )
+            head, chunk.images, chunk.rest = loaded
             self._loading[head] = chunk
 
     def _dispatch(self, pool: ActorPool) -> None:
@@ -117,10 +124,14 @@ class PredictionStream(Generic[Item, Row]):
             chunk = self._ready.popleft()
             chunk.slot = slot
             slot.waiting.append(chunk)
-            chunk.probability, answer = slot.actor.predict.options(num_returns=2).remote(chunk.images)
+            images = cast("ray.ObjectRef[np.ndarray]", chunk.images)  # not None once a chunk is loaded
+            predicted = cast(  # as above
+                "tuple[ray.ObjectRef[np.ndarray], ray.ObjectRef[float]]", slot.actor.predict.remote(images)
+            )
+            chunk.probability, answer = predicted
             self._predicting[answer] = chunk
 
-    def _collect(self, finish: ray.ObjectRef, pool: ActorPool) -> Iterator[list[Row]]:
+    def _collect(self, finish: "ray.ObjectRef[Finish[Row]]", pool: ActorPool) -> Iterator[list[Row]]:
         """Wait until something is ready, and take what is."""
         waits = [*self._loading, *self._predicting, *self._finishing, *pool.loading]
         if not waits:  # every node is gone for the moment
@@ -135,7 +146,12 @@ class PredictionStream(Generic[Item, Row]):
             elif rows := self._take(ref, finish, pool):
                 yield rows
 
-    def _take(self, ref: ray.ObjectRef, finish: ray.ObjectRef, pool: ActorPool) -> list[Row]:
+    def _take(
+        self,
+        ref: "ray.ObjectRef[Any]",  # Any: the answer of any stage
+        finish: "ray.ObjectRef[Finish[Row]]",
+        pool: ActorPool,
+    ) -> list[Row]:
         """Take the answer of one stage; return rows if it was the last."""
         loading, predicting = self._loading.pop(ref, None), self._predicting.pop(ref, None)
         chunk = loading or predicting
@@ -157,7 +173,7 @@ class PredictionStream(Generic[Item, Row]):
             return list(rows)
         return []
 
-    def _note_loaded(self, chunk: Chunk[Item], answer: tuple[float, int, int, int]) -> None:
+    def _note_loaded(self, chunk: Chunk[Item], answer: Head) -> None:
         seconds, chunk.n_slices, n_bytes, n_read = answer
         self.sums.add_loaded(seconds, n_read)
         if chunk.group.is_aborted:
@@ -166,7 +182,9 @@ class PredictionStream(Generic[Item, Row]):
         self._n_bytes += n_bytes
         self._ready.append(chunk)
 
-    def _note_predicted(self, chunk: Chunk[Item], seconds: float, finish: ray.ObjectRef, pool: ActorPool) -> None:
+    def _note_predicted(
+        self, chunk: Chunk[Item], seconds: float, finish: "ray.ObjectRef[Finish[Row]]", pool: ActorPool
+    ) -> None:
         if chunk.slot:
             pool.note_answer(chunk.slot, chunk)
         self.sums.add_predicted(seconds, chunk.n_slices, time.monotonic())

@@ -15,7 +15,7 @@ DECODER_PREFIXES = ("decoder_", "center_", "fpn_", "segm_", "final_")
 Config = dict[str, Any]  # Any: a layer's own parameters
 
 
-class BatchNormalization(tf.keras.layers.BatchNormalization):
+class BatchNormalization(tf.keras.layers.BatchNormalization):  # type: ignore[misc]  # TensorFlow ships no types
     """BatchNorm that leans on each slice's own mean and variance when predicting; it trains as any other.
 
     y = gamma (x - m) / sqrt(v + epsilon) + beta, with m = (1 - f) moving_mean + f mean(x), v likewise, over height and
@@ -48,7 +48,8 @@ class BatchNormalization(tf.keras.layers.BatchNormalization):
 
     def get_config(self) -> Config:
         """Return what builds the same layer."""
-        return super().get_config() | {"slice_statistics": self.slice_statistics}
+        config: Config = super().get_config()
+        return config | {"slice_statistics": self.slice_statistics}
 
 
 def set_batchnorm_momentum(network: tf.keras.Model) -> None:

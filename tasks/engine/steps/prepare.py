@@ -54,7 +54,8 @@ def _write_shards(
     """Write every shard; return the lesion fraction of each slice by key, and what was set aside."""
     shards = _plan_shards(pairs, dataset_uri)
     results = ray.data.from_items(shards, override_num_blocks=len(shards)).flat_map(
-        _write_shard, fn_kwargs={"preparation": preparation}
+        _write_shard,  # type: ignore[arg-type]  # Ray's type of a function leaves fn_kwargs out
+        fn_kwargs={"preparation": preparation},
     )
     slices, failures = {}, []
     for row in results.iter_rows():

@@ -16,7 +16,7 @@ from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import OperatingPoint
 from tasks.core.phantoms import phantom_scan
 from tasks.core.plural import counted
-from tasks.core.schemas import DatasetCard, ModelCard
+from tasks.core.schemas import DatasetCard, EnsembleMember, ModelCard
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.folds import folds_of, members_of
 from tasks.engine.training.supervisor import train_all
@@ -63,7 +63,8 @@ def train(request: TrainRequest) -> ModelHandle:
             outcomes.append(checkpoint.outcome)
             weights.append(fold.job.checkpoints.best_weights(checkpoint.outcome.best_epoch))
         held.check()
-        together, members = outcomes[0], ()
+        together = outcomes[0]
+        members: tuple[EnsembleMember, ...] = ()
         if len(folds) > 1:
             together = TrainingOutcome.of_folds(outcomes)
             members = members_of(folds, outcomes, request.training)

@@ -1,7 +1,7 @@
 """Cross-validation: a network a fold, each patient held out of one of them, and together an ensemble."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,28 +47,34 @@ def folds_of(
         ConfigError: If there are fewer patients than folds.
         StorageError: If the dataset's slices cannot be read.
     """
-    first = {"encoder_weights": ray.put(encoder_weights), "first_weights": ray.put(first_weights)}
-    what = {"model": request.model, "training": request.training, "augment": request.augment, **first}
     n_folds = request.training.folds
+    store = load_slices(request.dataset_uri, *(("train", "val") if n_folds == 1 else SPLITS))
+    whole = TrainingRun(
+        name="",
+        model=request.model,
+        training=request.training,
+        augment=request.augment,
+        store=store,
+        train=store.index.filter(pc.field("split") == "train"),
+        val=store.index.filter(pc.field("split") == "val"),
+        encoder_weights=ray.put(encoder_weights),
+        first_weights=ray.put(first_weights),
+        checkpoints=Checkpoints.of(request.model_uri, asked),
+    )
     if n_folds == 1:
-        store = load_slices(request.dataset_uri, "train", "val")
-        train, val = (store.index.filter(pc.field("split") == split) for split in ("train", "val"))
-        checkpoints = Checkpoints.of(request.model_uri, asked)
-        return [Fold(TrainingRun(name="", store=store, train=train, val=val, checkpoints=checkpoints, **what), ())]
-    store = load_slices(request.dataset_uri, *SPLITS)
+        return [Fold(whole, ())]
     fold_of = fold_patients(_source_of(store.index), n_folds=n_folds, seed=request.training.seed)
     folds = []
     for place in range(n_folds):
         held_out = tuple(sorted(patient for patient, fold in fold_of.items() if fold == place))
         is_held_out = pc.is_in(store.index.column("patient_id"), value_set=pa.array(held_out))
-        job = TrainingRun(
+        job = replace(
+            whole,
             name=f"fold {place + 1} of {n_folds}, ",
-            store=store,
             train=store.index.filter(pc.invert(is_held_out)),
             val=store.index.filter(is_held_out),
             checkpoints=Checkpoints.of(request.model_uri, f"{asked} fold {place}"),
             keeps_last=True,
-            **what,
         )
         folds.append(Fold(job, held_out))
     return folds

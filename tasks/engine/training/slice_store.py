@@ -7,7 +7,7 @@ runs: so every worker count sees the same global batches, and nothing depends on
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -50,7 +50,9 @@ def load_slices(dataset_uri: str, *splits: Split) -> SliceStore:
         StorageError: If a split has no shard or a shard cannot be read.
     """
     wanted = [(split, uri) for split in splits for uri in datasets.list_shards(dataset_uri, split)]
-    loads = [_load_shard.remote(uri) for _, uri in wanted]
+    loads = cast(  # by Ray's types a task has one return, whatever its num_returns
+        "list[tuple[ray.ObjectRef[Batch], ray.ObjectRef[pa.Table]]]", [_load_shard.remote(uri) for _, uri in wanted]
+    )
     indexes = ray.get([index for _, index in loads])
     tables = [
         table.append_column("block", pa.array([number] * len(table), pa.int32())).append_column(
@@ -64,7 +66,7 @@ def load_slices(dataset_uri: str, *splits: Split) -> SliceStore:
 @ray.remote(num_returns=2)
 def _load_shard(uri: str) -> tuple[Batch, pa.Table]:
     rows = datasets.read_shard(uri)
-    pixels = {name: np.stack([row[name] for row in rows]) for name in ("image", "mask")}  # type: ignore[literal-required]
+    pixels = {name: np.stack([row[name] for row in rows]) for name in ("image", "mask")}
     index = pa.table(
         {
             "row": pa.array(range(len(rows)), pa.int32()),
@@ -115,7 +117,7 @@ def plan_training(index: pa.Table, *, epochs: range, batch_size: int, lesion_fre
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(np.concatenate([lesion, rng.choice(lesion_free, n_free, replace=False)]))
         rows = index.take(np.concatenate([order, np.resize(order, n_padding)]))
-        weight = np.repeat(np.float32([1, 0]), [n_slices, n_padding])
+        weight = np.repeat(np.array([1, 0], np.float32), [n_slices, n_padding])
         rows = rows.append_column("weight", pa.array(weight))
         parts.append(rows.append_column("epoch", pa.array(np.full(len(rows), epoch, np.int32))))
     return Plan(pa.concat_tables(parts), (n_slices + n_padding) // batch_size)
@@ -141,7 +143,10 @@ def training_stream(
     pieces = [mine.slice(start, n_rows) for start in range(0, len(mine), n_rows)]
     settings = {"blocks": store.blocks, "augment": augment, "seed": seed}
     return ray.data.from_arrow(pieces).map_batches(
-        _draw_augmented, batch_size=None, batch_format="pyarrow", fn_kwargs=settings
+        _draw_augmented,  # type: ignore[arg-type]  # Ray's type of a function leaves fn_kwargs out
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_kwargs=settings,
     )
 
 
@@ -154,11 +159,14 @@ def validation_stream(store: SliceStore, index: pa.Table) -> ray.data.Dataset:
     """Return these rows of the store's index as slices, as they are: image, mask (uint8), patient_id."""
     pieces = [index.slice(start, ROWS_PER_BLOCK) for start in range(0, len(index), ROWS_PER_BLOCK)]
     return ray.data.from_arrow(pieces).map_batches(
-        _draw, batch_size=None, batch_format="pyarrow", fn_kwargs={"blocks": store.blocks}
+        _draw,  # type: ignore[arg-type]  # as above
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_kwargs={"blocks": store.blocks},
     )
 
 
-def _draw(index: pa.Table, *, blocks: Sequence[Any]) -> Batch:  # Any: an ObjectRef
+def _draw(index: pa.Table, *, blocks: "Sequence[ray.ObjectRef[Batch]]") -> Batch:
     places = list(zip(index.column("block").to_pylist(), index.column("row").to_pylist(), strict=True))
     pixels = {number: ray.get(blocks[number]) for number in sorted({number for number, _ in places})}
     return {
@@ -168,8 +176,10 @@ def _draw(index: pa.Table, *, blocks: Sequence[Any]) -> Batch:  # Any: an Object
     }
 
 
-def _draw_augmented(plan: pa.Table, *, blocks: Sequence[Any], augment: AugmentConfig, seed: int) -> Batch:
-    # Any: an ObjectRef. Imported here because the driver plans, and must not load albumentations for it.
+def _draw_augmented(
+    plan: pa.Table, *, blocks: "Sequence[ray.ObjectRef[Batch]]", augment: AugmentConfig, seed: int
+) -> Batch:
+    # Imported here because the driver plans, and must not load albumentations for it.
     from tasks.core.augment import augment_slice, augmentation_seed, build_augmentation
 
     augmentation = build_augmentation(augment)

@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pyarrow as pa
 import ray
 import ray.data
-from ray.actor import ActorHandle
+from ray.actor import ActorClass, ActorProxy
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -73,7 +73,8 @@ def train_all(jobs: Sequence[TrainingRun], held: OutputLock) -> None:
         LesionWorkflowError: What a worker found wrong.
         ClusterError: If the workers of one died too often; what the others reached is kept.
     """
-    waiting, running = list(jobs), dict[ray.ObjectRef, _Running]()
+    waiting = list(jobs)
+    running: dict[ray.ObjectRef[None], _Running] = {}
     try:
         while waiting or running:
             while waiting and len(running) < n_at_once(waiting[0].training):
@@ -81,7 +82,8 @@ def train_all(jobs: Sequence[TrainingRun], held: OutputLock) -> None:
                 # Ray Train's TensorFlow module loads TensorFlow, so a worker drives it, not the flow's process.
                 # Both stay with the driver: a node that is lost takes workers only.
                 here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-                journal = Journal.options(scheduling_strategy=here).remote()
+                # a cast, because mypy leaves the decorator of a class out
+                journal = cast("ActorClass[Journal]", Journal).options(scheduling_strategy=here).remote()
                 running[fit.options(scheduling_strategy=here).remote(job, journal)] = _Running(job, journal)
             ended, _ = ray.wait(list(running), timeout=POLL_S)
             held.check()
@@ -106,7 +108,7 @@ class _Running:
     """A training on its way, and how much of its journal was read."""
 
     job: TrainingRun
-    journal: ActorHandle
+    journal: "ActorProxy[Journal]"
     n_seen: int = 0
 
     def narrate(self) -> None:
@@ -135,17 +137,19 @@ class Journal:
     def __init__(self) -> None:
         self._lines: list[EpochRow | str] = []
 
+    @ray.method
     def append(self, line: EpochRow | str) -> None:
         """Add an epoch, or a sentence on what happened between two."""
         self._lines.append(line)
 
+    @ray.method
     def after(self, n_seen: int) -> list[EpochRow | str]:
         """Return what lies beyond the first `n_seen`."""
         return self._lines[n_seen:]
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def fit(job: TrainingRun, journal: ActorHandle) -> None:
+def fit(job: TrainingRun, journal: "ActorProxy[Journal]") -> None:
     """Train to the end, from the last checkpoint if there is one; what comes of it are the checkpoints.
 
     Args:
@@ -186,7 +190,7 @@ def fit(job: TrainingRun, journal: ActorHandle) -> None:
             return
 
 
-def _run(job: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, journal: ActorHandle) -> None:
+def _run(job: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, journal: "ActorProxy[Journal]") -> None:
     """Run Ray Train over the epochs that are left."""
     from ray.train.tensorflow import TensorflowTrainer
 
@@ -231,11 +235,12 @@ def _run(job: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, jou
             name=f"training-{datetime.now(UTC):%Y%m%dT%H%M%S}",
             storage_path=path,
             storage_filesystem=filesystem,
-            failure_config=FailureConfig(  # restarts are planned anew here
+            # Restarts are planned anew here. Ray's types are those of Ray Train V1, which is not what runs.
+            failure_config=FailureConfig(  # type: ignore[call-arg]
                 max_failures=0, max_preemption_failures=0, controller_failure_limit=MAX_FAILED_STARTS
             ),
         ),
-        datasets=shares | {"val": validation_stream(job.store, job.val)},
+        datasets={**shares, "val": validation_stream(job.store, job.val)},
         # Each worker reads its own stream whole: the plan has already shared out every global batch.
         dataset_config=DataConfig(datasets_to_split=[], execution_options=_in_order()),
     ).fit()

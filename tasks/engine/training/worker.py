@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import ray
 import ray.train
 import tensorflow as tf
-from ray.actor import ActorHandle
+from ray.actor import ActorProxy
 from ray.train.collective import broadcast_from_rank_zero
 
 from tasks.core.config.learning import ModelConfig, TrainingConfig
@@ -25,6 +26,9 @@ from tasks.engine.training.epoch_sums import EpochSums, check_numbers, timed
 from tasks.engine.training.trainer import Learner, choose_strategy
 from tasks.engine.training.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchdog, end
 from tasks.io.checkpoints import Checkpoint, Checkpoints
+
+if TYPE_CHECKING:
+    from tasks.engine.training.supervisor import Journal
 
 Histograms = dict[str, ProbabilityHistogram]
 """By patient."""
@@ -58,7 +62,7 @@ class WorkerSettings:
     checkpoints: Checkpoints
     checkpoint: Checkpoint | None
     keeps_last: bool
-    journal: ActorHandle
+    journal: "ActorProxy[Journal]"
 
 
 def train_worker(settings: WorkerSettings) -> None:
@@ -256,7 +260,7 @@ def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarra
         histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
 
 
-def _end_stalled(journal: ActorHandle, silent_s: float) -> None:
+def _end_stalled(journal: "ActorProxy[Journal]", silent_s: float) -> None:
     """Tell the driver why this worker ends, then end it."""
     try:
         ray.get(journal.append.remote(f"a worker has not moved for {silent_s:.0f} s and ends"), timeout=TELL_S)
