@@ -77,6 +77,7 @@ class ChunkGroup(Generic[Item]):
         items: Whole.
         parts: What is loaded and predicted apart.
         n_tries: How often it came down.
+        is_suspect: Whether it is predicted alone on its actor, so that what dies over it is known to.
         predicted: Chunks that are, by number: images, rest and probability in the object store.
         n_bytes: What it holds there.
         is_aborted: Whether a process died under it; what is still under way for it is dropped when it comes.
@@ -85,6 +86,7 @@ class ChunkGroup(Generic[Item]):
     items: Sequence[Item]
     parts: Sequence[Sequence[Item]]
     n_tries: int = 0
+    is_suspect: bool = False
     predicted: "dict[int, tuple[ray.ObjectRef[Any] | None, ...]]" = field(default_factory=dict)  # Any: all three
     n_bytes: int = 0
     is_aborted: bool = False

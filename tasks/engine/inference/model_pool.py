@@ -94,6 +94,7 @@ class ActorSlot:
         loading: Ready when its model is loaded.
         is_loaded: Whether it was.
         waiting: What was handed to it and not answered, oldest first: that is what it works on.
+        is_reserved: Whether nothing else may wait beside that.
     """
 
     actor: "ActorProxy[ModelActor]"
@@ -101,6 +102,7 @@ class ActorSlot:
     loading: "ray.ObjectRef[None]"
     is_loaded: bool = False
     waiting: list[object] = field(default_factory=list)
+    is_reserved: bool = False
 
 
 class ActorPool:
@@ -171,10 +173,24 @@ class ActorPool:
         slot.is_loaded = True
         self._n_losses = 0
 
-    def idlest(self) -> ActorSlot | None:
-        """Return the actor with least to do that can take a chunk."""
-        able = [slot for slot in self._slots if slot.is_loaded and len(slot.waiting) < MAX_WAITING]
-        return min(able, key=lambda slot: len(slot.waiting), default=None)
+    def hand(self, what: object, *, is_alone: bool) -> ActorSlot | None:
+        """Return the actor with least to do after handing it something; None where no actor can take it.
+
+        Args:
+            what: A chunk.
+            is_alone: Whether nothing else may wait there: of two that wait when an actor dies, either may be to blame.
+        """
+        most = 0 if is_alone else MAX_WAITING - 1
+        able = [
+            slot
+            for slot in self._slots
+            if slot.is_loaded and len(slot.waiting) <= most and not (slot.waiting and slot.is_reserved)
+        ]
+        slot = min(able, key=lambda slot: len(slot.waiting), default=None)
+        if slot is not None:
+            slot.waiting.append(what)
+            slot.is_reserved = is_alone
+        return slot
 
     def note_answer(self, slot: ActorSlot, what: object) -> None:
         """Take note that an actor has answered what was handed to it."""

@@ -25,6 +25,9 @@ from tasks.engine.inference.model_pool import ActorPool
 from tasks.stages.chunk import Loaded, Predicted
 
 MAX_TRIES = 3
+N_TRIES_ALONE = 2
+"""Of the last ones: a scan is given up only after it brought down an actor with nothing beside it."""
+
 CHUNKS_PER_CPU = 2
 BYTES_IN_PROGRESS_FRACTION = 0.3
 """Of the object store: pixels loaded and not yet finished; beyond half of it Ray would start to write to disk."""
@@ -120,10 +123,9 @@ class PredictionStream(Generic[Item, Row]):
 
     def _dispatch(self, pool: ActorPool) -> None:
         """Hand loaded chunks to actors that can take them."""
-        while self._ready and (slot := pool.idlest()):
+        while self._ready and (slot := pool.hand(self._ready[0], is_alone=self._ready[0].group.is_suspect)):
             chunk = self._ready.popleft()
             chunk.slot = slot
-            slot.waiting.append(chunk)
             images = cast("ray.ObjectRef[np.ndarray]", chunk.images)  # not None once a chunk is loaded
             predicted = cast(  # as above
                 "tuple[ray.ObjectRef[np.ndarray], ray.ObjectRef[float]]", slot.actor.predict.remote(images)
@@ -217,20 +219,20 @@ class PredictionStream(Generic[Item, Row]):
         done = self.spec.recall(group.items)
         left = [item for index, item in enumerate(group.items) if index not in done]
         rows = list(done.values())
-        if n_tries >= MAX_TRIES and len(left) == 1:
+        if n_tries >= MAX_TRIES and len(left) == 1 and (group.is_suspect or self.spec.give_up is None):
             if self.spec.give_up is None:
                 raise ClusterError(f"Workers died {n_tries} times over one and the same input: {err}") from err
             return [*rows, self.spec.give_up(left[0], bug)]
         if n_tries < MAX_TRIES:
-            self._put_back(left, n_tries)
-        else:  # apart, to find the one that kills
+            self._put_back(left, n_tries, is_suspect=group.is_suspect)
+        else:  # apart and alone, to find the one that kills
             for item in left:
-                self._put_back([item], 0)
+                self._put_back([item], MAX_TRIES - N_TRIES_ALONE, is_suspect=True)
         return rows
 
-    def _put_back(self, items: Sequence[Item], n_tries: int) -> None:
+    def _put_back(self, items: Sequence[Item], n_tries: int, *, is_suspect: bool) -> None:
         for group in self.spec.groups(items):
-            group.n_tries = n_tries
+            group.n_tries, group.is_suspect = n_tries, is_suspect
             self._todo.extendleft(reversed(group.chunks()))
 
     def _stop(self) -> None:
