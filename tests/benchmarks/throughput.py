@@ -17,7 +17,7 @@ BARE = """
 import json, sys, time
 from pathlib import Path
 import cv2, numpy as np
-from tasks.engine.actors import BATCH_SIZE, load_predictor
+from tasks.engine.inference.model_pool import BATCH_SIZE, load_predictor
 predictor = load_predictor(sys.argv[1], sys.argv[3], test_time_flips=False)
 images = np.stack([cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(Path(sys.argv[2]).iterdir())])
 predictor.predict(images[: 2 * BATCH_SIZE])
@@ -30,8 +30,8 @@ CLASSIC = """
 import json, sys, time
 from pathlib import Path
 import cv2, numpy as np
-from tasks.engine.model import build_model, load_weights
-from tasks.io.bundles import read_bundle
+from tasks.engine.network.model import build_model, load_weights
+from tasks.io.outputs.bundles import read_bundle
 bundle = read_bundle(sys.argv[1])
 card = bundle.card
 model = build_model(card.architecture, card.backbone, slice_statistics=card.slice_statistics)

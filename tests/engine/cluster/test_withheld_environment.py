@@ -20,9 +20,9 @@ LOOK = f"""
 import json, os, sys, time
 from pathlib import Path
 import ray
-from tasks.core.compute import ComputeConfig
-from tasks.engine import cluster
-from tasks.io.seals import Seal
+from tasks.core.config.compute import ComputeConfig
+from tasks.engine.cluster.session import session
+from tasks.io.pseudonyms import Seal
 
 @ray.remote(num_cpus=1)
 def look() -> list[str]:
@@ -30,7 +30,7 @@ def look() -> list[str]:
     at_start = Path("/proc/self/environ").read_bytes().decode().split(chr(0))
     return [f"{KEY_VARIABLE}=" + os.environ.get("{KEY_VARIABLE}", ""), *(v for v in at_start if "{KEY_VARIABLE}" in v)]
 
-with cluster.session(ComputeConfig(ray_address=sys.argv[1])):
+with session(ComputeConfig(ray_address=sys.argv[1])):
     found = ray.get([look.remote() for _ in range(6)])
 print(json.dumps({{"workers": found, "driver": Seal.from_environment().secret.decode()}}))
 """

@@ -29,12 +29,12 @@ def cluster() -> Iterator[RayCluster]:
 
 CALL = """
 import sys
-from tasks.core.compute import ComputeConfig
+from tasks.core.config.compute import ComputeConfig
 from tasks.core.errors import LesionWorkflowError
-from tasks.core.refs import EvaluationHandle
-from tasks.core.requests import EvaluateRequest
-from tasks.engine import jobs
-from tasks.engine.execution import run_step
+from tasks.core.handles import EvaluationHandle
+from tasks.core.step_inputs import EvaluateRequest
+from tasks.engine.jobs import client
+from tasks.engine.jobs.dispatch import run_step
 request, address, version = sys.argv[1:]
 request = EvaluateRequest.model_validate_json(request)
 if version:
