@@ -1,4 +1,4 @@
-"""Trains the same global batches on one device and on two logical ones: `python -m tests.engine.devices`, prints JSON.
+"""Trains the same batches on one device and on two logical ones: `python -m tests.engine.training.devices` prints JSON.
 
 A process of its own, because TensorFlow takes logical devices only before it does anything else.
 """

@@ -28,8 +28,8 @@ def test_two_devices_of_a_worker_learn_what_one_does() -> None:
     rounding in gradients that BatchNorm makes zero is not compared.
     """
     run = subprocess.run(
-        [sys.executable, "-m", "tests.engine.devices"],
-        cwd=Path(__file__).parents[2],
+        [sys.executable, "-m", "tests.engine.training.devices"],
+        cwd=Path(__file__).parents[3],
         env=os.environ | {"TF_USE_LEGACY_KERAS": "1", "SM_FRAMEWORK": "tf.keras"},
         capture_output=True,
         text=True,
