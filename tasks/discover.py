@@ -7,11 +7,10 @@ from prefect import task
 from tasks.core.config.groups import PreparationConfig
 from tasks.core.handles import SourceHandle
 from tasks.io import sources, storage
+from tasks.io.outputs.datasets import SOURCE_FOLDER
 from tasks.io.outputs.ownership import claim
 from tasks.io.versions import code_version
 from tasks.runtime.retries import STORAGE_RETRIES
-
-SOURCE_FOLDER = "source"
 
 
 @task(name="discover", **STORAGE_RETRIES)

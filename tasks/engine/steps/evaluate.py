@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from dataclasses import asdict
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -169,9 +170,9 @@ def _publish(
 def _figures_of(request: EvaluateRequest, card: ModelCard, patients: dict[str, PatientScore]) -> dict[str, bytes]:
     """Return the bundle's training curves and the precision-recall curve of these patients, as PNG by name."""
     curves = {
-        path.removeprefix("curves/").removesuffix(".png"): storage.read_bytes(storage.join(request.model_uri, path))
+        PurePosixPath(path).stem: storage.read_bytes(storage.join(request.model_uri, path))
         for path in card.files
-        if path.startswith("curves/")
+        if path.startswith(f"{bundles.CURVES_FOLDER}/")
     }
     total = sum((patient.histogram for patient in patients.values()), ProbabilityHistogram.empty())
     thresholds, precision, recall = precision_recall_curve(total)

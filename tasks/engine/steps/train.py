@@ -176,7 +176,7 @@ def _publish(
         files[member.history_file] = outcomes[place].to_csv()
     files |= {path: self_test.to_bytes() for path, self_test in zip(tests, ray.get([*tests.values()]), strict=True)}
     files |= {bundles.HISTORY_FILE: together.to_csv()}
-    files |= {f"curves/{name}.png": png for name, png in training_curves(together.history).items()}
+    files |= {f"{bundles.CURVES_FOLDER}/{name}.png": png for name, png in training_curves(together.history).items()}
     card = card.model_copy(update={"files": bundles.publish_files(request.model_uri, files)})
     bundles.publish_card(request.model_uri, card)
     bundles.sweep(request.model_uri, card)

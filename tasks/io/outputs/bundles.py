@@ -18,6 +18,7 @@ CARD_FILE = "model.json"
 SELF_TEST_FILE = "self_test.npz"
 HISTORY_FILE = "history.csv"
 FOLDS_FOLDER = "folds"
+CURVES_FOLDER = "curves"
 NEAR_LEVELS = 4
 """How far, in 1/255, another machine's rounding or a reduced precision may move a probability."""
 

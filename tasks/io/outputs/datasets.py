@@ -20,6 +20,7 @@ CARD_FILE = "dataset.json"
 CASES_FILE = "cases.parquet"
 FAILURES_FILE = "failures.parquet"
 SLICES_FOLDER = "slices"
+SOURCE_FOLDER = "source"
 
 
 class SliceRow(TypedDict):

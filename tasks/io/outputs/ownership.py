@@ -10,27 +10,33 @@ from typing import Any, Final, Literal, get_args
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.plural import counted
-from tasks.io import storage
+from tasks.core.schemas import WEIGHTS_FILE
+from tasks.io import checkpoints, job_files, lease, ledger, scan_index, storage
+from tasks.io.outputs import bundles, datasets, evaluations, segmentations
 from tasks.io.stored_objects import StoredObject
 
 OutputKind = Literal["dataset", "bundle", "evaluation", "segmentation"]
 
 MANIFESTS: Final[dict[OutputKind, tuple[str, frozenset[str]]]] = {
-    "dataset": ("dataset.json", frozenset({"fingerprint", "assignments"})),
-    "bundle": ("model.json", frozenset({"architecture", "files"})),
-    "evaluation": ("metrics.json", frozenset({"per_patient", "model_digest"})),
-    "segmentation": ("manifest.json", frozenset({"run_id", "params_digest"})),
+    "dataset": (datasets.CARD_FILE, frozenset({"fingerprint", "assignments"})),
+    "bundle": (bundles.CARD_FILE, frozenset({"architecture", "files"})),
+    "evaluation": (evaluations.METRICS_FILE, frozenset({"per_patient", "model_digest"})),
+    "segmentation": (segmentations.MANIFEST_FILE, frozenset({"run_id", "params_digest"})),
 }
 """By kind: the file that is written last, and keys that tell it from somebody else's of the same name."""
 
 MARK: Final = ".lesions.json"
 """Written first, so that the output of a run that died before its manifest is known for ours; hidden from listings."""
 
-_FOLDERS: Final = {"masks", "previews", "review", "ledger", "lease", "index", "jobs"} | {
-    *("slices", "source", "figures", "curves")
+_FOLDERS: Final = {
+    *(segmentations.MASKS_FOLDER, segmentations.PREVIEWS_FOLDER, ledger.FOLDER, scan_index.FOLDER),
+    *(datasets.SOURCE_FOLDER, datasets.SLICES_FOLDER, evaluations.FIGURES_FOLDER),
+    *(bundles.CURVES_FOLDER, bundles.FOLDS_FOLDER, checkpoints.FOLDER, lease.FOLDER, job_files.FOLDER),
 }
-_FILES: Final = {"scans.parquet", "cases.parquet", "failures.parquet", "report.html", "history.csv", MARK} | {
-    name for name, _ in MANIFESTS.values()
+_FILES: Final = {
+    *(MARK, *(name for name, _ in MANIFESTS.values())),
+    *(segmentations.SCANS_FILE, segmentations.REPORT_FILE, evaluations.REPORT_FILE),
+    *(datasets.CASES_FILE, datasets.FAILURES_FILE, bundles.HISTORY_FILE, bundles.SELF_TEST_FILE, WEIGHTS_FILE),
 }
 """What an output of ours holds; anything else below it is somebody else's."""
 
@@ -95,7 +101,7 @@ def is_written_by(root: str, path: str) -> bool:
     if not path.startswith(root):
         return False
     first, _, rest = path[len(root) :].partition("/")
-    return first in _FOLDERS if rest else first in _FILES or first.endswith((".h5", ".npz"))
+    return first in (_FOLDERS if rest else _FILES)
 
 
 def is_part_of_output(uri: str) -> bool:

@@ -66,6 +66,7 @@ def test_what_a_job_was_asked_is_no_output_yet(root: str) -> None:
     """The folder of a first run's job does not stand in its own way."""
     put(root, "jobs/1-segment-1/request.json")
     claim(root, "segmentation")
+    assert MARK in {o.path for o in storage.list_objects(root, hidden=MARK)}
 
 
 def test_a_file_is_no_output(root: str) -> None:
@@ -108,6 +109,8 @@ def test_only_what_a_run_writes_is_part_of_its_output() -> None:
     assert is_written_by("night/", "night/masks/a.png")
     assert is_written_by("night/", "night/report.html")
     assert is_written_by("", "previews/a.png")
+    assert is_written_by("model/", "model/folds/0/model.weights.h5")
+    assert is_written_by("model/", "model/checkpoints/0a/epoch-1.npz")
     assert not is_written_by("night/", "night/scan.nii.gz")
     assert not is_written_by("night/", "night/ward/scan.png")
     assert not is_written_by("night/", "other/masks/a.png")
