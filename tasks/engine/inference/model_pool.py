@@ -39,6 +39,15 @@ class Model(Protocol):
         """Return a probability a pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
 
 
+class LoadModel(Protocol):
+    """How the model of a bundle is had, in an actor."""
+
+    def __call__(
+        self, model_uri: str, precision: Precision, member: int | None = None, *, test_time_flips: bool | None = None
+    ) -> Model:
+        """Return the model, as `load_predictor` does."""
+
+
 @ray.remote(max_restarts=0)
 class ModelActor:
     """A process that holds a model."""

@@ -20,7 +20,7 @@ from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.schemas import DatasetCard, EvaluationReport, FailureRow, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.inference.chunks import PredictionSpec
-from tasks.engine.inference.model_pool import load_predictor
+from tasks.engine.inference.model_pool import LoadModel, load_predictor
 from tasks.engine.inference.stream import PredictionStream
 from tasks.io import storage
 from tasks.io.outputs import bundles, datasets, evaluations
@@ -31,8 +31,12 @@ from tasks.stages.score_slices import PatientScore, ShardScore, load_shard, scor
 logger = logging.getLogger(__name__)
 
 
-def evaluate(request: EvaluateRequest) -> EvaluationHandle:
+def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor) -> EvaluationHandle:
     """Score a bundle and publish metrics, figures and report.
+
+    Args:
+        request: What to do.
+        load_model: How the model of a bundle is had; called in the actors.
 
     Raises:
         ConfigError: If dataset and bundle do not fit each other.
@@ -45,7 +49,7 @@ def evaluate(request: EvaluateRequest) -> EvaluationHandle:
             f"Prepare it with preparation.size_px {card.input_size_px}."
         )
     claim(request.report_uri, "evaluation")
-    patients, failures = _score_patients(request, card, dataset)
+    patients, failures = _score_patients(request, card, dataset, load_model)
     report = _report(request, card, dataset, patients, failures)
     _publish(request, card, report, patients)
     logger.info("evaluate: %d patients, %d slices, %d failed", report.n_patients, report.n_slices, report.n_failed)
@@ -53,7 +57,7 @@ def evaluate(request: EvaluateRequest) -> EvaluationHandle:
 
 
 def _score_patients(
-    request: EvaluateRequest, card: ModelCard, dataset: DatasetCard
+    request: EvaluateRequest, card: ModelCard, dataset: DatasetCard, load_model: LoadModel
 ) -> tuple[dict[str, PatientScore], list[FailureRow]]:
     """Return the score of each patient, and what could not be scored."""
     splits = SPLITS if request.split == "all" else (request.split,)
@@ -63,7 +67,7 @@ def _score_patients(
     for view in views(card, {case.patient_id for case in cases if case.split in splits}):
         work = PredictionSpec(
             load=partial(load_shard, view),
-            load_model=partial(load_predictor, request.model_uri, "float32", view.by.member),
+            load_model=partial(load_model, request.model_uri, "float32", view.by.member),
             finish=partial(
                 score_shard,
                 view=view,

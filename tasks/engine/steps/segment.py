@@ -18,7 +18,7 @@ from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
 from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.indexing import index_here, index_on_cluster
-from tasks.engine.inference.model_pool import BATCH_SIZE, load_predictor
+from tasks.engine.inference.model_pool import BATCH_SIZE, LoadModel, load_predictor
 from tasks.engine.inference.stream import PredictionStream
 from tasks.engine.steps.listing import list_scans, require_scans, youngest_settled_s
 from tasks.io import lease, ledger, storage
@@ -53,12 +53,15 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
     return SegmentationPlan(due=due, settled=_count(list(settled.values())))
 
 
-def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> SegmentationHandle:
+def segment(
+    request: SegmentRequest, tell: Tell = lambda _: None, *, load_model: LoadModel = load_predictor
+) -> SegmentationHandle:
     """Segment what is new, publish table, report and manifest, and count what happened.
 
     Args:
         request: What to do.
         tell: Called with the progress after every few scans.
+        load_model: How the model of a bundle is had; called in the actors.
 
     Raises:
         IncompleteError: If there was nothing to take although something lies there, or did; nothing is published.
@@ -82,7 +85,7 @@ def segment(request: SegmentRequest, tell: Tell = lambda _: None) -> Segmentatio
         require_scans(found, due, settled.values(), request.output_uri)
         held.check()
         sums, new = StageSums(), []
-        for rows, progress in _work_through(due, settled, run, sums):
+        for rows, progress in _work_through(due, settled, run, sums, load_model):
             held.check()
             new.extend(rows)
             for where in {row.where for row in rows if row.where}:
@@ -165,13 +168,13 @@ def _settle(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> tuple[d
 
 
 def _work_through(
-    due: Sequence[ScanSource], settled: dict[str, ScanRow], run: Run, sums: StageSums
+    due: Sequence[ScanSource], settled: dict[str, ScanRow], run: Run, sums: StageSums, load_model: LoadModel
 ) -> Iterator[tuple[list[ScanRow], Progress]]:
     """Yield rows of scans as they are finished, with how far the run is."""
     work = PredictionSpec(
         load=partial(load_scans, size_px=run.size_px, hu=run.hu),
         load_model=partial(
-            load_predictor,
+            load_model,
             run.request.model_uri,
             run.request.segmentation.precision,
             test_time_flips=run.test_time_flips,
