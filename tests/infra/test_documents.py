@@ -1,0 +1,73 @@
+"""Documents agree with the code and with each other."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra import parameters_page
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(page for name in (".github", "infra") for page in (ROOT / name).rglob("*.md"))]
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PAGE_NAMED_IN_CODE = re.compile(r"infra/(decisions|docs)/([\w.-]*\w)")
+
+
+def _prose(page: Path) -> str:
+    """Text of a page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def _anchors(page: Path) -> set[str]:
+    """Anchors of a page as GitHub makes them: of a heading, lower case, spaces as hyphens, no other signs."""
+    headings = re.findall(r"^#+ (.+)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _broken(page: Path) -> Iterator[str]:
+    """Yield the relative links of a page that lead nowhere."""
+    for link in LINK.findall(_prose(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            yield link
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_to_a_file_and_heading(page: Path) -> None:
+    """Every relative link of a document points at a file that exists, and at a heading in it where it names one."""
+    assert not list(_broken(page))
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    """A missing file and a missing heading are found; existing ones, web addresses and blocks of code are not."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A (good) heading\n[a](page.md) [b](#a-good-heading) [c](https://example.org) [d](gone.md) [e](#gone)\n"
+        "```\n[f](gone.md)\n```\n"
+    )
+    assert list(_broken(page)) == ["gone.md", "#gone"]
+
+
+def test_pages_that_code_names_exist() -> None:
+    """A comment or manifest that names a decision by number, or a page by file, names one that exists."""
+    sources = [
+        path
+        for folder in ("flows", "tasks", "infra", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".yaml", ".tf"}
+    ]
+    named = {found for path in sources for found in PAGE_NAMED_IN_CODE.findall(path.read_text())}
+    assert named
+    assert not [f"{folder}/{name}" for folder, name in named if not list((ROOT / "infra" / folder).glob(f"{name}*"))]
+
+
+def test_parameters_page_is_generated_from_the_models() -> None:
+    """The committed page of parameters is what the generator writes now."""
+    message = f"{parameters_page.PAGE.name} differs from the parameter models; run: {parameters_page.COMMAND}"
+    assert parameters_page.PAGE.read_text() == parameters_page.page(), message
