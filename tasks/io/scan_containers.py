@@ -13,7 +13,16 @@ from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.slice_geometry import arrange
 from tasks.io import storage
 from tasks.io.archives import Archive, ArchiveMember, Packing, list_members, packing_of
-from tasks.io.formats import READER_VERSION, Kind, dicom, has_telling_suffix, kind_of, without_suffix
+from tasks.io.formats import (
+    READER_VERSION,
+    Kind,
+    dicom,
+    has_telling_suffix,
+    kind_of,
+    shown_formats,
+    suffix_of,
+    without_suffix,
+)
 from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other, kind_of_stranger, n_possible_scans, shown
 from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile, read_head
 from tasks.io.stored_objects import StoredObject, fingerprint
@@ -61,8 +70,7 @@ class Container:
         is_empty = packing is not None and not found.n_ignored
         if not found.entries and (is_empty or n_possible_scans(found.n_ignored)):
             what = f"Nothing in it is read as a scan: {shown(found.n_ignored)}." if found.n_ignored else "It is empty."
-            advice = "Send slices (PNG, JPEG, TIFF, BMP) or volumes (DICOM, NIfTI, MetaImage, NRRD)."
-            refused = self.refused(DataError("no_scan", f"{what} {advice}"))
+            refused = self.refused(DataError("no_scan", f"{what} Send {shown_formats()}."))
             return refused.model_copy(update={"n_ignored": found.n_ignored})
         return found
 
@@ -184,7 +192,7 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
     try:
         head = read_head(archive, file)
         if not dicom.is_dicom(head):
-            is_claimed = posixpath.splitext(file.member or file.uri)[1].lower() in dicom.SUFFIXES
+            is_claimed = suffix_of(file.member or file.uri) in dicom.DICOM.suffixes
             claim = DataError("wrong_suffix", "The name says DICOM, the content does not.")
             return claim if is_claimed else kind_of_stranger(head)
         return dicom.read_header(head)

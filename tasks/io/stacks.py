@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tasks.core.errors import ErrorCode
 from tasks.core.grids import MAX_SIDE
-from tasks.io.formats import READERS, suffix_of
+from tasks.io.formats import STACK, is_slice
 from tasks.io.scans import Draft, ScanSource
 
 Slice = tuple[int, Draft]
@@ -25,7 +25,7 @@ def stack(drafts: Iterable[Draft], pattern: str) -> list[Draft]:
     kept: list[Draft] = []
     stacks: dict[str, list[Slice]] = defaultdict(list)
     for draft in drafts:
-        match = rule.fullmatch(draft.path) if suffix_of(draft.source.uri) in READERS else None
+        match = rule.fullmatch(draft.path) if is_slice(draft.source.uri) else None
         number = (match["slice"] if match else None) or ""
         if match and match["scan"] and number.isdecimal() and len(number) <= MAX_DIGITS:
             stacks[match["scan"]].append((int(number), draft))
@@ -43,7 +43,7 @@ def _joined(path: str, slices: list[Slice]) -> Draft:
         scan_id="",
         uri=parts[0].uri.rpartition("/")[0],
         fingerprint=hashlib.sha256(fingerprints.encode()).hexdigest(),
-        kind="stack",
+        kind=STACK,
         n_slices=len(parts),
         modified_s=max(times, default=None),
         refused=_refused(numbers, parts),

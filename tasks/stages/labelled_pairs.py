@@ -12,7 +12,7 @@ from tasks.core.grids import POSITION_TOLERANCE_MM, Grid
 from tasks.core.intensity import MaskRule, binarise_mask, hu_to_uint8, slice_to_uint8
 from tasks.core.schemas import SlicePair
 from tasks.core.volumes import Volume
-from tasks.io import storage
+from tasks.io import formats, storage
 from tasks.io.dicom_series import read_grid, read_series
 from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume
 from tasks.io.formats.dicom_seg import read_segmentation
@@ -100,8 +100,8 @@ def _volume(uri: str) -> Volume:
 
 
 def _grid(uri: str) -> Grid:
-    """Return the grid of a volume; that of a DICOM series from its headers alone."""
-    return read_grid(uri) if kind_of(uri) == "dicom" else _volume(uri).grid
+    """Return the grid of a volume, from headers alone where the format allows."""
+    return read_grid(uri) if kind_of(uri) == "dicom" else formats.read_grid(uri, storage.read_bytes(uri))
 
 
 def _labels(uri: str, grid: Grid) -> Volume:

@@ -15,7 +15,8 @@ from tasks.core.intensity import hu_to_uint8, slice_to_uint8
 from tasks.core.volumes import check_finite, check_shapes, check_values
 from tasks.io import storage
 from tasks.io.dicom_series import read_or_refuse, read_slices
-from tasks.io.formats import VOLUME_READERS, Kind, read_image
+from tasks.io.formats import layout_of, read_image, read_volume
+from tasks.io.formats.format import Layout
 from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry
 from tasks.io.scans import ScanSource
 from tasks.stages.chunk import Loaded
@@ -117,7 +118,7 @@ def _load(
     try:
         if isinstance(content, DataError):
             raise content
-        found = _OPENERS[scan.kind](scan, content, hu)
+        found = _OPENERS[layout_of(scan.kind)](scan, content, hu)
         resized, image = [], None
         for image in found.slices:
             resized.append(resize_slice(image, size_px))
@@ -129,7 +130,7 @@ def _load(
         seconds + time.perf_counter() - started,
         n_slices=len(resized),
         shape=found.shape,
-        image=image if scan.kind == "raster" else None,
+        image=image if layout_of(scan.kind) == "slice" else None,
         grid=found.grid,
         warnings=found.warnings,
         value_range=found.value_range,
@@ -138,7 +139,7 @@ def _load(
     return loaded, resized, found.n_read + (len(content) if content else 0)
 
 
-def _open_raster(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
+def _open_slice(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
     del hu  # 8-bit slices never pretend to be Hounsfield units
     image = slice_to_uint8(read_image(_name(scan), content or b""))
     check_values(image)
@@ -161,7 +162,7 @@ def _open_stack(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conten
 
 
 def _open_volume(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Contents:
-    volume = VOLUME_READERS[scan.kind](content or b"")
+    volume = read_volume(_name(scan), content or b"")
     volume.check()
     shape = volume.grid.to_reading(volume.voxels).shape[1:]
     if volume.unit == "grey":
@@ -197,13 +198,11 @@ def _open_series(scan: ScanSource, content: bytes | None, hu: HuConfig) -> Conte
     )
 
 
-_OPENERS: dict[Kind, Callable[[ScanSource, bytes | None, HuConfig], Contents]] = {
-    "raster": _open_raster,
+_OPENERS: dict[Layout, Callable[[ScanSource, bytes | None, HuConfig], Contents]] = {
+    "slice": _open_slice,
     "stack": _open_stack,
-    "nifti": _open_volume,
-    "metaimage": _open_volume,
-    "nrrd": _open_volume,
-    "dicom": _open_series,
+    "volume": _open_volume,
+    "series": _open_series,
 }
 
 
@@ -231,7 +230,7 @@ def _read_small(scan: ScanSource) -> bytes | DataError | None:
     """Return the bytes of a scan of one file; of one of many nothing yet."""
     if scan.refused:
         return DataError(*scan.refused)
-    if scan.kind in ("dicom", "stack"):
+    if layout_of(scan.kind) in ("series", "stack"):
         return None
     index, entry = entry_of(scan)
     return read_or_refuse(index, entry.files[0])

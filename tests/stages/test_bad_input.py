@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,7 +11,7 @@ import pytest
 from tasks.core.errors import ErrorCode
 from tasks.core.schemas import ScanRow
 from tasks.io import ledger, storage
-from tasks.io.formats import VOLUME_READERS, without_suffix
+from tasks.io.formats import FORMATS, without_suffix
 from tasks.stages.segmentation_run import Run
 from tests.bad_inputs import ARCHIVES, FILES, Files, good, pack, series
 from tests.emulators import BUCKET, FORBIDDEN
@@ -108,7 +109,7 @@ def test_a_bug_over_one_scan_is_a_row_and_stops_nothing(
     def stumble(_: bytes) -> NoReturn:
         raise raised
 
-    monkeypatch.setitem(VOLUME_READERS, "nifti", stumble)
+    monkeypatch.setitem(FORMATS, "nifti", replace(FORMATS["nifti"], read_volume=stumble))
     rows = {row.scan_id: row for row in segment(run, scans_of(run))}
     bad = rows.pop("bad")
     assert {scan_id: row.status for scan_id, row in rows.items()} == {"a": "done", "b": "done"}

@@ -8,6 +8,7 @@ from tasks.core.plural import counted
 from tasks.core.schemas import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.engine.inference.indexing import Index, add_containers
+from tasks.io.formats import shown_formats
 from tasks.io.other_files import n_possible_scans, shown
 from tasks.io.outputs import segmentations
 from tasks.io.pseudonyms import Seal
@@ -58,8 +59,8 @@ def require_scans(found: Survey, due: Sequence[ScanSource], settled: Iterable[Sc
         kinds = shown(found.n_ignored) or counted(len(due), "archive")
         raise IncompleteError(
             f"Found {counted(found.n_objects, 'object')} below the scans' address, {n_possible:,} of which could be "
-            f"scans, and took none: {kinds}. Slices (PNG, JPEG, TIFF, BMP), volumes (DICOM, NIfTI, MetaImage, NRRD) "
-            "and archives of them (zip, tar, tar.gz) are read. What was published before stays."
+            f"scans, and took none: {kinds}. Known are {shown_formats()}, "
+            "and archives of them (zip, tar, tar.gz). What was published before stays."
         )
 
 

@@ -22,7 +22,7 @@ from tasks.engine.inference.model_pool import BATCH_SIZE, LoadModel, load_predic
 from tasks.engine.inference.stream import PredictionStream
 from tasks.engine.steps.listing import list_scans, require_scans, youngest_settled_s
 from tasks.io import lease, ledger, storage
-from tasks.io.formats import VOLUME_READERS
+from tasks.io.formats import layout_of
 from tasks.io.outputs import bundles, segmentations
 from tasks.io.outputs.ownership import claim
 from tasks.io.scans import ScanSource
@@ -208,7 +208,7 @@ def _work_through(
 
 def _weight(scan: ScanSource) -> int:
     """Return how many slices a scan counts for in a chunk; a volume whose depth is not known yet fills one."""
-    return BATCH_SIZE if scan.kind in VOLUME_READERS else scan.n_slices
+    return BATCH_SIZE if layout_of(scan.kind) == "volume" else scan.n_slices
 
 
 def _count(rows: Sequence[ScanRow]) -> dict[ScanStatus, int]:

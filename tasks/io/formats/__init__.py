@@ -1,68 +1,65 @@
-"""One format a file. A new one is a module here and a line in each registry it serves."""
+"""Input formats, a module each. A new one is a module here, its `Format` at the end, and a line in `FORMATS`."""
 
 import posixpath
-from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Literal
 
 import numpy as np
 
 from tasks.core.errors import DataError
+from tasks.core.grids import Grid
 from tasks.core.quoting import known_or_described
 from tasks.core.volumes import Volume
-from tasks.io.formats import dicom
-from tasks.io.formats.metaimage import read_metaimage
-from tasks.io.formats.nifti import read_nifti
-from tasks.io.formats.nrrd import read_nrrd
-from tasks.io.formats.raster import read_raster, read_raster_labels
+from tasks.io.formats.dicom import DICOM
+from tasks.io.formats.format import AxisOrder, Format, Layout
+from tasks.io.formats.metaimage import METAIMAGE
+from tasks.io.formats.nifti import NIFTI
+from tasks.io.formats.nrrd import NRRD
+from tasks.io.formats.raster import RASTER
 
-Kind = Literal["raster", "stack", "nifti", "metaimage", "nrrd", "dicom"]
-"""What reads a scan: one slice a file, many of those, a volume a file, or a series of files."""
-
-READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(
-    (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"), read_raster
-)
-"""From suffix to what decodes a slice's grey values."""
-
-LABEL_READERS: dict[str, Callable[[bytes], np.ndarray]] = dict.fromkeys(READERS, read_raster_labels)
-"""From suffix to what decodes a mask's stored values."""
-
-VOLUME_READERS: dict[Kind, Callable[[bytes], Volume]] = {
-    "nifti": read_nifti,
-    "metaimage": read_metaimage,
-    "nrrd": read_nrrd,
+FORMATS: dict[str, Format] = {
+    found.name: found
+    for found in (
+        RASTER,
+        DICOM,
+        NIFTI,
+        METAIMAGE,
+        NRRD,
+    )
 }
-"""What reads a whole volume from one file."""
+"""Every format that is read, by name."""
 
-KINDS: dict[str, Kind] = {
-    **dict.fromkeys(READERS, "raster"),
-    **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
-    ".mha": "metaimage",
-    ".nrrd": "nrrd",
-    **dict.fromkeys(dicom.SUFFIXES, "dicom"),
-}
-"""From suffix to kind; a file without a suffix, or with a number for one, may be DICOM."""
+Kind = str
+"""Name of a scan's format, or `stack`: slices of a file each that are one scan."""
+
+STACK = "stack"
+
+KINDS: dict[str, Kind] = {suffix: name for name, found in FORMATS.items() for suffix in found.suffixes}
+"""From suffix to format; a file without a suffix, or with a number for one, may be DICOM."""
 
 TOLD_SUFFIXES = {
     *(".7z", ".bz2", ".csv", ".db", ".dic", ".doc", ".docx", ".gif", ".gz", ".hdr", ".html", ".img", ".ini", ".jp2"),
-    *(".json", ".log", ".md", ".mhd", ".nhdr", ".npy", ".npz", ".pdf", ".rar", ".raw", ".rtf", ".svg", ".tsv", ".txt"),
-    *(".webp", ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zraw", ".zst", "without suffix"),
+    *(".json", ".log", ".md", ".mhd", ".nhdr", ".npy", ".npz", ".pdf", ".rar", ".raw", ".rtf", ".svg", ".tar.gz"),
+    *(".tsv", ".txt", ".webp", ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zraw", ".zst", "without suffix"),
 }
 """Of files that are no scans; what else stands behind a dot may be a name."""
 
-READER_VERSION = "3"
-"""Raised when a reader takes what it refused before, or a kind is renamed; files known bad are then tried again."""
+_DOUBLE_SUFFIXES = (".tar.gz", *(suffix for suffix in KINDS if suffix.count(".") > 1))
+
+READER_VERSION = f"3 {' '.join(sorted(KINDS))}"
+"""Changes with a new format, or when raised by hand because a reader takes what it refused before: containers are then
+opened anew, and files known bad are tried again."""
 
 
 def without_suffix(path: str) -> str:
     """Return a path without the suffix of its file; .nii.gz and .tar.gz count as one."""
-    double = next((suffix for suffix in (".nii.gz", ".tar.gz") if path.lower().endswith(suffix)), None)
+    double = next((suffix for suffix in _DOUBLE_SUFFIXES if path.lower().endswith(suffix)), None)
     return path[: -len(double)] if double else posixpath.splitext(path)[0]
 
 
 def suffix_of(path: str) -> str:
-    """Return the suffix of a path, lower case, with its dot."""
-    return PurePosixPath(path).suffix.lower()
+    """Return the suffix of a path, lower case, with its dot; .nii.gz and .tar.gz count as one."""
+    name = PurePosixPath(path.lower())
+    return next((suffix for suffix in _DOUBLE_SUFFIXES if name.name.endswith(suffix)), name.suffix)
 
 
 def shown_suffix(path: str) -> str:
@@ -71,19 +68,21 @@ def shown_suffix(path: str) -> str:
     return known_or_described(suffix, TOLD_SUFFIXES | KINDS.keys(), "suffix")
 
 
+def shown_formats() -> str:
+    """Return every format as an advice names them: «slices (…) or volumes (…)»."""
+    slices = ", ".join(found.shown for found in FORMATS.values() if found.layout == "slice")
+    volumes = ", ".join(found.shown for found in FORMATS.values() if found.layout != "slice")
+    return f"slices ({slices}) or volumes ({volumes})"
+
+
 def kind_of(path: str) -> Kind | None:
     """Return what reads a file of that name; None where nothing does, or the name is a hidden one."""
     if path.endswith("/"):  # a folder of DICOM files
         return "dicom"
     name = PurePosixPath(path.lower())
-    if name.name.startswith(".") or "__macosx" in name.parts:
+    if name.name.startswith(".") or "__macosx" in name.parts or name.name == "dicomdir":
         return None
-    if name.name == "dicomdir":
-        return None
-    if name.name.endswith(".nii.gz"):
-        return "nifti"
-    suffix = name.suffix
-    return "dicom" if not suffix or suffix[1:].isdecimal() else KINDS.get(suffix)
+    return KINDS.get(suffix_of(path)) if has_telling_suffix(path) else "dicom"
 
 
 def has_telling_suffix(path: str) -> bool:
@@ -92,9 +91,26 @@ def has_telling_suffix(path: str) -> bool:
     return bool(suffix) and not suffix[1:].isdecimal()
 
 
+def layout_of(kind: Kind) -> Layout:
+    """Return how scans of a kind lie in files."""
+    return "stack" if kind == STACK else FORMATS[kind].layout
+
+
+def axis_order_of(kind: Kind) -> AxisOrder:
+    """Return in which order the mask of a scan of a kind has its axes."""
+    return "kji" if kind == STACK else FORMATS[kind].axis_order
+
+
+def is_slice(path: str) -> bool:
+    """Say whether a file of that name holds a slice."""
+    kind = kind_of(path)
+    return kind is not None and layout_of(kind) == "slice"
+
+
 def is_volume(path: str) -> bool:
     """Say whether a file of that name, or a folder of DICOM files, holds a whole volume."""
-    return kind_of(path) in (*VOLUME_READERS, "dicom")
+    kind = kind_of(path)
+    return kind is not None and layout_of(kind) in ("volume", "series")
 
 
 def read_volume(path: str, content: bytes) -> Volume:
@@ -103,12 +119,22 @@ def read_volume(path: str, content: bytes) -> Volume:
     Raises:
         DataError: If no reader takes that suffix, or the reader refuses the content.
     """
-    kind = kind_of(path)
     if not content:
         raise DataError("empty_file", "File has 0 bytes; a volume was expected. Upload it again.")
-    if kind not in VOLUME_READERS:
+    found = _format_of(path)
+    if found is None or found.read_volume is None:
         raise DataError("unsupported_format", f"Files of type {shown_suffix(path)} hold no volume that is read.")
-    return VOLUME_READERS[kind](content)
+    return found.read_volume(content)
+
+
+def read_grid(path: str, content: bytes) -> Grid:
+    """Return where the voxels of a file's volume lie, from its header alone where the format has a reader of that.
+
+    Raises:
+        DataError: If no reader takes that suffix, or the reader refuses the content.
+    """
+    found = _format_of(path)
+    return found.read_grid(content) if found and found.read_grid and content else read_volume(path, content).grid
 
 
 def read_image(path: str, content: bytes) -> np.ndarray:
@@ -117,7 +143,10 @@ def read_image(path: str, content: bytes) -> np.ndarray:
     Raises:
         DataError: If no reader takes that suffix, or the reader refuses the content.
     """
-    return _reader(READERS, path)(content)
+    found = _format_of(path)
+    if found is None or found.read_slice is None:
+        raise _no_slice(path)
+    return found.read_slice(content)
 
 
 def read_labels(path: str, content: bytes) -> np.ndarray:
@@ -126,14 +155,16 @@ def read_labels(path: str, content: bytes) -> np.ndarray:
     Raises:
         DataError: If no reader takes that suffix, or the reader refuses the content.
     """
-    return _reader(LABEL_READERS, path)(content)
+    found = _format_of(path)
+    if found is None or found.read_labels is None:
+        raise _no_slice(path)
+    return found.read_labels(content)
 
 
-def _reader(registry: dict[str, Callable[[bytes], np.ndarray]], path: str) -> Callable[[bytes], np.ndarray]:
-    suffix = suffix_of(path)
-    if suffix not in registry:
-        raise DataError(
-            "unsupported_format",
-            f"Files of type {shown_suffix(path)} are not read; known: {', '.join(registry)}.",
-        )
-    return registry[suffix]
+def _format_of(path: str) -> Format | None:
+    return FORMATS.get(KINDS.get(suffix_of(path), ""))
+
+
+def _no_slice(path: str) -> DataError:
+    known = ", ".join(suffix for suffix, name in KINDS.items() if FORMATS[name].layout == "slice")
+    return DataError("unsupported_format", f"Files of type {shown_suffix(path)} are not read; known: {known}.")

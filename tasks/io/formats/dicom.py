@@ -18,8 +18,8 @@ from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 from tasks.core.errors import DataError, ErrorCode
 from tasks.core.quoting import known_or_described
 from tasks.core.slice_geometry import SlicePlane
+from tasks.io.formats.format import Format
 
-SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 PREAMBLE_BYTES: Final = 132
 MAGIC: Final = b"DICM"
 HEADER_BYTES: Final = 32 << 10
@@ -228,3 +228,7 @@ def _errors() -> Iterator[None]:
         raise DataError(
             "unreadable", f"DICOM file is damaged or cut short ({type(err).__name__}). Upload it again."
         ) from err
+
+
+DICOM = Format("dicom", "DICOM", (".dcm", ".dicom", ".ima"))
+"""A series of files, arranged by their headers: `dicom_series` reads it."""

@@ -10,7 +10,9 @@ from typing import Final
 import numpy as np
 
 from tasks.core.errors import DataError
+from tasks.core.grids import Grid
 from tasks.core.volumes import Volume
+from tasks.io.formats.format import Format
 from tasks.io.formats.stored_voxels import (
     NO_ORIENTATION,
     NO_POSITION,
@@ -79,21 +81,32 @@ def read_metaimage(content: bytes) -> Volume:
         DataError: `unreadable`, `wrong_suffix`, `unsupported_format`, `too_large`, `not_3d`, `missing_spacing`,
             `bad_affine` or `zero_spacing`.
     """
-    if content.startswith(b"NRRD") or b"NDims" not in content[:HEADER_BYTES]:
-        raise DataError("wrong_suffix", "File is not a MetaImage. Upload it again under its own suffix.")
     fields, start = _header(content)
-    _check_form(fields)
-    body = memoryview(content)[start:]
-    sides = whole_numbers(fields, "DimSize", 3)
-    check_sides(sides)
-    grid = lps_grid(sides, _steps_mm(fields), numbers(fields, "Offset", 3) if "Offset" in fields else [0.0] * 3)
+    grid, body = _grid(fields), memoryview(content)[start:]
     warnings = [NO_ORIENTATION] * ("TransformMatrix" not in fields) + [NO_POSITION] * ("Offset" not in fields)
     window_bits = _window_bits(fields, len(body))
     return read_volume_body(body, grid, _dtype(fields), window_bits=window_bits, warnings=tuple(warnings))
 
 
+def read_metaimage_grid(content: bytes) -> Grid:
+    """Return the grid a volume is stored on, from its header.
+
+    Raises:
+        DataError: As `read_metaimage` over its header.
+    """
+    return _grid(_header(content)[0])
+
+
+def _grid(fields: dict[str, str]) -> Grid:
+    sides = whole_numbers(fields, "DimSize", 3)
+    check_sides(sides)
+    return lps_grid(sides, _steps_mm(fields), numbers(fields, "Offset", 3) if "Offset" in fields else [0.0] * 3)
+
+
 def _header(content: bytes) -> tuple[dict[str, str], int]:
     """Return the fields that count, and where voxels begin: behind ElementDataFile, whatever its value is."""
+    if content.startswith(b"NRRD") or b"NDims" not in content[:HEADER_BYTES]:
+        raise DataError("wrong_suffix", "File is not a MetaImage. Upload it again under its own suffix.")
     lines, start = header_lines(content, lambda line: _split(line)[0] == "ElementDataFile")
     fields: dict[str, str] = {}
     for name, value in map(_split, lines):
@@ -101,6 +114,7 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
             raise DataError("unreadable", "A name of the header goes on behind a lone CR. Export the scan again.")
         if name in _FIELDS and value is not None:
             add_field(fields, name, value)
+    _check_form(fields)
     return fields, start
 
 
@@ -171,3 +185,6 @@ def _steps_mm(fields: dict[str, str]) -> np.ndarray:
     axes = numbers(fields, "TransformMatrix", 9) if "TransformMatrix" in fields else np.eye(3)
     steps: np.ndarray = np.reshape(axes, (3, 3)).T * spacing_mm
     return steps
+
+
+METAIMAGE = Format("metaimage", "MetaImage", (".mha",), read_volume=read_metaimage, read_grid=read_metaimage_grid)

@@ -14,6 +14,7 @@ import numpy as np
 from tasks.core.errors import DataError
 from tasks.core.grids import Grid
 from tasks.core.volumes import Volume
+from tasks.io.formats.format import Format
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_BYTES = 2 << 30
@@ -39,21 +40,36 @@ def read_nifti(content: bytes) -> Volume:
     """
     with _errors():
         image = _parse(_unpacked(content))
-        shape = tuple(size for place, size in enumerate(image.shape) if place < 3 or size != 1)
-        if len(shape) != 3:
-            raise DataError("not_3d", f"The volume has the shape {image.shape}; three dimensions were expected.")
+        grid = _grid(image)
         if image.get_data_dtype().fields is not None or image.get_data_dtype().kind not in "iuf":
             raise DataError(
                 "unsupported_format", f"Voxels are of type {image.get_data_dtype()}; numbers were expected."
             )
-        grid = Grid(shape, np.asarray(image.affine, float))
-        grid.check()
         header = image.header
         has_orientation = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
         warning = "The header gives no orientation (sform and qform codes are 0); the array is taken as stored in RAS+."
         is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)  # type: ignore[attr-defined]
         voxels = image.get_fdata(dtype=np.float32) if is_scaled else np.asanyarray(image.dataobj)  # not in float64
-    return Volume(voxels.reshape(shape), grid, warnings=() if has_orientation else (warning,))
+    return Volume(voxels.reshape(grid.shape), grid, warnings=() if has_orientation else (warning,))
+
+
+def read_nifti_grid(content: bytes) -> Grid:
+    """Return the grid a volume is stored on, from its header; voxels are unpacked with it and not looked at.
+
+    Raises:
+        DataError: As `read_nifti` over its header.
+    """
+    with _errors():
+        return _grid(_parse(_unpacked(content)))
+
+
+def _grid(image: "nib.Nifti1Image") -> Grid:
+    shape = tuple(size for place, size in enumerate(image.shape) if place < 3 or size != 1)
+    if len(shape) != 3:
+        raise DataError("not_3d", f"The volume has the shape {image.shape}; three dimensions were expected.")
+    grid = Grid(shape, np.asarray(image.affine, float))
+    grid.check()
+    return grid
 
 
 def write_nifti_mask(mask: np.ndarray, grid: Grid) -> bytes:
@@ -110,3 +126,13 @@ def _errors() -> Iterator[None]:
         raise DataError(
             "unreadable", f"File is not a whole NIfTI volume ({type(err).__name__}). Upload it again."
         ) from err
+
+
+NIFTI = Format(
+    "nifti",
+    "NIfTI",
+    (".nii", ".nii.gz"),
+    read_volume=read_nifti,
+    read_grid=read_nifti_grid,
+    axis_order="ijk",
+)

@@ -12,6 +12,7 @@ import numpy as np
 from tasks.core.errors import DataError
 from tasks.core.grids import Grid
 from tasks.core.volumes import Volume
+from tasks.io.formats.format import Format
 from tasks.io.formats.stored_voxels import (
     GZIP,
     NO_ORIENTATION,
@@ -99,21 +100,27 @@ def read_nrrd(content: bytes) -> Volume:
         DataError: `unreadable`, `wrong_suffix`, `unsupported_format`, `too_large`, `not_3d`, `missing_spacing`,
             `bad_affine` or `zero_spacing`.
     """
-    if not content.startswith(b"NRRD"):
-        raise DataError("wrong_suffix", "File is not NRRD. Upload it again under its own suffix.")
     fields, start = _header(content)
-    _check_form(fields)
-    sides = whole_numbers(fields, "sizes", 3)
-    check_sides(sides)
-    grid, warnings = _grid(fields, sides)
+    grid, warnings = _grid(fields)
     window_bits = _WINDOW_BITS[fields["encoding"].lower()]
     return read_volume_body(
         memoryview(content)[start:], grid, _dtype(fields), window_bits=window_bits, warnings=warnings
     )
 
 
+def read_nrrd_grid(content: bytes) -> Grid:
+    """Return the grid a volume is stored on, from its header.
+
+    Raises:
+        DataError: As `read_nrrd` over its header.
+    """
+    return _grid(_header(content)[0])[0]
+
+
 def _header(content: bytes) -> tuple[dict[str, str], int]:
     """Return the fields that count, and where voxels begin: behind the first empty line."""
+    if not content.startswith(b"NRRD"):
+        raise DataError("wrong_suffix", "File is not NRRD. Upload it again under its own suffix.")
     lines, start = header_lines(content, lambda line: not line)
     if lines[0] not in _MAGICS:
         raise DataError("unsupported_format", "The version of NRRD is not one of 1 to 5. Export the scan as one.")
@@ -128,6 +135,7 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
         if name == "datafile":  # at once: a list of files would follow
             raise detached_voxels("it names a data file")
         add_field(fields, name, value.strip(" \t"))
+    _check_form(fields)
     return fields, start
 
 
@@ -160,8 +168,10 @@ def _dtype(fields: dict[str, str]) -> np.dtype:
     return dtype.newbyteorder(">" if endian == "big" else "<")
 
 
-def _grid(fields: dict[str, str], sides: list[int]) -> tuple[Grid, tuple[str, ...]]:
+def _grid(fields: dict[str, str]) -> tuple[Grid, tuple[str, ...]]:
     """Return where voxels lie, and what a reader should know of it."""
+    sides = whole_numbers(fields, "sizes", 3)
+    check_sides(sides)
     if "space" not in fields and "spacedimension" not in fields:
         return _grid_of_spacings(fields, sides), (NO_ORIENTATION,)
     if "spacedirections" not in fields:
@@ -215,3 +225,6 @@ def _known(fields: dict[str, str], name: str) -> list[float] | None:
     """Return the three numbers of a field; None where it is missing, or has NaN, which NRRD writes for unknown."""
     words = fields.get(name, "nan").lower().split()
     return None if "nan" in words else numbers(fields, name, 3)
+
+
+NRRD = Format("nrrd", "NRRD", (".nrrd",), read_volume=read_nrrd, read_grid=read_nrrd_grid)

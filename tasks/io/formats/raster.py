@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tasks.core.errors import DataError
 from tasks.core.mask_colours import check_transparency, palette_values
+from tasks.io.formats.format import Format
 
 MAX_PIXELS = 64_000_000
 """8000 x 8000: far beyond any CT slice, far below what fills a worker's memory."""
@@ -201,3 +202,12 @@ def _wide_colour(content: bytes) -> np.ndarray:
 def _pixels(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image)
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+RASTER = Format(
+    "raster",
+    "PNG, JPEG, TIFF, BMP",
+    (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
+    read_slice=read_raster,
+    read_labels=read_raster_labels,
+)
