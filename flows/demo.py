@@ -5,8 +5,9 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.run_pipeline import run_pipeline
-from tasks.core.config.groups import Fractions, PreparationConfig, SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.preparation import Fractions, PreparationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.schemas import EvaluationReport, SegmentationManifest
 from tasks.io import storage

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.groups import PreparationConfig
+from tasks.core.config.preparation import PreparationConfig
 from tasks.core.handles import DatasetHandle
 from tasks.discover import discover
 from tasks.io.outputs.ownership import require_ours

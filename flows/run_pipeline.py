@@ -5,8 +5,9 @@ from prefect import flow
 from flows.prepare_dataset import prepare_steps
 from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.groups import PreparationConfig, SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.preparation import PreparationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import EvaluationHandle
 from tasks.engine.cluster.session import session
 from tasks.evaluate import evaluate

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate

@@ -4,7 +4,7 @@ import hashlib
 
 from prefect import task
 
-from tasks.core.config.groups import PreparationConfig
+from tasks.core.config.preparation import PreparationConfig
 from tasks.core.handles import SourceHandle
 from tasks.io import sources, storage
 from tasks.io.outputs.datasets import SOURCE_FOLDER

@@ -17,7 +17,7 @@ from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown

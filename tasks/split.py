@@ -2,7 +2,7 @@
 
 from prefect import task
 
-from tasks.core.config.groups import PreparationConfig
+from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SourceHandle
 from tasks.core.schemas import SlicePair

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.groups import Fractions, PreparationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.engine.cluster.session import WORKER_ENVIRONMENT, session
 from tests import emulators
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms

@@ -13,6 +13,9 @@ Split = Literal["train", "val", "test"]
 Scored = Literal["train", "val", "test", "all"]
 """What a bundle is scored on: a split, or all of them."""
 
+IntensityRule = Literal["slice_8bit"]
+MaskRule = Literal["binary", "nonzero"]
+
 StepName = Literal["prepare", "train", "evaluate", "segment"]
 
 SPLITS: tuple[Split, ...] = get_args(Split)

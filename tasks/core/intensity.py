@@ -1,14 +1,12 @@
 """From stored pixel values to what the model and the mask logic work on."""
 
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
-from tasks.core.config.groups import HuConfig
+from tasks.core.catalog import IntensityRule, MaskRule
+from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError
-
-IntensityRule = Literal["slice_8bit"]
-MaskRule = Literal["binary", "nonzero"]
 
 INTENSITY_RULE: Final[IntensityRule] = "slice_8bit"
 """8-bit values as stored, wider ones by the slice's own min-max. The only rule so far; bundles name theirs."""

@@ -10,12 +10,14 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
-from tasks.core.catalog import Architecture, Scored, Split
+from tasks.core.catalog import Architecture, IntensityRule, Scored, Split
 from tasks.core.config.forms import FormModel
-from tasks.core.config.groups import PARAMETER_GROUPS, HuConfig, PreparationConfig, SegmentationConfig
+from tasks.core.config.groups import PARAMETER_GROUPS
+from tasks.core.config.intensity import HuConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.preparation import PreparationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ErrorCode
-from tasks.core.intensity import IntensityRule
 
 SCHEMA_VERSION: Final = "1.0"
 LEAKY: Final = "leaky: slices of one patient on both sides"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tasks.core.catalog import SPLITS, Split
-from tasks.core.config.groups import Fractions
+from tasks.core.config.preparation import Fractions
 from tasks.core.errors import ConfigError
 from tasks.core.plural import counted
 

@@ -1,8 +1,9 @@
 """What a step is asked to do: JSON, so that the step can run here or as a job on a cluster."""
 
 from tasks.core.catalog import Scored
-from tasks.core.config.groups import PreparationConfig, SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.preparation import PreparationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import SourceHandle
 from tasks.core.schemas import Record
 

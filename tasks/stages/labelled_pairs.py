@@ -5,11 +5,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks.core.config.groups import PreparationConfig
+from tasks.core.catalog import MaskRule
+from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import DataError
 from tasks.core.geometry import resize_mask, resize_slice
 from tasks.core.grids import POSITION_TOLERANCE_MM, Grid
-from tasks.core.intensity import MaskRule, binarise_mask, hu_to_uint8, slice_to_uint8
+from tasks.core.intensity import binarise_mask, hu_to_uint8, slice_to_uint8
 from tasks.core.schemas import SlicePair
 from tasks.core.volumes import Volume
 from tasks.io import formats, storage

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks.core.config.groups import HuConfig
+from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError, as_refusal
 from tasks.core.geometry import resize_slice
 from tasks.core.grids import Grid, check_sides

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.core.catalog import MaskRule
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.geometry import resize_slice_to, restore_probability
-from tasks.core.intensity import MaskRule
 from tasks.core.metrics import Counts, binary_cross_entropy, count_pixels
 from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
 from tasks.core.panels import PALETTE, comparison

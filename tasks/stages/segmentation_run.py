@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.config.groups import HuConfig
+from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError
 from tasks.core.mask_version import MASK_VERSION
 from tasks.core.schemas import ModelCard, ScanRow, ScanStatus

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from tasks.core.config.groups import Fractions, PreparationConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
+from tasks.core.config.preparation import Fractions, PreparationConfig
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
 
 SIZE_PX = 256

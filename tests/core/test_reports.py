@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
 from tasks.core.reports import (

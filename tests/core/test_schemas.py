@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.core import handles, schemas, step_inputs
-from tasks.core.config.groups import SegmentationConfig
 from tasks.core.config.learning import TrainingConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.schemas import (
     SCHEMA_VERSION,
     WEIGHTS_FILE,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.catalog import SPLITS, Split
-from tasks.core.config.groups import Fractions
+from tasks.core.config.preparation import Fractions
 from tasks.core.errors import ConfigError
 from tasks.core.splits import fold_patients, split_patients, split_slices
 

@@ -24,7 +24,7 @@ from pydicom.dataset import Dataset
 
 from flows.names import names
 from flows.segment_scans import segment_scans
-from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError, IncompleteError
 from tasks.core.schemas import ScanRow
 from tasks.io import storage

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tasks.core.catalog import MaskRule
 from tasks.core.errors import DataError
-from tasks.core.intensity import MaskRule, binarise_mask
+from tasks.core.intensity import binarise_mask
 from tasks.io.formats.raster import read_raster_labels
 from tests.io.images import chunk, encode, png
 

@@ -13,7 +13,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.schemas import ScanRow, SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tasks.core.config.groups import HuConfig, SegmentationConfig
+from tasks.core.config.intensity import HuConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.schemas import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.engine.inference.indexing import index_here

@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from tasks.core.config.groups import PreparationConfig
+from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, DataError, ErrorCode
 from tasks.core.grids import Grid
 from tasks.core.schemas import SlicePair

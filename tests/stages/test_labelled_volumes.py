@@ -9,7 +9,7 @@ import pytest
 from flows.evaluate_model import evaluate_model
 from flows.prepare_dataset import prepare_dataset
 from flows.train_model import train_model
-from tasks.core.config.groups import HuConfig
+from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import IncompleteError
 from tasks.core.grids import Grid
 from tasks.core.phantoms import phantom_scan

@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.step_inputs import SegmentRequest
 from tasks.stages.segmentation_run import Run
 from tests.core.samples import MODEL

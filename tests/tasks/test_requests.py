@@ -3,8 +3,8 @@
 import pytest
 
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.groups import SegmentationConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.cluster.session import session

@@ -1,12 +1,9 @@
-"""What Prefect's form, the command line and YAML need of a group of parameters."""
+"""Base of all parameter groups: what Prefect's form, the command line and YAML need of them."""
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
-
-from tasks.core.catalog import backbone_named
-from tasks.core.errors import ConfigError
+from pydantic import BaseModel, ConfigDict
 
 
 def _number_fields(schema: dict[str, Any]) -> None:  # Any: pydantic's own type for a JSON schema
@@ -21,16 +18,12 @@ class FormModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_number_fields)
 
 
-def _is_known_backbone(name: str) -> str:
-    try:
-        backbone_named(name)
-    except ConfigError as err:
-        raise ValueError(str(err)) from err
-    return name
+def require_groups(pattern: str | None, needed: tuple[str, ...], optional: str = "") -> str | None:
+    """Return a pattern that is a regular expression with the needed named groups, or None as it is.
 
-
-def _has_groups(pattern: str | None, needed: tuple[str, ...], optional: str = "") -> str | None:
-    """Check that a pattern is a regular expression with these named groups."""
+    Raises:
+        ValueError: If it is not; pydantic turns that into the message of the field.
+    """
     if pattern is None:
         return None
     try:
@@ -41,16 +34,3 @@ def _has_groups(pattern: str | None, needed: tuple[str, ...], optional: str = ""
         wanted = " and ".join(f"(?P<{name}>…)" for name in needed)
         raise ValueError(f"{pattern!r} has the named groups {sorted(groups)}; it needs {wanted}{optional}.")
     return pattern
-
-
-def _is_patient_pattern(pattern: str | None) -> str | None:
-    return _has_groups(pattern, ("patient",), ", and may have (?P<case>…) and (?P<slice>…)")
-
-
-def _is_stack_pattern(pattern: str | None) -> str | None:
-    return _has_groups(pattern, ("scan", "slice"))
-
-
-BackboneName = Annotated[str, AfterValidator(_is_known_backbone)]
-PatientPattern = Annotated[str | None, AfterValidator(_is_patient_pattern)]
-StackPattern = Annotated[str | None, AfterValidator(_is_stack_pattern)]

@@ -3,12 +3,24 @@
 Why the defaults are what they are: infra/decisions/0006 and 0014.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from tasks.core.catalog import Architecture, Loss, Precision
-from tasks.core.config.forms import BackboneName, FormModel
+from tasks.core.catalog import Architecture, Loss, Precision, backbone_named
+from tasks.core.config.forms import FormModel
+from tasks.core.errors import ConfigError
+
+
+def _is_known_backbone(name: str) -> str:
+    try:
+        backbone_named(name)
+    except ConfigError as err:
+        raise ValueError(str(err)) from err
+    return name
+
+
+BackboneName = Annotated[str, AfterValidator(_is_known_backbone)]
 
 
 class AugmentConfig(FormModel):

@@ -8,7 +8,7 @@ from typing import Any
 import ray.data
 
 from tasks.core.catalog import SPLITS, Split
-from tasks.core.config.groups import PreparationConfig
+from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, as_refusal
 from tasks.core.handles import DatasetHandle
 from tasks.core.intensity import INTENSITY_RULE

@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.groups import PARAMETER_GROUPS, FormModel, Fractions, PreparationConfig, SegmentationConfig
+from tasks.core.config.forms import FormModel
+from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.preparation import Fractions, PreparationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 
 FORMS: dict[str, type[FormModel]] = {**PARAMETER_GROUPS, "fractions": Fractions}
 FIELDS = [(name, field) for name, form in FORMS.items() for field in form.model_fields]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.segment_scans import segment_scans
-from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import IncompleteError
 from tasks.core.schemas import LedgerEntry, ScanRow
 from tasks.io import storage

@@ -8,7 +8,7 @@ from PIL import Image
 
 from flows.prepare_dataset import prepare_dataset
 from tasks.core.catalog import SPLITS
-from tasks.core.config.groups import Fractions, PreparationConfig
+from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.core.errors import ConfigError, IncompleteError
 from tasks.core.schemas import LEAKY, CaseRow, DatasetCard
 from tasks.io import storage

@@ -10,7 +10,7 @@ from flows.evaluate_model import evaluate_model
 from flows.prepare_dataset import prepare_dataset
 from flows.segment_scans import segment_scans
 from flows.train_model import train_model
-from tasks.core.config.groups import SegmentationConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError, IncompleteError
 from tasks.core.schemas import LedgerEntry, ScanRow, SegmentationManifest
 from tasks.io import ledger, storage

@@ -9,8 +9,8 @@ import pytest
 from flows.evaluate_model import evaluate_model
 from flows.segment_scans import segment_scans
 from flows.train_model import train_model
-from tasks.core.config.groups import SegmentationConfig
 from tasks.core.config.learning import TrainingConfig
+from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.operating_point import ProbabilityHistogram

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.config.groups import PreparationConfig
+from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.handles import DatasetHandle
 from tasks.core.schemas import CaseRow, DatasetCard, FailureRow
