@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -74,6 +74,7 @@ def test_minimum_of_nothing_keeps_everything(min_lesion_px: int, mask: np.ndarra
 
 
 @given(mask=MASKS, min_lesion_px=st.integers(0, 8))
+@example(mask=np.array([[0, 0, 0, 1]], np.uint8), min_lesion_px=2)  # a second lesion was made up and the first kept
 def test_lesions_stay_whole_or_go_whole(mask: np.ndarray, min_lesion_px: int) -> None:
     """A lesion is kept exactly when it is large enough, and none is cut."""
     kept, n_lesions = drop_small_lesions(mask, min_lesion_px)
