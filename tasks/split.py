@@ -5,7 +5,7 @@ from prefect import task
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SourceHandle
-from tasks.core.schemas import SlicePair
+from tasks.core.rows import SlicePair
 from tasks.core.splits import split_patients, split_slices
 from tasks.io import sources
 from tasks.io.outputs import datasets

@@ -1,6 +1,7 @@
 """What steps hand each other: URIs, fingerprints and counts, never an array."""
 
-from tasks.core.schemas import Record, ScanStatus
+from tasks.core.record import Record
+from tasks.core.rows import ScanStatus
 
 
 class SourceHandle(Record):

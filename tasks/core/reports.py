@@ -12,15 +12,8 @@ from tasks.core.handles import SegmentationPlan
 from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
 from tasks.core.plural import counted
-from tasks.core.schemas import (
-    EMPTY_MASK_CONVENTION,
-    DatasetCard,
-    EvaluationReport,
-    FailureRow,
-    ModelCard,
-    ScanRow,
-    SegmentationManifest,
-)
+from tasks.core.rows import FailureRow, ScanRow
+from tasks.core.schemas import EMPTY_MASK_CONVENTION, DatasetCard, EvaluationReport, ModelCard, SegmentationManifest
 
 MAX_ROWS = 500
 """Rows of a table a person will read in a page; the whole table lies beside it as Parquet or JSON."""

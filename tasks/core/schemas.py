@@ -6,18 +6,18 @@ of `SCHEMA_VERSION`: fields are added with a default, never renamed.
 
 import hashlib
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from tasks.core.catalog import Architecture, IntensityRule, Scored, Split
 from tasks.core.config.forms import FormModel
-from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.core.config.intensity import HuConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.errors import ErrorCode
+from tasks.core.record import Record
+from tasks.core.rows import FailureRow, ScanStatus
 
 SCHEMA_VERSION: Final = "1.0"
 LEAKY: Final = "leaky: slices of one patient on both sides"
@@ -26,100 +26,16 @@ EMPTY_MASK_CONVENTION: Final = (
     "without prediction is undefined, with any false positive it is 0."
 )
 
-ScanStatus = Literal["done", "skipped", "deferred", "failed"]
 
+def _as_stored(group: type[FormModel]) -> WrapValidator:
+    """Read a parameter group from a file: forms refuse unknown fields, files of a later minor version may hold some."""
 
-Group = TypeVar("Group", bound=FormModel)
+    def drop_unknown(values: object, handler: ValidatorFunctionWrapHandler) -> Any:  # Any: the group
+        if not isinstance(values, dict):
+            return handler(values)
+        return handler({name: value for name, value in values.items() if name in group.model_fields})
 
-
-def _drop_unknown(values: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-    """Read a parameter group from a file, dropping the fields only a later minor version knows."""
-    if not isinstance(values, dict):
-        return handler(values)
-    known = PARAMETER_GROUPS[str(info.field_name)].model_fields
-    return handler({name: value for name, value in values.items() if name in known})
-
-
-Stored = Annotated[Group, WrapValidator(_drop_unknown)]
-"""A parameter group as a file holds it: forms refuse unknown fields, files ignore them."""
-
-
-class Record(BaseModel):
-    """Base of all records: immutable; unknown fields of a later minor version are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-# ---- rows of tables ----------------------------------------------------------------------------------------------
-
-
-class SlicePair(Record):
-    """A labelled slice: where its image and mask lie, and whose it is."""
-
-    case_id: str
-    slice_index: int
-    patient_id: str
-    source: str
-    image_uri: str
-    mask_uri: str
-    fingerprint: str
-    split: Split | None = None
-
-
-class CaseRow(Record):
-    """A volume of the dataset; with a split by slice, its part on one side."""
-
-    case_id: str
-    patient_id: str
-    source: str
-    split: Split
-    n_slices: int
-    lesion_fraction: float
-    source_uri: str
-    source_fingerprint: str
-
-
-class FailureRow(Record):
-    """An input that was set aside, and why; `where`, the traceback of an `internal_error`, is in no file."""
-
-    uri: str
-    error_code: ErrorCode
-    error: str
-    where: str | None = Field(None, exclude=True)
-
-
-class ScanRow(Record):
-    """What became of one scan; `where`, the traceback of an `internal_error`, is for the log and in no file."""
-
-    scan_id: str
-    source_uri: str
-    source_fingerprint: str
-    status: ScanStatus
-    error_code: ErrorCode | None = None
-    error: str | None = None
-    warnings: list[str] = []
-    flags: list[str] = []
-    n_slices: int | None = None
-    lesion_voxels: int | None = None
-    lesion_ml: float | None = None
-    n_lesions: int | None = None
-    seconds: float | None = None
-    mask_uri: str | None = None
-    mask_sha256: str | None = None
-    model_digest: str
-    params_digest: str
-    mask_version: str | None = None
-    code_version: str
-    where: str | None = Field(None, exclude=True)
-
-
-class LedgerEntry(ScanRow):
-    """What became of one scan, and the version of the readers that took or refused it."""
-
-    reader_version: str
-
-
-# ---- files -------------------------------------------------------------------------------------------------------
+    return WrapValidator(drop_unknown)
 
 
 class DatasetCard(Record):
@@ -131,7 +47,7 @@ class DatasetCard(Record):
     size_px: int
     intensity_rule: IntensityRule
     source_uri: str
-    preparation: Stored[PreparationConfig]
+    preparation: Annotated[PreparationConfig, _as_stored(PreparationConfig)]
     assignments: dict[str, Split]
     n_patients: int
     n_cases: int
@@ -177,9 +93,9 @@ class ModelCard(Record):
     test_time_flips: bool = False
     dataset_uri: str
     dataset_fingerprint: str
-    model: Stored[ModelConfig]
-    training: Stored[TrainingConfig]
-    augment: Stored[AugmentConfig]
+    model: Annotated[ModelConfig, _as_stored(ModelConfig)]
+    training: Annotated[TrainingConfig, _as_stored(TrainingConfig)]
+    augment: Annotated[AugmentConfig, _as_stored(AugmentConfig)]
     parent_digest: str | None = None
     best_epoch: int
     validation: dict[str, float | None]
@@ -242,7 +158,7 @@ class EvaluationReport(Record):
     code_version: str
     n_held_out: int = 0
     n_failed: int
-    failures: list[FailureRow] = []
+    failures: list[FailureRow] = Field(default_factory=list)
     warnings: tuple[str, ...] = ()
 
 
@@ -271,7 +187,7 @@ class SegmentationManifest(Record):
     model_uri: str
     model_digest: str
     params_digest: str
-    segmentation: Stored[SegmentationConfig]
+    segmentation: Annotated[SegmentationConfig, _as_stored(SegmentationConfig)]
     threshold: float
     min_lesion_px: int
     counts: dict[ScanStatus, int]

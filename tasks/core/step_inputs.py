@@ -5,7 +5,7 @@ from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfi
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import SourceHandle
-from tasks.core.schemas import Record
+from tasks.core.record import Record
 
 
 class PrepareRequest(Record):

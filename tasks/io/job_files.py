@@ -13,7 +13,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from tasks.core.catalog import StepName
 from tasks.core.errors import DataError, ErrorCode, LesionWorkflowError, StorageCode, StorageError
-from tasks.core.schemas import Record
+from tasks.core.record import Record
 from tasks.core.throughput import Progress
 from tasks.io import storage
 

@@ -20,7 +20,7 @@ import psutil
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import LockedError, StorageError
-from tasks.core.schemas import Record
+from tasks.core.record import Record
 from tasks.io import storage
 from tasks.io.stored_objects import StoredObject
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from tasks.core.errors import PASSING_CODES, StorageError
-from tasks.core.schemas import LedgerEntry, ScanRow
+from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.io import storage
 from tasks.io.formats import READER_VERSION
 from tasks.io.stored_objects import StoredObject

@@ -18,7 +18,7 @@ from tasks.core.errors import ConfigError, DataError, ErrorCode
 from tasks.core.naming_rules import Naming, SliceIdentity, custom_naming, identify_slice
 from tasks.core.plural import counted
 from tasks.core.quoting import known_or_described
-from tasks.core.schemas import FailureRow, SlicePair
+from tasks.core.rows import FailureRow, SlicePair
 from tasks.io import storage
 from tasks.io.formats import KINDS, is_volume, kind_of, shown_suffix, suffix_of, without_suffix
 from tasks.io.stored_objects import StoredObject, fingerprint

@@ -7,7 +7,8 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.core.schemas import CaseRow, FailureRow, LedgerEntry, Record, ScanRow, SlicePair
+from tasks.core.record import Record
+from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, ScanRow, SlicePair
 
 Row = TypeVar("Row", bound=Record)
 

@@ -11,7 +11,7 @@ from tasks.core.errors import DataError
 from tasks.core.geometry import resize_mask, resize_slice
 from tasks.core.grids import POSITION_TOLERANCE_MM, Grid
 from tasks.core.intensity import binarise_mask, hu_to_uint8, slice_to_uint8
-from tasks.core.schemas import SlicePair
+from tasks.core.rows import SlicePair
 from tasks.core.volumes import Volume
 from tasks.io import formats, storage
 from tasks.io.dicom_series import read_grid, read_series

@@ -12,7 +12,8 @@ from tasks.core.metrics import Counts, binary_cross_entropy, count_pixels
 from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
 from tasks.core.panels import PALETTE, comparison
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
-from tasks.core.schemas import FailureRow, ModelCard
+from tasks.core.rows import FailureRow
+from tasks.core.schemas import ModelCard
 from tasks.io.formats.raster import write_png
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow

@@ -8,7 +8,8 @@ from typing import Any
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError
 from tasks.core.mask_version import MASK_VERSION
-from tasks.core.schemas import ModelCard, ScanRow, ScanStatus
+from tasks.core.rows import ScanRow, ScanStatus
+from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import SegmentRequest
 from tasks.io import ledger
 from tasks.io.pseudonyms import Seal

@@ -15,19 +15,15 @@ from tasks.core.handles import (
     SourceHandle,
 )
 from tasks.core.metrics import Counts, score
+from tasks.core.record import Record
+from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, ScanRow, SlicePair
 from tasks.core.schemas import (
     WEIGHTS_FILE,
-    CaseRow,
     DatasetCard,
     EnsembleMember,
     EvaluationReport,
-    FailureRow,
-    LedgerEntry,
     ModelCard,
-    Record,
-    ScanRow,
     SegmentationManifest,
-    SlicePair,
     Speed,
 )
 from tasks.core.step_inputs import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest

@@ -17,7 +17,8 @@ from tasks.core.reports import (
     failures_markdown,
     segmentation_report,
 )
-from tasks.core.schemas import EMPTY_MASK_CONVENTION, EvaluationReport, FailureRow, ScanRow, SegmentationManifest
+from tasks.core.rows import FailureRow, ScanRow
+from tasks.core.schemas import EMPTY_MASK_CONVENTION, EvaluationReport, SegmentationManifest
 from tests.core.samples import DATASET, DONE, EVALUATION, FAILED, FAILURE, MANIFEST, MEAN_DICE, MODEL
 
 THIN_SPACE = "\u202f"

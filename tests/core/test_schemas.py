@@ -5,19 +5,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.core import handles, schemas, step_inputs
+from tasks.core import handles, rows, schemas, step_inputs
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.record import Record
+from tasks.core.rows import CaseRow, FailureRow, ScanRow
 from tasks.core.schemas import (
     SCHEMA_VERSION,
     WEIGHTS_FILE,
-    CaseRow,
     DatasetCard,
     EvaluationReport,
-    FailureRow,
     ModelCard,
-    Record,
-    ScanRow,
     SegmentationManifest,
 )
 from tests.core.samples import DATASET, DONE, MODEL, SAMPLES
@@ -31,7 +29,7 @@ def _json_of(record: type[Record]) -> dict[str, Any]:  # Any: JSON
 
 def test_every_record_has_a_sample() -> None:
     """A new record joins the tests below by being added to the samples."""
-    modules = (schemas, handles, step_inputs)
+    modules = (schemas, rows, handles, step_inputs)
     members = [member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)]
     defined = {member for member in members if issubclass(member, Record)}
     assert set(SAMPLES) == defined - {Record}

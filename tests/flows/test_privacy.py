@@ -26,7 +26,7 @@ from flows.names import names
 from flows.segment_scans import segment_scans
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.schemas import ScanRow
+from tasks.core.rows import ScanRow
 from tasks.io import storage
 from tasks.io.pseudonyms import KEY_VARIABLE
 from tasks.io.tables import from_parquet

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ConfigError, StorageError
-from tasks.core.schemas import FailureRow, SlicePair
+from tasks.core.rows import FailureRow, SlicePair
 from tasks.io import sources, storage
 from tasks.io.sources import discover_source
 from tasks.io.stored_objects import fingerprint

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.core.schemas import CaseRow, FailureRow, LedgerEntry, Record, ScanRow, SlicePair
+from tasks.core.record import Record
+from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, ScanRow, SlicePair
 from tasks.io.tables import SCHEMAS, from_parquet, table_to_parquet, to_parquet
 
 SLICE = SlicePair(

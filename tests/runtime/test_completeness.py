@@ -4,7 +4,7 @@ import pytest
 
 from tasks.core.errors import IncompleteError, InternalError
 from tasks.core.handles import SegmentationHandle
-from tasks.core.schemas import ScanRow
+from tasks.core.rows import ScanRow
 from tasks.engine.steps.segment import common_bug
 from tasks.runtime.completeness import require_complete
 

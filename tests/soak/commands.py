@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.core.schemas import LedgerEntry, ScanRow
+from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
 from tests.benchmarks.processes import LESIONS

@@ -14,7 +14,8 @@ from ray.cluster_utils import Cluster
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.schemas import ScanRow, SegmentationManifest
+from tasks.core.rows import ScanRow
+from tasks.core.schemas import SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import SPARE_CPUS, session

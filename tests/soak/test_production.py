@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tasks.core.schemas import LedgerEntry
+from tasks.core.rows import LedgerEntry
 from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
 from tests.conftest import PREPARATION

@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.core.config.intensity import HuConfig
 from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.schemas import ScanRow
+from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.engine.inference.indexing import index_here
 from tasks.io import storage

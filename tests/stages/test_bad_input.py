@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from tasks.core.errors import ErrorCode
-from tasks.core.schemas import ScanRow
+from tasks.core.rows import ScanRow
 from tasks.io import ledger, storage
 from tasks.io.formats import FORMATS, without_suffix
 from tasks.stages.segmentation_run import Run

@@ -22,7 +22,7 @@ from tasks.core.addresses import require_no_credentials, scrubbed
 from tasks.core.catalog import StepName
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
-from tasks.core.schemas import Record
+from tasks.core.record import Record
 from tasks.core.throughput import Tell
 from tasks.io.job_files import JobFiles, JobRequest
 from tasks.io.versions import code_version

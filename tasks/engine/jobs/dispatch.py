@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from tasks.core.catalog import StepName
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.schemas import Record
+from tasks.core.record import Record
 from tasks.core.step_inputs import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 from tasks.core.throughput import Progress, Tell
 from tasks.engine.cluster.session import session

@@ -17,7 +17,8 @@ from tasks.core.handles import EvaluationHandle
 from tasks.core.metrics import Counts, bootstrap_interval, mean_defined, score
 from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve
 from tasks.core.reports import PatientPanel, evaluation_report
-from tasks.core.schemas import DatasetCard, EvaluationReport, FailureRow, ModelCard
+from tasks.core.rows import FailureRow
+from tasks.core.schemas import DatasetCard, EvaluationReport, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.model_pool import LoadModel, load_predictor

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from tasks.core.errors import IncompleteError
 from tasks.core.plural import counted
-from tasks.core.schemas import ScanRow
+from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.engine.inference.indexing import Index, add_containers
 from tasks.io.formats import shown_formats

@@ -12,7 +12,8 @@ from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, as_refusal
 from tasks.core.handles import DatasetHandle
 from tasks.core.intensity import INTENSITY_RULE
-from tasks.core.schemas import LEAKY, CaseRow, DatasetCard, FailureRow, SlicePair
+from tasks.core.rows import CaseRow, FailureRow, SlicePair
+from tasks.core.schemas import LEAKY, DatasetCard
 from tasks.core.step_inputs import PrepareRequest
 from tasks.io import sources, storage
 from tasks.io.formats import is_volume

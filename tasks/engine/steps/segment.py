@@ -13,7 +13,8 @@ from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.reports import segmentation_report
-from tasks.core.schemas import ScanRow, ScanStatus, SegmentationManifest, Speed
+from tasks.core.rows import ScanRow, ScanStatus
+from tasks.core.schemas import SegmentationManifest, Speed
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
 from tasks.engine.inference.chunks import PredictionSpec

@@ -12,7 +12,8 @@ from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Split
 from tasks.core.errors import ConfigError
 from tasks.core.handles import DatasetHandle
-from tasks.core.schemas import CaseRow, DatasetCard, FailureRow
+from tasks.core.rows import CaseRow, FailureRow
+from tasks.core.schemas import DatasetCard
 from tasks.io import storage
 from tasks.io.tables import from_parquet, table_to_parquet, to_parquet
 

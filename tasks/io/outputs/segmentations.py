@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from heapq import nlargest
 from typing import Final, Literal
 
-from tasks.core.schemas import ScanRow, SegmentationManifest
+from tasks.core.rows import ScanRow
+from tasks.core.schemas import SegmentationManifest
 from tasks.io import ledger, scan_index, storage
 from tasks.io.pseudonyms import Seal
 from tasks.io.tables import from_parquet, to_parquet

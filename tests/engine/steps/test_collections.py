@@ -8,7 +8,7 @@ import pytest
 from flows.segment_scans import segment_scans
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import IncompleteError
-from tasks.core.schemas import LedgerEntry, ScanRow
+from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.io import storage
 from tasks.io.tables import from_parquet
 from tests.bad_inputs import ARCHIVES, FILES, good, tar

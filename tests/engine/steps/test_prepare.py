@@ -10,7 +10,8 @@ from flows.prepare_dataset import prepare_dataset
 from tasks.core.catalog import SPLITS
 from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.schemas import LEAKY, CaseRow, DatasetCard
+from tasks.core.rows import CaseRow
+from tasks.core.schemas import LEAKY, DatasetCard
 from tasks.io import storage
 from tasks.io.outputs import datasets
 from tasks.io.tables import from_parquet

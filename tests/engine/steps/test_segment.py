@@ -12,7 +12,8 @@ from flows.segment_scans import segment_scans
 from flows.train_model import train_model
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.schemas import LedgerEntry, ScanRow, SegmentationManifest
+from tasks.core.rows import LedgerEntry, ScanRow
+from tasks.core.schemas import SegmentationManifest
 from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
 from tests.bad_inputs import tar

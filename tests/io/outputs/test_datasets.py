@@ -10,7 +10,8 @@ import pytest
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.handles import DatasetHandle
-from tasks.core.schemas import CaseRow, DatasetCard, FailureRow
+from tasks.core.rows import CaseRow, FailureRow
+from tasks.core.schemas import DatasetCard
 from tasks.io import storage
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow

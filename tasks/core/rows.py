@@ -1,0 +1,77 @@
+"""Rows of the tables: labelled slices, cases, scans, and what was rejected."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.core.catalog import Split
+from tasks.core.errors import ErrorCode
+from tasks.core.record import Record
+
+ScanStatus = Literal["done", "skipped", "deferred", "failed"]
+
+
+class SlicePair(Record):
+    """A labelled slice: where its image and mask lie, and whose it is."""
+
+    case_id: str
+    slice_index: int
+    patient_id: str
+    source: str
+    image_uri: str
+    mask_uri: str
+    fingerprint: str
+    split: Split | None = None
+
+
+class CaseRow(Record):
+    """A volume of the dataset; with a split by slice, its part on one side."""
+
+    case_id: str
+    patient_id: str
+    source: str
+    split: Split
+    n_slices: int
+    lesion_fraction: float
+    source_uri: str
+    source_fingerprint: str
+
+
+class FailureRow(Record):
+    """An input that was set aside, and why; `where`, the traceback of an `internal_error`, is in no file."""
+
+    uri: str
+    error_code: ErrorCode
+    error: str
+    where: str | None = Field(None, exclude=True)
+
+
+class ScanRow(Record):
+    """What became of one scan; `where`, the traceback of an `internal_error`, is for the log and in no file."""
+
+    scan_id: str
+    source_uri: str
+    source_fingerprint: str
+    status: ScanStatus
+    error_code: ErrorCode | None = None
+    error: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    flags: list[str] = Field(default_factory=list)
+    n_slices: int | None = None
+    lesion_voxels: int | None = None
+    lesion_ml: float | None = None
+    n_lesions: int | None = None
+    seconds: float | None = None
+    mask_uri: str | None = None
+    mask_sha256: str | None = None
+    model_digest: str
+    params_digest: str
+    mask_version: str | None = None
+    code_version: str
+    where: str | None = Field(None, exclude=True)
+
+
+class LedgerEntry(ScanRow):
+    """What became of one scan, and the version of the readers that took or refused it."""
+
+    reader_version: str
