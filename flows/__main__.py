@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from tasks.core.addresses import require_no_credentials, scrubbed
+from tasks.core.addresses import scrubbed
 from tasks.core.config.groups import PARAMETER_GROUPS
+from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError, LesionWorkflowError
 
 COMMANDS = {

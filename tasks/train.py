@@ -2,9 +2,9 @@
 
 from prefect.artifacts import create_table_artifact
 
-from tasks.core.addresses import require_no_credentials
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError
 from tasks.core.handles import ModelHandle
 from tasks.core.step_inputs import TrainRequest

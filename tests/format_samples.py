@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks.core.grids import Grid
+from tasks.core.volumes import Grid
 from tasks.io import storage
 from tasks.io.formats import FORMATS
 from tasks.io.formats.raster import write_png

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from tasks.core.grids import LPS_TO_RAS, Grid
-from tasks.core.volumes import Volume
+from tasks.core.volumes import LPS_TO_RAS, Grid, Volume
 
 
 def write_by_itk(

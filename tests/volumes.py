@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
-from tasks.core.grids import LPS_TO_RAS, Grid
+from tasks.core.volumes import LPS_TO_RAS, Grid
 from tasks.io import storage
 
 LUNG_HU, LESION_HU = -850, -50

@@ -1,13 +1,11 @@
 """Addresses as they may be shown: without user name, password and query, which open what they point to.
 
-Credentials belong in the environment. A parameter that holds some is refused (`require_no_credentials`), because
+Credentials belong in the environment. A parameter that holds some is refused (`core.credentials`), because
 Prefect stores and shows parameters; sentences, logs and manifests show every address by `shown_uri` all the same.
 """
 
 import re
 from typing import Final
-
-from tasks.core.errors import ConfigError
 
 LOCAL: Final = {"file", "local", "memory"}
 """Schemes of paths: `@`, `?` and `:` are part of a name."""
@@ -44,21 +42,6 @@ def scrubbed(text: str, uri: str = "") -> str:
     """
     known = text.replace(uri, shown_uri(uri)) if uri else text
     return _NAMED_QUERY.sub("?…", _IN_TEXT.sub(lambda found: shown_uri(found[0]), known))
-
-
-def require_no_credentials(uri: str) -> None:
-    """Refuse an address that holds a user name, a password or a query, without repeating them.
-
-    Raises:
-        ConfigError: If it does.
-    """
-    shown = shown_uri(uri)
-    if shown != uri:
-        raise ConfigError(
-            f"The address {shown} was given with a user name, a password or a query (?…), which Prefect stores and "
-            "shows; change one that came through a deployment. Give the address alone and the credentials through the "
-            "environment; in a name on a web server, write @ as %40 and ? as %3F."
-        )
 
 
 def _shown_link(link: str) -> str:

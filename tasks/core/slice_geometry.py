@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from tasks.core.errors import DataError, ErrorCode
-from tasks.core.grids import LPS_TO_RAS, Grid
+from tasks.core.volumes import LPS_TO_RAS, Grid
 
 COSINE_TOLERANCE: Final = 1e-3
 SPACING_TOLERANCE: Final = 0.01

@@ -1,17 +1,151 @@
-"""A scan in memory: voxels on the grid they were stored on, and what their values mean."""
+"""A scan in memory: voxels, where they lie in the patient, and how their array is turned to be read and back.
+
+World coordinates are RAS+ in mm, as NIfTI has them: right to left, posterior to anterior, inferior to superior grow.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from types import ModuleType
+from typing import Final, Literal
 
 import numpy as np
 
 from tasks.core.errors import DataError
-from tasks.core.grids import Grid
 
 Unit = Literal["hu", "grey"]
 MIN_AIR_HU = -200.0
 """A CT of a chest holds air, far below water: values that never get there are no Hounsfield units."""
+
+READING_AXES: Final = ("S", "P", "L")
+"""Axis order and direction of a scan as a reader and the model see it: slices from feet to head, rows from front to
+back, columns from the patient's right to the left, which is at the right of the picture."""
+
+MIN_SPACING_MM: Final = 1e-3
+MAX_DISTANCE_MM: Final = 1e6
+"""Of a step and of a position: a kilometre, beyond which float32 headers lose a tenth of a millimetre."""
+
+MAX_SIDE: Final = 32_767
+"""Voxels along an axis that a NIfTI-1 mask can hold: its `dim` is int16 (nifti1.h)."""
+
+POSITION_TOLERANCE_MM: Final = 0.1
+"""What an image and its mask may lie apart: headers round."""
+
+LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM counts to the left and to the back, NIfTI to the right and to the front."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The grid a scan was stored on.
+
+    Attributes:
+        shape: Voxels along each axis of the stored array.
+        affine: Voxel index to world, `(4, 4)`, mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along each axis of the stored array."""
+        first, second, third = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(first), float(second), float(third)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def check(self) -> None:
+        """Refuse a grid that cannot be.
+
+        Raises:
+            DataError: `too_large`, `bad_affine` or `zero_spacing`.
+        """
+        check_sides(self.shape)
+        if not np.isfinite(self.affine).all():
+            raise DataError("bad_affine", "The affine holds values that are not finite. Export the scan again.")
+        largest = float(np.abs(self.affine[:3]).max())
+        if largest > MAX_DISTANCE_MM:
+            raise DataError(
+                "bad_affine",
+                f"The affine holds a distance of {largest:g} mm; at most {MAX_DISTANCE_MM:g} were expected. "
+                "Export the scan again.",
+            )
+        if min(self.spacing_mm) < MIN_SPACING_MM:
+            shown = " × ".join(f"{spacing:g}" for spacing in self.spacing_mm)
+            raise DataError("zero_spacing", f"Voxels are {shown} mm; each must be above 0. Export the scan again.")
+        if self.voxel_mm3 < 1e-3 * float(np.prod(self.spacing_mm)):
+            raise DataError(
+                "bad_affine", "The affine is singular: two axes of the array point the same way. Export the scan again."
+            )
+
+    def to_reading(self, stored: np.ndarray) -> np.ndarray:
+        """Return a stored array, of this grid's shape, as a reader sees it, `(D, H, W)` along `READING_AXES`: a view.
+
+        Axes are swapped and flipped to the nearest of the patient's; nothing is interpolated.
+        """
+        turned: np.ndarray = _orientations().apply_orientation(stored, self._turn())
+        return turned
+
+    def as_read(self) -> "Grid":
+        """Return the grid of what `to_reading` returns."""
+        back = _orientations().inv_ornt_aff(self._turn(), self.shape)
+        first, second, third = (self.shape[int(axis)] for axis in np.argsort(self._turn()[:, 0]))
+        return Grid((first, second, third), self.affine @ back)
+
+    def from_reading(self, read: np.ndarray) -> np.ndarray:
+        """Return an array `(D, H, W)` along `READING_AXES` as it is stored: the inverse of `to_reading`."""
+        nib = _orientations()
+        back = nib.ornt_transform(nib.axcodes2ornt(READING_AXES), nib.io_orientation(self.affine))
+        stored: np.ndarray = nib.apply_orientation(read, back)
+        return stored
+
+    @property
+    def is_read_slice_by_slice(self) -> bool:
+        """Whether a slice as a reader sees it is one along the first axis of the stored array."""
+        return bool(self._turn()[0, 0] == 0)
+
+    def stored_range(self, first: int, last: int) -> tuple[int, int]:
+        """Return which part of the first axis, as stored, holds reading slices `first` to before `last`.
+
+        Where slices lie across the first axis that is all of it.
+        """
+        if not self.is_read_slice_by_slice:
+            return 0, self.shape[0]
+        is_flipped = self._turn()[0, 1] < 0
+        return (self.shape[0] - last, self.shape[0] - first) if is_flipped else (first, last)
+
+    def transposed(self) -> "Grid":
+        """Return the grid of the array with its axes in reverse: the order NIfTI writes a `(slice, row, column)` in."""
+        affine = self.affine.copy()
+        affine[:, :3] = affine[:, 2::-1]
+        first, second, third = self.shape
+        return Grid((third, second, first), affine)
+
+    def _turn(self) -> np.ndarray:
+        nib = _orientations()
+        turn: np.ndarray = nib.ornt_transform(nib.io_orientation(self.affine), nib.axcodes2ornt(READING_AXES))
+        return turn
+
+
+def check_sides(shape: tuple[int, ...]) -> None:
+    """Refuse an array that no mask can be written of.
+
+    Raises:
+        DataError: `too_large`.
+    """
+    if max(shape) > MAX_SIDE:
+        sides = "×".join(map(str, shape))
+        raise DataError("too_large", f"The scan is {sides}; at most {MAX_SIDE} along an axis are segmented. Split it.")
+
+
+def _orientations() -> ModuleType:
+    """Return nibabel's orientations; not imported above, because a driver lists scans and turns none."""
+    from nibabel import orientations
+
+    return orientations
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ from itertools import groupby
 import numpy as np
 
 from tasks.core.errors import DataError, StorageError, as_refusal
-from tasks.core.grids import Grid
-from tasks.core.volumes import Volume
+from tasks.core.volumes import Grid, Volume
 from tasks.io import storage
 from tasks.io.formats import dicom
 from tasks.io.scan_containers import Container

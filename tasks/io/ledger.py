@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from tasks.core.errors import PASSING_CODES, StorageError
+from tasks.core.reader_version import READER_VERSION
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.io import storage
-from tasks.io.formats import READER_VERSION
 from tasks.io.stored_objects import StoredObject
 from tasks.io.tables import from_parquet, to_parquet
 

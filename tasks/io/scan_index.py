@@ -12,8 +12,8 @@ from pydantic import Field
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import DataError, ErrorCode, StorageError
-from tasks.core.grids import Grid
 from tasks.core.record import Record
+from tasks.core.volumes import Grid
 from tasks.io import storage
 from tasks.io.archives import Archive, ArchiveMember, read_member
 from tasks.io.formats import Kind, dicom

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from tasks.core.errors import ErrorCode
-from tasks.core.grids import MAX_SIDE
+from tasks.core.volumes import MAX_SIDE
 from tasks.io.formats import STACK, is_slice
 from tasks.io.scans import Draft, ScanSource
 

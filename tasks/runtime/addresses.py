@@ -2,7 +2,8 @@
 
 from prefect.runtime import deployment
 
-from tasks.core.addresses import require_no_credentials, shown_uri
+from tasks.core.addresses import shown_uri
+from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError
 from tasks.io import storage
 

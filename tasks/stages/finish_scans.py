@@ -10,11 +10,10 @@ import numpy as np
 
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.geometry import resize_slice_to, restore_probability
-from tasks.core.grids import Grid
 from tasks.core.panels import PALETTE, overlay, side_by_side
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.rows import ScanRow
-from tasks.core.volumes import MIN_AIR_HU, check_range, check_shapes
+from tasks.core.volumes import MIN_AIR_HU, Grid, check_range, check_shapes
 from tasks.io import storage
 from tasks.io.formats.dicom_seg import write_segmentation
 from tasks.io.formats.nifti import write_nifti_mask

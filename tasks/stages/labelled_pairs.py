@@ -9,10 +9,9 @@ from tasks.core.catalog import MaskRule
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import DataError
 from tasks.core.geometry import resize_mask, resize_slice
-from tasks.core.grids import POSITION_TOLERANCE_MM, Grid
 from tasks.core.intensity import binarise_mask, hu_to_uint8, slice_to_uint8
 from tasks.core.rows import SlicePair
-from tasks.core.volumes import Volume
+from tasks.core.volumes import POSITION_TOLERANCE_MM, Grid, Volume
 from tasks.io import formats, storage
 from tasks.io.dicom_series import read_grid, read_series
 from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume

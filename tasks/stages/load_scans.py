@@ -10,9 +10,8 @@ import numpy as np
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError, as_refusal
 from tasks.core.geometry import resize_slice
-from tasks.core.grids import Grid, check_sides
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
-from tasks.core.volumes import check_finite, check_shapes, check_values
+from tasks.core.volumes import Grid, check_finite, check_shapes, check_sides, check_values
 from tasks.io import storage
 from tasks.io.dicom_series import read_or_refuse, read_slices
 from tasks.io.formats import layout_of, read_image, read_volume

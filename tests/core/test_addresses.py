@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.core.addresses import require_no_credentials, scrubbed, shown_uri
+from tasks.core.addresses import scrubbed, shown_uri
+from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError
 
 SECRET = "hunter2"  # noqa: S105 - it is nobody's

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.core.errors import DataError
-from tasks.core.grids import Grid
-from tasks.core.volumes import Volume
+from tasks.core.volumes import Grid, Volume
 from tasks.io.formats import FORMATS, KINDS, kind_of, read_grid, read_volume, shown_formats, without_suffix
 from tests.format_samples import SLICES, VOLUMES
 

@@ -3,9 +3,9 @@
 import pytest
 
 from tasks.core.errors import PASSING_CODES
+from tasks.core.reader_version import READER_VERSION
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.io import ledger, storage
-from tasks.io.formats import READER_VERSION
 from tasks.io.ledger import Ledger, is_mask_intact, work_key
 
 DONE = ScanRow(

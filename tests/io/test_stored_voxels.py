@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataError
-from tasks.core.grids import Grid
+from tasks.core.volumes import Grid
 from tests.hostile_volumes import (
     HEADERS,
     HOSTILE,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.core.grids import Grid
 from tasks.core.metrics import count_pixels, dice
+from tasks.core.volumes import Grid
 from tasks.io.formats import FORMATS
 from tasks.stages.segmentation_run import Run
 from tests.format_samples import put_scan

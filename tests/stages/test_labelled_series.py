@@ -11,8 +11,8 @@ from pydicom.sr.codedict import codes
 
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, DataError, ErrorCode
-from tasks.core.grids import Grid
 from tasks.core.rows import SlicePair
+from tasks.core.volumes import Grid
 from tasks.io import storage
 from tasks.io.formats.nifti import write_nifti_mask
 from tasks.io.outputs.datasets import SliceRow

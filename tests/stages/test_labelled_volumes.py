@@ -11,8 +11,8 @@ from flows.prepare_dataset import prepare_dataset
 from flows.train_model import train_model
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import IncompleteError
-from tasks.core.grids import Grid
 from tasks.core.phantoms import phantom_scan
+from tasks.core.volumes import Grid
 from tasks.io.formats.nifti import write_nifti_mask
 from tasks.io.outputs import bundles, datasets
 from tests.conftest import MILD, MODEL, PREPARATION, TRAINING, Trained

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from tasks.core.grids import Grid
 from tasks.core.metrics import count_pixels, dice
+from tasks.core.volumes import Grid
 from tasks.io import storage
 from tasks.stages.load_scans import cut
 from tasks.stages.segmentation_run import Run

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from tasks.core.addresses import require_no_credentials
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ClusterError, LesionWorkflowError
 from tasks.core.plural import counted
 from tasks.io.pseudonyms import KEY_VARIABLE

@@ -18,9 +18,10 @@ from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
-from tasks.core.addresses import require_no_credentials, scrubbed
+from tasks.core.addresses import scrubbed
 from tasks.core.catalog import StepName
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
 from tasks.core.record import Record
 from tasks.core.throughput import Tell

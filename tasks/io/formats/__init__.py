@@ -6,9 +6,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from tasks.core.errors import DataError
-from tasks.core.grids import Grid
 from tasks.core.quoting import known_or_described
-from tasks.core.volumes import Volume
+from tasks.core.volumes import Grid, Volume
 from tasks.io.formats.dicom import DICOM
 from tasks.io.formats.format import AxisOrder, Format, Layout
 from tasks.io.formats.metaimage import METAIMAGE
@@ -44,10 +43,6 @@ TOLD_SUFFIXES = {
 """Of files that are no scans; what else stands behind a dot may be a name."""
 
 _DOUBLE_SUFFIXES = (".tar.gz", *(suffix for suffix in KINDS if suffix.count(".") > 1))
-
-READER_VERSION = f"3 {' '.join(sorted(KINDS))}"
-"""Changes with a new format, or when raised by hand because a reader takes what it refused before: containers are then
-opened anew, and files known bad are tried again."""
 
 
 def without_suffix(path: str) -> str:

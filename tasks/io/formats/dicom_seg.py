@@ -15,7 +15,7 @@ import pydicom
 from pydicom.uid import UID, generate_uid
 
 from tasks.core.errors import DataError
-from tasks.core.grids import LPS_TO_RAS, POSITION_TOLERANCE_MM, Grid
+from tasks.core.volumes import LPS_TO_RAS, POSITION_TOLERANCE_MM, Grid
 from tasks.io.formats.dicom import TAGS
 
 FRACTION: Final = 0.5

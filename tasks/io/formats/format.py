@@ -6,8 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.core.grids import Grid
-from tasks.core.volumes import Volume
+from tasks.core.volumes import Grid, Volume
 
 Layout = Literal["slice", "stack", "volume", "series"]
 """How a scan lies in files: a slice per file, many such files, a volume per file, or a DICOM series of files."""

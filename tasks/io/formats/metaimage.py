@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 
 from tasks.core.errors import DataError
-from tasks.core.grids import Grid
-from tasks.core.volumes import Volume
+from tasks.core.volumes import Grid, Volume
 from tasks.io.formats.format import Format
 from tasks.io.formats.stored_voxels import (
     NO_ORIENTATION,

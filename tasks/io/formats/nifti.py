@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.core.errors import DataError
-from tasks.core.grids import Grid
-from tasks.core.volumes import Volume
+from tasks.core.volumes import Grid, Volume
 from tasks.io.formats.format import Format
 
 GZIP_MAGIC = b"\x1f\x8b"

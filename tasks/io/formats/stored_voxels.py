@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 
 from tasks.core.errors import DataError
-from tasks.core.grids import LPS_TO_RAS, Grid
-from tasks.core.volumes import Volume
+from tasks.core.volumes import LPS_TO_RAS, Grid, Volume
 
 MAX_VOXELS: Final = 1 << 29
 """1,000 slices of 512x512 are half of it."""
