@@ -3,10 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from infra import parameters_page
+from tasks.core.errors import ErrorCode
+from tasks.core.metrics import METRICS
+from tasks.core.rows import CaseRow, ScanRow
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -71,3 +75,10 @@ def test_parameters_page_is_generated_from_the_models() -> None:
     """The committed page of parameters is what the generator writes now."""
     message = f"{parameters_page.PAGE.name} differs from the parameter models; run: {parameters_page.COMMAND}"
     assert parameters_page.PAGE.read_text() == parameters_page.page(), message
+
+
+def test_codes_columns_and_metrics_are_explained() -> None:
+    """Every error code, every column of scans.parquet and cases.parquet and every metric has its line on the page."""
+    page = (ROOT / "infra" / "docs" / "inputs-and-outputs.md").read_text()
+    columns = [name for row in (ScanRow, CaseRow) for name, field in row.model_fields.items() if not field.exclude]
+    assert not [name for name in [*get_args(ErrorCode), *columns, *METRICS] if f"`{name}`" not in page]
