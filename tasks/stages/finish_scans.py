@@ -15,9 +15,10 @@ from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, th
 from tasks.core.rows import ScanRow
 from tasks.core.volumes import MIN_AIR_HU, Grid, check_range, check_shapes
 from tasks.io import storage
-from tasks.io.formats.dicom_seg import write_segmentation
-from tasks.io.formats.nifti import write_nifti_mask
-from tasks.io.formats.raster import write_mask_png, write_png
+from tasks.io.formats import axis_order_of, layout_of
+from tasks.io.formats.mask_writer import DicomHeads, MaskWriter, ScanMask
+from tasks.io.formats.raster import write_png
+from tasks.io.formats.writers import writers_of
 from tasks.io.outputs import segmentations
 from tasks.io.scans import ScanSource
 from tasks.stages.chunk import Predicted
@@ -119,62 +120,87 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
         check_range(*scan.value_range)
     started = time.perf_counter()
     mask, n_lesions = _mask(answer, run)
-    voxel_mm3 = scan.grid.voxel_mm3 if scan.grid else None
-    is_slice = scan.source.kind == "raster"
-    output_uri, scan_id = run.request.output_uri, scan.source.scan_id
-    mask_uri = segmentations.mask_uri(output_uri, scan_id, "png" if is_slice else "nii.gz")
-    preview_uri = segmentations.preview_uri(output_uri, scan_id)
+    written = _write(mask, scan, run)
+    n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid else None
     preview = write_png(_preview(answer, mask), PALETTE)
-    content = write_mask_png(mask[0]) if is_slice else _stored(mask, scan)
-    n_voxels, warnings, flags = int(np.count_nonzero(mask)), list(scan.warnings), []
-    if scan.is_hu and scan.value_range and scan.value_range[0] >= MIN_AIR_HU:
-        flags.append("hu_implausible")
-    if not n_lesions:
-        flags.append("no_lesion")
-    files, where = {preview_uri: preview}, None
-    if run.request.segmentation.dicom_seg and scan.source.kind == "dicom":
-        try:
-            seg = _dicom_seg(scan, mask, run)
-        except Exception as err:  # noqa: BLE001 - the boundary of one scan; its mask is there all the same
-            refusal = err.as_refusal() if isinstance(err, StorageError) else as_refusal(err)
-            warnings.append(f"No DICOM-SEG was made: {refusal.sentence}")
-            where = refusal.where
-        else:
-            files[segmentations.mask_uri(output_uri, scan_id, "dcm")] = seg
+    preview_uri = segmentations.preview_uri(run.request.output_uri, scan.source.scan_id)
     row = run.row(
         scan.source,
         "done",
-        warnings=warnings,
-        flags=flags,
+        warnings=[*scan.warnings, *written.warnings],
+        flags=_flags(scan, n_lesions),
         n_slices=len(mask),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
         n_lesions=n_lesions,
-        mask_sha256=hashlib.sha256(content).hexdigest(),
-        mask_uri=mask_uri,
+        mask_sha256=hashlib.sha256(written.files[written.mask_uri]).hexdigest(),
+        mask_uri=written.mask_uri,
         seconds=round(answer.seconds + time.perf_counter() - started, 4),
-        where=where,
+        where=written.where,
     )
-    return _Outcome(row, files | {mask_uri: content})
+    return _Outcome(row, {preview_uri: preview} | written.files)
 
 
-def _dicom_seg(scan: LoadedScan, mask: np.ndarray, run: Run) -> bytes:
-    """Return a series' mask as DICOM-SEG; its headers are read again, because only this needs them whole."""
-    if scan.grid is None:
-        raise ValueError("A DICOM series has a grid.")
-    index, entry = entry_of(scan.source)
-    stored = scan.grid.from_reading(mask)
-    files = [entry.files[place] for place in entry.places]
-    if len(entry.files) == 1:  # its frames in the file's own order
-        stored, files = stored[np.argsort(entry.frames)], [*entry.files]
-    heads = storage.map_in_parallel(index.read_head, files)
-    return write_segmentation(
-        heads,
-        stored,
-        spacing_mm=scan.grid.spacing_mm[0],
+def _flags(scan: LoadedScan, n_lesions: int) -> list[str]:
+    is_implausible = scan.is_hu and scan.value_range and scan.value_range[0] >= MIN_AIR_HU
+    return ["hu_implausible"] * bool(is_implausible) + ["no_lesion"] * (not n_lesions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The mask of a scan in the formats that take it.
+
+    Attributes:
+        mask_uri: Of the mask that the row names.
+        files: By URI, that mask last.
+        warnings: Formats it could not be written in.
+        where: Traceback of a bug in one of them.
+    """
+
+    mask_uri: str
+    files: dict[str, bytes]
+    warnings: list[str]
+    where: str | None
+
+
+def _write(voxels: np.ndarray, scan: LoadedScan, run: Run) -> _Written:
+    """Write a mask in every format that takes the scan; a failure of the first is the scan's, of others a warning."""
+    mask = _scan_mask(voxels, scan, run)
+    first, *others = writers_of(run.request.segmentation, layout_of(scan.source.kind))
+    files: dict[str, bytes] = {}
+    warnings, where = [], None
+    for writer in others:
+        try:
+            files[_uri(writer, scan, run)] = writer.write(mask)
+        except Exception as err:  # noqa: BLE001 - the boundary of one scan; its mask is there all the same
+            refusal = err.as_refusal() if isinstance(err, StorageError) else as_refusal(err)
+            warnings.append(f"No {writer.shown} was made: {refusal.sentence}")
+            where = where or refusal.where
+    mask_uri = _uri(first, scan, run)
+    return _Written(mask_uri, files | {mask_uri: first.write(mask)}, warnings, where)
+
+
+def _uri(writer: MaskWriter, scan: LoadedScan, run: Run) -> str:
+    return segmentations.mask_uri(run.request.output_uri, scan.source.scan_id, writer.suffix)
+
+
+def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
+    """Return what writers are handed; headers of the source are read again only if one asks for them."""
+    return ScanMask(
+        voxels,
+        scan.grid,
+        axis_order_of(scan.source.kind),
+        read_heads=partial(_read_heads, scan.source),
         model_digest=run.model_digest,
         code_version=run.code_version,
     )
+
+
+def _read_heads(source: ScanSource) -> DicomHeads:
+    index, entry = entry_of(source)
+    if len(entry.files) == 1:
+        return DicomHeads([index.read_head(entry.files[0])], entry.frames)
+    return DicomHeads(storage.map_in_parallel(index.read_head, [entry.files[place] for place in entry.places]))
 
 
 def _mask(answer: _Answered, run: Run) -> tuple[np.ndarray, int]:
@@ -186,20 +212,10 @@ def _mask(answer: _Answered, run: Run) -> tuple[np.ndarray, int]:
     for number, probability in enumerate(answer.probability):
         above = threshold_probability(restore_probability(probability, shape), run.threshold)
         mask[number], n_lesions = drop_small_lesions(above, min_px)
-    if answer.scan.source.kind == "raster":
+    if layout_of(answer.scan.source.kind) == "slice":
         return mask, n_lesions
     min_voxels = 0.0 if grid is None or run.min_lesion_mm3 is None else run.min_lesion_mm3 / grid.voxel_mm3
     return drop_small_lesions_3d(mask, min_voxels)
-
-
-def _stored(mask: np.ndarray, scan: LoadedScan) -> bytes:
-    """Return a mask on the scan's own grid, as NIfTI, which counts columns first; without a grid, in voxels."""
-    if scan.grid is None:
-        return write_nifti_mask(mask.T, Grid(mask.T.shape, np.eye(4)))
-    stored = scan.grid.from_reading(mask)
-    if scan.source.kind == "nifti":
-        return write_nifti_mask(stored, scan.grid)
-    return write_nifti_mask(stored.T, scan.grid.transposed())
 
 
 def _preview(answer: _Answered, mask: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import SegmentRequest
 from tasks.io import ledger
+from tasks.io.formats.writers import writers_asked
 from tasks.io.pseudonyms import Seal
 from tasks.io.scans import ScanSource
 from tasks.io.versions import code_version
@@ -62,7 +63,8 @@ class Run:
     def params_digest(self) -> str:
         """sha256 over the parameters that decide a mask."""
         asked = self.request.segmentation
-        decisive = f"{self.threshold}:{self.min_lesion_px}:{self.min_lesion_mm3}:{asked.precision}:{asked.dicom_seg}"
+        writers = ",".join(writer.name for writer in writers_asked(asked))
+        decisive = f"{self.threshold}:{self.min_lesion_px}:{self.min_lesion_mm3}:{asked.precision}:{writers}"
         if self.is_unlike_bundle:  # else the model's digest says it, as in ledgers from before there was a choice
             decisive += f":{self.test_time_flips}"
         return hashlib.sha256(decisive.encode()).hexdigest()

@@ -17,6 +17,7 @@ from pydicom.uid import UID, generate_uid
 from tasks.core.errors import DataError
 from tasks.core.volumes import LPS_TO_RAS, POSITION_TOLERANCE_MM, Grid
 from tasks.io.formats.dicom import TAGS
+from tasks.io.formats.mask_writer import MaskWriter, ScanMask
 
 FRACTION: Final = 0.5
 SERIES_NUMBER: Final = 9900
@@ -55,6 +56,22 @@ def write_segmentation(
     except Exception as err:  # highdicom raises nearly anything over headers that lack what the standard asks for
         reason = type(err).__name__  # its text may quote a header
         raise DataError("unreadable", f"the headers lack what a segmentation object needs ({reason}).") from err
+
+
+def _write_mask(mask: ScanMask) -> bytes:
+    if mask.grid is None:
+        raise ValueError("A DICOM series has a grid.")
+    stored = mask.grid.from_reading(mask.voxels)
+    source = mask.read_heads()
+    if source.frames:  # in the file's own order
+        stored = stored[np.argsort(source.frames)]
+    return write_segmentation(
+        source.heads,
+        stored,
+        spacing_mm=mask.grid.spacing_mm[0],
+        model_digest=mask.model_digest,
+        code_version=mask.code_version,
+    )
 
 
 def read_segmentation(content: bytes, grid: Grid) -> np.ndarray:
@@ -161,3 +178,7 @@ def _source(head: bytes, spacing_mm: float) -> pydicom.Dataset:
 
 def _uid(what: str, made_of: Sequence[str]) -> UID:
     return generate_uid(entropy_srcs=[what, *made_of])
+
+
+DICOM_SEG = MaskWriter("dicom-seg", "DICOM-SEG", "dcm", frozenset({"series"}), _write_mask, asked_by="dicom_seg")
+"""Binary segments that refer to the images of the series."""

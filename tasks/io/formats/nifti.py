@@ -14,6 +14,7 @@ import numpy as np
 from tasks.core.errors import DataError
 from tasks.core.volumes import Grid, Volume
 from tasks.io.formats.format import Format
+from tasks.io.formats.mask_writer import MaskWriter, ScanMask
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_BYTES = 2 << 30
@@ -85,6 +86,16 @@ def write_nifti_mask(mask: np.ndarray, grid: Grid) -> bytes:
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
+def _write(mask: ScanMask) -> bytes:
+    """Return a mask on the scan's own grid, axes as NIfTI counts them; without a grid, in voxels."""
+    if mask.grid is None:
+        return write_nifti_mask(mask.voxels.T, Grid(mask.voxels.T.shape, np.eye(4)))
+    stored = mask.grid.from_reading(mask.voxels)
+    if mask.axis_order == "ijk":
+        return write_nifti_mask(stored, mask.grid)
+    return write_nifti_mask(stored.T, mask.grid.transposed())
+
+
 def _unpacked(content: bytes) -> bytes:
     """Return what a gzip file unpacks to, up to a limit: it may be made to fill the memory."""
     if not content.startswith(GZIP_MAGIC):
@@ -135,3 +146,6 @@ NIFTI = Format(
     read_grid=read_nifti_grid,
     axis_order="ijk",
 )
+
+NIFTI_MASK = MaskWriter("nifti", "NIfTI", "nii.gz", frozenset({"stack", "volume", "series"}), _write)
+"""0 and 1, on the grid of the scan."""

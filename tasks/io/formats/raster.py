@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from tasks.core.errors import DataError
 from tasks.core.mask_colours import check_transparency, palette_values
 from tasks.io.formats.format import Format
+from tasks.io.formats.mask_writer import MaskWriter, ScanMask
 
 MAX_PIXELS = 64_000_000
 """8000 x 8000: far beyond any CT slice, far below what fills a worker's memory."""
@@ -72,6 +73,11 @@ def read_raster_labels(content: bytes) -> np.ndarray:
 def write_mask_png(mask: np.ndarray) -> bytes:
     """Return a mask `(H, W)` of 0 and 1 as a PNG of 0 and 255."""
     return write_png(mask * np.uint8(255))
+
+
+def _write(mask: ScanMask) -> bytes:
+    [voxels] = mask.voxels
+    return write_mask_png(voxels)
 
 
 def write_png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
@@ -211,3 +217,6 @@ RASTER = Format(
     read_slice=read_raster,
     read_labels=read_raster_labels,
 )
+
+PNG_MASK = MaskWriter("png", "PNG", "png", frozenset({"slice"}), _write)
+"""0 and 255, in the pixels of the slice."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from heapq import nlargest
-from typing import Final, Literal
+from typing import Final
 
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
@@ -16,11 +16,9 @@ SCANS_FILE: Final = "scans.parquet"
 REPORT_FILE: Final = "report.html"
 MANIFEST_FILE: Final = "manifest.json"
 
-MaskSuffix = Literal["png", "nii.gz", "dcm"]
 
-
-def mask_uri(output_uri: str, scan_id: str, suffix: MaskSuffix) -> str:
-    """Return where a scan's mask lies."""
+def mask_uri(output_uri: str, scan_id: str, suffix: str) -> str:
+    """Return where a scan's mask lies; the suffix is a writer's."""
     return storage.join(output_uri, MASKS_FOLDER, f"{scan_id}.{suffix}")
 
 
