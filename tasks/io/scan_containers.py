@@ -14,7 +14,7 @@ from tasks.core.reader_version import READER_VERSION
 from tasks.core.slice_geometry import arrange
 from tasks.io import storage
 from tasks.io.archives import Archive, ArchiveMember, Packing, list_members, packing_of
-from tasks.io.formats import Kind, dicom, has_telling_suffix, kind_of, shown_formats, suffix_of, without_suffix
+from tasks.io.formats import KINDS, Kind, dicom, has_telling_suffix, kind_of, shown_formats, suffix_of, without_suffix
 from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other, kind_of_stranger, n_possible_scans, shown
 from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile, read_head
 from tasks.io.stored_objects import StoredObject, fingerprint
@@ -34,8 +34,9 @@ class Container:
 
     @property
     def key(self) -> str:
-        """Changes when the content does, or the readers do."""
-        return hashlib.sha256(f"{fingerprint(self.objects)}:{READER_VERSION}".encode()).hexdigest()
+        """Changes when the content does, the readers do, or a format is added."""
+        readers = f"{READER_VERSION}:{' '.join(sorted(KINDS))}"
+        return hashlib.sha256(f"{fingerprint(self.objects)}:{readers}".encode()).hexdigest()
 
     @property
     def identity(self) -> str:

@@ -13,7 +13,7 @@ from tasks.core.geometry import resize_slice_to, restore_probability
 from tasks.core.panels import PALETTE, overlay, side_by_side
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.rows import ScanRow
-from tasks.core.volumes import MIN_AIR_HU, Grid, check_range, check_shapes
+from tasks.core.volumes import MIN_AIR_HU, check_range, check_shapes
 from tasks.io import storage
 from tasks.io.formats import axis_order_of, layout_of
 from tasks.io.formats.mask_writer import DicomHeads, MaskWriter, ScanMask

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.grids import Grid
-from tasks.core.volumes import Volume
+from tasks.core.volumes import Grid, Volume
 from tasks.io.formats import axis_order_of, layout_of, read_labels, read_volume
 from tasks.io.formats.dicom_seg import DICOM_SEG, read_segmentation
 from tasks.io.formats.format import Layout

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.core.grids import Grid
+from tasks.core.volumes import Grid
 from tasks.io.formats.format import AxisOrder, Layout
 
 
