@@ -1,71 +1,30 @@
-"""Every byte that must last goes through here: list, read, publish. The only importer of fsspec.
+"""Every byte that must last goes through here: list, read, publish.
 
 A URI is a local path or anything fsspec knows (gs://, s3://, memory://). A published object is whole or absent: local
 files are written under a temporary name, synced and renamed; object stores get one put of the whole object. Faults that
-can pass are waited out (`faults`); a read whose size is known is held against it.
+can pass are waited out (`storage_errors`); a read whose size is known is held against it.
 """
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
 import pyarrow.fs
-from fsspec.core import split_protocol
-from fsspec.implementations.local import LocalFileSystem
 
-from tasks.core.addresses import scrubbed, shown_uri
-from tasks.core.errors import ConfigError, StorageError
+from tasks.core.addresses import shown_uri
+from tasks.core.errors import StorageError
 from tasks.io import stored_objects
 from tasks.io.atomic_write import part_file, sweep_parts
+from tasks.io.file_systems import is_local, open_file_system
 from tasks.io.storage_errors import retrying, storage_errors
 from tasks.io.stored_objects import StoredObject
 
 PARALLEL_REQUESTS = 16
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-
-REQUEST_TIMEOUT_S, CONNECT_TIMEOUT_S = 60, 10
-
-_GCS_OPTIONS: dict[str, Any] = {"requests_timeout": REQUEST_TIMEOUT_S, "consistency": "md5"}
-_S3_OPTIONS: dict[str, Any] = {
-    "config_kwargs": {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": REQUEST_TIMEOUT_S}
-}
-CLIENT_OPTIONS: dict[str, dict[str, Any]] = {  # Any: keywords of each file system
-    "gs": _GCS_OPTIONS,
-    "gcs": _GCS_OPTIONS,
-    "s3": _S3_OPTIONS,
-    "s3a": _S3_OPTIONS,
-}
-"""Time-outs and checks by protocol; credentials come from the environment or the machine's identity."""
-
-
-def absolute(uri: str) -> str:
-    """Return the URI with its scheme; a local path becomes absolute (`file:///…`).
-
-    Raises:
-        ConfigError: If the protocol is unknown or its package is not installed.
-    """
-    kind = _kind_of(uri)
-    path = str(kind._strip_protocol(uri))
-    return _with_scheme(kind, os.path.normpath(path) if issubclass(kind, LocalFileSystem) else path)
-
-
-def resolved(uri: str) -> str:
-    """Return the URI by which two addresses of one place can be told to be the same: links of a disk are followed."""
-    kind = _kind_of(uri)
-    path = str(kind._strip_protocol(uri))
-    return _with_scheme(kind, os.path.realpath(path) if issubclass(kind, LocalFileSystem) else path)
-
-
-def is_relative(uri: str) -> bool:
-    """Say whether the URI is a local path that depends on the working folder."""
-    protocol, path = split_protocol(uri)
-    return protocol in (None, "file", "local") and not Path(path).is_absolute()
 
 
 def join(uri: str, *parts: str) -> str:
@@ -87,7 +46,7 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
     Raises:
         StorageError: If nothing exists at the prefix.
     """
-    fs, root = _resolve(uri)
+    fs, root = open_file_system(uri)
     with storage_errors(uri, "list"):
         if not fs.exists(root):
             raise StorageError(
@@ -114,7 +73,7 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
 @retrying
 def is_file(uri: str) -> bool:
     """Say whether a URI is an object, and no folder."""
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     with storage_errors(uri, "look up"):
         return bool(fs.isfile(path))
 
@@ -125,7 +84,7 @@ def list_names(uri: str) -> list[str]:
 
     Hidden files (a leading dot) are left out.
     """
-    fs, root = _resolve(uri)
+    fs, root = open_file_system(uri)
     with storage_errors(uri, "list"):
         try:
             found: list[dict[str, Any]] = fs.ls(root, detail=True)
@@ -150,7 +109,7 @@ def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
     Raises:
         StorageError: If it does not exist, has another size, or the store does not answer.
     """
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     with storage_errors(uri, "read"):
         content = bytes(fs.cat_file(path))
     if size_bytes is not None and len(content) != size_bytes:
@@ -168,7 +127,7 @@ def read_range(uri: str, start: int, n_bytes: int) -> bytes:
     """
     if not n_bytes:
         return b""
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     with storage_errors(uri, "read"):
         return bytes(fs.cat_file(path, start=start, end=start + n_bytes))
 
@@ -191,7 +150,7 @@ def read_all(uris: list[str]) -> list[bytes]:
 @retrying
 def exists(uri: str) -> bool:
     """Say whether an object or a prefix with objects exists."""
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     with storage_errors(uri, "look up"):
         return bool(fs.exists(path))
 
@@ -206,9 +165,9 @@ def publish(uri: str, content: bytes) -> str:
     Raises:
         StorageError: If the store refuses or does not answer.
     """
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     with storage_errors(uri, "write"):
-        if isinstance(fs, LocalFileSystem):
+        if is_local(fs):
             with part_file(path, content) as part:
                 part.replace(path)
         else:
@@ -227,9 +186,9 @@ def create(uri: str, content: bytes) -> bool:
     Raises:
         StorageError: If the store refuses or does not answer.
     """
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     with storage_errors(uri, "create"):
-        if isinstance(fs, LocalFileSystem):
+        if is_local(fs):
             with part_file(path, content) as part:
                 # a link, unlike a rename, fails where the name is taken
                 is_new = _succeeds(lambda: Path(path).hardlink_to(part))
@@ -241,7 +200,7 @@ def create(uri: str, content: bytes) -> bool:
 @retrying
 def remove(uri: str) -> None:
     """Remove an object; nothing happens where nothing is."""
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     with storage_errors(uri, "remove"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(path)
 
@@ -251,16 +210,16 @@ def sweep(uri: str) -> int:
 
     Object stores have none: there, an object is put whole or not at all.
     """
-    fs, path = _resolve(uri)
-    return sweep_parts(path) if isinstance(fs, LocalFileSystem) else 0
+    fs, path = open_file_system(uri)
+    return sweep_parts(path) if is_local(fs) else 0
 
 
 @retrying
 def remove_tree(uri: str) -> None:
     """Remove everything below a prefix; nothing happens where nothing is."""
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     with storage_errors(uri, "remove"):
-        if isinstance(fs, LocalFileSystem):
+        if is_local(fs):
             with contextlib.suppress(FileNotFoundError):
                 fs.rm(path, recursive=True)
             return
@@ -271,41 +230,8 @@ def remove_tree(uri: str) -> None:
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Return this storage as pyarrow sees it, and the path in it: for Ray Train's checkpoints."""
-    fs, path = _resolve(uri)
+    fs, path = open_file_system(uri)
     return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)), path
-
-
-def _resolve(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Return the file system of a URI and the path in it.
-
-    Not through `fsspec.core.url_to_fs`, which takes `::` in a name for a chain of file systems. fsspec caches
-    instances by process, so that a forked or spawned worker makes its own (gcsfs#379).
-    """
-    protocol, kind = _protocol_of(uri), _kind_of(uri)
-    try:
-        options = CLIENT_OPTIONS.get(protocol, {}) | kind._get_kwargs_from_urls(uri)
-        fs = fsspec.filesystem(protocol, use_listings_cache=False, **options)
-    except (ValueError, ImportError) as err:
-        raise ConfigError(f"Cannot open {shown_uri(uri)}: {scrubbed(str(err), uri)}") from err
-    return fs, str(kind._strip_protocol(uri))
-
-
-def _with_scheme(kind: type[fsspec.AbstractFileSystem], path: str) -> str:
-    """Return the URI of a path; `unstrip_protocol` would need a client, which may wait for credentials."""
-    schemes = (kind.protocol,) if isinstance(kind.protocol, str) else kind.protocol
-    return path if path.startswith(tuple(f"{scheme}://" for scheme in schemes)) else f"{schemes[0]}://{path}"
-
-
-def _protocol_of(uri: str) -> str:
-    return split_protocol(uri)[0] or "file"
-
-
-def _kind_of(uri: str) -> type[fsspec.AbstractFileSystem]:
-    try:
-        kind: type[fsspec.AbstractFileSystem] = fsspec.get_filesystem_class(_protocol_of(uri))
-    except (ValueError, ImportError) as err:
-        raise ConfigError(f"Cannot open {shown_uri(uri)}: {scrubbed(str(err), uri)}") from err
-    return kind
 
 
 def _succeeds(create: Callable[[], None]) -> bool:

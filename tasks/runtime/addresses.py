@@ -5,7 +5,7 @@ from prefect.runtime import deployment
 from tasks.core.addresses import shown_uri
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError
-from tasks.io import storage
+from tasks.io import file_systems
 
 
 def locate(uri: str) -> str:
@@ -16,11 +16,11 @@ def locate(uri: str) -> str:
             URI holds credentials.
     """
     require_no_credentials(uri)
-    if deployment.id and storage.is_relative(uri):
+    if deployment.id and file_systems.is_relative(uri):
         raise ConfigError(
             f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix."
         )
-    return storage.absolute(uri)
+    return file_systems.absolute(uri)
 
 
 def require_apart(scans: str, output: str) -> None:
@@ -29,7 +29,7 @@ def require_apart(scans: str, output: str) -> None:
     Raises:
         ConfigError: If they are one place, or one lies below the other; links are followed.
     """
-    scans_root, output_root = (f"{storage.resolved(uri).rstrip('/')}/" for uri in (scans, output))
+    scans_root, output_root = (f"{file_systems.resolved(uri).rstrip('/')}/" for uri in (scans, output))
     if output_root.startswith(scans_root):
         raise ConfigError(
             f"The output {shown_uri(output)} lies below the scans {shown_uri(scans)}: its masks would be "

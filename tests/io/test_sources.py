@@ -6,7 +6,7 @@ import pytest
 
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.rows import FailureRow, SlicePair
-from tasks.io import sources, storage
+from tasks.io import file_systems, sources, storage
 from tasks.io.sources import discover_source
 from tasks.io.stored_objects import fingerprint
 from tests.io.stores import failed, pair_names, put
@@ -69,12 +69,12 @@ def test_an_image_without_mask_and_a_mask_without_image_are_set_aside(root: str)
     assert len(found.pairs) == 1
     assert found.failures == [
         FailureRow(
-            uri=storage.absolute(f"{root}/frames/study_1_2.png"),
+            uri=file_systems.absolute(f"{root}/frames/study_1_2.png"),
             error_code="unpaired_image",
             error="Image has no mask of the same name; add one, all zero if it shows no lesion.",
         ),
         FailureRow(
-            uri=storage.absolute(f"{root}/masks/study_1_3.png"),
+            uri=file_systems.absolute(f"{root}/masks/study_1_3.png"),
             error_code="unpaired_mask",
             error="Mask has no image of the same name; add it or remove the mask.",
         ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.core.errors import StorageError
-from tasks.io import storage
+from tasks.io import file_systems, storage
 from tasks.io.stored_objects import fingerprint
 from tests.io.stores import everything_below
 
@@ -74,7 +74,7 @@ def test_listing_gives_size_time_and_a_uri_that_reads_back(root: str) -> None:
     assert found.modified_s == pytest.approx(time.time(), abs=60)
     assert "://" in found.uri
     assert storage.read_bytes(found.uri) == b"12345"
-    assert found.uri == storage.absolute(f"{root}/a/b.png")
+    assert found.uri == file_systems.absolute(f"{root}/a/b.png")
 
 
 @pytest.mark.parametrize("hidden", [".DS_Store", "a/.hidden.png", ".git/config", "a/.part/b.png"])

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from tasks.core.errors import ConfigError, StorageError
-from tasks.io import storage, stored_objects
+from tasks.io import file_systems, storage, stored_objects
 from tasks.io.stored_objects import StoredObject, fingerprint
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ def test_join_puts_one_slash_between_parts() -> None:
 
 def test_join_keeps_the_scheme_of_a_bare_root() -> None:
     """Joining below the root of a store stays in that store."""
-    assert storage.absolute(storage.join("memory://", "a")) == storage.absolute("memory://a")
+    assert file_systems.absolute(storage.join("memory://", "a")) == file_systems.absolute("memory://a")
 
 
 @pytest.mark.parametrize(
@@ -54,24 +54,24 @@ def test_relative_paths_are_told_from_absolute_ones(
     for folder in (tmp_path / "here", tmp_path / "over" / "there"):
         folder.mkdir(parents=True)
         monkeypatch.chdir(folder)
-        meanings.add(storage.absolute(uri))
+        meanings.add(file_systems.absolute(uri))
     assert (len(meanings) > 1) is is_relative
-    assert storage.is_relative(uri) is is_relative
+    assert file_systems.is_relative(uri) is is_relative
 
 
 def test_a_bucket_is_never_relative() -> None:
     """A URI of an object store does not depend on the working folder; this is said without asking the store."""
-    assert not storage.is_relative("gs://bucket/data")
-    assert not storage.is_relative("s3://bucket/data")
+    assert not file_systems.is_relative("gs://bucket/data")
+    assert not file_systems.is_relative("s3://bucket/data")
 
 
 def test_absolute_uris_have_a_scheme_and_no_detours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A local path becomes a file URI without dots; a URI of a store keeps its scheme; twice is once."""
     monkeypatch.chdir(tmp_path)
-    assert storage.absolute("a/../b/./c") == f"file://{tmp_path}/b/c"
-    assert storage.absolute("/data/") == "file:///data"
-    assert storage.absolute("memory:///a/b") == "memory:///a/b"
-    assert storage.absolute(storage.absolute("memory://a/b")) == storage.absolute("memory://a/b")
+    assert file_systems.absolute("a/../b/./c") == f"file://{tmp_path}/b/c"
+    assert file_systems.absolute("/data/") == "file:///data"
+    assert file_systems.absolute("memory:///a/b") == "memory:///a/b"
+    assert file_systems.absolute(file_systems.absolute("memory://a/b")) == file_systems.absolute("memory://a/b")
 
 
 @pytest.mark.parametrize("uri", ["nosuchstore://bucket/a", "abfs://container/a"])
@@ -81,7 +81,7 @@ def test_a_store_that_cannot_be_opened_is_a_config_error(uri: str) -> None:
         fsspec.get_filesystem_class(uri.split("://", maxsplit=1)[0])
     except (ValueError, ImportError):
         with pytest.raises(ConfigError, match=uri):
-            storage.absolute(uri)
+            file_systems.absolute(uri)
     else:
         pytest.skip(f"the package for {uri} is installed here")
 
@@ -120,7 +120,7 @@ def test_an_error_of_a_store_holds_no_credentials(refusing: int) -> None:
 def test_an_address_that_cannot_be_opened_is_said_without_credentials() -> None:
     """An unknown scheme is refused with the place, and not with what would have opened it."""
     with pytest.raises(ConfigError) as caught:
-        storage.absolute("nosuchstore://user:hunter2@host/a?token=hunter2")
+        file_systems.absolute("nosuchstore://user:hunter2@host/a?token=hunter2")
     assert "nosuchstore://host/a" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 

@@ -11,7 +11,7 @@ from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.plural import counted
 from tasks.core.schemas import WEIGHTS_FILE
-from tasks.io import checkpoints, job_files, lease, ledger, scan_index, storage
+from tasks.io import checkpoints, file_systems, job_files, lease, ledger, scan_index, storage
 from tasks.io.outputs import bundles, datasets, evaluations, segmentations
 from tasks.io.stored_objects import StoredObject
 
@@ -106,7 +106,7 @@ def is_written_by(root: str, path: str) -> bool:
 
 def is_part_of_output(uri: str) -> bool:
     """Say whether a URI, links followed, is a folder that a run of ours fills."""
-    parent, _, name = storage.resolved(uri).rstrip("/").rpartition("/")
+    parent, _, name = file_systems.resolved(uri).rstrip("/").rpartition("/")
     if name not in _FOLDERS:
         return False
     names = storage.list_names(parent)

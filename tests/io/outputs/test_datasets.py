@@ -12,7 +12,7 @@ from tasks.core.errors import ConfigError, StorageError
 from tasks.core.handles import DatasetHandle
 from tasks.core.rows import CaseRow, FailureRow
 from tasks.core.schemas import DatasetCard
-from tasks.io import storage
+from tasks.io import file_systems, storage
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
 from tasks.io.tables import from_parquet
@@ -112,7 +112,7 @@ def test_shards_lie_by_split_and_are_listed_in_order(root: str) -> None:
     for split, name in (("train", "00010"), ("train", "00002"), ("val", "00001")):
         datasets.write_shard(datasets.shard_uri(root, split, name), [_slice(0, IMAGE)])
     assert datasets.list_shards(root, "train") == [
-        storage.absolute(f"{root}/slices/split=train/{name}.parquet") for name in ("00002", "00010")
+        file_systems.absolute(f"{root}/slices/split=train/{name}.parquet") for name in ("00002", "00010")
     ]
     assert len(datasets.list_shards(root, "val")) == 1
 
