@@ -299,7 +299,7 @@ def _end(flow_run: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def test_a_slot_is_given_back_though_the_server_restarted(server: Server, tmp_path: Path) -> None:
-    """A server that is started as the README says keeps a step's slot over a restart, and frees it when it ends."""
+    """A server that is started as production.md says keeps a step's slot over a restart, and frees it when it ends."""
     folder = tmp_path / "night"
     with _holding(server, folder) as night:
         _until("the step to hold a slot", (folder / HELD).exists)
@@ -308,7 +308,7 @@ def test_a_slot_is_given_back_though_the_server_restarted(server: Server, tmp_pa
         assert f"slots of {GPU_TAG}: unchanged" in server.provision()
         _end(night, folder)
     assert server.n_taken() == 0
-    for place in ("README.md", "infra/compose/compose.yaml", "infra/kubernetes/network-policy.yaml"):
+    for place in ("infra/docs/production.md", "infra/compose/compose.yaml", "infra/kubernetes/network-policy.yaml"):
         assert LEASE_STORAGE in (ROOT / place).read_text(), place
 
 
