@@ -82,3 +82,17 @@ def test_codes_columns_and_metrics_are_explained() -> None:
     page = (ROOT / "infra" / "docs" / "inputs-and-outputs.md").read_text()
     columns = [name for row in (ScanRow, CaseRow) for name, field in row.model_fields.items() if not field.exclude]
     assert not [name for name in [*get_args(ErrorCode), *columns, *METRICS] if f"`{name}`" not in page]
+
+
+QUOTED = ("took none", "Nothing lies below the scans' address any more", "ended alike", "The flow run has code version")
+
+
+def test_runbook_names_notices_and_messages_as_they_are_sent() -> None:
+    """Every notice and message that the runbook explains is worded in the code as it is there."""
+    runbook = (ROOT / "infra" / "RUNBOOK.md").read_text()
+    section = re.search(r"## What each notice means\n(.*?)\n## ", runbook, re.DOTALL).group(1)
+    code = "\n".join(path.read_text() for folder in ("tasks", "infra") for path in (ROOT / folder).rglob("*.py"))
+    notices = re.findall(r"^- \*\*(.+?)\*\*", section, re.MULTILINE)
+    assert len(notices) == 5
+    assert not [text for text in QUOTED if text not in section]
+    assert not [text for text in [*notices, *QUOTED] if text not in code]
