@@ -17,6 +17,10 @@ DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(page for name in (".github", "infra") for page in (ROOT / name).rglob("*.md"))]
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+FILE_NAMED_IN_TEXT = re.compile(r"`((?:flows|tasks|tests|infra|engine|stages|io|core|runtime)/[\w./-]+)`")
+GONE = {"infra/scale.py", "tests/benchmarks/levers.py"}
+"""Named with the version that held them last."""
+
 PAGE_NAMED_IN_CODE = re.compile(r"infra/(decisions|docs)/([\w.-]*\w)")
 
 
@@ -69,6 +73,13 @@ def test_pages_that_code_names_exist() -> None:
     named = {found for path in sources for found in PAGE_NAMED_IN_CODE.findall(path.read_text())}
     assert named
     assert not [f"{folder}/{name}" for folder, name in named if not list((ROOT / "infra" / folder).glob(f"{name}*"))]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_documents_name_exist(page: Path) -> None:
+    """A file or folder of the project that a document names in backticks, `tasks/` left out or not, exists."""
+    named = set(FILE_NAMED_IN_TEXT.findall(_prose(page))) - GONE
+    assert not [name for name in sorted(named) if not (ROOT / name).exists() and not (ROOT / "tasks" / name).exists()]
 
 
 def test_parameters_page_is_generated_from_the_models() -> None:
