@@ -5,6 +5,7 @@ Small items share a chunk of slices; a long one is cut into several, so that it 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -69,6 +70,23 @@ class PredictionSpec(Generic[Item, Row]):
             yield ChunkGroup(together, [together])
 
 
+class ChunkState(Enum):
+    """Where a chunk is on its way through a stream."""
+
+    WAITING = auto()
+    """To be loaded."""
+    LOADING = auto()
+    LOADED = auto()
+    """Its slices are in the object store; no actor has it yet."""
+    PREDICTING = auto()
+    PREDICTED = auto()
+    """Kept until its whole group is."""
+    FINISHING = auto()
+    """With its whole group, which the chunk that was predicted last stands for."""
+    DROPPED = auto()
+    """Its group was requeued; what is still in flight for it is discarded on arrival."""
+
+
 @dataclass(eq=False, slots=True)
 class ChunkGroup(Generic[Item]):
     """Items that are finished together.
@@ -76,49 +94,58 @@ class ChunkGroup(Generic[Item]):
     Attributes:
         items: Whole.
         parts: What is loaded and predicted apart.
-        n_tries: How often it came down.
-        is_suspect: Whether it is predicted alone on its actor, so that what dies over it is known to.
-        predicted: Chunks that are, by number: images, rest and probability in the object store.
-        n_bytes: What it holds there.
-        is_aborted: Whether a process died under it; what is still under way for it is dropped when it comes.
+        n_tries: How often a crash was blamed on it.
+        is_suspect: Whether it is predicted alone on its actor, so that a crash there is certainly its own.
+        n_bytes: What its chunks hold in the object store.
+        chunks: One per part.
     """
 
     items: Sequence[Item]
     parts: Sequence[Sequence[Item]]
     n_tries: int = 0
     is_suspect: bool = False
-    predicted: "dict[int, tuple[ray.ObjectRef[Any] | None, ...]]" = field(default_factory=dict)  # Any: all three
     n_bytes: int = 0
-    is_aborted: bool = False
+    chunks: "list[Chunk[Item]]" = field(init=False)
 
-    def chunks(self) -> "list[Chunk[Item]]":
-        """Return its chunks, ready to go."""
-        return [Chunk(self, number) for number in range(len(self.parts))]
+    def __post_init__(self) -> None:
+        self.chunks = [Chunk(self, part) for part in self.parts]
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether every chunk is."""
+        return all(chunk.state is ChunkState.PREDICTED for chunk in self.chunks)
+
+    def drop(self) -> None:
+        """Drop its chunks, wherever they are."""
+        for chunk in self.chunks:
+            chunk.state = ChunkState.DROPPED
+            chunk.release()
 
 
 @dataclass(eq=False, slots=True)
 class Chunk(Generic[Item]):
-    """A chunk under way.
+    """What is loaded and predicted in one go.
 
     Attributes:
         group: It belongs to.
-        number: Of the chunk in the group.
+        items: Its items, or its piece of one.
+        state: Where it is.
         images: Its slices, in the object store.
         rest: What else `finish` needs of it, in the object store.
-        n_slices: Of its items.
-        slot: The actor that predicts it.
+        n_slices: Of its items, once they are loaded.
+        slot: The actor that predicts it, as long as it does.
         probability: In the object store.
     """
 
     group: ChunkGroup[Item]
-    number: int
+    items: Sequence[Item]
+    state: ChunkState = ChunkState.WAITING
     images: "ray.ObjectRef[np.ndarray] | None" = None
     rest: "ray.ObjectRef[Any] | None" = None  # Any: passes from load to finish
     n_slices: int = 0
     slot: ActorSlot | None = None
     probability: "ray.ObjectRef[np.ndarray] | None" = None
 
-    @property
-    def items(self) -> Sequence[Item]:
-        """Its items, or its piece of one."""
-        return self.group.parts[self.number]
+    def release(self) -> None:
+        """Let the object store have its memory back; a task that was handed a reference still keeps what it needs."""
+        self.images = self.rest = self.probability = None

@@ -19,7 +19,7 @@ from tasks.core.errors import ClusterError
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
-"""Slices a forward pass; no other size has been measured yet."""
+"""Slices per forward pass; no other size has been measured yet."""
 
 MAX_WAITING = 2
 """Chunks at an actor: the one it works on and the next, so that it never waits for the driver."""
@@ -27,7 +27,7 @@ MAX_WAITING = 2
 CHUNKS_WORTH_AN_ACTOR = 4
 MAX_LOSSES_IN_A_ROW = 5
 NODES_KNOWN_FOR_S = 5.0
-TELL_EVERY_S = 60.0
+WARN_EVERY_S = 60.0
 FIRST_MODEL_WITHIN_S = 1200.0
 """A GPU node takes minutes: a machine, its driver, an image of some GB."""
 
@@ -36,7 +36,7 @@ class Model(Protocol):
     """What an actor holds."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return a probability a pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
+        """Return a probability per pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
 
 
 class LoadModel(Protocol):
@@ -102,7 +102,7 @@ class ActorSlot:
         node_id: Where it must run; None lets Ray find a GPU.
         loading: Ready when its model is loaded.
         is_loaded: Whether it was.
-        waiting: What was handed to it and not answered, oldest first: that is what it works on.
+        waiting: What was handed to it and is not predicted yet; it works on the first.
         is_reserved: Whether nothing else may wait beside that.
     """
 
@@ -122,7 +122,7 @@ class ActorPool:
         self._n_gpus_asked = n_gpus_asked
         self._slots: list[ActorSlot] = []
         self._n_losses = self._n_broken = 0
-        self._opened, self._is_waiting_for_first, self._told_s = time.monotonic(), True, 0.0
+        self._opened, self._is_waiting_for_first, self._warned_s = time.monotonic(), True, 0.0
         self._nodes: list[dict[str, Any]] = []  # Any: Ray's own description of a node
         self._nodes_asked = -math.inf
 
@@ -153,8 +153,8 @@ class ActorPool:
     def _check_patience(self) -> None:
         """Raise if a model has been waited for too long: a GPU that was asked for may never come."""
         waited_s = time.monotonic() - self._opened
-        if self._is_waiting_for_first and waited_s > self._told_s + TELL_EVERY_S:
-            self._told_s = waited_s
+        if self._is_waiting_for_first and waited_s > self._warned_s + WARN_EVERY_S:
+            self._warned_s = waited_s
             logger.warning("stream: no model is loaded after %.0f s; is there a GPU, or one to come?", waited_s)
         if self._is_waiting_for_first and waited_s > FIRST_MODEL_WITHIN_S:
             raise ClusterError(
@@ -201,8 +201,8 @@ class ActorPool:
             slot.is_reserved = is_alone
         return slot
 
-    def note_answer(self, slot: ActorSlot, what: object) -> None:
-        """Take note that an actor has answered what was handed to it."""
+    def note_predicted(self, slot: ActorSlot, what: object) -> None:
+        """Take note that an actor has predicted what was handed to it."""
         slot.waiting.remove(what)
         self._n_broken = 0
 
@@ -226,7 +226,7 @@ class ActorPool:
         self._n_broken += is_broken
         if max(self._n_losses, self._n_broken) > MAX_LOSSES_IN_A_ROW + self._n_slots():
             n = max(self._n_losses, self._n_broken)
-            raise ClusterError(f"{n} actors died or broke one after the other; the last said: {err}") from err
+            raise ClusterError(f"{n} actors died or broke one after the other; the last error: {err}") from err
 
     def close(self) -> None:
         """Stop every actor."""

@@ -20,8 +20,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from tasks.core.errors import ClusterError, DataError, as_refusal, internal_error
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import own_error
-from tasks.engine.inference.chunks import Chunk, ChunkGroup, Finish, Item, Load, PredictionSpec, Row
-from tasks.engine.inference.model_pool import ActorPool
+from tasks.engine.inference.chunks import Chunk, ChunkGroup, ChunkState, Finish, Item, Load, PredictionSpec, Row
+from tasks.engine.inference.model_pool import ActorPool, ActorSlot
 from tasks.stages.chunk import Loaded, Predicted
 
 MAX_TRIES = 3
@@ -45,13 +45,13 @@ def _load(load: Callable[..., Loaded], items: Sequence[Any]) -> tuple[Head, np.n
     _lower_priority()
     started = time.perf_counter()
     loaded = load(items)
-    n_held = 2 * loaded.images.nbytes + loaded.n_held  # the answer is as large as the slices
+    n_held = 2 * loaded.images.nbytes + loaded.n_held  # the probability is as large as the slices
     head = (time.perf_counter() - started, len(loaded.images), n_held, loaded.n_read)
     return head, loaded.images, loaded.rest
 
 
 @ray.remote(max_retries=0)
-def _finish(finish: Callable[..., Any], *parts: Any) -> tuple[list[Any], float, int]:  # Any: three a chunk
+def _finish(finish: Callable[..., Any], *parts: Any) -> tuple[list[Any], float, int]:  # Any: three per chunk
     """Return the rows, seconds and bytes written."""
     _lower_priority()
     started = time.perf_counter()
@@ -73,76 +73,82 @@ def _lower_priority() -> None:
 
 @dataclass(slots=True)
 class PredictionStream(Generic[Item, Row]):
-    """A run over many items; iterate over `rows` once."""
+    """A run over many items; iterate over `rows` once.
+
+    Each chunk knows its own state. It is in one of two containers: `_waiting`, the next to be loaded first; or
+    `_started`, by the reference of the latest task it was given to. Those in `_started` are loaded but not yet with an
+    actor (in the order they were loaded), or in flight; the chunks of a group that wait for the rest of it to be
+    predicted are in neither. `_started` is as long as the cluster is large, however many items there are.
+    """
 
     spec: PredictionSpec[Item, Row]
     sums: StageSums = field(default_factory=StageSums)
-    _todo: deque[Chunk[Item]] = field(default_factory=deque)
-    _loading: "dict[ray.ObjectRef[Head], Chunk[Item]]" = field(default_factory=dict)
-    _ready: deque[Chunk[Item]] = field(default_factory=deque)
-    _predicting: "dict[ray.ObjectRef[float], Chunk[Item]]" = field(default_factory=dict)
-    _finishing: "dict[ray.ObjectRef[tuple[list[Row], float, int]], ChunkGroup[Item]]" = field(default_factory=dict)
+    _waiting: deque[Chunk[Item]] = field(default_factory=deque)
+    _started: "dict[ray.ObjectRef[Any], Chunk[Item]]" = field(default_factory=dict)  # Any: what any stage returns
     _n_bytes: int = 0
 
     def rows(self, items: Sequence[Item]) -> Iterator[list[Row]]:
-        """Yield the rows of each group as it is finished, in any order; exactly one row an item.
+        """Yield the rows of each group as it is finished, in any order; exactly one row per item.
 
         Raises:
             LesionWorkflowError: What a stage raised on purpose; wrapped by Ray (see `cluster.session`).
             ClusterError: If actors keep dying.
         """
         for group in self.spec.groups(items):
-            self._todo.extend(group.chunks())
+            self._waiting.extend(group.chunks)
         load, finish = ray.put(self.spec.load), ray.put(self.spec.finish)
         pool = ActorPool(self.spec.load_model, self.spec.n_gpus)
         try:
-            while self._todo or self._n_in_progress:
-                pool.resize(len(self._todo) + self._n_in_progress)
-                self._admit(load, pool)
-                self._dispatch(pool)
+            while self._waiting or self._started:
+                pool.resize(len(self._waiting) + len(self._started))
+                self._start_loading(load, pool)
+                self._start_predicting(pool)
                 yield from self._collect(finish, pool)
         finally:
             self._stop()
             pool.close()
 
-    def _admit(self, load: "ray.ObjectRef[Load[Item]]", pool: ActorPool) -> None:
-        """Start to load chunks while there is room for what they bring."""
+    def _start_loading(self, load: "ray.ObjectRef[Load[Item]]", pool: ActorPool) -> None:
+        """Load chunks while the object store has space for them."""
         n_cpus, store_bytes = _capacity()
-        room = BYTES_IN_PROGRESS_FRACTION * store_bytes
-        while self._todo and (
-            not self._n_in_progress
-            or (self._n_in_progress < CHUNKS_PER_CPU * n_cpus + 2 * pool.size and self._n_bytes < room)
-        ):
-            chunk = self._todo.popleft()
+        max_bytes = BYTES_IN_PROGRESS_FRACTION * store_bytes
+        max_started = CHUNKS_PER_CPU * n_cpus + 2 * pool.size
+        while self._waiting and (not self._started or (len(self._started) < max_started and self._n_bytes < max_bytes)):
+            chunk = self._waiting.popleft()
             loaded = cast(  # by Ray's types a task has one return, whatever its num_returns
                 "tuple[ray.ObjectRef[Head], ray.ObjectRef[np.ndarray], ray.ObjectRef[Any]]",
                 _load.options(num_returns=3).remote(load, chunk.items),
             )
             head, chunk.images, chunk.rest = loaded
-            self._loading[head] = chunk
+            chunk.state = ChunkState.LOADING
+            self._started[head] = chunk
 
-    def _dispatch(self, pool: ActorPool) -> None:
+    def _start_predicting(self, pool: ActorPool) -> None:
         """Hand loaded chunks to actors that can take them."""
-        while self._ready and (slot := pool.hand(self._ready[0], is_alone=self._ready[0].group.is_suspect)):
-            chunk = self._ready.popleft()
-            chunk.slot = slot
+        loaded = [(ref, chunk) for ref, chunk in self._started.items() if chunk.state is ChunkState.LOADED]
+        for ref, chunk in loaded:
+            chunk.slot = pool.hand(chunk, is_alone=chunk.group.is_suspect)
+            if chunk.slot is None:  # those behind it wait, too: a suspect would never find an idle actor
+                return
             images = cast("ray.ObjectRef[np.ndarray]", chunk.images)  # not None once a chunk is loaded
             predicted = cast(  # as above
-                "tuple[ray.ObjectRef[np.ndarray], ray.ObjectRef[float]]", slot.actor.predict.remote(images)
+                "tuple[ray.ObjectRef[np.ndarray], ray.ObjectRef[float]]", chunk.slot.actor.predict.remote(images)
             )
-            chunk.probability, answer = predicted
-            self._predicting[answer] = chunk
+            chunk.probability, seconds = predicted
+            chunk.state = ChunkState.PREDICTING
+            del self._started[ref]
+            self._started[seconds] = chunk
 
     def _collect(self, finish: "ray.ObjectRef[Finish[Row]]", pool: ActorPool) -> Iterator[list[Row]]:
-        """Wait until something is ready, and take what is."""
-        waits = [*self._loading, *self._predicting, *self._finishing, *pool.loading]
-        if not waits:  # every node is gone for the moment
+        """Wait until something has arrived, and take what has."""
+        in_flight = [*self._in_flight(), *pool.loading]
+        if not in_flight:  # every node is gone for the moment
             time.sleep(POLL_S)
             return
-        ready, _ = ray.wait(waits, num_returns=len(waits), timeout=0)
-        if not ready:
-            ready, _ = ray.wait(waits, num_returns=1, timeout=POLL_S)
-        for ref in ready:
+        arrived, _ = ray.wait(in_flight, num_returns=len(in_flight), timeout=0)
+        if not arrived:
+            arrived, _ = ray.wait(in_flight, num_returns=1, timeout=POLL_S)
+        for ref in arrived:
             if ref in pool.loading:
                 pool.note_loaded(ref)
             elif rows := self._take(ref, finish, pool):
@@ -150,71 +156,61 @@ class PredictionStream(Generic[Item, Row]):
 
     def _take(
         self,
-        ref: "ray.ObjectRef[Any]",  # Any: the answer of any stage
+        ref: "ray.ObjectRef[Any]",  # Any: what any stage returns
         finish: "ray.ObjectRef[Finish[Row]]",
         pool: ActorPool,
     ) -> list[Row]:
-        """Take the answer of one stage; return rows if it was the last."""
-        loading, predicting = self._loading.pop(ref, None), self._predicting.pop(ref, None)
-        chunk = loading or predicting
-        group = chunk.group if chunk else self._finishing.pop(ref)
+        """Take what one stage returned; return rows if it was the last."""
+        chunk = self._started.pop(ref)
         try:
-            answer = ray.get(ref)
+            returned = ray.get(ref)
         except RayError as err:
             if _is_meant(err) or (_bug_in(err) and self.spec.give_up is None):
                 raise
-            return self._requeue_after_crash(group, chunk, err, pool)
-        if loading:
-            self._note_loaded(loading, answer)
-        elif predicting:
-            self._note_predicted(predicting, answer, finish, pool)
-        else:
-            rows, seconds, n_written = answer
+            return self._requeue_after_crash(chunk, err, pool)
+        if chunk.state is ChunkState.FINISHING:
+            rows, seconds, n_written = returned
             self.sums.add_finished(seconds, n_written)
-            self._n_bytes -= group.n_bytes
+            self._n_bytes -= chunk.group.n_bytes
             return list(rows)
+        if chunk.slot is None:
+            self._note_loaded(chunk, ref, returned)
+        else:
+            pool.note_predicted(chunk.slot, chunk)
+            self._note_predicted(chunk, returned, finish)
         return []
 
-    def _note_loaded(self, chunk: Chunk[Item], answer: Head) -> None:
-        seconds, chunk.n_slices, n_bytes, n_read = answer
+    def _note_loaded(self, chunk: Chunk[Item], ref: "ray.ObjectRef[Head]", head: Head) -> None:
+        seconds, chunk.n_slices, n_bytes, n_read = head
         self.sums.add_loaded(seconds, n_read)
-        if chunk.group.is_aborted:
+        if chunk.state is ChunkState.DROPPED:
             return
         chunk.group.n_bytes += n_bytes
         self._n_bytes += n_bytes
-        self._ready.append(chunk)
+        chunk.state = ChunkState.LOADED
+        self._started[ref] = chunk
 
-    def _note_predicted(
-        self, chunk: Chunk[Item], seconds: float, finish: "ray.ObjectRef[Finish[Row]]", pool: ActorPool
-    ) -> None:
-        if chunk.slot:
-            pool.note_answer(chunk.slot, chunk)
+    def _note_predicted(self, chunk: Chunk[Item], seconds: float, finish: "ray.ObjectRef[Finish[Row]]") -> None:
+        chunk.slot = None
         self.sums.add_predicted(seconds, chunk.n_slices, time.monotonic())
-        group = chunk.group
-        if group.is_aborted:
+        if chunk.state is ChunkState.DROPPED:
             return
-        group.predicted[chunk.number] = (chunk.images, chunk.rest, chunk.probability)
-        if len(group.predicted) == len(group.parts):
-            parts = [part for number in sorted(group.predicted) for part in group.predicted[number]]
-            self._finishing[_finish.remote(finish, *parts)] = group
-            group.predicted.clear()
+        chunk.state = ChunkState.PREDICTED
+        group = chunk.group
+        if group.is_predicted:
+            parts = [ref for each in group.chunks for ref in (each.images, each.rest, each.probability)]
+            self._started[_finish.remote(finish, *parts)] = chunk
+            chunk.state = ChunkState.FINISHING
+            for each in group.chunks:
+                each.release()
 
-    def _requeue_after_crash(
-        self, group: ChunkGroup[Item], chunk: Chunk[Item] | None, err: RayError, pool: ActorPool
-    ) -> list[Row]:
-        """Put the items of a group whose process died back to the start; return rows of those already finished."""
-        is_blamed, bug = True, _bug_in(err)
-        if chunk and chunk.slot and (isinstance(err, RayActorError) or bug):
-            is_blamed = chunk.slot.waiting[0] is chunk  # only what the actor worked on may have killed it
-            pool.drop(chunk.slot, err, is_broken=bug is not None)
-        elif chunk and chunk.slot:
-            chunk.slot.waiting.remove(chunk)
-        if group.is_aborted:
+    def _requeue_after_crash(self, chunk: Chunk[Item], err: RayError, pool: ActorPool) -> list[Row]:
+        """Put the items of a chunk's group back to the start; return rows of those already finished."""
+        group, bug = chunk.group, _bug_in(err)
+        is_blamed = chunk.slot is None or _take_from_actor(chunk, chunk.slot, err, pool)
+        if chunk.state is ChunkState.DROPPED:
             return []
-        group.is_aborted = True
-        self._n_bytes -= group.n_bytes
-        self._todo = deque(other for other in self._todo if other.group is not group)
-        self._ready = deque(other for other in self._ready if other.group is not group)
+        self._drop(group)
         n_tries = group.n_tries + is_blamed
         done = self.spec.recall(group.items)
         left = [item for index, item in enumerate(group.items) if index not in done]
@@ -230,22 +226,45 @@ class PredictionStream(Generic[Item, Row]):
                 self._put_back([item], MAX_TRIES - N_TRIES_ALONE, is_suspect=True)
         return rows
 
+    def _drop(self, group: ChunkGroup[Item]) -> None:
+        """Forget the chunks of a group, but those in flight until they arrive."""
+        in_flight = self._in_flight()
+        group.drop()
+        self._n_bytes -= group.n_bytes
+        self._waiting = deque(chunk for chunk in self._waiting if chunk.state is not ChunkState.DROPPED)
+        self._started = {
+            ref: chunk
+            for ref, chunk in self._started.items()
+            if ref in in_flight or chunk.state is not ChunkState.DROPPED
+        }
+
     def _put_back(self, items: Sequence[Item], n_tries: int, *, is_suspect: bool) -> None:
         for group in self.spec.groups(items):
             group.n_tries, group.is_suspect = n_tries, is_suspect
-            self._todo.extendleft(reversed(group.chunks()))
+            self._waiting.extendleft(reversed(group.chunks))
 
     def _stop(self) -> None:
-        """End what is still under way, so that nothing is written after this run."""
-        waits = [*self._loading, *self._predicting, *self._finishing]
-        for ref in waits:
+        """End what is still in flight, so that nothing is written after this run."""
+        in_flight = self._in_flight()
+        for ref in in_flight:
             ray.cancel(ref)
-        if waits:
-            ray.wait(waits, num_returns=len(waits), timeout=STOP_TIMEOUT_S)
+        if in_flight:
+            ray.wait(list(in_flight), num_returns=len(in_flight), timeout=STOP_TIMEOUT_S)
 
-    @property
-    def _n_in_progress(self) -> int:
-        return len(self._loading) + len(self._ready) + len(self._predicting) + len(self._finishing)
+    def _in_flight(self) -> "dict[ray.ObjectRef[Any], Chunk[Item]]":  # Any: as above
+        """Return what Ray works on."""
+        return {ref: chunk for ref, chunk in self._started.items() if chunk.state is not ChunkState.LOADED}
+
+
+def _take_from_actor(chunk: Chunk[Item], slot: ActorSlot, err: RayError, pool: ActorPool) -> bool:
+    """Take a chunk whose prediction failed from its actor; return whether the chunk may have caused it."""
+    bug = _bug_in(err)
+    if not isinstance(err, RayActorError) and bug is None:
+        slot.waiting.remove(chunk)
+        return True
+    is_first = slot.waiting[0] is chunk  # only what the actor worked on may have killed it
+    pool.drop(slot, err, is_broken=bug is not None)
+    return is_first
 
 
 def _is_meant(err: RayError) -> bool:
