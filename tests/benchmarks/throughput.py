@@ -17,7 +17,7 @@ BARE = """
 import json, sys, time
 from pathlib import Path
 import cv2, numpy as np
-from tasks.engine.inference.model_pool import BATCH_SIZE, load_predictor
+from tasks.engine.inference.bundle_model import BATCH_SIZE, load_predictor
 predictor = load_predictor(sys.argv[1], sys.argv[3], test_time_flips=False)
 images = np.stack([cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(Path(sys.argv[2]).iterdir())])
 predictor.predict(images[: 2 * BATCH_SIZE])

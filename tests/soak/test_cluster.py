@@ -19,8 +19,8 @@ from tasks.core.schemas import SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import SPARE_CPUS, session
+from tasks.engine.inference.bundle_model import BATCH_SIZE
 from tasks.engine.inference.chunks import PredictionSpec
-from tasks.engine.inference.model_pool import BATCH_SIZE
 from tasks.engine.inference.stream import PredictionStream
 from tasks.io.outputs import bundles
 from tasks.io.scans import survey

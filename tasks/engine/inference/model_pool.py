@@ -13,13 +13,9 @@ from ray.actor import ActorClass, ActorHandle, ActorProxy
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tasks.core.catalog import Precision
 from tasks.core.errors import ClusterError
 
 logger = logging.getLogger(__name__)
-
-BATCH_SIZE = 16
-"""Slices per forward pass; no other size has been measured yet."""
 
 MAX_WAITING = 2
 """Chunks at an actor: the one it works on and the next, so that it never waits for the driver."""
@@ -37,15 +33,6 @@ class Model(Protocol):
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return a probability per pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
-
-
-class LoadModel(Protocol):
-    """How the model of a bundle is had, in an actor."""
-
-    def __call__(
-        self, model_uri: str, precision: Precision, member: int | None = None, *, test_time_flips: bool | None = None
-    ) -> Model:
-        """Return the model, as `load_predictor` does."""
 
 
 @ray.remote(max_restarts=0)
@@ -68,29 +55,6 @@ class ModelActor:
         started = time.perf_counter()
         probability = self._model.predict(images)
         return probability, time.perf_counter() - started
-
-
-def load_predictor(
-    model_uri: str, precision: Precision, member: int | None = None, *, test_time_flips: bool | None = None
-) -> Model:
-    """Return the predictor of a bundle, checked by its self-test; called in an actor.
-
-    Args:
-        model_uri: URI of the bundle.
-        precision: Arithmetic.
-        member: ActorSlot of the one network of an ensemble that is wanted; None takes them all.
-        test_time_flips: Whether it flips; None does as the bundle says.
-
-    Raises:
-        ModelError: If the bundle is damaged, or predicts something else than it did.
-    """
-    from tasks.engine.inference.predictor import Predictor
-    from tasks.engine.network.model import share_cores  # loads TensorFlow, here in the actor
-    from tasks.io.outputs.bundles import read_bundle, read_member
-
-    share_cores()
-    bundle = read_bundle(model_uri) if member is None else read_member(model_uri, member)
-    return Predictor.from_bundle(bundle, precision=precision, batch_size=BATCH_SIZE, test_time_flips=test_time_flips)
 
 
 @dataclass(eq=False, slots=True)

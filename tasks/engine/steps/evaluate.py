@@ -20,8 +20,8 @@ from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import DatasetCard, EvaluationReport, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
+from tasks.engine.inference.bundle_model import LoadModel, load_predictor
 from tasks.engine.inference.chunks import PredictionSpec
-from tasks.engine.inference.model_pool import LoadModel, load_predictor
 from tasks.engine.inference.stream import PredictionStream
 from tasks.io import storage
 from tasks.io.outputs import bundles, datasets, evaluations

@@ -17,9 +17,9 @@ from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import SegmentationManifest, Speed
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, StageSums, Tell, cost_per_1000
+from tasks.engine.inference.bundle_model import BATCH_SIZE, LoadModel, load_predictor
 from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.indexing import index_here, index_on_cluster
-from tasks.engine.inference.model_pool import BATCH_SIZE, LoadModel, load_predictor
 from tasks.engine.inference.stream import PredictionStream
 from tasks.engine.steps.listing import list_scans, require_scans, youngest_settled_s
 from tasks.io import lease, ledger, storage
