@@ -52,16 +52,16 @@ def train(request: TrainRequest) -> ModelHandle:
             encoder_weights=encoder_weights,
             first_weights=first_weights,
         )
-        train_all([fold.job for fold in folds], held)
+        train_all([fold.run for fold in folds], held)
         outcomes, weights = [], []
         for fold in folds:
-            checkpoint = fold.job.checkpoints.latest()
+            checkpoint = fold.run.checkpoints.latest()
             if checkpoint is None:
                 raise ModelError(
-                    f"Training ended, but {shown_uri(fold.job.checkpoints.folder)} holds no epoch. Train again."
+                    f"Training ended, but {shown_uri(fold.run.checkpoints.folder)} holds no epoch. Train again."
                 )
             outcomes.append(checkpoint.outcome)
-            weights.append(fold.job.checkpoints.best_weights(checkpoint.outcome.best_epoch))
+            weights.append(fold.run.checkpoints.best_weights(checkpoint.outcome.best_epoch))
         held.check()
         together = outcomes[0]
         members: tuple[EnsembleMember, ...] = ()

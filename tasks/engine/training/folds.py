@@ -13,8 +13,8 @@ from tasks.core.history import TrainingOutcome
 from tasks.core.schemas import EnsembleMember
 from tasks.core.splits import fold_patients
 from tasks.core.step_inputs import TrainRequest
-from tasks.engine.training.slice_store import load_slices
-from tasks.engine.training.supervisor import TrainingRun
+from tasks.engine.training.slice_loading import load_slices
+from tasks.engine.training.training_run import TrainingRun
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.outputs.bundles import FOLDS_FOLDER
 
@@ -24,11 +24,11 @@ class Fold:
     """A training, and whom it holds out; without cross-validation there is one, which holds nobody out.
 
     Attributes:
-        job: What is to be done.
+        run: What is to be done.
         held_out: Patients it never sees.
     """
 
-    job: TrainingRun
+    run: TrainingRun
     held_out: tuple[str, ...]
 
 
@@ -68,7 +68,7 @@ def folds_of(
     for place in range(n_folds):
         held_out = tuple(sorted(patient for patient, fold in fold_of.items() if fold == place))
         is_held_out = pc.is_in(store.index.column("patient_id"), value_set=pa.array(held_out))
-        job = replace(
+        run = replace(
             whole,
             name=f"fold {place + 1} of {n_folds}, ",
             train=store.index.filter(pc.invert(is_held_out)),
@@ -76,7 +76,7 @@ def folds_of(
             checkpoints=Checkpoints.of(request.model_uri, f"{asked} fold {place}"),
             keeps_last=True,
         )
-        folds.append(Fold(job, held_out))
+        folds.append(Fold(run, held_out))
     return folds
 
 

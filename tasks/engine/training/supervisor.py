@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-import pyarrow as pa
 import ray
 import ray.data
 from ray.actor import ActorClass, ActorProxy
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
 from tasks.core.plural import counted
 from tasks.engine.cluster.capacity import NoRoomError, n_at_once, needs_of_one, wait_for_workers
 from tasks.engine.cluster.failures import can_pass, reason
-from tasks.engine.training.slice_store import SliceStore, plan_training, training_stream, validation_stream
+from tasks.engine.training.epoch_plan import plan_training
+from tasks.engine.training.journal import Journal
+from tasks.engine.training.slice_store import training_stream, validation_stream
+from tasks.engine.training.training_run import TrainingRun, WorkerSettings
 from tasks.io import storage
-from tasks.io.checkpoints import Checkpoint, Checkpoints
+from tasks.io.checkpoints import Checkpoint
 from tasks.io.lease import OutputLock
 
 logger = logging.getLogger(__name__)
@@ -34,38 +35,7 @@ MAX_FAILED_STARTS: Final = 3
 """Of a group of workers, each of which has a minute to start; Ray Train would try for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRun:
-    """A training to be done.
-
-    Attributes:
-        name: How log lines about it begin.
-        model: Network.
-        training: Optimisation.
-        augment: Random changes to training slices.
-        store: The slices.
-        train: Rows of the store's index to train on.
-        val: Rows to validate on.
-        encoder_weights: Reference to an encoder's weight file, or to None.
-        first_weights: Reference to a bundle's weight file, or to None.
-        checkpoints: Where it stands.
-        keeps_last: Whether the last epoch is kept, not the best.
-    """
-
-    name: str
-    model: ModelConfig
-    training: TrainingConfig
-    augment: AugmentConfig
-    store: SliceStore
-    train: pa.Table
-    val: pa.Table
-    encoder_weights: "ray.ObjectRef[bytes | None]"
-    first_weights: "ray.ObjectRef[bytes | None]"
-    checkpoints: Checkpoints
-    keeps_last: bool = False
-
-
-def train_all(jobs: Sequence[TrainingRun], held: OutputLock) -> None:
+def train_all(runs: Sequence[TrainingRun], held: OutputLock) -> None:
     """Do trainings, as many at once as the cluster holds, each in the order given; log each epoch when it ends.
 
     Raises:
@@ -73,22 +43,22 @@ def train_all(jobs: Sequence[TrainingRun], held: OutputLock) -> None:
         LesionWorkflowError: What a worker found wrong.
         ClusterError: If the workers of one died too often; what the others reached is kept.
     """
-    waiting = list(jobs)
+    waiting = list(runs)
     running: dict[ray.ObjectRef[None], _Running] = {}
     try:
         while waiting or running:
             while waiting and len(running) < n_at_once(waiting[0].training):
-                job = waiting.pop(0)
+                run = waiting.pop(0)
                 # Ray Train's TensorFlow module loads TensorFlow, so a worker drives it, not the flow's process.
                 # Both stay with the driver: a node that is lost takes workers only.
                 here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
                 # a cast, because mypy leaves the decorator of a class out
                 journal = cast("ActorClass[Journal]", Journal).options(scheduling_strategy=here).remote()
-                running[fit.options(scheduling_strategy=here).remote(job, journal)] = _Running(job, journal)
+                running[fit.options(scheduling_strategy=here).remote(run, journal)] = _Running(run, journal)
             ended, _ = ray.wait(list(running), timeout=POLL_S)
             held.check()
             for one in running.values():
-                one.narrate()
+                one.log()
             for reference in ended:
                 one = running.pop(reference)
                 try:
@@ -96,8 +66,8 @@ def train_all(jobs: Sequence[TrainingRun], held: OutputLock) -> None:
                 except NoRoomError:
                     if not running:
                         raise
-                    logger.warning("train: %sno room beside the others, goes on after one of them", one.job.name)
-                    waiting.append(one.job)
+                    logger.warning("train: %sno room beside the others, goes on after one of them", one.run.name)
+                    waiting.append(one.run)
     finally:
         for reference in running:
             ray.cancel(reference)
@@ -107,18 +77,18 @@ def train_all(jobs: Sequence[TrainingRun], held: OutputLock) -> None:
 class _Running:
     """A training on its way, and how much of its journal was read."""
 
-    job: TrainingRun
+    run: TrainingRun
     journal: "ActorProxy[Journal]"
     n_seen: int = 0
 
-    def narrate(self) -> None:
+    def log(self) -> None:
         """Log what is new."""
         for line in ray.get(self.journal.after.remote(self.n_seen)):
             self.n_seen += 1
             if isinstance(line, str):
-                logger.warning("train: %s%s", self.job.name, line)
+                logger.warning("train: %s%s", self.run.name, line)
             else:
-                logger.info("train: %s%s", self.job.name, _sentence(line, self.job.training.epochs))
+                logger.info("train: %s%s", self.run.name, _sentence(line, self.run.training.epochs))
 
 
 def _sentence(row: EpochRow, n_epochs: int) -> str:
@@ -130,31 +100,13 @@ def _sentence(row: EpochRow, n_epochs: int) -> str:
     )
 
 
-@ray.remote(num_cpus=0)
-class Journal:
-    """Where workers write epochs down, and the driver reads them while the training goes on."""
-
-    def __init__(self) -> None:
-        self._lines: list[EpochRow | str] = []
-
-    @ray.method
-    def append(self, line: EpochRow | str) -> None:
-        """Add an epoch, or a sentence on what happened between two."""
-        self._lines.append(line)
-
-    @ray.method
-    def after(self, n_seen: int) -> list[EpochRow | str]:
-        """Return what lies beyond the first `n_seen`."""
-        return self._lines[n_seen:]
-
-
 @ray.remote(num_cpus=0, max_retries=0)
-def fit(job: TrainingRun, journal: "ActorProxy[Journal]") -> None:
+def fit(run: TrainingRun, journal: "ActorProxy[Journal]") -> None:
     """Train to the end, from the last checkpoint if there is one; what comes of it are the checkpoints.
 
     Args:
-        job: What is to be done.
-        journal: Told of each epoch, and of what happens between two.
+        run: What is to be done.
+        journal: Gets each finished epoch, and what happens between two.
 
     Raises:
         LesionWorkflowError: What a worker found wrong.
@@ -162,26 +114,26 @@ def fit(job: TrainingRun, journal: "ActorProxy[Journal]") -> None:
         ClusterError: If the workers died more than `max_restarts` times.
     """
     has_begun = False
-    for n_left in range(job.training.max_restarts, -1, -1):
-        checkpoint = job.checkpoints.latest()
+    for n_left in range(run.training.max_restarts, -1, -1):
+        checkpoint = run.checkpoints.latest()
         if checkpoint is not None and checkpoint.is_over:
             return
         n_workers = wait_for_workers(
-            job.training,
-            fewest=1 if has_begun or checkpoint else job.training.num_workers,
+            run.training,
+            fewest=1 if has_begun or checkpoint else run.training.num_workers,
             tell=journal.append.remote,
         )
         has_begun = True
         if checkpoint is not None:
             journal.append.remote(f"going on after epoch {checkpoint.n_epochs} with {counted(n_workers, 'worker')}")
         try:
-            _run(job, checkpoint, n_workers=n_workers, journal=journal)
+            _run_epochs(run, checkpoint, n_workers=n_workers, journal=journal)
         except TrainingFailedError as err:
             if not can_pass(err):
                 raise
             if n_left == 0:
                 raise ClusterError(
-                    f"The training lost its workers {job.training.max_restarts + 1} times, at last by {reason(err)}. "
+                    f"The training lost its workers {run.training.max_restarts + 1} times, at last by {reason(err)}. "
                     "Its last finished epoch is kept; run it again to go on from there."
                 ) from err
             journal.append.remote(f"lost workers ({reason(err)}), {counted(n_left, 'restart')} left")
@@ -190,13 +142,15 @@ def fit(job: TrainingRun, journal: "ActorProxy[Journal]") -> None:
             return
 
 
-def _run(job: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, journal: "ActorProxy[Journal]") -> None:
+def _run_epochs(
+    run: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, journal: "ActorProxy[Journal]"
+) -> None:
     """Run Ray Train over the epochs that are left."""
     from ray.train.tensorflow import TensorflowTrainer
 
-    training = job.training
+    training = run.training
     plan = plan_training(
-        job.train,
+        run.train,
         epochs=range(checkpoint.n_epochs if checkpoint else 0, training.epochs),
         batch_size=training.batch_size,
         lesion_free_fraction=training.lesion_free_fraction,
@@ -204,28 +158,28 @@ def _run(job: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, jou
     )
     shares: dict[str, ray.data.Dataset] = {
         f"train-{rank}": training_stream(
-            job.store,
+            run.store,
             plan,
             batch_size=training.batch_size,
             rank=rank,
             num_workers=n_workers,
-            augment=job.augment,
+            augment=run.augment,
             seed=training.seed,
         )
         for rank in range(n_workers)
     }
-    filesystem, path = storage.arrow_filesystem(storage.join(job.checkpoints.folder, "ray-train"))
+    filesystem, path = storage.arrow_filesystem(storage.join(run.checkpoints.folder, "ray-train"))
     TensorflowTrainer(
         _train_loop,
         train_loop_config={
-            "model": job.model,
+            "model": run.model,
             "training": training,
             "steps_per_epoch": plan.steps_per_epoch,
-            "encoder_weights": job.encoder_weights,
-            "first_weights": job.first_weights,
-            "checkpoints": job.checkpoints,
+            "encoder_weights": run.encoder_weights,
+            "first_weights": run.first_weights,
+            "checkpoints": run.checkpoints,
             "checkpoint": ray.put(checkpoint),
-            "keeps_last": job.keeps_last,
+            "keeps_last": run.keeps_last,
             "journal": journal,
         },
         scaling_config=ScalingConfig(
@@ -240,14 +194,14 @@ def _run(job: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, jou
                 max_failures=0, max_preemption_failures=0, controller_failure_limit=MAX_FAILED_STARTS
             ),
         ),
-        datasets={**shares, "val": validation_stream(job.store, job.val)},
+        datasets={**shares, "val": validation_stream(run.store, run.val)},
         # Each worker reads its own stream whole: the plan has already shared out every global batch.
         dataset_config=DataConfig(datasets_to_split=[], execution_options=_in_order()),
     ).fit()
 
 
 def _train_loop(config: dict[str, Any]) -> None:  # Any: Ray Train's own type
-    from tasks.engine.training.worker import WorkerSettings, train_worker  # loads TensorFlow, here in the worker
+    from tasks.engine.training.worker import train_worker  # loads TensorFlow, here in the worker
 
     fetched = {name: ray.get(config[name]) for name in ("encoder_weights", "first_weights", "checkpoint")}
     train_worker(WorkerSettings(**config | fetched))

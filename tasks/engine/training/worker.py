@@ -3,9 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import ray
@@ -14,7 +13,6 @@ import tensorflow as tf
 from ray.actor import ActorProxy
 from ray.train.collective import broadcast_from_rank_zero
 
-from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning_rate import PLATEAU_FACTOR, Plateau, warmup_cosine
 from tasks.core.metrics import Counts
@@ -23,46 +21,18 @@ from tasks.core.postprocess import probability_level
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
 from tasks.engine.network.model import set_precision, weights_to_bytes
 from tasks.engine.training.epoch_sums import EpochSums, check_numbers, timed
+from tasks.engine.training.journal import Journal
 from tasks.engine.training.trainer import Learner, choose_strategy
+from tasks.engine.training.training_run import WorkerSettings
 from tasks.engine.training.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchdog, end
-from tasks.io.checkpoints import Checkpoint, Checkpoints
-
-if TYPE_CHECKING:
-    from tasks.engine.training.supervisor import Journal
+from tasks.io.checkpoints import Checkpoint
 
 Histograms = dict[str, ProbabilityHistogram]
 """By patient."""
 
-TELL_S = 5.0
+REPORT_S = 5.0
 WATCH_THRESHOLD = 0.5
 """At which the training curves and the best epoch are judged; the operating point is chosen afterwards."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What a worker needs to know; the streams come by name through Ray Train.
-
-    Attributes:
-        model: Network.
-        training: Optimisation.
-        steps_per_epoch: Global batches an epoch.
-        encoder_weights: Content of an encoder's weight file.
-        first_weights: Content of a bundle's weight file.
-        checkpoints: Where what comes of it is put.
-        checkpoint: What to go on from.
-        keeps_last: Whether the last epoch is kept: the validation patients will judge it, so must not choose it.
-        journal: Told of each epoch.
-    """
-
-    model: ModelConfig
-    training: TrainingConfig
-    steps_per_epoch: int
-    encoder_weights: bytes | None
-    first_weights: bytes | None
-    checkpoints: Checkpoints
-    checkpoint: Checkpoint | None
-    keeps_last: bool
-    journal: "ActorProxy[Journal]"
 
 
 def train_worker(settings: WorkerSettings) -> None:
@@ -261,9 +231,9 @@ def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarra
 
 
 def _end_stalled(journal: "ActorProxy[Journal]", silent_s: float) -> None:
-    """Tell the driver why this worker ends, then end it."""
+    """Write down why this worker ends, then end it."""
     try:
-        ray.get(journal.append.remote(f"a worker has not moved for {silent_s:.0f} s and ends"), timeout=TELL_S)
+        ray.get(journal.append.remote(f"a worker has not moved for {silent_s:.0f} s and ends"), timeout=REPORT_S)
     finally:
         end(silent_s)
 

@@ -70,11 +70,11 @@ def test_a_fold_is_trained_on_all_patients_but_its_own(trained: Trained, tmp_pat
         dataset_uri=trained.dataset_uri, model_uri=tmp_path.as_uri(), model=MODEL, training=IN_FOLDS, augment=MILD
     )
     for fold in folds_of(request, "asked", encoder_weights=None, first_weights=None):
-        seen, held_out = (set(rows.column("patient_id").to_pylist()) for rows in (fold.job.train, fold.job.val))
+        seen, held_out = (set(rows.column("patient_id").to_pylist()) for rows in (fold.run.train, fold.run.val))
         assert held_out == set(fold.held_out)
         assert not seen & held_out
-        assert len(fold.job.train) + len(fold.job.val) == len(fold.job.store.index) == 40
-        assert fold.job.keeps_last
+        assert len(fold.run.train) + len(fold.run.val) == len(fold.run.store.index) == 40
+        assert fold.run.keeps_last
 
 
 def test_everybody_is_scored_once_by_who_never_saw_him() -> None:

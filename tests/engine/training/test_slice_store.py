@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from tasks.core.config.learning import AugmentConfig
 from tasks.engine.training import slice_store
-from tasks.engine.training.slice_store import load_slices, plan_training, training_stream, worker_share
+from tasks.engine.training.epoch_plan import plan_training, worker_share
+from tasks.engine.training.slice_loading import load_slices
+from tasks.engine.training.slice_store import training_stream
 from tests.conftest import MILD, Trained
 
 NO_CHANGE = AugmentConfig(

@@ -1,0 +1,59 @@
+"""Order of the slices in each epoch: a table with a row per slice and epoch, made before anything runs.
+
+So every number of workers gets the same global batches, and nothing depends on which task finishes first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is trained on, in which order.
+
+    Attributes:
+        table: Rows of `SliceStore.index` with `epoch` and `weight`; padding rows have weight 0.
+        steps_per_epoch: Global batches per epoch.
+    """
+
+    table: pa.Table
+    steps_per_epoch: int
+
+
+def plan_training(index: pa.Table, *, epochs: range, batch_size: int, lesion_free_fraction: float, seed: int) -> Plan:
+    """Return the order of epochs: every lesion slice, a fraction of the lesion-free ones, shuffled each time.
+
+    Each epoch is filled up to whole batches with rows of weight 0.
+
+    Args:
+        index: Rows of `SliceStore.index`.
+        epochs: Numbers of the epochs, the first of all is 0; the order of each depends on its number alone.
+        batch_size: Global batch size.
+        lesion_free_fraction: Share of the lesion-free slices drawn each epoch.
+        seed: Seed of draws and order.
+    """
+    has_lesion = index.column("has_lesion").to_numpy(zero_copy_only=False)
+    lesion, lesion_free = np.flatnonzero(has_lesion), np.flatnonzero(~has_lesion)
+    n_free = round(lesion_free_fraction * len(lesion_free))
+    if not len(lesion):
+        n_free = len(lesion_free)  # nothing else to learn from
+    n_slices = len(lesion) + n_free
+    n_padding = -n_slices % batch_size
+    parts = []
+    for epoch in epochs:
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(np.concatenate([lesion, rng.choice(lesion_free, n_free, replace=False)]))
+        rows = index.take(np.concatenate([order, np.resize(order, n_padding)]))
+        weight = np.repeat(np.array([1, 0], np.float32), [n_slices, n_padding])
+        rows = rows.append_column("weight", pa.array(weight))
+        parts.append(rows.append_column("epoch", pa.array(np.full(len(rows), epoch, np.int32))))
+    return Plan(pa.concat_tables(parts), (n_slices + n_padding) // batch_size)
+
+
+def worker_share(table: pa.Table, *, batch_size: int, rank: int, num_workers: int) -> pa.Table:
+    """Return one worker's rows of a plan: of each global batch, [rank, rank + 1) x batch_size / num_workers."""
+    local_size = batch_size // num_workers
+    first = np.arange(0, len(table), batch_size) + rank * local_size
+    return table.take((first[:, np.newaxis] + np.arange(local_size)).ravel())
