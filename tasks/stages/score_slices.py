@@ -1,121 +1,23 @@
-"""How slices are scored in Ray's workers: who scores whom, and counts on the source's own grid."""
+"""Slices of a shard to the scores of its patients, counted on the source's own grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from tasks.core.catalog import MaskRule
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.geometry import resize_slice_to, restore_probability
-from tasks.core.metrics import Counts, binary_cross_entropy, count_pixels
-from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.metrics import binary_cross_entropy, count_pixels
+from tasks.core.operating_point import probability_histogram
 from tasks.core.panels import PALETTE, comparison
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
 from tasks.core.rows import FailureRow
-from tasks.core.schemas import ModelCard
 from tasks.io.formats.raster import write_png
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
 from tasks.stages.chunk import Loaded, Predicted
 from tasks.stages.labelled_pairs import reference_mask
-
-
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """Who scores, and at which operating point.
-
-    Attributes:
-        member: Place of the network of an ensemble; None is all of the bundle.
-        threshold: At which probability a pixel is called lesion.
-        test_time_flips: Whether mirror images are predicted too.
-    """
-
-    member: int | None = None
-    threshold: float = 0.5
-    test_time_flips: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Who scores whom."""
-
-    by: Scorer
-    patients: set[str]
-
-
-def views(card: ModelCard, patients: set[str]) -> list[View]:
-    """Return who scores whom: the networks of an ensemble those they never saw, all together everybody else."""
-    views = []
-    for place, member in enumerate(card.members):
-        alone = card.alone(place)
-        by = Scorer(place, alone.threshold, alone.test_time_flips)
-        views.append(View(by, patients.intersection(member.held_out)))
-    rest = patients.difference(*(member.held_out for member in card.members))
-    views.append(View(Scorer(None, card.threshold, card.test_time_flips), rest))
-    return [view for view in views if view.patients]
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """The slice a patient is shown by.
-
-    Attributes:
-        n_lesion: Reference lesion pixels in it.
-        png: Image, prediction and reference side by side; empty where there is nothing to see.
-    """
-
-    n_lesion: int = -1
-    png: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class PatientScore:
-    """What is summed up over a patient's slices.
-
-    Attributes:
-        source: Collection the patient comes from.
-        by: Who scored it.
-        n_slices: Slices scored.
-        counts: Pixels on the source's grid.
-        histogram: Probabilities on the model's grid.
-        loss: Sum over slices of the binary cross-entropy on the model's grid.
-        picture: The slice with the largest lesion, of equal ones the first.
-    """
-
-    source: str
-    by: Scorer
-    n_slices: int = 0
-    counts: Counts = field(default_factory=Counts)
-    histogram: ProbabilityHistogram = field(default_factory=ProbabilityHistogram.empty)
-    loss: float = 0.0
-    picture: Picture = field(default_factory=Picture)
-
-    def __add__(self, later: "PatientScore") -> "PatientScore":
-        return PatientScore(
-            source=self.source,
-            by=self.by,
-            n_slices=self.n_slices + later.n_slices,
-            counts=self.counts + later.counts,
-            histogram=self.histogram + later.histogram,
-            loss=self.loss + later.loss,
-            picture=max(self.picture, later.picture, key=lambda picture: picture.n_lesion),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ShardScore:
-    """What a shard adds to its patients; of its pixels there is one picture a patient.
-
-    Attributes:
-        uri: Of the shard.
-        patients: Scores by `patient_id`.
-        failures: Slices that could not be scored.
-    """
-
-    uri: str
-    patients: dict[str, PatientScore]
-    failures: list[FailureRow]
+from tasks.stages.patient_scores import PatientScore, Picture, ShardScore, View
 
 
 def load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:

@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -151,3 +152,12 @@ def read_history(uri: str) -> list[dict[str, str]]:
     """Return the training history, one row an epoch, values as written."""
     text = storage.read_bytes(storage.join(uri, HISTORY_FILE)).decode()
     return list(csv.DictReader(io.StringIO(text)))
+
+
+def read_curves(uri: str, card: ModelCard) -> dict[str, bytes]:
+    """Return the training curves of a bundle, PNG by name."""
+    return {
+        PurePosixPath(path).stem: storage.read_bytes(storage.join(uri, path))
+        for path in card.files
+        if path.startswith(f"{CURVES_FOLDER}/")
+    }

@@ -18,7 +18,7 @@ from tasks.core.schemas import ModelCard, SegmentationManifest
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.folds import Fold, folds_of, members_of
 from tasks.io.outputs import bundles, datasets
-from tasks.stages.score_slices import Scorer, views
+from tasks.stages.patient_scores import Scorer, views
 from tests.conftest import MILD, MODEL, TRAINING, Trained
 from tests.core.samples import MEMBER
 from tests.core.samples import MODEL as CARD

@@ -1,0 +1,115 @@
+"""Scores of patients: by which networks they are scored, and how shards add up."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tasks.core.metrics import Counts
+from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.rows import FailureRow
+from tasks.core.schemas import ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Who scores, and at which operating point.
+
+    Attributes:
+        member: Index of the network in the ensemble; None is all of the bundle.
+        threshold: At which probability a pixel is called lesion.
+        test_time_flips: Whether mirror images are predicted too.
+    """
+
+    member: int | None = None
+    threshold: float = 0.5
+    test_time_flips: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who scores whom."""
+
+    by: Scorer
+    patients: set[str]
+
+
+def views(card: ModelCard, patients: set[str]) -> list[View]:
+    """Return who scores whom: the networks of an ensemble those they never saw, all together everybody else."""
+    views = []
+    for index, member in enumerate(card.members):
+        alone = card.alone(index)
+        by = Scorer(index, alone.threshold, alone.test_time_flips)
+        views.append(View(by, patients.intersection(member.held_out)))
+    rest = patients.difference(*(member.held_out for member in card.members))
+    views.append(View(Scorer(None, card.threshold, card.test_time_flips), rest))
+    return [view for view in views if view.patients]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The slice a patient is shown by.
+
+    Attributes:
+        n_lesion: Reference lesion pixels in it.
+        png: Image, prediction and reference side by side; empty where there is nothing to see.
+    """
+
+    n_lesion: int = -1
+    png: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientScore:
+    """What is summed up over a patient's slices.
+
+    Attributes:
+        source: Collection the patient comes from.
+        by: Who scored it.
+        n_slices: Slices scored.
+        counts: Pixels on the source's grid.
+        histogram: Probabilities on the model's grid.
+        loss: Sum over slices of the binary cross-entropy on the model's grid.
+        picture: The slice with the largest lesion, of equal ones the first.
+    """
+
+    source: str
+    by: Scorer
+    n_slices: int = 0
+    counts: Counts = field(default_factory=Counts)
+    histogram: ProbabilityHistogram = field(default_factory=ProbabilityHistogram.empty)
+    loss: float = 0.0
+    picture: Picture = field(default_factory=Picture)
+
+    def __add__(self, later: "PatientScore") -> "PatientScore":
+        return PatientScore(
+            source=self.source,
+            by=self.by,
+            n_slices=self.n_slices + later.n_slices,
+            counts=self.counts + later.counts,
+            histogram=self.histogram + later.histogram,
+            loss=self.loss + later.loss,
+            picture=max(self.picture, later.picture, key=lambda picture: picture.n_lesion),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardScore:
+    """What a shard adds to its patients; of its pixels there is one picture per patient.
+
+    Attributes:
+        uri: Of the shard.
+        patients: Scores by `patient_id`.
+        failures: Slices that could not be scored.
+    """
+
+    uri: str
+    patients: dict[str, PatientScore]
+    failures: list[FailureRow]
+
+
+def add_up(shards: Iterable[ShardScore]) -> dict[str, PatientScore]:
+    """Return the score of each patient, over all shards that hold slices of theirs, by `patient_id`."""
+    patients: dict[str, PatientScore] = {}
+    for shard in sorted(shards, key=lambda shard: shard.uri):  # in one order, so that sums are the same every time
+        for patient_id, score in shard.patients.items():
+            patients[patient_id] = patients[patient_id] + score if patient_id in patients else score
+    return dict(sorted(patients.items()))

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from tasks.core.metrics import Counts
+from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.step_inputs import EvaluateRequest
+from tasks.stages.evaluation_report import build_report, draw_report
+from tasks.stages.patient_scores import PatientScore, Picture, Scorer, ShardScore, add_up
+from tests.core.samples import DATASET, FAILURE, MODEL
+
+REQUEST = EvaluateRequest(
+    model_uri="memory://model", dataset_uri=MODEL.dataset_uri, report_uri="memory://report", split="test"
+)
+SAME_DATASET = DATASET.model_copy(update={"fingerprint": MODEL.dataset_fingerprint, "warnings": ()})
+CARD = MODEL.model_copy(update={"warnings": (), "members": ()})
+
+
+def _score(*, tp: int, fp: int = 0, source: str = "a", png: bytes = b"picture") -> PatientScore:
+    picture = Picture(n_lesion=tp, png=png) if png else Picture()
+    return PatientScore(
+        source, Scorer(), n_slices=2, counts=Counts(tp, fp, 0, 100 - tp - fp), loss=1.0, picture=picture
+    )
+
+
+PATIENTS = {
+    "half": _score(tp=10, fp=20),
+    "none": _score(tp=0, fp=5, source="b"),
+    "perfect": _score(tp=10),
+    "worse": _score(tp=10, fp=40, png=b""),
+}
+
+
+def test_a_figure_pools_counts_and_a_mean_weighs_patients_alike() -> None:
+    """Pooled Dice is that of summed pixels, the mean that of the patients' own; a source has both of its patients."""
+    report = build_report(REQUEST, CARD, SAME_DATASET, PATIENTS, [FAILURE])
+    assert (report.n_patients, report.n_slices, report.n_failed) == (4, 8, 1)
+    assert report.pooled["dice"] == pytest.approx(60 / (60 + 65))
+    assert report.pooled["loss"] == pytest.approx(4 / 8)
+    assert report.per_patient_mean["dice"] == pytest.approx((20 / 40 + 0 + 1 + 20 / 60) / 4)
+    assert [row["patient_id"] for row in report.per_patient] == [*PATIENTS]
+    assert {source: figures["n_patients"] for source, figures in report.per_source.items()} == {"a": 3, "b": 1}
+    assert report.per_source["b"]["tp"] == 0
+    assert report.per_source["b"]["fp"] == 5
+
+
+def test_patients_the_network_may_have_seen_are_warned_of() -> None:
+    """Training patients among those scored, or a dataset it was not trained on, are said; else nothing is."""
+    all_splits = REQUEST.model_copy(update={"split": "all"})
+    elsewhere = REQUEST.model_copy(update={"dataset_uri": "memory://another"})
+    another = SAME_DATASET.model_copy(update={"fingerprint": "of another"})
+    assert build_report(REQUEST, CARD, SAME_DATASET, PATIENTS, []).warnings == ()
+    (seen,) = build_report(all_splits, CARD, SAME_DATASET, PATIENTS, []).warnings
+    assert "trained on are among those scored" in seen
+    (foreign,) = build_report(elsewhere, CARD, another, PATIENTS, []).warnings
+    assert "another dataset" in foreign
+    assert build_report(REQUEST, CARD, another, PATIENTS, []).warnings == ()  # the same one, prepared again
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (PATIENTS, {"best": "perfect", "median": "half", "worst": "none"}),
+        ({"perfect": PATIENTS["perfect"]}, {"best": "perfect"}),
+        ({"worse": PATIENTS["worse"]}, {}),
+    ],
+)
+def test_the_best_median_and_worst_patient_are_shown_once(
+    shown: dict[str, PatientScore], expected: dict[str, str]
+) -> None:
+    """Each rank has a picture of its patient; a patient without one is left out, and none is shown twice."""
+    pictured = {
+        name: PatientScore(score.source, score.by, counts=score.counts, picture=Picture(1, name.encode()))
+        if score.picture.png
+        else score
+        for name, score in shown.items()
+    }
+    report = build_report(REQUEST, CARD, SAME_DATASET, pictured, [])
+    page, pictures = draw_report(report, CARD, pictured, curves={"loss": b"curve"})
+    assert pictures.pop("loss") == b"curve"
+    assert pictures.pop("precision_recall").startswith(b"\x89PNG")
+    assert pictures == {f"patient_{rank}": name.encode() for rank, name in expected.items()}
+    assert page.count("<img") == 2 + len(expected)
+
+
+def test_shards_add_up_to_patients_in_any_order() -> None:
+    """A patient's slices in several shards are one score, the same whichever shard was scored first."""
+    histogram = probability_histogram(np.array([[255]], np.uint8), np.array([[1]], np.uint8))
+    first = ShardScore("a", {"x": _score(tp=3), "y": _score(tp=1)}, [])
+    second = ShardScore("b", {"x": PatientScore("a", Scorer(), n_slices=1, counts=Counts(1), histogram=histogram)}, [])
+    there, back = add_up([first, second]), add_up([second, first])
+    assert [*there] == [*back] == ["x", "y"]
+    for found in (there["x"], back["x"]):
+        assert (found.n_slices, found.counts.tp, found.picture.n_lesion) == (3, 4, 3)
+        assert (found.histogram.lesion == (ProbabilityHistogram.empty() + histogram).lesion).all()
