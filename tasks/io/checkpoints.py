@@ -4,7 +4,6 @@
 asked, so that another request never goes on from it. The best weights lie beside it, as they go into the bundle.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -13,6 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from tasks.core.addresses import shown_uri
+from tasks.core.errors import ModelError
 from tasks.core.history import TrainingOutcome
 from tasks.core.learning_rate import Plateau
 from tasks.core.operating_point import ProbabilityHistogram
@@ -20,6 +21,7 @@ from tasks.io import storage
 
 FOLDER = "checkpoints"
 SIDES = ("lesion", "healthy")
+N_DIGEST_HEX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +100,19 @@ class Checkpoints:
     folder: str
 
     @classmethod
-    def of(cls, model_uri: str, asked: str) -> Self:
+    def of(cls, model_uri: str, digest: str) -> Self:
         """Return those of a training for a bundle.
 
         Args:
             model_uri: URI of the bundle.
-            asked: All that decides the outcome.
+            digest: Of all that decides the outcome.
         """
-        return cls(storage.join(model_uri, FOLDER, hashlib.sha256(asked.encode()).hexdigest()[:16]))
+        return cls(storage.join(model_uri, FOLDER, digest[:N_DIGEST_HEX]))
+
+    @staticmethod
+    def remove_all(model_uri: str) -> None:
+        """Remove the checkpoints of every training for a bundle."""
+        storage.remove_tree(storage.join(model_uri, FOLDER))
 
     def publish(self, checkpoint: Checkpoint, best_weights: bytes | None) -> None:
         """Publish a checkpoint, then remove what it replaces.
@@ -130,6 +137,17 @@ class Checkpoints:
             return None
         uris = [found.uri for found in storage.list_objects(self.folder) if found.path.startswith("epoch-")]
         return Checkpoint.from_bytes(storage.read_bytes(max(uris))) if uris else None
+
+    def result(self) -> tuple[TrainingOutcome, bytes]:
+        """Return the outcome of the training and the weight file of its best epoch.
+
+        Raises:
+            ModelError: If no epoch was finished.
+        """
+        checkpoint = self.latest()
+        if checkpoint is None:
+            raise ModelError(f"Training ended, but {shown_uri(self.folder)} holds no epoch. Train again.")
+        return checkpoint.outcome, self.best_weights(checkpoint.outcome.best_epoch)
 
     def best_weights(self, epoch: int) -> bytes:
         """Return the weight file of the best epoch so far."""

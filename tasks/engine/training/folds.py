@@ -1,6 +1,5 @@
-"""Cross-validation: a network a fold, each patient held out of one of them, and together an ensemble."""
+"""Trainings of a bundle: one, or one per fold of a cross-validation, each patient held out of one of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -8,15 +7,18 @@ import pyarrow.compute as pc
 import ray
 
 from tasks.core.catalog import SPLITS
-from tasks.core.config.learning import TrainingConfig
-from tasks.core.history import TrainingOutcome
-from tasks.core.schemas import EnsembleMember
+from tasks.core.digests import digest
+from tasks.core.schemas import DatasetCard
 from tasks.core.splits import fold_patients
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.slice_loading import load_slices
 from tasks.engine.training.training_run import TrainingRun
 from tasks.io.checkpoints import Checkpoints
-from tasks.io.outputs.bundles import FOLDS_FOLDER
+from tasks.io.versions import code_version
+from tasks.stages.first_weights import FirstWeights
+
+NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "node_wait_minutes", "stall_minutes"}
+"""Fields of the training that may change between a run and the one that goes on from its checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +34,19 @@ class Fold:
     held_out: tuple[str, ...]
 
 
-def folds_of(
-    request: TrainRequest, asked: str, *, encoder_weights: bytes | None, first_weights: bytes | None
-) -> list[Fold]:
+def folds_of(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -> list[Fold]:
     """Return the trainings that were asked for, their slices in the object store.
 
     Args:
         request: What was asked.
-        asked: All that decides the outcome, as text.
-        encoder_weights: Content of an encoder's weight file.
-        first_weights: Content of a bundle's weight file.
+        dataset: Card of the dataset.
+        first: Weights to start from.
 
     Raises:
         ConfigError: If there are fewer patients than folds.
         StorageError: If the dataset's slices cannot be read.
     """
+    outcome_digest = _outcome_digest(request, dataset, first)
     n_folds = request.training.folds
     store = load_slices(request.dataset_uri, *(("train", "val") if n_folds == 1 else SPLITS))
     whole = TrainingRun(
@@ -57,56 +57,39 @@ def folds_of(
         store=store,
         train=store.index.filter(pc.field("split") == "train"),
         val=store.index.filter(pc.field("split") == "val"),
-        encoder_weights=ray.put(encoder_weights),
-        first_weights=ray.put(first_weights),
-        checkpoints=Checkpoints.of(request.model_uri, asked),
+        encoder_weights=ray.put(first.encoder),
+        first_weights=ray.put(first.network),
+        checkpoints=Checkpoints.of(request.model_uri, outcome_digest),
     )
     if n_folds == 1:
         return [Fold(whole, ())]
     fold_of = fold_patients(_source_of(store.index), n_folds=n_folds, seed=request.training.seed)
     folds = []
-    for place in range(n_folds):
-        held_out = tuple(sorted(patient for patient, fold in fold_of.items() if fold == place))
+    for index in range(n_folds):
+        held_out = tuple(sorted(patient for patient, fold in fold_of.items() if fold == index))
         is_held_out = pc.is_in(store.index.column("patient_id"), value_set=pa.array(held_out))
         run = replace(
             whole,
-            name=f"fold {place + 1} of {n_folds}, ",
+            name=f"fold {index + 1} of {n_folds}, ",
             train=store.index.filter(pc.invert(is_held_out)),
             val=store.index.filter(is_held_out),
-            checkpoints=Checkpoints.of(request.model_uri, f"{asked} fold {place}"),
+            checkpoints=Checkpoints.of(request.model_uri, digest(of=outcome_digest, fold=index)),
             keeps_last=True,
         )
         folds.append(Fold(run, held_out))
     return folds
 
 
-def members_of(
-    folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], asked: TrainingConfig
-) -> tuple[EnsembleMember, ...]:
-    """Return the ensemble's networks, each with the operating point for those it never saw.
-
-    That is the best for the patients of all other folds, so that nobody helps to choose what he is scored at.
-
-    Args:
-        folds: The trainings.
-        outcomes: What came of each; the histograms are those of the patients held out.
-        asked: What is set for all, and what may be chosen.
-    """
-    members = []
-    for place, fold in enumerate(folds):
-        others = TrainingOutcome.of_folds([other for other in outcomes if other is not outcomes[place]])
-        point = others.operating_point(asked)
-        folder = f"{FOLDS_FOLDER}/{place}"
-        member = EnsembleMember(
-            weights_file=f"{folder}/model.weights.h5",
-            self_test_file=f"{folder}/self_test.npz",
-            history_file=f"{folder}/history.csv",
-            held_out=fold.held_out,
-            threshold=point.threshold,
-            test_time_flips=point.flips,
-        )
-        members.append(member)
-    return tuple(members)
+def _outcome_digest(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -> str:
+    """Return the digest of all that decides what comes of a training: only then does it go on from checkpoints."""
+    return digest(
+        dataset=dataset.fingerprint,
+        model=request.model.model_dump(mode="json"),
+        training=request.training.model_dump(mode="json", exclude=NOT_DECISIVE),
+        augment=request.augment.model_dump(mode="json"),
+        parent=first.parent.card.digest if first.parent else None,
+        code=code_version(),
+    )
 
 
 def _source_of(index: pa.Table) -> dict[str, str]:

@@ -86,7 +86,7 @@ def publish_card(uri: str, card: ModelCard) -> None:
     storage.publish(storage.join(uri, CARD_FILE), card.model_dump_json(indent=2).encode())
 
 
-def sweep(uri: str, card: ModelCard) -> None:
+def remove_stale(uri: str, card: ModelCard) -> None:
     """Remove the weights and self-tests of an earlier bundle that the card does not name: it had other networks."""
     for found in storage.list_objects(uri):
         is_networks = found.path == WEIGHTS_FILE or found.path.startswith(f"{FOLDS_FOLDER}/")

@@ -16,8 +16,10 @@ from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.schemas import ModelCard, SegmentationManifest
 from tasks.core.step_inputs import TrainRequest
-from tasks.engine.training.folds import Fold, folds_of, members_of
+from tasks.engine.training.ensemble import members_of
+from tasks.engine.training.folds import Fold, folds_of
 from tasks.io.outputs import bundles, datasets
+from tasks.stages.first_weights import FirstWeights
 from tasks.stages.patient_scores import Scorer, views
 from tests.conftest import MILD, MODEL, TRAINING, Trained
 from tests.core.samples import MEMBER
@@ -34,10 +36,10 @@ def _outcome(patient: str, best_level: int) -> TrainingOutcome:
 
 
 def _folds(patients: Sequence[str]) -> list[Fold]:
-    return [Fold(job=None, held_out=(patient,)) for patient in patients]  # type: ignore[arg-type]  # not looked at
+    return [Fold(run=None, held_out=(patient,)) for patient in patients]  # type: ignore[arg-type]  # not looked at
 
 
-def test_nobody_helps_to_choose_the_threshold_he_is_scored_at() -> None:
+def test_no_patient_takes_part_in_choosing_their_threshold() -> None:
     """Each network's threshold is the best for the patients of the other folds."""
     asked = TrainingConfig(test_time_flips=False)
     members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], asked)
@@ -53,8 +55,8 @@ def test_a_threshold_that_was_set_holds_for_all() -> None:
     assert {member.threshold for member in members} == {0.3}
 
 
-def test_nobody_helps_to_choose_whether_his_mirror_images_are_predicted() -> None:
-    """Flips help one patient of two: the other is predicted with them, he is not."""
+def test_no_patient_takes_part_in_choosing_whether_they_are_flipped() -> None:
+    """Flips help one patient of two: the other is predicted with them, that one is not."""
     helped, harmed = _outcome("helped", 100), _outcome("harmed", 100)
     blurred = ProbabilityHistogram(*(np.full(256, 4) for _ in range(2)))  # nothing tells lesion from the rest
     helped = replace(helped, histograms={"helped": blurred}, flipped=helped.histograms)
@@ -69,7 +71,10 @@ def test_a_fold_is_trained_on_all_patients_but_its_own(trained: Trained, tmp_pat
     request = TrainRequest(
         dataset_uri=trained.dataset_uri, model_uri=tmp_path.as_uri(), model=MODEL, training=IN_FOLDS, augment=MILD
     )
-    for fold in folds_of(request, "asked", encoder_weights=None, first_weights=None):
+    dataset, random = datasets.read_card(trained.dataset_uri), FirstWeights(None, None)
+    folds = folds_of(request, dataset, random)
+    assert len({fold.run.checkpoints for fold in folds}) == 2
+    for fold in folds:
         seen, held_out = (set(rows.column("patient_id").to_pylist()) for rows in (fold.run.train, fold.run.val))
         assert held_out == set(fold.held_out)
         assert not seen & held_out
@@ -77,7 +82,7 @@ def test_a_fold_is_trained_on_all_patients_but_its_own(trained: Trained, tmp_pat
         assert fold.run.keeps_last
 
 
-def test_everybody_is_scored_once_by_who_never_saw_him() -> None:
+def test_every_patient_is_scored_once_by_who_never_saw_them() -> None:
     """Those held out by their network at its threshold, new ones by all at the bundle's, and nobody twice."""
     members = tuple(
         MEMBER.model_copy(update={"held_out": held_out, "threshold": threshold, "test_time_flips": flips})

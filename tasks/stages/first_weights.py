@@ -1,0 +1,51 @@
+"""Weights that a training starts from: of an encoder, or of a whole bundle."""
+
+from dataclasses import dataclass
+
+from tasks.core.addresses import shown_uri
+from tasks.core.config.learning import ModelConfig
+from tasks.core.errors import ModelError
+from tasks.io import pretrained_weights
+from tasks.io.outputs import bundles
+
+
+@dataclass(frozen=True, slots=True)
+class FirstWeights:
+    """What a training starts from; random weights where there is neither.
+
+    Attributes:
+        parent: The bundle whose network is trained further.
+        encoder: Content of an encoder's weight file.
+    """
+
+    parent: bundles.Bundle | None
+    encoder: bytes | None
+
+    @property
+    def network(self) -> bytes | None:
+        """Content of the parent's weight file."""
+        return self.parent.weights[0] if self.parent else None
+
+    @classmethod
+    def read(cls, model: ModelConfig) -> "FirstWeights":
+        """Return the weights that a network is asked to start from.
+
+        Raises:
+            ModelError: If they cannot be had, or do not fit the network.
+        """
+        if model.start_from is None:
+            return cls(None, pretrained_weights.read_encoder_weights(model))
+        return cls(_read_parent(model.start_from, model), None)
+
+
+def _read_parent(uri: str, asked: ModelConfig) -> bundles.Bundle:
+    bundle = bundles.read_bundle(uri)
+    found = bundle.card
+    if found.members:
+        raise ModelError(f"The bundle {shown_uri(uri)} is an ensemble of {len(found.members)}; start from one network.")
+    if (found.architecture, found.backbone) != (asked.architecture, asked.backbone):
+        raise ModelError(
+            f"The bundle {shown_uri(uri)} holds a {found.architecture} on {found.backbone}, a {asked.architecture} on "
+            f"{asked.backbone} was asked for. Set model.architecture and model.backbone to the bundle's."
+        )
+    return bundle

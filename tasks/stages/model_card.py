@@ -1,0 +1,83 @@
+"""Outcome of a training to the card of its bundle."""
+
+from datetime import UTC, datetime
+
+from tasks.core.addresses import shown_uri
+from tasks.core.history import TrainingOutcome
+from tasks.core.operating_point import OperatingPoint
+from tasks.core.plural import counted
+from tasks.core.schemas import DatasetCard, EnsembleMember, ModelCard
+from tasks.core.step_inputs import TrainRequest
+from tasks.io.versions import code_version, library_versions
+
+
+def draft_card(
+    request: TrainRequest,
+    dataset: DatasetCard,
+    *,
+    parent: ModelCard | None,
+    outcome: TrainingOutcome,
+    members: tuple[EnsembleMember, ...],
+) -> ModelCard:
+    """Return the card of a bundle whose files are not published yet.
+
+    Args:
+        request: What was asked.
+        dataset: What it was trained on.
+        parent: The bundle it started from.
+        outcome: What came of the training, of all folds together.
+        members: The networks of an ensemble.
+    """
+    point = outcome.operating_point(request.training)
+    return ModelCard(
+        architecture=request.model.architecture,
+        backbone=request.model.backbone,
+        input_size_px=dataset.size_px,
+        intensity_rule=dataset.intensity_rule,
+        hu=dataset.preparation.hu,
+        threshold=point.threshold,
+        threshold_choice=_choice(request, point),
+        min_lesion_px=0,
+        slice_statistics=request.model.slice_statistics,
+        test_time_flips=point.flips,
+        dataset_uri=shown_uri(request.dataset_uri),
+        dataset_fingerprint=dataset.fingerprint,
+        model=request.model,
+        training=request.training,
+        augment=request.augment,
+        parent_digest=parent.digest if parent else None,
+        best_epoch=outcome.best_epoch,
+        validation=outcome.best_validation,
+        versions=library_versions(),
+        code_version=code_version(),
+        trained_at=datetime.now(UTC),
+        files={},
+        members=members,
+        warnings=tuple(dict.fromkeys((*dataset.warnings, *_warnings(dataset, parent, point)))),
+    )
+
+
+def _choice(request: TrainRequest, point: OperatingPoint) -> str:
+    """Return how the operating point was chosen, as a sentence."""
+    kind = "held-out patient" if request.training.folds > 1 else "validation patient"
+    is_set = request.training.threshold is not None
+    if point.mean_dice is None:
+        return f"{'set by training.threshold' if is_set else 'the middle'}, for no {kind} has lesions to judge it by"
+    on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice:.3f}"
+    threshold = f"set by training.threshold; on {on}" if is_set else f"best mean Dice of {on}, near ties towards 0.5"
+    if point.dice_otherwise is None:
+        return threshold
+    with_or_without, otherwise = ("with", "without") if point.flips else ("without", "with")
+    return f"{threshold}; {with_or_without} flips ({otherwise} them {point.dice_otherwise:.3f})"
+
+
+def _warnings(dataset: DatasetCard, parent: ModelCard | None, point: OperatingPoint) -> list[str]:
+    """Return why figures of this bundle cannot be relied on."""
+    warnings = [f"the bundle it started from: {warning}" for warning in parent.warnings] if parent else []
+    if parent and parent.dataset_fingerprint != dataset.fingerprint:
+        warnings.append(
+            "started from a bundle of another dataset, which may have seen patients that are new to this one's training"
+        )
+    if point.mean_dice is None:
+        warnings.append("no validation patient has lesions: epoch, threshold and flips were chosen without looking")
+    return warnings
