@@ -34,6 +34,12 @@ def test_lock_has_hashes_and_no_address() -> None:
     assert "://" not in lock
 
 
+def test_no_process_waits_for_a_grammar_that_nobody_asks() -> None:
+    """Where rfc3987-syntax is installed every import of Ray or Prefect builds its grammar, which takes a second."""
+    for lock in (ROOT / "requirements.lock", *(ROOT / "infra" / "docker").glob("*.lock")):
+        assert "rfc3987-syntax==" not in lock.read_text(), lock.name
+
+
 def test_sqlalchemy_is_one_that_prefect_schedules_with() -> None:
     """SQLAlchemy is 2.0 as pinned, in every lock and installed: with 2.1 no schedule of Prefect 3.8.8 fires."""
     files = [ROOT / "pyproject.toml", ROOT / "requirements.lock", *(ROOT / "infra" / "docker").glob("*.lock")]
