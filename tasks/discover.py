@@ -1,10 +1,9 @@
 """Step: find, pair and identify the labelled slices of a source."""
 
-import hashlib
-
 from prefect import task
 
 from tasks.core.config.preparation import PreparationConfig
+from tasks.core.digests import digest
 from tasks.core.handles import SourceHandle
 from tasks.io import sources, storage
 from tasks.io.outputs.datasets import SOURCE_FOLDER
@@ -21,15 +20,19 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
     uri = storage.join(dataset, SOURCE_FOLDER)
     sources.publish_pairs(uri, found.pairs)
     sources.publish_failures(uri, found.failures)
-    decisive = preparation.model_dump_json(exclude={"max_failed_fraction"}) + code_version()
-    content = sources.case_fingerprint(found.pairs) + "".join(failure.uri for failure in found.failures)
+    fingerprint = digest(
+        preparation=preparation.model_dump(mode="json", exclude={"max_failed_fraction"}),
+        code=code_version(),
+        slices=sources.case_fingerprint(found.pairs),
+        failures=[failure.uri for failure in found.failures],
+    )
     warning = (
         f"{found.n_unknown} slices have names no rule knows; each was made a patient of its own. "
         "Set preparation.patient_id_pattern."
     )
     return SourceHandle(
         uri=uri,
-        fingerprint=hashlib.sha256(f"{decisive}{content}".encode()).hexdigest(),
+        fingerprint=fingerprint,
         n_slices=len(found.pairs),
         n_failed=len(found.failures),
         warnings=(warning,) if found.n_unknown else (),

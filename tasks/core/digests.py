@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-from pydantic import JsonValue
+Part: TypeAlias = "str | int | float | bool | Sequence[Part] | Mapping[str, Part] | None"
+"""What JSON can hold."""
 
 
-def digest(**parts: JsonValue) -> str:
+def digest(**parts: Part) -> str:
     """Return the sha256 over named parts as canonical JSON, which no value can make look like another part.
 
     Args:

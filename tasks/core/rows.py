@@ -66,7 +66,7 @@ class ScanRow(Record):
     mask_sha256: str | None = None
     model_digest: str
     params_digest: str
-    mask_version: str | None = None
+    mask_version: str
     code_version: str
     where: str | None = Field(None, exclude=True)
 

@@ -4,7 +4,6 @@ Every record is small: URIs, digests, counts and rows; never an array. Files are
 of `SCHEMA_VERSION`: fields are added with a default, never renamed.
 """
 
-import hashlib
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -16,6 +15,7 @@ from tasks.core.config.intensity import HuConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.digests import digest
 from tasks.core.record import Record
 from tasks.core.rows import FailureRow, ScanStatus
 
@@ -66,7 +66,7 @@ class EnsembleMember(Record):
         history_file: Path in the bundle.
         held_out: Patients that it never saw.
         threshold: For those: chosen on the patients of all other folds, by the networks that had not seen them.
-        test_time_flips: For those, chosen likewise; None, as in bundles from before that, is the ensemble's.
+        test_time_flips: For those, chosen likewise.
     """
 
     weights_file: str
@@ -74,7 +74,7 @@ class EnsembleMember(Record):
     history_file: str
     held_out: tuple[str, ...]
     threshold: float
-    test_time_flips: bool | None = None
+    test_time_flips: bool
 
 
 class ModelCard(Record):
@@ -85,12 +85,12 @@ class ModelCard(Record):
     backbone: str
     input_size_px: int
     intensity_rule: IntensityRule
-    hu: HuConfig = HuConfig()
+    hu: HuConfig
     threshold: float
     threshold_choice: str
     min_lesion_px: int
-    slice_statistics: float = 0.0
-    test_time_flips: bool = False
+    slice_statistics: float
+    test_time_flips: bool
     dataset_uri: str
     dataset_fingerprint: str
     model: Annotated[ModelConfig, _as_stored(ModelConfig)]
@@ -118,24 +118,22 @@ class ModelCard(Record):
 
     @property
     def digest(self) -> str:
-        """sha256 over all that decides a mask: weights, network, input and operating point."""
-        decisive = self.model_dump_json(
-            include={"architecture", "backbone", "input_size_px", "intensity_rule", "hu", "threshold", "min_lesion_px"}
-        )
-        weights = "".join(self.files[path] for path in self.weights_files)
-        # Nothing where there is none, as in bundles from before there were any.
-        flips = "flips" if self.test_time_flips else ""
-        own = f"slice_statistics{self.slice_statistics}" if self.slice_statistics else ""
-        return hashlib.sha256(f"{decisive}{weights}{flips}{own}".encode()).hexdigest()
+        """Digest of all that decides a mask: weights, network, input and operating point."""
+        decisive = self.model_dump(mode="json", include=DECIDES_A_MASK)
+        return digest(**decisive, weights=[self.files[path] for path in self.weights_files])
 
-    def alone(self, place: int) -> "ModelCard":
+    def alone(self, index: int) -> "ModelCard":
         """Return the card at the operating point of one network of an ensemble, for the patients it never saw."""
-        member = self.members[place]
-        flips = self.test_time_flips if member.test_time_flips is None else member.test_time_flips
-        return self.model_copy(update={"threshold": member.threshold, "test_time_flips": flips})
+        member = self.members[index]
+        return self.model_copy(update={"threshold": member.threshold, "test_time_flips": member.test_time_flips})
 
 
 WEIGHTS_FILE: Final = "model.weights.h5"
+DECIDES_A_MASK: Final = {
+    *("architecture", "backbone", "input_size_px", "intensity_rule", "hu", "slice_statistics"),
+    *("threshold", "min_lesion_px", "test_time_flips"),
+}
+"""Fields of a bundle's card that decide a mask, besides its weights."""
 
 
 class EvaluationReport(Record):
@@ -156,7 +154,7 @@ class EvaluationReport(Record):
     dataset_uri: str
     dataset_fingerprint: str
     code_version: str
-    n_held_out: int = 0
+    n_held_out: int
     n_failed: int
     failures: list[FailureRow] = Field(default_factory=list)
     warnings: tuple[str, ...] = ()
@@ -193,9 +191,9 @@ class SegmentationManifest(Record):
     counts: dict[ScanStatus, int]
     n_new_failures: int
     seconds: float
-    speed: Speed | None = None
-    test_time_flips: bool = False
-    n_predictions: int = 1
+    speed: Speed
+    test_time_flips: bool
+    n_predictions: int
     code_version: str
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ class Ledger:
 
 def work_key(row: ScanRow) -> tuple[str, ...]:
     """Return what must be the same for two rows to mean the same mask."""
-    return (row.scan_id, row.source_fingerprint, row.model_digest, row.params_digest, row.mask_version or "")
+    return (row.scan_id, row.source_fingerprint, row.model_digest, row.params_digest, row.mask_version)
 
 
 def is_mask_intact(entry: LedgerEntry) -> bool:

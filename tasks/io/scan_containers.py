@@ -3,12 +3,12 @@
 A container is opened once; its index is kept under a name made of the container's own version.
 """
 
-import hashlib
 import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tasks.core.digests import digest
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.slice_geometry import arrange
@@ -35,8 +35,7 @@ class Container:
     @property
     def key(self) -> str:
         """Changes when the content does, the readers do, or a format is added."""
-        readers = f"{READER_VERSION}:{' '.join(sorted(KINDS))}"
-        return hashlib.sha256(f"{fingerprint(self.objects)}:{readers}".encode()).hexdigest()
+        return digest(files=fingerprint(self.objects), reader_version=READER_VERSION, kinds=sorted(KINDS))
 
     @property
     def identity(self) -> str:

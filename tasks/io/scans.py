@@ -18,7 +18,7 @@ from tasks.io.outputs.ownership import MARK, is_part_of_output, is_written_by, o
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_containers import Container
 from tasks.io.scan_index import ContainerIndex, IndexFile, ScanEntry, ScanFile
-from tasks.io.stored_objects import StoredObject, is_utf8
+from tasks.io.stored_objects import StoredObject, fingerprint, is_utf8
 
 MAX_ID_BYTES = 180
 """A file name may have 255 (POSIX NAME_MAX); masks, previews and ledger entries add suffixes and a temporary mark."""
@@ -198,9 +198,11 @@ def _bad_name(o: StoredObject) -> Draft:
     """Return an object whose name no table or manifest can hold as a scan that is set aside."""
     path, uri = (text.encode("utf-8", "backslashreplace").decode() for text in (o.path, o.uri))
     sentence = "The name of the file is not UTF-8; rename it."
-    key = hashlib.sha256(f"{uri}:{o.version}".encode()).hexdigest()
+    content = fingerprint([replace(o, uri=uri)])
     return Draft(
-        without_suffix(path), path, ScanSource("", uri, key, "raster", 1, o.modified_s, refused=("bad_name", sentence))
+        without_suffix(path),
+        path,
+        ScanSource("", uri, content, "raster", 1, o.modified_s, refused=("bad_name", sentence)),
     )
 
 

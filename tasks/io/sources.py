@@ -4,9 +4,7 @@ A source is a prefix with `frames/` and `masks/`, with `images/` and `masks/`, o
 """
 
 import csv
-import hashlib
 import io
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from tasks.core.addresses import shown_uri
+from tasks.core.digests import digest
 from tasks.core.errors import ConfigError, DataError, ErrorCode
 from tasks.core.naming_rules import Naming, SliceIdentity, custom_naming, identify_slice
 from tasks.core.plural import counted
@@ -241,19 +240,19 @@ def _reject_duplicates(discovery: Discovery) -> None:
 
 
 def case_fingerprint(pairs: Iterable[SlicePair]) -> str:
-    """Return the sha256 over the fingerprints of a case's slices: it changes when any of its files does."""
-    return hashlib.sha256("\n".join(sorted(pair.fingerprint for pair in pairs)).encode()).hexdigest()
+    """Return the digest of the fingerprints of a case's slices: it changes when any of its files does."""
+    return digest(slices=sorted(pair.fingerprint for pair in pairs))
 
 
 def split_fingerprint(files: str, pairs: Iterable[SlicePair]) -> str:
-    """Return the sha256 over a source's files and who is who: it changes when a slice gets another patient or side.
+    """Return the digest of a source's files and identities: it changes when a slice gets another patient or split.
 
     Args:
         files: Fingerprint of the files.
         pairs: Slices, each with its split.
     """
-    who = sorted((pair.case_id, pair.slice_index, pair.patient_id, pair.source, pair.split) for pair in pairs)
-    return hashlib.sha256(json.dumps([files, who]).encode()).hexdigest()
+    slices = sorted([pair.case_id, pair.slice_index, pair.patient_id, pair.source, pair.split] for pair in pairs)
+    return digest(files=files, slices=slices)
 
 
 def publish_pairs(uri: str, pairs: Sequence[SlicePair]) -> None:

@@ -1,10 +1,10 @@
 """Slices of a file each that are one scan, because a declared rule says so; nothing is guessed from names."""
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from tasks.core.digests import digest
 from tasks.core.errors import ErrorCode
 from tasks.core.volumes import MAX_SIDE
 from tasks.io.formats import STACK, is_slice
@@ -38,11 +38,10 @@ def _joined(path: str, slices: list[Slice]) -> Draft:
     numbers, drafts = zip(*slices, strict=True)
     parts = tuple(draft.source for draft in drafts)
     times = [part.modified_s for part in parts if part.modified_s is not None]
-    fingerprints = "\n".join(part.fingerprint for part in parts)
     source = ScanSource(
         scan_id="",
         uri=parts[0].uri.rpartition("/")[0],
-        fingerprint=hashlib.sha256(fingerprints.encode()).hexdigest(),
+        fingerprint=digest(slices=[part.fingerprint for part in parts]),
         kind=STACK,
         n_slices=len(parts),
         modified_s=max(times, default=None),

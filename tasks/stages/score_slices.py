@@ -80,7 +80,7 @@ def _source_reference(row: SliceRow, mask_rule: MaskRule) -> np.ndarray:
     if row["mask"].shape == shape:
         return np.asarray(row["mask"])
     try:
-        mask = reference_mask(row["mask_uri"], row["slice_index"], mask_rule, row.get("image_uri", ""))
+        mask = reference_mask(row["mask_uri"], row["slice_index"], mask_rule, row["image_uri"])
     except StorageError as err:
         reason = type(err.__cause__ or err).__name__  # its text may hold the name of the file
         raise DataError(

@@ -1,18 +1,17 @@
 """A segmentation run: what it was asked, what decides its masks, and how it records what became of a scan."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.config.intensity import HuConfig
+from tasks.core.digests import digest
 from tasks.core.errors import DataError
 from tasks.core.mask_version import MASK_VERSION
 from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import SegmentRequest
 from tasks.io import ledger
-from tasks.io.formats.writers import writers_asked
 from tasks.io.pseudonyms import Seal
 from tasks.io.scans import ScanSource
 from tasks.io.versions import code_version
@@ -32,7 +31,6 @@ class Run:
     code_version: str
     seal: Seal | None = None
     test_time_flips: bool = False
-    is_unlike_bundle: bool = False
     n_predictions: int = 1
 
     @classmethod
@@ -55,19 +53,21 @@ class Run:
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
             test_time_flips=flips,
-            is_unlike_bundle=flips != card.test_time_flips,
             n_predictions=card.model_copy(update={"test_time_flips": flips}).n_predictions,
         )
 
     @property
     def params_digest(self) -> str:
-        """sha256 over the parameters that decide a mask."""
+        """Digest of the parameters that decide a mask."""
         asked = self.request.segmentation
-        writers = ",".join(writer.name for writer in writers_asked(asked))
-        decisive = f"{self.threshold}:{self.min_lesion_px}:{self.min_lesion_mm3}:{asked.precision}:{writers}"
-        if self.is_unlike_bundle:  # else the model's digest says it, as in ledgers from before there was a choice
-            decisive += f":{self.test_time_flips}"
-        return hashlib.sha256(decisive.encode()).hexdigest()
+        return digest(
+            threshold=self.threshold,
+            min_lesion_px=self.min_lesion_px,
+            min_lesion_mm3=self.min_lesion_mm3,
+            test_time_flips=self.test_time_flips,
+            precision=asked.precision,
+            dicom_seg=asked.dicom_seg,
+        )
 
     def row(self, scan: ScanSource, status: ScanStatus, **found: Any) -> ScanRow:  # Any: further fields of ScanRow
         """Return the row of a scan in this run."""

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.core.config.intensity import HuConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
@@ -75,6 +76,7 @@ DONE = ScanRow(
     mask_sha256="a" * 64,
     model_digest="b" * 64,
     params_digest="c" * 64,
+    mask_version="2",
     code_version="0.1.0",
 )
 FAILED = ScanRow(
@@ -86,6 +88,7 @@ FAILED = ScanRow(
     error="Image is truncated.",
     model_digest="b" * 64,
     params_digest="c" * 64,
+    mask_version="2",
     code_version="0.1.0",
 )
 DATASET = DatasetCard(
@@ -109,15 +112,19 @@ MEMBER = EnsembleMember(
     history_file="folds/0/history.csv",
     held_out=("patient_a",),
     threshold=0.45,
+    test_time_flips=False,
 )
 MODEL = ModelCard(
     architecture="unet",
     backbone="resnet34",
     input_size_px=256,
     intensity_rule="slice_8bit",
+    hu=HuConfig(),
     threshold=0.4,
     threshold_choice="best mean Dice of 5 validation patients",
     min_lesion_px=3,
+    slice_statistics=0.0,
+    test_time_flips=False,
     dataset_uri="file:///dataset",
     dataset_fingerprint="f6",
     model=ModelConfig(),
@@ -150,6 +157,7 @@ EVALUATION = EvaluationReport(
     dataset_uri="file:///dataset",
     dataset_fingerprint="f6",
     code_version="0.1.0",
+    n_held_out=0,
     n_failed=0,
 )
 SPEED = Speed(
@@ -178,6 +186,8 @@ MANIFEST = SegmentationManifest(
     n_new_failures=0,
     seconds=12.4,
     speed=SPEED,
+    test_time_flips=False,
+    n_predictions=1,
     code_version="0.1.0",
     versions={"tensorflow": "2.21.0"},
 )

@@ -346,6 +346,7 @@ def test_a_done_scan_is_noted_for_what_is_unusual_alone() -> None:
         status="done",
         model_digest="",
         params_digest="",
+        mask_version="",
         code_version="",
     )
     noted = [

@@ -31,6 +31,7 @@ QUEUED = ScanRow(
     status="deferred",
     model_digest="m",
     params_digest="p",
+    mask_version="1",
     code_version="0.1.0+abc",
 )
 DONE = QUEUED.model_copy(

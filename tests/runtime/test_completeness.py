@@ -16,7 +16,7 @@ REF = SegmentationHandle(
 def _row(n: int, code: str | None, error: str | None) -> ScanRow:
     return ScanRow.model_validate(
         {"scan_id": str(n), "source_uri": "", "source_fingerprint": "", "status": "failed", "error_code": code}
-        | {"error": error, "model_digest": "", "params_digest": "", "code_version": ""}
+        | {"error": error, "model_digest": "", "params_digest": "", "mask_version": "", "code_version": ""}
     )
 
 

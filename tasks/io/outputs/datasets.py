@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ class SliceRow(TypedDict):
     """A preprocessed slice, as shards and Ray carry it.
 
     `image` is uint8 `(size_px, size_px)`, `mask` the same of 0 and 1; the source's height and width say to which grid a
-    prediction is brought back. `image_uri` is missing in datasets of version 0.1.
+    prediction is brought back.
     """
 
     case_id: str
@@ -37,7 +37,7 @@ class SliceRow(TypedDict):
     source: str
     image: np.ndarray
     mask: np.ndarray
-    image_uri: NotRequired[str]
+    image_uri: str
     mask_uri: str
     source_height: int
     source_width: int
@@ -72,7 +72,10 @@ def list_shards(dataset_uri: str, split: Split) -> list[str]:
 
 def write_shard(uri: str, rows: Sequence[SliceRow]) -> None:
     """Publish slices as one shard; pixels as tensors `(size_px, size_px)` that any pyarrow reads."""
-    columns = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in _COLUMN_TYPES.items()}
+    columns = {
+        name: pa.array([row[name] for row in rows], kind)  # type: ignore[literal-required]  # the schema names them
+        for name, kind in _COLUMN_TYPES.items()
+    }
     for name in _PIXEL_COLUMNS:
         pixels = np.stack([row[name] for row in rows])  # type: ignore[literal-required]
         columns[name] = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)

@@ -86,14 +86,14 @@ def test_every_patient_is_scored_once_by_who_never_saw_them() -> None:
     """Those held out by their network at its threshold, new ones by all at the bundle's, and nobody twice."""
     members = tuple(
         MEMBER.model_copy(update={"held_out": held_out, "threshold": threshold, "test_time_flips": flips})
-        for held_out, threshold, flips in ((("a", "b"), 0.3, True), (("c",), 0.6, False), (("d",), 0.7, None))
+        for held_out, threshold, flips in ((("a", "b"), 0.3, True), (("c",), 0.6, False), (("d",), 0.7, True))
     )
     card = CARD.model_copy(update={"members": members, "threshold": 0.5, "test_time_flips": True})
     found = [(view.by, view.patients) for view in views(card, {"a", "c", "d", "new"})]
     assert found == [
         (Scorer(0, 0.3, test_time_flips=True), {"a"}),
         (Scorer(1, 0.6, test_time_flips=False), {"c"}),
-        (Scorer(2, 0.7, test_time_flips=True), {"d"}),  # a bundle from before members had their own choice
+        (Scorer(2, 0.7, test_time_flips=True), {"d"}),
         (Scorer(None, 0.5, test_time_flips=True), {"new"}),
     ]
     assert [view.by.member for view in views(card, {"c"})] == [1]

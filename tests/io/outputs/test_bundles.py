@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from tasks.core.config.intensity import HuConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.errors import ModelError
 from tasks.core.schemas import WEIGHTS_FILE, ModelCard
@@ -25,9 +26,12 @@ def _card(files: dict[str, str]) -> ModelCard:
         backbone="resnet18",
         input_size_px=32,
         intensity_rule="slice_8bit",
+        hu=HuConfig(),
         threshold=0.4,
         threshold_choice="best Dice on the validation patients",
         min_lesion_px=0,
+        slice_statistics=0.0,
+        test_time_flips=False,
         dataset_uri="gs://bucket/dataset",
         dataset_fingerprint="f" * 64,
         model=ModelConfig(backbone="resnet18", encoder_weights="none"),
