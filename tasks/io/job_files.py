@@ -1,6 +1,6 @@
-"""What a flow run and its job on a cluster tell each other, through storage: neither has to reach the other.
+"""Messages between a flow run and its job on a cluster, through storage: neither has to reach the other.
 
-A job's folder holds what it is asked (`request.json`), that its flow run still wants it (`lease.json`), how far it is
+A job's folder holds what it is asked (`request.json`), that its flow run still runs (`heartbeat.json`), how far it is
 (`progress.json`) and what came of it (`outcome.json`, written last).
 """
 
@@ -90,20 +90,20 @@ class JobFiles:
         """Return what the job is asked."""
         return JobRequest.model_validate_json(storage.read_bytes(self._file("request")))
 
-    def renew(self) -> None:
-        """Say that the flow run still wants the job."""
-        storage.publish(self._file("lease"), uuid.uuid4().bytes)
+    def beat(self) -> None:
+        """Write the heartbeat of the flow run."""
+        storage.publish(self._file("heartbeat"), uuid.uuid4().bytes)
 
-    def lease(self) -> bytes:
-        """Return what changes with every renewal: clocks of two machines are never compared."""
-        return storage.read_bytes(self._file("lease"))
+    def heartbeat(self) -> bytes:
+        """Return what changes with every beat: clocks of two machines are never compared."""
+        return storage.read_bytes(self._file("heartbeat"))
 
-    def tell(self, progress: Progress) -> None:
-        """Say how far the job is."""
+    def report_progress(self, progress: Progress) -> None:
+        """Write how far the job is."""
         storage.publish(self._file("progress"), _PROGRESS.dump_json(progress))
 
-    def told(self) -> Progress | None:
-        """Return how far the job said it is."""
+    def progress(self) -> Progress | None:
+        """Return how far the job is, if it has written that."""
         return _PROGRESS.validate_json(content) if (content := self._read("progress")) else None
 
     def end(self, outcome: JobOutcome) -> None:
@@ -111,16 +111,16 @@ class JobFiles:
         storage.publish(self._file("outcome"), outcome.model_dump_json().encode())
 
     def outcome(self) -> JobOutcome | None:
-        """Return what came of the job, if it said so."""
+        """Return what came of the job, if it has written that."""
         return JobOutcome.model_validate_json(content) if (content := self._read("outcome")) else None
 
     def clear(self) -> None:
         """Remove all but what came of the job: a flow run that dies before it could keep that will ask again."""
-        for name in ("request", "lease", "progress"):
+        for name in ("request", "heartbeat", "progress"):
             storage.remove(self._file(name))
 
     @classmethod
-    def sweep(cls, output_uri: str, *, keep: str) -> None:
+    def remove_ended(cls, output_uri: str, *, keep: str) -> None:
         """Remove what ended jobs left below an output, but those whose id begins with `keep`."""
         folder = storage.join(output_uri, FOLDER)
         names: dict[str, set[str]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""What a flow run and its job tell each other comes back as it was meant, and ended jobs leave nothing for ever."""
+"""Messages between a flow run and its job come back as they were meant, and ended jobs leave nothing for ever."""
 
 import pytest
 
@@ -39,24 +39,24 @@ def test_an_outcome_stays_until_another_flow_run_asks(root: str) -> None:
     """A flow run that died before it kept the outcome finds it again; another's next job clears it away."""
     files = JobFiles.of(root, "one-segment-1")
     files.ask(ASKED)
-    files.renew()
+    files.beat()
     files.end(JobOutcome(ref={"uri": "u"}))
     files.clear()
-    JobFiles.sweep(root, keep="one-segment")
+    JobFiles.remove_ended(root, keep="one-segment")
     assert files.outcome() == JobOutcome(ref={"uri": "u"})
     running = JobFiles.of(root, "two-segment-1")
     running.ask(ASKED)
-    JobFiles.sweep(root, keep="two-segment")
+    JobFiles.remove_ended(root, keep="two-segment")
     assert files.outcome() is None
     assert running.asked() == ASKED
 
 
-def test_every_renewal_can_be_told_from_the_last(root: str) -> None:
-    """The job sees that its lease changed without comparing clocks."""
+def test_every_heartbeat_differs_from_the_last(root: str) -> None:
+    """The job knows that its flow run runs without comparing clocks."""
     files = JobFiles.of(root, "one")
     seen = set()
     for _ in range(3):
-        files.renew()
-        seen.add(files.lease())
+        files.beat()
+        seen.add(files.heartbeat())
     assert len(seen) == 3
     assert storage.exists(files.uri)

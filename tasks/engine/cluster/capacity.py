@@ -1,4 +1,4 @@
-"""Room for a training's workers: waited for as long as was stated, and never without a word."""
+"""Cluster capacity for the workers of a training: waited for as long as asked, and reported."""
 
 import itertools
 from collections.abc import Callable
@@ -16,8 +16,8 @@ AT_ONCE_S: Final = 2.0
 """What is free now is reserved within this time."""
 
 
-class NoRoomError(ClusterError):
-    """The cluster has no room for a training now; one that ends may leave some."""
+class NoCapacityError(ClusterError):
+    """The cluster has no capacity for a training now; another that ends may leave some."""
 
 
 def needs_of_one(training: TrainingConfig) -> dict[str, float]:
@@ -35,41 +35,41 @@ def n_at_once(training: TrainingConfig) -> int:
     return max(1, n_cpus // (training.num_workers + SPARE_CPUS))
 
 
-def wait_for_workers(training: TrainingConfig, *, fewest: int, tell: Callable[[str], object] = lambda _: None) -> int:
-    """Return how many workers there is room for now, at most as many as were asked for, with even shares of a batch.
+def wait_for_workers(training: TrainingConfig, *, fewest: int, report: Callable[[str], object] = lambda _: None) -> int:
+    """Return how many workers the cluster holds now, at most as many as were asked for, with even shares of a batch.
 
-    Room is asked for as a placement group, for which an autoscaler starts nodes and which ends with this job. Ray Train
-    itself would wait for ever.
+    Capacity is asked for as a placement group, for which an autoscaler starts nodes and which ends with this job. Ray
+    Train itself would wait for ever.
 
     Args:
         training: What was asked for.
         fewest: Workers below which it is not worth to begin.
-        tell: Told if it waits.
+        report: Called with a sentence before it waits.
 
     Raises:
-        NoRoomError: If there is room for fewer after `node_wait_minutes`.
+        NoCapacityError: If the cluster holds fewer after `node_wait_minutes`.
     """
     wanted = training.num_workers
-    if _has_room(training, wanted, within_s=AT_ONCE_S):
+    if _fits(training, wanted, within_s=AT_ONCE_S):
         return wanted
     needs = ", ".join(counted(int(n), kind) for kind, n in needs_of_one(training).items() if n)
     wait = f"waiting for up to {training.node_wait_minutes:g} min"
-    tell(f"the cluster has no room now for {counted(wanted, 'worker')}, each with {needs}; {wait}")
-    if _has_room(training, wanted, within_s=60 * training.node_wait_minutes):
+    report(f"the cluster has no capacity now for {counted(wanted, 'worker')}, each with {needs}; {wait}")
+    if _fits(training, wanted, within_s=60 * training.node_wait_minutes):
         return wanted
     for n_workers in range(wanted - 1, fewest - 1, -1):
         is_even = training.batch_size % (n_workers * max(1, training.gpus_per_worker)) == 0
-        if is_even and _has_room(training, n_workers, within_s=AT_ONCE_S):
+        if is_even and _fits(training, n_workers, within_s=AT_ONCE_S):
             return n_workers
-    raise NoRoomError(
-        f"The cluster had no room for {counted(fewest, 'training worker')}, each with {needs}, beside CPUs for their "
-        f"slices within {training.node_wait_minutes:g} min. Start nodes, wait longer (training.node_wait_minutes), or "
-        "set training.num_workers and training.gpus_per_worker to what there is."
+    raise NoCapacityError(
+        f"The cluster had no capacity for {counted(fewest, 'training worker')}, each with {needs}, beside CPUs for "
+        f"their slices within {training.node_wait_minutes:g} min. Start nodes, wait longer "
+        "(training.node_wait_minutes), or set training.num_workers and training.gpus_per_worker to what there is."
     )
 
 
-def _has_room(training: TrainingConfig, n_workers: int, *, within_s: float) -> bool:
-    """Say whether that many workers find room within a time, beside the CPUs for their slices.
+def _fits(training: TrainingConfig, n_workers: int, *, within_s: float) -> bool:
+    """Return whether the cluster holds that many workers within a time, beside the CPUs for their slices.
 
     Those are fewer, but one at least, on a cluster that would never have as many beside a single worker.
     """
@@ -78,11 +78,11 @@ def _has_room(training: TrainingConfig, n_workers: int, *, within_s: float) -> b
     n_spare = SPARE_CPUS  # a cluster that must grow, grows by all
     if n_cpus_beside_one >= 0:
         n_spare = max(1, min(SPARE_CPUS, n_cpus_beside_one))
-    room = placement_group([*itertools.repeat(needs, n_workers), *itertools.repeat({"CPU": 1}, n_spare)])
+    group = placement_group([*itertools.repeat(needs, n_workers), *itertools.repeat({"CPU": 1}, n_spare)])
     try:
-        return bool(room.wait(within_s))
+        return bool(group.wait(within_s))
     finally:
-        remove_placement_group(room)
+        remove_placement_group(group)
 
 
 def _n_cpus() -> int:

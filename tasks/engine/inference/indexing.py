@@ -40,7 +40,7 @@ def add_containers(
     files = {container: _index_file(folder, container, seal) for container in containers}
     known = [container for container, file in files.items() if file.uri.rpartition("/")[2] in kept]
     indexes = dict(zip(known, storage.map_in_parallel(lambda found: files[found].read(), known), strict=True))
-    indexes = {container: found for container, found in indexes.items() if not _is_to_be_tried_again(found)}
+    indexes = {container: found for container, found in indexes.items() if not _has_passing_errors(found)}
     new = [container for container in containers if container not in indexes]
     if new:
         logger.info("index: opening %d containers, %d are known", len(new), len(indexes))
@@ -61,7 +61,7 @@ def index_on_cluster(containers: Sequence[Container], *, output_uri: str, seal: 
     folder = storage.join(output_uri, FOLDER)
     files = [_index_file(folder, container, seal) for container in containers]
     tasks = [_index_and_keep.remote(container, folder, kept) for container, kept in zip(containers, files, strict=True)]
-    return [_answer(task, container) for task, container in zip(tasks, containers, strict=True)]
+    return [_result_of(task, container) for task, container in zip(tasks, containers, strict=True)]
 
 
 def _index_file(folder: str, container: Container, seal: Seal | None) -> IndexFile:
@@ -69,7 +69,7 @@ def _index_file(folder: str, container: Container, seal: Seal | None) -> IndexFi
     return IndexFile(storage.join(folder, f"{container.key}.{'sealed' if seal else 'json'}"), seal)
 
 
-def _answer(task: "ray.ObjectRef[ContainerIndex]", container: Container) -> ContainerIndex:
+def _result_of(task: "ray.ObjectRef[ContainerIndex]", container: Container) -> ContainerIndex:
     try:
         return ray.get(task)
     except RayError as err:
@@ -86,6 +86,6 @@ def _index_and_keep(container: Container, folder: str, kept: IndexFile) -> Conta
     return found
 
 
-def _is_to_be_tried_again(found: ContainerIndex) -> bool:
-    """Say whether something in it was out of reach and not bad."""
+def _has_passing_errors(found: ContainerIndex) -> bool:
+    """Return whether something in it was out of reach rather than bad."""
     return any(entry.error_code in PASSING_CODES for entry in found.entries)

@@ -21,7 +21,7 @@ class Predictor:
     """A loaded bundle that turns slices into probabilities, the mean over its networks and, if it has them, flips.
 
     Calls go through one `tf.function` of a fixed signature: `model.predict` in a loop leaks, and every new shape would
-    be compiled anew. A slice's answer does not depend on what shares its batch.
+    be compiled anew. A slice's probabilities do not depend on what shares its batch.
     """
 
     def __init__(self, card: ModelCard, weights: Sequence[bytes], *, precision: Precision, batch_size: int) -> None:
@@ -37,8 +37,8 @@ class Predictor:
 
         @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]  # TensorFlow ships no types
         def probability(images: tf.Tensor) -> tf.Tensor:
-            answers = [predict_probability(network, images) for network in networks]
-            return tf.cast(tf.round(tf.add_n(answers) / len(answers) * 255.0), tf.uint8)
+            predicted = [predict_probability(network, images) for network in networks]
+            return tf.cast(tf.round(tf.add_n(predicted) / len(predicted) * 255.0), tf.uint8)
 
         self._probability = probability
 

@@ -29,15 +29,15 @@ from tasks.io.job_files import JobFiles, JobRequest
 from tasks.io.versions import code_version
 
 logger = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
+Response = TypeVar("Response")
 
-LOOK_EVERY_S: Final = 2.0
-LISTEN_EVERY_S: Final = 10.0
+POLL_S: Final = 2.0
+RELAY_EVERY_S: Final = 10.0
 """Log and progress; the head sends all of a log each time."""
 
-RENEW_EVERY_S: Final = 30.0
-RENEWALS_A_LEASE: Final = 10
-"""Renewals within `orphan_minutes`, at least: one that is slow orphans nobody."""
+HEARTBEAT_EVERY_S: Final = 30.0
+HEARTBEATS_PER_ORPHAN_TIME: Final = 10
+"""At least so many within `orphan_minutes`: one that is slow orphans no job."""
 
 LOST_AFTER_S: Final = 60.0
 """Silence of the head after which it counts as lost."""
@@ -45,8 +45,8 @@ LOST_AFTER_S: Final = 60.0
 MARK: Final = "lesions| "
 """How lines begin that a job means for the flow run's log; what else it prints stays on the cluster."""
 
-_NO_ANSWER: Final = (OSError, RayError, RuntimeError)
-"""What the client raises where the head does not answer, refuses, or knows no such job; requests' are OSErrors."""
+_NO_RESPONSE: Final = (OSError, RayError, RuntimeError)
+"""What the client raises where the head does not respond, refuses, or knows no such job; requests' are OSErrors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class RayJob:
         else:
             logger.info("job: found %s again", job_id)
         files = JobFiles.of(self.output_uri, job_id)
-        with _renewed(files, every_s=min(RENEW_EVERY_S, 60 * self.compute.orphan_minutes / RENEWALS_A_LEASE)):
+        beat_every_s = min(HEARTBEAT_EVERY_S, 60 * self.compute.orphan_minutes / HEARTBEATS_PER_ORPHAN_TIME)
+        with _heartbeat(files, beat_every_s):
             self._watch(client, job_id, files, tell)
         outcome = files.outcome()
         if outcome is None:
@@ -92,13 +93,13 @@ class RayJob:
 
     def _newest(self, client: JobSubmissionClient) -> str | None:
         """Return the newest job of this step that the cluster knows."""
-        with _answers(self.compute.ray_address):
+        with _as_cluster_error(self.compute.ray_address):
             known = [job.submission_id for job in client.list_jobs() if job.submission_id]
         return max((job_id for job_id in known if job_id.startswith(f"{self.key}-")), key=_number, default=None)
 
     def _is_of_use(self, client: JobSubmissionClient, job_id: str) -> bool:
-        """Say whether a job runs, or has succeeded and left what came of it."""
-        with _answers(self.compute.ray_address):
+        """Return whether a job runs, or has succeeded and left what came of it."""
+        with _as_cluster_error(self.compute.ray_address):
             status = client.get_job_status(job_id)
         if status == JobStatus.SUCCEEDED:
             return JobFiles.of(self.output_uri, job_id).outcome() is not None
@@ -112,41 +113,41 @@ class RayJob:
             code_version=code_version(),
             orphan_minutes=self.compute.orphan_minutes,
         )
-        JobFiles.sweep(self.output_uri, keep=self.key)
+        JobFiles.remove_ended(self.output_uri, keep=self.key)
         files.ask(asked)
-        files.renew()
+        files.beat()
         command = f"python -m tasks.engine.jobs.entrypoint {shlex.quote(files.uri)}"
-        with _answers(self.compute.ray_address):
-            _patiently(client.submit_job)(entrypoint=command, submission_id=job_id, metadata={"step": step})
+        with _as_cluster_error(self.compute.ray_address):
+            _retrying(client.submit_job)(entrypoint=command, submission_id=job_id, metadata={"step": step})
 
     def _watch(self, client: JobSubmissionClient, job_id: str, files: JobFiles, tell: Tell) -> None:
         """Relay log and progress until the job has ended."""
-        started = heard_at = time.monotonic()
-        listened_at, n_relayed, is_over = -math.inf, 0, False
+        started = reached_at = time.monotonic()
+        relayed_at, n_relayed, is_over = -math.inf, 0, False
         while not is_over:
             try:
                 is_over = client.get_job_status(job_id).is_terminal()
-                if is_over or time.monotonic() - listened_at > LISTEN_EVERY_S:
-                    listened_at = time.monotonic()
+                if is_over or time.monotonic() - relayed_at > RELAY_EVERY_S:
+                    relayed_at = time.monotonic()
                     n_relayed = _relay(client.get_job_logs(job_id), n_relayed)
                     _relay_progress(files, tell)
-                heard_at = time.monotonic()
-            except _NO_ANSWER as err:
-                self._check_lost(job_id, err, time.monotonic() - heard_at)
+                reached_at = time.monotonic()
+            except _NO_RESPONSE as err:
+                self._check_lost(job_id, err, time.monotonic() - reached_at)
             hours = (time.monotonic() - started) / 3600
             if self.compute.max_hours is not None and hours > self.compute.max_hours and not is_over:
                 stop(client, job_id)
                 raise StoppedError(f"Ray job {job_id} took longer than {self.compute.max_hours:g} h and was stopped.")
-            time.sleep(0 if is_over else LOOK_EVERY_S)
+            time.sleep(0 if is_over else POLL_S)
 
     def _check_lost(self, job_id: str, err: BaseException, silent_s: float) -> None:
         """Raise once the head has been silent for long, or at once if it has come back without the job."""
         todo = "What was finished is recorded; another try goes on from there."
         if "does not exist" in str(err):
-            raise ClusterError(f"The Ray head has come back and forgotten job {job_id}. {todo}") from err
+            raise ClusterError(f"The Ray head came back without job {job_id}. {todo}") from err
         if silent_s > LOST_AFTER_S:
             raise ClusterError(
-                f"The Ray head at {self.compute.ray_address} has not answered for {silent_s:.0f} s "
+                f"The Ray head at {self.compute.ray_address} has not responded for {silent_s:.0f} s "
                 f"({type(err).__name__}). {todo}"
             ) from err
 
@@ -155,17 +156,17 @@ def connect(address: str) -> JobSubmissionClient:
     """Return a client of the cluster at an address; its token, if it wants one, is in RAY_AUTH_TOKEN.
 
     Raises:
-        ClusterError: If it does not answer, or refuses.
+        ClusterError: If it does not respond, or refuses.
         ConfigError: If the address holds credentials.
     """
     require_no_credentials(address)
-    with _answers(address):
-        return _patiently(JobSubmissionClient)(address)
+    with _as_cluster_error(address):
+        return _retrying(JobSubmissionClient)(address)
 
 
 def stop(client: JobSubmissionClient, job_id: str) -> None:
     """Stop a job; one that has ended, or is unknown, is left as it is."""
-    with contextlib.suppress(*_NO_ANSWER):
+    with contextlib.suppress(*_NO_RESPONSE):
         client.stop_job(job_id)
 
 
@@ -173,10 +174,10 @@ def stop_all(address: str, flow_run_id: str) -> list[str]:
     """Stop every job of a flow run, and return their ids.
 
     Raises:
-        ClusterError: If the cluster does not answer.
+        ClusterError: If the cluster does not respond.
     """
     client = connect(address)
-    with _answers(address):
+    with _as_cluster_error(address):
         jobs = [
             job.submission_id
             for job in client.list_jobs()
@@ -187,21 +188,21 @@ def stop_all(address: str, flow_run_id: str) -> list[str]:
     return jobs
 
 
-def _patiently(call: Callable[..., Answer]) -> Callable[..., Answer]:
+def _retrying(call: Callable[..., Response]) -> Callable[..., Response]:
     """Return a call that waits for a head which is being started anew, and takes no job before its agent is there."""
     return retry(
         retry=retry_if_exception_message(match="(?s).*(No available agent|Failed to connect)"),
-        wait=wait_fixed(LOOK_EVERY_S),
+        wait=wait_fixed(POLL_S),
         stop=stop_after_delay(LOST_AFTER_S),
         reraise=True,
     )(call)
 
 
 @contextlib.contextmanager
-def _answers(address: str) -> Iterator[None]:
+def _as_cluster_error(address: str) -> Iterator[None]:
     try:
         yield
-    except _NO_ANSWER as err:
+    except _NO_RESPONSE as err:
         raise ClusterError(
             f"The Ray cluster at {address} did not take the request: "
             f"{scrubbed(next(iter(str(err).splitlines()), type(err).__name__), address)} "
@@ -210,19 +211,19 @@ def _answers(address: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _renewed(files: JobFiles, every_s: float) -> Iterator[None]:
-    """Say again and again that the job is wanted, while the body runs."""
+def _heartbeat(files: JobFiles, every_s: float) -> Iterator[None]:
+    """Write the heartbeat that keeps the job alive, while the body runs."""
     is_over = threading.Event()
 
-    def renew() -> None:
+    def beat() -> None:
         while not is_over.wait(every_s):
             try:
-                files.renew()
+                files.beat()
             except StorageError as err:
-                logger.warning("job: lease not renewed, %s", err)
+                logger.warning("job: no heartbeat written, %s", err)
 
-    files.renew()
-    thread = threading.Thread(target=renew, name="job-lease", daemon=True)
+    files.beat()
+    thread = threading.Thread(target=beat, name="job-heartbeat", daemon=True)
     thread.start()
     try:
         yield
@@ -240,17 +241,17 @@ def _relay(log: str, n_relayed: int) -> int:
 
 
 def _relay_progress(files: JobFiles, tell: Tell) -> None:
-    with contextlib.suppress(StorageError):  # the next look may get through
-        told = files.told()
-        if told:
-            tell(told)
+    with contextlib.suppress(StorageError):  # the next try may get through
+        progress = files.progress()
+        if progress:
+            tell(progress)
 
 
 def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflowError:
     """Return why a job ended that left no outcome."""
     try:
         status = client.get_job_status(job_id)
-    except _NO_ANSWER as err:
+    except _NO_RESPONSE as err:
         return ClusterError(f"Ray job {job_id} is not known to the cluster any more ({type(err).__name__}).")
     if status == JobStatus.STOPPED:
         return StoppedError(
@@ -258,7 +259,7 @@ def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflow
         )
     # its log stays on the cluster: what a crash prints last may hold a name
     return ClusterError(
-        f"Ray job {job_id} ended as {status.value} and left no result; `ray job logs {job_id}` says more."
+        f"Ray job {job_id} ended as {status.value} and left no result; `ray job logs {job_id}` shows more."
     )
 
 

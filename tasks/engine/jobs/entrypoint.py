@@ -23,20 +23,20 @@ from tasks.io.versions import code_version
 
 logger = logging.getLogger(__name__)
 
-LOOKS_A_LEASE: Final = 20
+CHECKS_PER_ORPHAN_TIME: Final = 20
 GRACE_S: Final = 60.0
-"""For giving back the lease of the output, after which the process is ended as it is."""
+"""To release the output lock, after which the process is ended as it is."""
 
 
 def main(folder_uri: str) -> None:
     """Do what a folder asks; the exit code is that of the command."""
     os.environ.update(WORKER_ENVIRONMENT)
-    _speak()
+    _log_to_stdout()
     signal.signal(signal.SIGTERM, _interrupt)
     files = JobFiles(folder_uri)
     try:
         asked = files.asked()
-        threading.Thread(target=_watch_lease, args=(files, asked.orphan_minutes * 60), daemon=True).start()
+        threading.Thread(target=_watch_heartbeat, args=(files, asked.orphan_minutes * 60), daemon=True).start()
         outcome = _do(asked, files)
     except LesionWorkflowError as err:
         outcome, code = JobOutcome.of_error(err), err.exit_code
@@ -59,18 +59,18 @@ def _do(asked: JobRequest, files: JobFiles) -> JobOutcome:
         )
     request = STEPS[asked.step][1].model_validate(asked.request)
 
-    def tell(progress: Progress) -> None:
+    def report_progress(progress: Progress) -> None:
         try:
-            files.tell(progress)
-        except StorageError as err:  # the scans matter more than being told of them
-            logger.warning("job: progress not told, %s", err)
+            files.report_progress(progress)
+        except StorageError as err:  # the scans matter more than their progress
+            logger.warning("job: progress not written, %s", err)
 
-    ref = call_step(asked.step, request, compute=ComputeConfig(ray_address="auto"), tell=seldom(tell))
+    ref = call_step(asked.step, request, compute=ComputeConfig(ray_address="auto"), tell=seldom(report_progress))
     return JobOutcome(ref=ref.model_dump(mode="json"))
 
 
-def _speak() -> None:
-    """Print what the rings inside say, marked for the flow run's log."""
+def _log_to_stdout() -> None:
+    """Print the log lines of the layers inside, marked for the flow run's log."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter(f"{MARK}%(message)s"))
     inner = logging.getLogger("tasks")
@@ -79,18 +79,18 @@ def _speak() -> None:
     inner.propagate = False
 
 
-def _watch_lease(files: JobFiles, patience_s: float) -> None:
-    """Interrupt the step when its lease was not renewed for a while."""
-    lease, changed_at = b"", time.monotonic()
-    while time.monotonic() - changed_at < patience_s:
-        time.sleep(patience_s / LOOKS_A_LEASE)
+def _watch_heartbeat(files: JobFiles, limit_s: float) -> None:
+    """Interrupt the step when the heartbeat of its flow run has stopped for a while."""
+    heartbeat, changed_at = b"", time.monotonic()
+    while time.monotonic() - changed_at < limit_s:
+        time.sleep(limit_s / CHECKS_PER_ORPHAN_TIME)
         try:
-            found = files.lease()
+            found = files.heartbeat()
         except StorageError:
             continue
-        if found != lease:
-            lease, changed_at = found, time.monotonic()
-    logger.warning("job: not heard of the flow run for %.0f s, stopping", patience_s)
+        if found != heartbeat:
+            heartbeat, changed_at = found, time.monotonic()
+    logger.warning("job: no heartbeat of the flow run for %.0f s, stopping", limit_s)
     _thread.interrupt_main()
     time.sleep(GRACE_S)
     os._exit(ClusterError.exit_code)

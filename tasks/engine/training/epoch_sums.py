@@ -31,7 +31,7 @@ class EpochSums:
 
 
 def timed(batches: Any) -> Iterator[tuple[float, dict[str, np.ndarray]]]:  # Any: Ray Data's iterable
-    """Yield batches, each with the seconds it was waited for."""
+    """Yield batches, each with the seconds spent waiting for it."""
     waiting_since = time.monotonic()
     for batch in batches:
         yield time.monotonic() - waiting_since, batch
@@ -39,10 +39,10 @@ def timed(batches: Any) -> Iterator[tuple[float, dict[str, np.ndarray]]]:  # Any
 
 
 def check_numbers(row: EpochRow, weights: Sequence[np.ndarray]) -> None:
-    """Refuse a network of no numbers: ReLU hides them, its masks are all empty, as those of healthy patients are.
+    """Refuse weights or losses that are not finite: ReLU hides them, and the masks look like those of healthy patients.
 
     Raises:
-        ModelError: If a weight or a loss is no number.
+        ModelError: If a weight or a loss is not finite.
     """
     losses = {name: row[name] for name in ("train_loss", "val_loss")}
     n_bad = sum(int(np.count_nonzero(~np.isfinite(values))) for values in weights)

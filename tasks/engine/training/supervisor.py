@@ -1,4 +1,4 @@
-"""A training that outlives its workers: Ray Train over a planned stream, started again from the last epoch."""
+"""Supervisor of trainings: Ray Train over a planned stream, started again from the last epoch when workers die."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
 from tasks.core.plural import counted
-from tasks.engine.cluster.capacity import NoRoomError, n_at_once, needs_of_one, wait_for_workers
+from tasks.engine.cluster.capacity import NoCapacityError, n_at_once, needs_of_one, wait_for_workers
 from tasks.engine.cluster.failures import can_pass, reason
 from tasks.engine.training.epoch_plan import plan_training
 from tasks.engine.training.journal import Journal
@@ -63,10 +63,10 @@ def train_all(runs: Sequence[TrainingRun], held: OutputLock) -> None:
                 one = running.pop(reference)
                 try:
                     ray.get(reference)
-                except NoRoomError:
+                except NoCapacityError:
                     if not running:
                         raise
-                    logger.warning("train: %sno room beside the others, goes on after one of them", one.run.name)
+                    logger.warning("train: %sno capacity beside the others, goes on after one of them", one.run.name)
                     waiting.append(one.run)
     finally:
         for reference in running:
@@ -96,7 +96,7 @@ def _sentence(row: EpochRow, n_epochs: int) -> str:
     return (
         f"epoch {row['epoch']} of {n_epochs}, loss {row['train_loss']:.3f}, validation loss {row['val_loss']:.3f}, "
         f"validation Dice {'undefined' if val_dice is None else f'{val_dice:.3f}'}, {row['seconds']:.0f} s, "
-        f"{row['slices_per_second']:.1f} slices/s, {row['stall_fraction']:.0%} of it waiting for them"
+        f"{row['slices_per_second']:.1f} slices/s, {row['stall_fraction']:.0%} of it waiting for slices"
     )
 
 
@@ -110,7 +110,7 @@ def fit(run: TrainingRun, journal: "ActorProxy[Journal]") -> None:
 
     Raises:
         LesionWorkflowError: What a worker found wrong.
-        NoRoomError: If the cluster has no room for them.
+        NoCapacityError: If the cluster has no capacity for them.
         ClusterError: If the workers died more than `max_restarts` times.
     """
     has_begun = False
@@ -121,7 +121,7 @@ def fit(run: TrainingRun, journal: "ActorProxy[Journal]") -> None:
         n_workers = wait_for_workers(
             run.training,
             fewest=1 if has_begun or checkpoint else run.training.num_workers,
-            tell=journal.append.remote,
+            report=journal.append.remote,
         )
         has_begun = True
         if checkpoint is not None:

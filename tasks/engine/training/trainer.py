@@ -131,8 +131,8 @@ class Learner:
         )
 
     def _distributed_step(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        answers = self._strategy.run(self._local_step, args=(images, masks, weights))
-        return tuple(self._strategy.reduce(tf.distribute.ReduceOp.SUM, answer, axis=None) for answer in answers)
+        sums = self._strategy.run(self._local_step, args=(images, masks, weights))
+        return tuple(self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in sums)
 
     def _local_step(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
         reference = tf.cast(masks, tf.float32)[..., tf.newaxis]

@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 STALLED_EXIT: Final = 75
 """EX_TEMPFAIL of sysexits.h: what failed may succeed when tried again."""
 
-LOOKS_A_LIMIT: Final = 20
+CHECKS_PER_LIMIT: Final = 20
 PATIENCE: Final = 4
 """How much longer than a step a validation may take; the others wait for it."""
 PATIENCE_WITH_FLIPS: Final = 4 * PATIENCE
 
 
 def end(silent_s: float) -> None:
-    """Say where every thread stands, and end without clean-up, which would wait for what hangs."""
+    """Log where every thread stands, and end without clean-up, which would wait for what hangs."""
     try:
         logger.critical("watchdog: nothing moved for %.0f s, this worker ends", silent_s)
         faulthandler.dump_traceback(sys.stderr)
@@ -31,18 +31,18 @@ def end(silent_s: float) -> None:
 
 
 class Watchdog:
-    """Calls for an end unless it hears a beat within every `limit_s` seconds; a context manager."""
+    """Context manager that ends the process unless `beat` is called within every `limit_s` seconds."""
 
     def __init__(self, limit_s: float, end: Callable[[float], None] = end) -> None:
         self._limit_s, self._end = limit_s, end
-        self._heard_at = time.monotonic()
+        self._moved_at = time.monotonic()
         self._factor = 1
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self) -> None:
-        """Say that something has moved."""
-        self._heard_at = time.monotonic()
+        """Note that something has moved."""
+        self._moved_at = time.monotonic()
 
     @contextlib.contextmanager
     def patient(self, factor: int = PATIENCE) -> Iterator[None]:
@@ -64,8 +64,8 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._is_over.wait(self._limit_s / LOOKS_A_LIMIT):
-            silent_s = time.monotonic() - self._heard_at
+        while not self._is_over.wait(self._limit_s / CHECKS_PER_LIMIT):
+            silent_s = time.monotonic() - self._moved_at
             if silent_s > self._factor * self._limit_s:
                 self._end(silent_s)
                 return

@@ -55,7 +55,7 @@ def train_worker(settings: WorkerSettings) -> None:
         context = ray.train.get_context()
         rank, n_workers = context.get_world_rank(), context.get_world_size()
         with watchdog.patient():
-            course = TrainingState(settings, n_workers, watchdog)
+            state = TrainingState(settings, n_workers, watchdog)
         stream = ray.train.get_dataset_shard(f"train-{rank}")
         sums = EpochSums()
         batches = stream.iter_batches(batch_size=training.batch_size // n_workers, prefetch_batches=2)
@@ -63,11 +63,11 @@ def train_worker(settings: WorkerSettings) -> None:
             watchdog.beat()
             sums.waited_s += waited_s
             with watchdog.patient() if not sums.n_steps else nullcontext():  # the first of all is compiled
-                course.step(batch, sums)
+                state.step(batch, sums)
             if sums.n_steps < settings.steps_per_epoch:
                 continue
             with watchdog.patient():
-                is_over = course.finish_epoch(sums, is_chief=rank == 0)
+                is_over = state.finish_epoch(sums, is_chief=rank == 0)
             if is_over:
                 break
             sums = EpochSums()
@@ -199,9 +199,9 @@ class TrainingState:
         """
         outcome = self._outcome
         self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
-        look = partial(predict_in_batches, self._learner.predict, batch_size=self._settings.training.batch_size)
+        predict = partial(predict_in_batches, self._learner.predict, batch_size=self._settings.training.batch_size)
         for patients, images, masks in self._val_batches():
-            _add(outcome.flipped, patients, predict_with_flips(look, images), masks)
+            _add(outcome.flipped, patients, predict_with_flips(predict, images), masks)
 
     def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
         """Yield the patient of each validation slice of a batch, then images and masks, filled up to the batch size."""
@@ -225,8 +225,8 @@ class TrainingState:
 
 def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarray, masks: np.ndarray) -> None:
     """Add slices to the histograms of their patients."""
-    for patient_id, answer, mask in zip(patients, probability, masks, strict=False):  # masks are filled up
-        histogram = probability_histogram(answer, mask)
+    for patient_id, predicted, mask in zip(patients, probability, masks, strict=False):  # masks are filled up
+        histogram = probability_histogram(predicted, mask)
         histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
 
 

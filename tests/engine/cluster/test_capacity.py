@@ -14,10 +14,10 @@ N_HELD = 2  # of the session's four CPUs, two are for the slices
 
 
 def test_room_for_all_is_not_waited_for() -> None:
-    """Where the cluster holds every worker, nobody is told anything."""
-    told: list[str] = []
-    assert wait_for_workers(TrainingConfig(num_workers=N_HELD), fewest=N_HELD, tell=told.append) == N_HELD
-    assert not told
+    """Where the cluster holds every worker, nothing is reported."""
+    reports: list[str] = []
+    assert wait_for_workers(TrainingConfig(num_workers=N_HELD), fewest=N_HELD, report=reports.append) == N_HELD
+    assert not reports
 
 
 def test_workers_never_take_all_there_is() -> None:
@@ -28,10 +28,10 @@ def test_workers_never_take_all_there_is() -> None:
 
 def test_too_few_to_begin_with_is_an_error_that_says_what_was_missed() -> None:
     """A training begins with what was asked for, or ends after the stated wait."""
-    told: list[str] = []
-    with pytest.raises(ClusterError, match="no room for 8 training workers, each with 1 CPU, beside"):
-        wait_for_workers(TrainingConfig(num_workers=8, **BRIEFLY), fewest=8, tell=told.append)
-    assert len(told) == 1
+    reports: list[str] = []
+    with pytest.raises(ClusterError, match="no capacity for 8 training workers, each with 1 CPU, beside"):
+        wait_for_workers(TrainingConfig(num_workers=8, **BRIEFLY), fewest=8, report=reports.append)
+    assert len(reports) == 1
 
 
 def test_fewer_go_on_with_even_shares_of_a_batch() -> None:
@@ -42,7 +42,7 @@ def test_fewer_go_on_with_even_shares_of_a_batch() -> None:
 
 def test_a_gpu_that_is_not_there_is_named() -> None:
     """Workers on GPUs are not put on CPUs."""
-    with pytest.raises(ClusterError, match="no room for 1 training worker, each with 16 GPUs"):
+    with pytest.raises(ClusterError, match="no capacity for 1 training worker, each with 16 GPUs"):
         wait_for_workers(TrainingConfig(gpus_per_worker=16, batch_size=16, node_wait_minutes=0.01), fewest=1)
 
 
@@ -53,7 +53,7 @@ def test_what_others_hold_is_no_room() -> None:
     others = placement_group([{"CPU": 1}] * N_HELD)
     assert others.wait(10)
     try:
-        with pytest.raises(ClusterError, match="no room for 2 training workers"):
+        with pytest.raises(ClusterError, match="no capacity for 2 training workers"):
             wait_for_workers(TrainingConfig(num_workers=N_HELD, **BRIEFLY), fewest=N_HELD)
     finally:
         remove_placement_group(others)
