@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.core.errors import ModelError
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning_rate import Plateau
 from tasks.core.operating_point import ProbabilityHistogram
@@ -80,3 +81,22 @@ def test_an_older_epoch_never_replaces_a_newer_one(tmp_path: Path) -> None:
     assert newest is not None
     assert newest.n_epochs == 3
     assert own.best_weights(newest.outcome.best_epoch) == b"third"
+
+
+def test_the_result_of_a_training_is_its_best_epoch(tmp_path: Path) -> None:
+    """Outcome and weights are the best epoch's; without a finished epoch there is none, and the sentence says where."""
+    own = _own(tmp_path)
+    with pytest.raises(ModelError, match=r"checkpoints/this holds no epoch\. Train again"):
+        own.result()
+    own.publish(_checkpoint(1), b"first")
+    own.publish(_checkpoint(2), None)
+    outcome, weights = own.result()
+    assert (len(outcome.history), outcome.best_epoch, weights) == (2, 1, b"first")
+
+
+def test_no_checkpoint_is_left_when_a_bundle_is_finished(tmp_path: Path) -> None:
+    """Those of every training for the bundle go, whatever was asked."""
+    for asked in ("this", "that"):
+        _own(tmp_path, asked).publish(_checkpoint(1), b"best")
+    Checkpoints.remove_all(tmp_path.as_uri())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.history import TrainingOutcome
+from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.schemas import ModelCard
+from tasks.core.step_inputs import TrainRequest
+from tasks.stages.model_card import draft_card
+from tests.core.samples import DATASET, MEMBER, MODEL
+
+SICK = ProbabilityHistogram(*(np.bincount([level], [100], 256).astype(np.int64) for level in (200, 0)))
+HEALTHY = ProbabilityHistogram(np.zeros(256, np.int64), np.bincount([0], [100], 256).astype(np.int64))
+
+
+def _request(**training: object) -> TrainRequest:
+    return TrainRequest(
+        dataset_uri="memory://dataset",
+        model_uri="memory://model",
+        model=ModelConfig(slice_statistics=0.25),
+        training=TrainingConfig.model_validate({"test_time_flips": False} | training),
+        augment=AugmentConfig(),
+    )
+
+
+def _draft(request: TrainRequest, patient: ProbabilityHistogram = SICK, parent: ModelCard | None = None) -> ModelCard:
+    outcome = TrainingOutcome([{"epoch": 1, "val_dice": 0.5, "train_dice": 0.6}], 1, {"a": patient}, {"a": patient})
+    return draft_card(request, DATASET, parent=parent, outcome=outcome, members=(MEMBER,))
+
+
+def test_a_card_holds_what_predicting_needs() -> None:
+    """Input, network and operating point are those of dataset, request and validation; no file is named yet."""
+    card = _draft(_request())
+    assert (card.input_size_px, card.intensity_rule, card.hu) == (256, "slice_8bit", DATASET.preparation.hu)
+    assert (card.slice_statistics, card.test_time_flips, card.min_lesion_px) == (0.25, False, 0)
+    assert card.threshold == 127 / 255  # up to 200 all are as good
+    assert card.dataset_fingerprint == DATASET.fingerprint
+    assert card.validation == {"val_dice": 0.5}
+    assert (card.best_epoch, card.members, card.files, card.parent_digest) == (1, (MEMBER,), {}, None)
+
+
+@pytest.mark.parametrize(
+    ("training", "patient", "expected"),
+    [
+        ({}, SICK, "best mean Dice of 1 validation patient, mean Dice 1.000, near ties towards 0.5"),
+        ({"folds": 2}, SICK, "best mean Dice of 1 held-out patient, mean Dice 1.000, near ties towards 0.5"),
+        ({"threshold": 0.3}, SICK, "set by training.threshold; on 1 validation patient, mean Dice 1.000"),
+        (
+            {"threshold": 0.3},
+            HEALTHY,
+            "set by training.threshold, for no validation patient has lesions to judge it by",
+        ),
+        ({}, HEALTHY, "the middle, for no validation patient has lesions to judge it by"),
+        (
+            {"threshold": 0.3, "test_time_flips": True},
+            SICK,
+            "set by training.threshold; on 1 validation patient, mean Dice 1.000; with flips (without them 1.000)",
+        ),
+    ],
+)
+def test_a_card_says_how_its_threshold_was_chosen(
+    training: dict[str, object], patient: ProbabilityHistogram, expected: str
+) -> None:
+    """Whether it was set or chosen, on how many patients and how well, or that there was nothing to choose by."""
+    assert _draft(_request(**training), patient).threshold_choice == expected
+
+
+def test_a_card_warns_of_what_its_figures_cannot_show() -> None:
+    """Warnings of dataset and parent are kept; a parent of another dataset and patients without lesions are added."""
+    (own,) = DATASET.warnings
+    assert _draft(_request()).warnings == (own,)
+    same = MODEL.model_copy(update={"dataset_fingerprint": DATASET.fingerprint, "warnings": ("short",)})
+    card = _draft(_request(), parent=same)
+    assert card.warnings == (own, "the bundle it started from: short")
+    assert card.parent_digest == same.digest
+    another = same.model_copy(update={"dataset_fingerprint": "of another", "warnings": ()})
+    _, foreign, blind = _draft(_request(), HEALTHY, another).warnings
+    assert "started from a bundle of another dataset" in foreign
+    assert "no validation patient has lesions" in blind
