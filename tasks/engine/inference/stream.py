@@ -75,7 +75,7 @@ def _lower_priority() -> None:
 class PredictionStream(Generic[Item, Row]):
     """A run over many items; iterate over `rows` once.
 
-    Each chunk knows its own state. It is in one of two containers: `_waiting`, the next to be loaded first; or
+    Each chunk carries its own state. It is in one of two containers: `_waiting`, the next to be loaded first; or
     `_started`, by the reference of the latest task it was given to. Those in `_started` are loaded but not yet with an
     actor (in the order they were loaded), or in flight; the chunks of a group that wait for the rest of it to be
     predicted are in neither. `_started` is as long as the cluster is large, however many items there are.
