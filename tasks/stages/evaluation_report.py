@@ -16,6 +16,7 @@ from tasks.core.rows import FailureRow
 from tasks.core.schemas import DatasetCard, EvaluationReport, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.io.versions import code_version
+from tasks.stages.case_scores import patient_figures
 from tasks.stages.patient_scores import PatientScore
 
 
@@ -37,7 +38,10 @@ def build_report(
         threshold=card.threshold,
         pooled=_figures(list(patients.values())),
         per_patient=[
-            {"patient_id": patient_id, "source": patient.source} | _figures([patient]) | asdict(patient.by)
+            {"patient_id": patient_id, "source": patient.source}
+            | _figures([patient])
+            | patient_figures(patient.cases.values())
+            | asdict(patient.by)
             for patient_id, patient in patients.items()
         ],
         per_source={

@@ -1,6 +1,6 @@
 """Labelled slices: image and mask of a pair, which may be a slice or a volume of many, checked against each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -25,7 +25,12 @@ def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator
     Raises:
         DataError: If image or mask cannot be read, differ in size or place, or the mask is not binary by the rule.
     """
-    slices = _volume_slices(pair, preparation) if is_volume(pair.image_uri) else [_slice(pair, preparation)]
+    slices: Iterable[tuple[np.ndarray, np.ndarray]]
+    if is_volume(pair.image_uri):
+        volume = _volume(pair.image_uri)
+        slices, spacing_mm = _volume_slices(volume, pair, preparation), [*volume.grid.as_read().spacing_mm]
+    else:
+        slices, spacing_mm = [_slice(pair, preparation)], None
     for offset, (image, mask) in enumerate(slices):
         yield SliceRow(
             case_id=pair.case_id,
@@ -38,6 +43,7 @@ def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator
             mask_uri=pair.mask_uri,
             source_height=image.shape[0],
             source_width=image.shape[1],
+            spacing_mm=spacing_mm,
         )
 
 
@@ -71,8 +77,9 @@ def _slice(pair: SlicePair, preparation: PreparationConfig) -> tuple[np.ndarray,
     return image, binarise_mask(labels, preparation.mask_rule)
 
 
-def _volume_slices(pair: SlicePair, preparation: PreparationConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    volume = _volume(pair.image_uri)
+def _volume_slices(
+    volume: Volume, pair: SlicePair, preparation: PreparationConfig
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     labels = _labels(pair.mask_uri, volume.grid)
     volume.check()
     _require_one_grid(volume, labels)

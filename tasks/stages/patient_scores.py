@@ -7,6 +7,7 @@ from tasks.core.metrics import Counts
 from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import ModelCard
+from tasks.stages.case_scores import CaseScore, add_cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class PatientScore:
         histogram: Probabilities on the model's grid.
         loss: Sum over slices of the binary cross-entropy on the model's grid.
         picture: The slice with the largest lesion, of equal ones the first.
+        cases: Cases, by `case_id`, for metrics that need masks.
     """
 
     source: str
@@ -78,6 +80,7 @@ class PatientScore:
     histogram: ProbabilityHistogram = field(default_factory=ProbabilityHistogram.empty)
     loss: float = 0.0
     picture: Picture = field(default_factory=Picture)
+    cases: dict[str, CaseScore] = field(default_factory=dict)
 
     def __add__(self, later: "PatientScore") -> "PatientScore":
         return PatientScore(
@@ -88,6 +91,7 @@ class PatientScore:
             histogram=self.histogram + later.histogram,
             loss=self.loss + later.loss,
             picture=max(self.picture, later.picture, key=lambda picture: picture.n_lesion),
+            cases=add_cases(self.cases, later.cases),
         )
 
 

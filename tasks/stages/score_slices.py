@@ -1,6 +1,6 @@
 """Slices of a shard to the scores of its patients, counted on the source's own grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tasks.core.rows import FailureRow
 from tasks.io.formats.raster import write_png
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
+from tasks.stages.case_scores import CaseScore, PackedSlice
 from tasks.stages.chunk import Loaded, Predicted
 from tasks.stages.labelled_pairs import reference_mask
 from tasks.stages.patient_scores import PatientScore, Picture, ShardScore, View
@@ -30,9 +31,17 @@ def load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:
 
 
 def score_shard(
-    shards: Sequence[Predicted], *, view: View, min_lesion_px: int, mask_rule: MaskRule
+    shards: Sequence[Predicted], *, view: View, min_lesion_px: int, mask_rule: MaskRule, case_sizes: Mapping[str, int]
 ) -> tuple[list[ShardScore], int]:
-    """Return the scores of a shard's patients; nothing is written."""
+    """Return the scores of a shard's patients; nothing is written.
+
+    Args:
+        shards: One, with its slices' probabilities.
+        view: Who scores whom.
+        min_lesion_px: Lesions below it are dropped from predictions.
+        mask_rule: Which stored values of a reference are lesion.
+        case_sizes: Number of slices of each case in the splits that are scored.
+    """
     (shard,) = shards
     uri, rows = shard.rest
     patients: dict[str, PatientScore] = {}
@@ -57,8 +66,20 @@ def score_shard(
             histogram=probability_histogram(probability, row["mask"]),
             loss=binary_cross_entropy(probability, row["mask"]),
             picture=_picture(row["image"], prediction, reference, best=so_far.picture),
+            cases={row["case_id"]: _case(row, prediction, reference, case_sizes)},
         )
     return [ShardScore(uri, patients, failures)], 0
+
+
+def _case(row: SliceRow, prediction: np.ndarray, reference: np.ndarray, case_sizes: Mapping[str, int]) -> CaseScore:
+    """Return what a slice adds to its case."""
+    spacing_mm, packed = row["spacing_mm"], PackedSlice.of(prediction, reference)
+    part = CaseScore(
+        case_sizes[row["case_id"]],
+        (spacing_mm[0], spacing_mm[1], spacing_mm[2]) if spacing_mm else None,
+        {row["slice_index"]: packed},
+    )
+    return part.scored_if_whole()
 
 
 def _picture(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray, *, best: Picture) -> Picture:

@@ -10,6 +10,7 @@ import pytest
 from infra import parameters_page
 from tasks.core.errors import ErrorCode
 from tasks.core.metrics import METRICS
+from tasks.core.patient_metrics import PATIENT_METRICS
 from tasks.core.rows import CaseRow, ScanRow
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +93,9 @@ def test_codes_columns_and_metrics_are_explained() -> None:
     """Every error code, every column of scans.parquet and cases.parquet and every metric has its line on the page."""
     page = (ROOT / "infra" / "docs" / "inputs-and-outputs.md").read_text()
     columns = [name for row in (ScanRow, CaseRow) for name, field in row.model_fields.items() if not field.exclude]
-    assert not [name for name in [*get_args(ErrorCode), *columns, *METRICS] if f"`{name}`" not in page]
+    assert not [
+        name for name in [*get_args(ErrorCode), *columns, *METRICS, *PATIENT_METRICS] if f"`{name}`" not in page
+    ]
 
 
 QUOTED = ("took none", "Nothing lies below the scans' address any more", "ended alike", "The flow run has code version")

@@ -89,6 +89,7 @@ def test_a_labelled_series_becomes_its_slices(tmp_path: Path, kind: str, packing
     assert {(row["source_height"], row["source_width"]) for row in rows} == {(44, 48)}
     truth = DOWN.to_reading(TRUTH.mask(DOWN))
     for row, mask in zip(rows, truth, strict=True):
+        assert row["spacing_mm"] == pytest.approx([2.0, 1.5, 1.5])
         found = reference_mask(row["mask_uri"], row["slice_index"], "binary", row["image_uri"])
         np.testing.assert_array_equal(found, mask)
         assert bool(row["mask"].any()) == bool(mask.any())

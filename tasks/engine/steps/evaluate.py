@@ -1,6 +1,7 @@
 """Score a bundle on one split: probabilities on the model's grid, counts on the source's own."""
 
 import logging
+from collections import Counter
 from functools import partial
 
 from tasks.core.catalog import SPLITS
@@ -56,14 +57,21 @@ def _score_shards(
     """Return the scores of each shard, a patient scored by the network that never saw them if there is one."""
     splits = SPLITS if request.split == "all" else (request.split,)
     uris = [uri for split in splits for uri in datasets.list_shards(request.dataset_uri, split)]
-    patients = {case.patient_id for case in datasets.read_cases(request.dataset_uri) if case.split in splits}
+    cases = [case for case in datasets.read_cases(request.dataset_uri) if case.split in splits]
+    case_sizes = Counter[str]()
+    for case in cases:
+        case_sizes[case.case_id] += case.n_slices
     shards: list[ShardScore] = []
-    for view in views(card, patients):
+    for view in views(card, {case.patient_id for case in cases}):
         spec = PredictionSpec(
             load=partial(load_shard, view),
             load_model=partial(load_model, request.model_uri, "float32", view.by.member),
             finish=partial(
-                score_shard, view=view, min_lesion_px=card.min_lesion_px, mask_rule=dataset.preparation.mask_rule
+                score_shard,
+                view=view,
+                min_lesion_px=card.min_lesion_px,
+                mask_rule=dataset.preparation.mask_rule,
+                case_sizes=case_sizes,
             ),
             chunk_slices=1,
         )

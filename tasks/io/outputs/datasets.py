@@ -28,7 +28,8 @@ class SliceRow(TypedDict):
     """A preprocessed slice, as shards and Ray carry it.
 
     `image` is uint8 `(size_px, size_px)`, `mask` the same of 0 and 1; the source's height and width say to which grid a
-    prediction is brought back.
+    prediction is brought back. `spacing_mm` is between its slices, rows and columns; None where a slice is a file of
+    its own.
     """
 
     case_id: str
@@ -41,6 +42,7 @@ class SliceRow(TypedDict):
     mask_uri: str
     source_height: int
     source_width: int
+    spacing_mm: list[float] | None
 
 
 _COLUMN_TYPES: dict[str, pa.DataType] = {
@@ -52,6 +54,7 @@ _COLUMN_TYPES: dict[str, pa.DataType] = {
     "mask_uri": pa.string(),
     "source_height": pa.int32(),
     "source_width": pa.int32(),
+    "spacing_mm": pa.list_(pa.float64()),
 }
 _PIXEL_COLUMNS = ("image", "mask")
 

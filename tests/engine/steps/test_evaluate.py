@@ -9,6 +9,7 @@ from PIL import Image
 from flows.evaluate_model import evaluate_model
 from tasks.core.geometry import restore_probability
 from tasks.core.metrics import METRICS, Counts, count_pixels, score
+from tasks.core.patient_metrics import PATIENT_METRICS
 from tasks.core.postprocess import threshold_probability
 from tasks.engine.inference.predictor import Predictor
 from tasks.io.outputs import bundles, datasets
@@ -46,6 +47,16 @@ def test_every_ratio_follows_from_its_counts(report: Path) -> None:
     for row in rows:
         expected = score(Counts(row["tp"], row["fp"], row["fn"], row["tn"]))
         assert {name: row[name] for name in METRICS} == pytest.approx(expected)
+
+
+def test_patients_have_the_metrics_that_need_masks(report: Path) -> None:
+    """A column per metric; the error of a patient's one volume follows from its counts, too."""
+    for row in json.loads((report / "metrics.json").read_text())["per_patient"]:
+        assert PATIENT_METRICS.keys() <= row.keys()
+        n_reference = row["tp"] + row["fn"]
+        expected = (row["tp"] + row["fp"] - n_reference) / n_reference if n_reference else None
+        assert row["volume_error"] == pytest.approx(expected)
+        assert row["false_lesions_per_scan"] >= 0
 
 
 def test_mean_is_over_patients(report: Path) -> None:

@@ -57,6 +57,7 @@ def _slice(slice_index: int, image: np.ndarray) -> SliceRow:
         mask_uri=f"gs://bucket/source/{slice_index}.png",
         source_height=512,
         source_width=400,
+        spacing_mm=[5.0, 0.8, 0.7] if slice_index else None,
     )
 
 
