@@ -43,6 +43,14 @@ class ScanMask:
     model_digest: str = ""
     code_version: str = ""
 
+    def as_stored(self, axis_order: AxisOrder) -> tuple[np.ndarray, Grid]:
+        """Return the mask as the scan is stored, its axes in an order, and its grid; without one, in voxels."""
+        if self.grid is None:
+            stored, grid, found = self.voxels.T, Grid(self.voxels.T.shape, np.eye(4)), "ijk"
+        else:
+            stored, grid, found = self.grid.from_reading(self.voxels), self.grid, self.axis_order
+        return (stored, grid) if found == axis_order else (stored.T, grid.transposed())
+
 
 @dataclass(frozen=True, slots=True)
 class MaskWriter:

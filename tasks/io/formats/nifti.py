@@ -87,13 +87,7 @@ def write_nifti_mask(mask: np.ndarray, grid: Grid) -> bytes:
 
 
 def _write(mask: ScanMask) -> bytes:
-    """Return a mask on the scan's own grid, axes as NIfTI counts them; without a grid, in voxels."""
-    if mask.grid is None:
-        return write_nifti_mask(mask.voxels.T, Grid(mask.voxels.T.shape, np.eye(4)))
-    stored = mask.grid.from_reading(mask.voxels)
-    if mask.axis_order == "ijk":
-        return write_nifti_mask(stored, mask.grid)
-    return write_nifti_mask(stored.T, mask.grid.transposed())
+    return write_nifti_mask(*mask.as_stored("ijk"))
 
 
 def _unpacked(content: bytes) -> bytes:
