@@ -12,6 +12,7 @@ from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import SegmentRequest
 from tasks.io import ledger
+from tasks.io.formats.writers import writers_asked
 from tasks.io.pseudonyms import Seal
 from tasks.io.scans import ScanSource
 from tasks.io.versions import code_version
@@ -66,7 +67,7 @@ class Run:
             min_lesion_mm3=self.min_lesion_mm3,
             test_time_flips=self.test_time_flips,
             precision=asked.precision,
-            dicom_seg=asked.dicom_seg,
+            writers=[writer.name for writer in writers_asked(asked)],
         )
 
     def row(self, scan: ScanSource, status: ScanStatus, **found: Any) -> ScanRow:  # Any: further fields of ScanRow
