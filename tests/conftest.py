@@ -11,7 +11,7 @@ import pytest
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.config.preparation import Fractions, PreparationConfig
-from tasks.engine.cluster.session import WORKER_ENVIRONMENT, session
+from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tests import emulators
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
 
@@ -25,7 +25,20 @@ PREPARATION = PreparationConfig(
 )
 MODEL = ModelConfig(backbone="resnet18", encoder_weights="none")
 TRAINING = TrainingConfig(epochs=2, batch_size=8)
+IN_FOLDS = TRAINING.model_copy(update={"folds": 2, "epochs": 1, "test_time_flips": False})
 MILD = AugmentConfig(rotate_degrees=5, shear_degrees=0, zoom=0.05, shift=0.05, noise=0)
+
+NO_CHANGE = AugmentConfig(
+    horizontal_flip=0,
+    vertical_flip=0,
+    rotate_degrees=0,
+    shear_degrees=0,
+    zoom=0,
+    shift=0,
+    brightness=0,
+    contrast=0,
+    noise=0,
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,14 +77,18 @@ def object_stores() -> Iterator[dict[str, int]]:
     """A GCS and an S3 store on loopback, over HTTP, found through the environment; their ports."""
     with ExitStack() as stack:
         ports = {scheme: stack.enter_context(emulators.serving(scheme)) for scheme in emulators.SCHEMES}
+        changed = stack.enter_context(pytest.MonkeyPatch.context())
         for scheme, port in ports.items():
-            os.environ.update(emulators.environment(scheme, port))
+            for name, value in emulators.environment(scheme, port).items():
+                changed.setenv(name, value)
         yield ports
 
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One Ray session for all tests, started as the flows start theirs."""
+    from tasks.engine.cluster.session import session
+
     with session(ComputeConfig(), n_reserved_cpus=2):
         yield
 
@@ -94,6 +111,28 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
+def dataset_uri(
+    ray_session: None, prefect_server: None, phantoms: Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The phantoms as a dataset, prepared through the real flow."""
+    from flows.prepare_dataset import prepare_dataset
+
+    uri = str(tmp_path_factory.mktemp("prepared") / "dataset")
+    prepare_dataset(str(phantoms), uri, preparation=PREPARATION)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def trained(dataset_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A small bundle trained on the phantoms through the real flow."""
+    from flows.train_model import train_model
+
+    model_uri = str(tmp_path_factory.mktemp("trained") / "model")
+    train_model(dataset_uri, model_uri, model=MODEL, training=TRAINING, augment=MILD)
+    return Trained(dataset_uri, model_uri)
+
+
+@pytest.fixture(scope="session")
 def report(trained: "Trained", tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The evaluation of the small bundle on its test patients."""
     from flows.evaluate_model import evaluate_model
@@ -104,14 +143,8 @@ def report(trained: "Trained", tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
-def trained(
-    ray_session: None, prefect_server: None, phantoms: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Trained:
-    """A small bundle trained on the phantoms through the real flows."""
-    from flows.prepare_dataset import prepare_dataset
-    from flows.train_model import train_model
+def bright_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The bundle of a stand-in for a model, which `tests.engine.bright_bundle` takes through the real steps."""
+    from tests.engine.bright_bundle import publish_bright_bundle
 
-    root = tmp_path_factory.mktemp("trained")
-    prepare_dataset(str(phantoms), str(root / "dataset"), preparation=PREPARATION)
-    train_model(str(root / "dataset"), str(root / "model"), model=MODEL, training=TRAINING, augment=MILD)
-    return Trained(str(root / "dataset"), str(root / "model"))
+    return publish_bright_bundle(tmp_path_factory.mktemp("bright"))

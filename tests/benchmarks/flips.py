@@ -28,7 +28,7 @@ from tasks.core.operating_point import (
 )
 from tasks.core.postprocess import probability_level
 from tasks.core.test_time_flips import MIRRORED_AXES, SEEN_LEVEL
-from tasks.engine.cluster.session import WORKER_ENVIRONMENT
+from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tasks.engine.inference.bundle_model import BATCH_SIZE
 from tasks.io.outputs import bundles, datasets
 from tasks.io.outputs.datasets import SliceRow

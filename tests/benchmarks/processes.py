@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from tasks.engine.cluster.session import WORKER_ENVIRONMENT
+from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tasks.io import storage
 
 SAMPLE_EVERY_S = 2.0

@@ -13,32 +13,13 @@ from tasks.core.config.compute import ComputeConfig
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ClusterError, LesionWorkflowError
 from tasks.core.plural import counted
-from tasks.io.pseudonyms import KEY_VARIABLE
+from tasks.engine.cluster.environment import START_ENVIRONMENT, WITHHELD_FROM_WORKERS, WORKER_ENVIRONMENT
 
 logger = logging.getLogger(__name__)
-
-WORKER_ENVIRONMENT = {
-    # segmentation-models needs Keras 2, and Ray Train imports TensorFlow before our code runs in the worker
-    "TF_USE_LEGACY_KERAS": "1",
-    "SM_FRAMEWORK": "tf.keras",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-    "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version of itself at import
-}
-WITHHELD_FROM_WORKERS = {KEY_VARIABLE: ""}
-"""What workers would inherit and never need: they decode bytes from outside, which must not find it in their process.
-
-Ray sets it before it executes a worker, so that the block /proc/self/environ shows lacks it too; drivers keep it.
-"""
 
 SPARE_CPUS = 2
 """Logical CPUs beyond the training workers', without which Ray Data starves and training waits for ever."""
 
-START_ENVIRONMENT = {
-    # Seconds that Ray waits for its control store and its node manager; 30 each by default, too few for a busy machine.
-    # After the second, ray/_private/node.py looks no more than once, so that its own fixed 30 s do not matter.
-    "RAY_gcs_server_port_wait_time_s": "120",
-    "RAY_raylet_start_wait_time_s": "120",
-}
 N_STARTS = 2
 """A second start as a rule works: the files are in memory by then."""
 

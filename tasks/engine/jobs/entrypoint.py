@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.errors import ClusterError, ConfigError, LesionWorkflowError, StorageError
 from tasks.core.throughput import Progress
-from tasks.engine.cluster.session import WORKER_ENVIRONMENT
+from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tasks.engine.jobs.client import MARK
 from tasks.engine.jobs.dispatch import STEPS, call_step, seldom
 from tasks.io.job_files import JobFiles, JobOutcome, JobRequest

@@ -1,0 +1,23 @@
+"""What processes of a Ray session find in their environment, and what they must not; knows no Ray."""
+
+from tasks.io.pseudonyms import KEY_VARIABLE
+
+WORKER_ENVIRONMENT = {
+    # segmentation-models needs Keras 2, and Ray Train imports TensorFlow before our code runs in the worker
+    "TF_USE_LEGACY_KERAS": "1",
+    "SM_FRAMEWORK": "tf.keras",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version of itself at import
+}
+WITHHELD_FROM_WORKERS = {KEY_VARIABLE: ""}
+"""What workers would inherit and never need: they decode bytes from outside, which must not find it in their process.
+
+Ray sets it before it executes a worker, so that the block /proc/self/environ shows lacks it too; drivers keep it.
+"""
+
+START_ENVIRONMENT = {
+    # Seconds that Ray waits for its control store and its node manager; 30 each by default, too few for a busy machine.
+    # After the second, ray/_private/node.py looks no more than once, so that its own fixed 30 s do not matter.
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_raylet_start_wait_time_s": "120",
+}
