@@ -33,16 +33,26 @@ def end(silent_s: float) -> None:
 class Watchdog:
     """Context manager that ends the process unless `beat` is called within every `limit_s` seconds."""
 
-    def __init__(self, limit_s: float, end: Callable[[float], None] = end) -> None:
-        self._limit_s, self._end = limit_s, end
-        self._moved_at = time.monotonic()
+    def __init__(
+        self, limit_s: float, end: Callable[[float], None] = end, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit_s, self._end, self._clock = limit_s, end, clock
+        self._moved_at = clock()
         self._factor = 1
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self) -> None:
         """Note that something has moved."""
-        self._moved_at = time.monotonic()
+        self._moved_at = self._clock()
+
+    def check(self) -> bool:
+        """Call `end` if nothing has moved for longer than the limit; return whether it was called."""
+        silent_s = self._clock() - self._moved_at
+        is_stalled = silent_s > self._factor * self._limit_s
+        if is_stalled:
+            self._end(silent_s)
+        return is_stalled
 
     @contextlib.contextmanager
     def patient(self, factor: int = PATIENCE) -> Iterator[None]:
@@ -65,7 +75,5 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._is_over.wait(self._limit_s / CHECKS_PER_LIMIT):
-            silent_s = time.monotonic() - self._moved_at
-            if silent_s > self._factor * self._limit_s:
-                self._end(silent_s)
+            if self.check():
                 return
