@@ -13,6 +13,12 @@ BRIEFLY = {"batch_size": 8, "node_wait_minutes": 0.01}
 N_HELD = 2  # of the session's four CPUs, two are for the slices
 
 
+@pytest.fixture(autouse=True)
+def _shortly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is free at once be known to be so in half the time: most of these tests wait for what is not."""
+    monkeypatch.setattr(capacity, "AT_ONCE_S", 1.0)
+
+
 def test_room_for_all_is_not_waited_for() -> None:
     """Where the cluster holds every worker, nothing is reported."""
     reports: list[str] = []

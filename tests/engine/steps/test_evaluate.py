@@ -1,3 +1,5 @@
+"""The evaluation step, over a stand-in for a model: what is counted, and what is said of it."""
+
 import json
 import shutil
 from pathlib import Path
@@ -6,27 +8,49 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.evaluate_model import evaluate_model
 from tasks.core.geometry import restore_probability
 from tasks.core.metrics import METRICS, Counts, count_pixels, score
 from tasks.core.patient_metrics import PATIENT_METRICS
 from tasks.core.postprocess import threshold_probability
-from tasks.engine.inference.predictor import Predictor
+from tasks.core.step_inputs import EvaluateRequest
+from tasks.engine.steps.evaluate import evaluate
 from tasks.io.outputs import bundles, datasets
-from tests.conftest import Trained
+from tests.core.samples import MEMBER
+from tests.engine.bright_bundle import publish_bright_bundle
+from tests.engine.bright_model import BrightModel, load_bright
 
-pytestmark = [pytest.mark.ray, pytest.mark.tf]
+pytestmark = [pytest.mark.ray, pytest.mark.server, pytest.mark.usefixtures("ray_session")]
 
 
-def test_counts_are_those_of_a_plain_loop(trained: Trained, report: Path, phantoms: Path) -> None:
+def _evaluate(model_uri: str, dataset_uri: str, report: Path, split: str = "test") -> dict[str, object]:
+    request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report.as_uri(), split=split)
+    evaluate(request, load_model=load_bright)
+    return dict(json.loads((report / "metrics.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def bundle(dataset_uri: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The stand-in's bundle, as if trained on the dataset."""
+    fingerprint = datasets.read_card(dataset_uri).fingerprint
+    return publish_bright_bundle(tmp_path_factory.mktemp("bundle"), dataset_fingerprint=fingerprint)
+
+
+@pytest.fixture(scope="module")
+def report(bundle: str, dataset_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The evaluation of the stand-in on the test patients."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    _evaluate(bundle, dataset_uri, folder)
+    return folder
+
+
+def test_counts_are_those_of_a_plain_loop(bundle: str, dataset_uri: str, report: Path, phantoms: Path) -> None:
     """Counting slice by slice against the mask files gives the report's counts, on the source's own grid."""
-    bundle = bundles.read_bundle(trained.model_uri)
-    predictor = Predictor.from_bundle(bundle, precision="float32", batch_size=4)
+    threshold = bundles.read_card(bundle).threshold
     counts = Counts()
-    for uri in datasets.list_shards(trained.dataset_uri, "test"):
+    for uri in datasets.list_shards(dataset_uri, "test"):
         for row in datasets.read_shard(uri):
-            probability = predictor.predict(row["image"][np.newaxis])[0]
-            prediction = threshold_probability(restore_probability(probability, (96, 96)), bundle.card.threshold)
+            probability = BrightModel(flips=False).predict(row["image"][np.newaxis])[0]
+            prediction = threshold_probability(restore_probability(probability, (96, 96)), threshold)
             name = f"{row['case_id']}_{row['slice_index']}.png"
             reference = (np.asarray(Image.open(phantoms / "masks" / name)) > 0).astype(np.uint8)
             counts += count_pixels(prediction, reference)
@@ -37,6 +61,7 @@ def test_counts_are_those_of_a_plain_loop(trained: Trained, report: Path, phanto
         "fn": counts.fn,
         "tn": counts.tn,
     }
+    assert min(counts.fp, counts.fn, counts.tn) > 0
 
 
 def test_every_ratio_follows_from_its_counts(report: Path) -> None:
@@ -71,15 +96,36 @@ def test_mean_is_over_patients(report: Path) -> None:
     assert source["per_patient_mean"] == metrics["per_patient_mean"]
 
 
-def test_another_dataset_than_the_bundle_was_trained_on_is_warned_of(trained: Trained, tmp_path: Path) -> None:
+def test_another_dataset_than_the_bundle_was_trained_on_is_warned_of(
+    bundle: str, dataset_uri: str, tmp_path: Path
+) -> None:
     """Its test patients may have been training patients there; on its own dataset nothing is said."""
-    dataset, report = tmp_path / "dataset", tmp_path / "report"
-    shutil.copytree(trained.dataset_uri, dataset)
-    card = json.loads((dataset / "dataset.json").read_text())
-    (dataset / "dataset.json").write_text(json.dumps(card | {"fingerprint": "of another"}))
-    evaluate_model(trained.model_uri, str(dataset), str(report))
-    (warning,) = json.loads((report / "metrics.json").read_text())["warnings"]
+    shutil.copytree(dataset_uri, tmp_path / "dataset")
+    card = json.loads((tmp_path / "dataset" / "dataset.json").read_text())
+    (tmp_path / "dataset" / "dataset.json").write_text(json.dumps(card | {"fingerprint": "of another"}))
+    found = _evaluate(bundle, str(tmp_path / "dataset"), tmp_path / "report")
+    [warning] = found["warnings"]
     assert "another dataset" in warning
+
+
+def test_a_patients_figures_do_not_depend_on_who_else_is_scored(dataset_uri: str, tmp_path: Path) -> None:
+    """Each is scored by the network of an ensemble that never saw them, at its operating point, in whatever split."""
+    patients = sorted(datasets.read_card(dataset_uri).assignments)
+    held_out = (tuple(patients[::2]), tuple(patients[1::2]))
+    members = tuple(
+        MEMBER.model_copy(update={"held_out": of, "threshold": threshold, "test_time_flips": flips})
+        for of, threshold, flips in zip(held_out, (0.2, 0.6), (True, False), strict=True)
+    )
+    files = {name: "of none" for member in members for name in (member.weights_file,)}
+    bundle = publish_bright_bundle(tmp_path / "bundle", members=members, files=files)
+    everybody, few = (_evaluate(bundle, dataset_uri, tmp_path / split, split) for split in ("all", "test"))
+    assert everybody["n_patients"] == everybody["n_held_out"] == len(patients)
+    by_patient = {row["patient_id"]: row for row in everybody["per_patient"]}
+    assert [by_patient[row["patient_id"]] for row in few["per_patient"]] == few["per_patient"]
+    for place, member in enumerate(members):
+        for patient in member.held_out:
+            assert (by_patient[patient]["member"], by_patient[patient]["threshold"]) == (place, member.threshold)
+    assert "scored by the network of 2 that never saw them" in (tmp_path / "all" / "report.html").read_text()
 
 
 def test_report_is_one_self_contained_page(report: Path) -> None:

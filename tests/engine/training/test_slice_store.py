@@ -5,24 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.config.learning import AugmentConfig
 from tasks.engine.training import slice_store
 from tasks.engine.training.epoch_plan import plan_training, worker_share
 from tasks.engine.training.slice_loading import load_slices
 from tasks.engine.training.slice_store import training_stream
-from tests.conftest import MILD, Trained
-
-NO_CHANGE = AugmentConfig(
-    horizontal_flip=0,
-    vertical_flip=0,
-    rotate_degrees=0,
-    shear_degrees=0,
-    zoom=0,
-    shift=0,
-    brightness=0,
-    contrast=0,
-    noise=0,
-)
+from tests.conftest import MILD, NO_CHANGE
 
 
 def _index(has_lesion: list[bool]) -> pa.Table:
@@ -99,9 +86,10 @@ def test_what_is_left_of_a_training_is_planned_as_the_whole_was() -> None:
 
 
 @pytest.mark.ray
-def test_worker_count_does_not_change_augmentation(trained: Trained) -> None:
+@pytest.mark.server
+def test_worker_count_does_not_change_augmentation(dataset_uri: str) -> None:
     """Two workers together are handed the very slices that one worker is, changed in the same way."""
-    store = load_slices(trained.dataset_uri, "train")
+    store = load_slices(dataset_uri, "train")
     plan = plan_training(store.index, epochs=range(1), batch_size=4, lesion_free_fraction=1, seed=1)
 
     def rows(rank: int, num_workers: int) -> list[dict[str, np.ndarray]]:
@@ -117,9 +105,10 @@ def test_worker_count_does_not_change_augmentation(trained: Trained) -> None:
 
 
 @pytest.mark.ray
-def test_stream_without_augmentation_is_the_dataset(trained: Trained) -> None:
+@pytest.mark.server
+def test_stream_without_augmentation_is_the_dataset(dataset_uri: str) -> None:
     """With every augmentation off, the stream's slices are the stored ones."""
-    store = load_slices(trained.dataset_uri, "train")
+    store = load_slices(dataset_uri, "train")
     plan = plan_training(store.index, epochs=range(1), batch_size=2, lesion_free_fraction=1, seed=0)
     stream = training_stream(store, plan, batch_size=2, rank=0, num_workers=1, augment=NO_CHANGE, seed=0)
     import ray
@@ -129,10 +118,11 @@ def test_stream_without_augmentation_is_the_dataset(trained: Trained) -> None:
 
 
 @pytest.mark.ray
-def test_a_long_training_has_longer_tasks_not_more(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.server
+def test_a_long_training_has_longer_tasks_not_more(dataset_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray looks at each task before it starts the first: there is a most, and the slices are the same."""
     monkeypatch.setattr(slice_store, "MAX_BLOCKS", 6)
-    store = load_slices(trained.dataset_uri, "train")
+    store = load_slices(dataset_uri, "train")
     plan = plan_training(store.index, epochs=range(4), batch_size=2, lesion_free_fraction=1, seed=0)
     how = {"batch_size": 2, "num_workers": 2, "augment": NO_CHANGE, "seed": 0}
     shares = [training_stream(store, plan, rank=rank, **how).materialize() for rank in range(2)]
