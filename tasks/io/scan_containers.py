@@ -14,7 +14,8 @@ from tasks.core.reader_version import READER_VERSION
 from tasks.core.slice_geometry import arrange
 from tasks.io import storage
 from tasks.io.archives import Archive, ArchiveMember, Packing, list_members, packing_of
-from tasks.io.formats import KINDS, Kind, dicom, has_telling_suffix, kind_of, shown_formats, suffix_of, without_suffix
+from tasks.io.formats import KINDS, dicom, has_telling_suffix, kind_of, shown_formats, suffix_of, without_suffix
+from tasks.io.formats.format import Kind
 from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other, kind_of_stranger, n_possible_scans, shown
 from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile, read_head
 from tasks.io.stored_objects import StoredObject, fingerprint

@@ -16,7 +16,8 @@ from tasks.core.record import Record
 from tasks.core.volumes import Grid
 from tasks.io import storage
 from tasks.io.archives import Archive, ArchiveMember, read_member
-from tasks.io.formats import Kind, dicom
+from tasks.io.formats import dicom
+from tasks.io.formats.format import Kind
 from tasks.io.pseudonyms import Seal
 
 FOLDER = "index"

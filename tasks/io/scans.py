@@ -12,7 +12,8 @@ from tasks.core.errors import ConfigError, ErrorCode
 from tasks.core.plural import counted
 from tasks.io import storage
 from tasks.io.archives import packing_of
-from tasks.io.formats import Kind, has_telling_suffix, kind_of, without_suffix
+from tasks.io.formats import has_telling_suffix, kind_of, without_suffix
+from tasks.io.formats.format import Kind
 from tasks.io.other_files import MIN_SCAN_BYTES, kind_of_other, kind_unless_young, warnings_of
 from tasks.io.outputs.ownership import MARK, is_part_of_output, is_written_by, outputs_among
 from tasks.io.pseudonyms import Seal

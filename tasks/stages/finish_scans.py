@@ -8,21 +8,20 @@ from functools import partial
 
 import numpy as np
 
-from tasks.core.errors import DataError, StorageError, as_refusal
+from tasks.core.errors import DataError, as_refusal
 from tasks.core.geometry import resize_slice_to, restore_probability
 from tasks.core.panels import PALETTE, overlay, side_by_side
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.rows import ScanRow
 from tasks.core.volumes import MIN_AIR_HU, check_range, check_shapes
 from tasks.io import storage
-from tasks.io.formats import axis_order_of, layout_of
-from tasks.io.formats.mask_writer import DicomHeads, MaskWriter, ScanMask
+from tasks.io.formats import layout_of
 from tasks.io.formats.raster import write_png
-from tasks.io.formats.writers import writers_of
 from tasks.io.outputs import segmentations
 from tasks.io.scans import ScanSource
 from tasks.stages.chunk import Predicted
-from tasks.stages.load_scans import LoadedScan, entry_of
+from tasks.stages.encode_masks import encode_masks
+from tasks.stages.load_scans import LoadedScan
 from tasks.stages.segmentation_run import Run
 
 N_PREVIEW_SLICES = 3
@@ -120,87 +119,30 @@ def _draw(answer: _Answered, run: Run) -> _Outcome:
         check_range(*scan.value_range)
     started = time.perf_counter()
     mask, n_lesions = _mask(answer, run)
-    written = _write(mask, scan, run)
+    encoded = encode_masks(mask, scan, run)
     n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid else None
     preview = write_png(_preview(answer, mask), PALETTE)
     preview_uri = segmentations.preview_uri(run.request.output_uri, scan.source.scan_id)
     row = run.row(
         scan.source,
         "done",
-        warnings=[*scan.warnings, *written.warnings],
+        warnings=[*scan.warnings, *encoded.warnings],
         flags=_flags(scan, n_lesions),
         n_slices=len(mask),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
         n_lesions=n_lesions,
-        mask_sha256=hashlib.sha256(written.files[written.mask_uri]).hexdigest(),
-        mask_uri=written.mask_uri,
+        mask_sha256=hashlib.sha256(encoded.files[encoded.mask_uri]).hexdigest(),
+        mask_uri=encoded.mask_uri,
         seconds=round(answer.seconds + time.perf_counter() - started, 4),
-        where=written.where,
+        where=encoded.where,
     )
-    return _Outcome(row, {preview_uri: preview} | written.files)
+    return _Outcome(row, {preview_uri: preview} | encoded.files)
 
 
 def _flags(scan: LoadedScan, n_lesions: int) -> list[str]:
     is_implausible = scan.is_hu and scan.value_range and scan.value_range[0] >= MIN_AIR_HU
     return ["hu_implausible"] * bool(is_implausible) + ["no_lesion"] * (not n_lesions)
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """The mask of a scan in the formats that take it.
-
-    Attributes:
-        mask_uri: Of the mask that the row names.
-        files: By URI, that mask last.
-        warnings: Formats it could not be written in.
-        where: Traceback of a bug in one of them.
-    """
-
-    mask_uri: str
-    files: dict[str, bytes]
-    warnings: list[str]
-    where: str | None
-
-
-def _write(voxels: np.ndarray, scan: LoadedScan, run: Run) -> _Written:
-    """Write a mask in every format that takes the scan; a failure of the first is the scan's, of others a warning."""
-    mask = _scan_mask(voxels, scan, run)
-    first, *others = writers_of(run.request.segmentation, layout_of(scan.source.kind))
-    files: dict[str, bytes] = {}
-    warnings, where = [], None
-    for writer in others:
-        try:
-            files[_uri(writer, scan, run)] = writer.write(mask)
-        except Exception as err:  # noqa: BLE001 - the boundary of one scan; its mask is there all the same
-            refusal = err.as_refusal() if isinstance(err, StorageError) else as_refusal(err)
-            warnings.append(f"No {writer.shown} was made: {refusal.sentence}")
-            where = where or refusal.where
-    mask_uri = _uri(first, scan, run)
-    return _Written(mask_uri, files | {mask_uri: first.write(mask)}, warnings, where)
-
-
-def _uri(writer: MaskWriter, scan: LoadedScan, run: Run) -> str:
-    return segmentations.mask_uri(run.request.output_uri, scan.source.scan_id, writer.suffix)
-
-
-def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
-    """Return what writers are handed; headers of the source are read again only if one asks for them."""
-    return ScanMask(
-        voxels,
-        scan.grid,
-        axis_order_of(scan.source.kind),
-        read_heads=partial(_read_heads, scan.source),
-        model_digest=run.model_digest,
-        code_version=run.code_version,
-    )
-
-
-def _read_heads(source: ScanSource) -> DicomHeads:
-    index, entry = entry_of(source)
-    if len(entry.files) == 1:
-        return DicomHeads([index.read_head(entry.files[0])], entry.frames)
-    return DicomHeads(storage.map_in_parallel(index.read_head, [entry.files[place] for place in entry.places]))
 
 
 def _mask(answer: _Answered, run: Run) -> tuple[np.ndarray, int]:

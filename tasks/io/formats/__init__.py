@@ -9,7 +9,7 @@ from tasks.core.errors import DataError
 from tasks.core.quoting import known_or_described
 from tasks.core.volumes import Grid, Volume
 from tasks.io.formats.dicom import DICOM
-from tasks.io.formats.format import AxisOrder, Format, Layout
+from tasks.io.formats.format import AxisOrder, Format, Kind, Layout
 from tasks.io.formats.metaimage import METAIMAGE
 from tasks.io.formats.nifti import NIFTI
 from tasks.io.formats.nrrd import NRRD
@@ -26,9 +26,6 @@ FORMATS: dict[str, Format] = {
     )
 }
 """Every format that is read, by name."""
-
-Kind = str
-"""Name of a scan's format, or `stack`: slices of a file each that are one scan."""
 
 STACK = "stack"
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from tasks.core.errors import DataError
 from tasks.core.volumes import Grid, Volume
-from tasks.io.formats.format import Format
-from tasks.io.formats.mask_writer import MaskWriter, ScanMask
+from tasks.io.formats.format import Format, MaskWriter, ScanMask
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_BYTES = 2 << 30

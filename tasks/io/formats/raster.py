@@ -11,8 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tasks.core.errors import DataError
 from tasks.core.mask_colours import check_transparency, palette_values
-from tasks.io.formats.format import Format
-from tasks.io.formats.mask_writer import MaskWriter, ScanMask
+from tasks.io.formats.format import Format, MaskWriter, ScanMask
 
 MAX_PIXELS = 64_000_000
 """8000 x 8000: far beyond any CT slice, far below what fills a worker's memory."""

@@ -2,8 +2,7 @@
 
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.io.formats.dicom_seg import DICOM_SEG
-from tasks.io.formats.format import Layout
-from tasks.io.formats.mask_writer import MaskWriter
+from tasks.io.formats.format import Layout, MaskWriter
 from tasks.io.formats.nifti import NIFTI_MASK
 from tasks.io.formats.raster import PNG_MASK
 

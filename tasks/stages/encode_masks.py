@@ -1,0 +1,73 @@
+"""Mask of a scan to the bytes of its files, in every output format that takes it and that the run is asked for."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from tasks.core.errors import StorageError, as_refusal
+from tasks.io import storage
+from tasks.io.formats import axis_order_of, layout_of
+from tasks.io.formats.format import DicomHeads, MaskWriter, ScanMask
+from tasks.io.formats.writers import writers_of
+from tasks.io.outputs import segmentations
+from tasks.io.scans import ScanSource
+from tasks.stages.load_scans import LoadedScan, entry_of
+from tasks.stages.segmentation_run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMasks:
+    """Mask of a scan in every output format that takes it.
+
+    Attributes:
+        mask_uri: Of the mask that the row names.
+        files: By URI, that mask last.
+        warnings: Formats it could not be written in.
+        where: Traceback of a bug in one of them.
+    """
+
+    mask_uri: str
+    files: dict[str, bytes]
+    warnings: list[str]
+    where: str | None
+
+
+def encode_masks(voxels: np.ndarray, scan: LoadedScan, run: Run) -> EncodedMasks:
+    """Return a mask in every format that takes the scan; a failure of the first is the scan's, of others a warning."""
+    mask = _scan_mask(voxels, scan, run)
+    first, *others = writers_of(run.request.segmentation, layout_of(scan.source.kind))
+    files: dict[str, bytes] = {}
+    warnings, where = [], None
+    for writer in others:
+        try:
+            files[_uri(writer, scan, run)] = writer.write(mask)
+        except Exception as err:  # noqa: BLE001 - the boundary of one scan; its mask is there all the same
+            refusal = err.as_refusal() if isinstance(err, StorageError) else as_refusal(err)
+            warnings.append(f"No {writer.shown} was made: {refusal.sentence}")
+            where = where or refusal.where
+    mask_uri = _uri(first, scan, run)
+    return EncodedMasks(mask_uri, files | {mask_uri: first.write(mask)}, warnings, where)
+
+
+def _uri(writer: MaskWriter, scan: LoadedScan, run: Run) -> str:
+    return segmentations.mask_uri(run.request.output_uri, scan.source.scan_id, writer.suffix)
+
+
+def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
+    """Return what writers are handed; headers of the source are read again only if one asks for them."""
+    return ScanMask(
+        voxels,
+        scan.grid,
+        axis_order_of(scan.source.kind),
+        read_heads=partial(_read_heads, scan.source),
+        model_digest=run.model_digest,
+        code_version=run.code_version,
+    )
+
+
+def _read_heads(source: ScanSource) -> DicomHeads:
+    index, entry = entry_of(source)
+    if len(entry.files) == 1:
+        return DicomHeads([index.read_head(entry.files[0])], entry.frames)
+    return DicomHeads(storage.map_in_parallel(index.read_head, [entry.files[place] for place in entry.places]))
