@@ -4,7 +4,7 @@ Small items share a chunk of slices; a long one is cut into several, so that it 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 
@@ -101,14 +101,14 @@ class ChunkGroup(Generic[Item]):
     """
 
     items: Sequence[Item]
-    parts: Sequence[Sequence[Item]]
+    parts: InitVar[Sequence[Sequence[Item]]]
     n_tries: int = 0
     is_suspect: bool = False
     n_bytes: int = 0
     chunks: "list[Chunk[Item]]" = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.chunks = [Chunk(self, part) for part in self.parts]
+    def __post_init__(self, parts: Sequence[Sequence[Item]]) -> None:
+        self.chunks = [Chunk(self, part) for part in parts]
 
     @property
     def is_predicted(self) -> bool:
