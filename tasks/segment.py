@@ -24,7 +24,7 @@ from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, Tell
 from tasks.engine.jobs.dispatch import run_step, seldom
-from tasks.engine.steps.segment import plan as plan_collection
+from tasks.engine.steps.plan import plan as plan_collection
 from tasks.io.outputs import segmentations
 from tasks.runtime.addresses import require_apart
 from tasks.runtime.retries import STORAGE_RETRIES

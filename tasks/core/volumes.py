@@ -12,6 +12,12 @@ import numpy as np
 
 from tasks.core.errors import DataError
 
+Layout = Literal["slice", "stack", "volume", "series"]
+"""How a scan lies in files: a slice per file, many such files, a volume per file, or a DICOM series of files."""
+
+AxisOrder = Literal["kji", "ijk"]
+"""Axes of a stored array: kji is (slice, row, column), as most libraries hand it out; ijk is NIfTI's reverse of it."""
+
 Unit = Literal["hu", "grey"]
 MIN_AIR_HU = -200.0
 """A CT of a chest holds air, far below water: values that never get there are no Hounsfield units."""

@@ -25,7 +25,7 @@ from indexed_gzip import IndexedGzipFile, ZranError
 from tasks.core.errors import ConfigError, DataError, ErrorCode, StorageError
 from tasks.io import storage
 from tasks.io.pseudonyms import Seal
-from tasks.io.range_reader import open_ranges
+from tasks.io.range_reader import READ_AHEAD_BYTES, open_ranges
 from tasks.io.stored_objects import is_utf8
 from tasks.io.tar_headers import BoundedTar
 
@@ -107,7 +107,9 @@ def list_members(archive: Archive) -> Iterator[ArchiveMember]:
         DataError: `corrupt_archive`, `truncated_archive` or `archive_bomb`; what was yielded before stays good.
         StorageError: If the archive is gone or the store does not answer.
     """
-    file = open_ranges(archive.uri, archive.size_bytes, read_ahead_bytes=HEADER_READ_BYTES)
+    file = open_ranges(
+        functools.partial(storage.read_range, archive.uri), archive.size_bytes, read_ahead_bytes=HEADER_READ_BYTES
+    )
     with _errors(file):
         if archive.packing == "zip":
             yield from _zip_members(archive)
@@ -223,14 +225,21 @@ def _bomb(n_unpacked: int, n_packed: int) -> str:
     )
 
 
+def _open(archive: Archive, *, read_ahead_bytes: int = READ_AHEAD_BYTES) -> io.BufferedReader:
+    read = functools.partial(storage.read_range, archive.uri)
+    return open_ranges(read, archive.size_bytes, read_ahead_bytes=read_ahead_bytes)
+
+
 @functools.lru_cache(N_OPEN)
 def _open_zip(archive: Archive) -> tuple[zipfile.ZipFile, threading.Lock]:
-    return zipfile.ZipFile(open_ranges(archive.uri, archive.size_bytes)), threading.Lock()
+    return zipfile.ZipFile(
+        open_ranges(functools.partial(storage.read_range, archive.uri), archive.size_bytes)
+    ), threading.Lock()
 
 
 @functools.lru_cache(N_OPEN)
 def _open_gzip(archive: Archive) -> tuple[IndexedGzipFile, threading.Lock, io.BufferedReader]:
-    file = open_ranges(archive.uri, archive.size_bytes)
+    file = _open(archive)
     unpacked = IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES)
     try:
         seek_points = _seal_of(archive).open(storage.read_bytes(archive.seek_points_uri))

@@ -1,16 +1,105 @@
-"""DICOM series as arrays: read file by file, several at a time, in the order of their positions."""
+"""DICOM series: arranged from the headers of their files, and read file by file in the order of their positions."""
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
 from tasks.core.errors import DataError, StorageError, as_refusal
-from tasks.core.volumes import Grid, Volume
+from tasks.core.scan_entries import ScanEntry, ScanFile
+from tasks.core.slice_geometry import arrange
 from tasks.io import storage
-from tasks.io.formats import dicom
-from tasks.io.scan_containers import Container
-from tasks.io.scan_index import ContainerIndex, ScanEntry, ScanFile
+from tasks.io.archives import Archive
+from tasks.io.formats import dicom, suffix_of, without_suffix
+from tasks.io.other_files import kind_of_stranger
+from tasks.io.scan_index import ContainerIndex, read_head
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    name: str
+    file: ScanFile
+    header: dicom.Header
+
+
+def series_among(
+    folder: str, candidates: Sequence[tuple[str, ScanFile]], archive: Archive | None, *, origin: str
+) -> tuple[list[ScanEntry], Counter[str]]:
+    """Return the series among the files of a folder, and the kinds of files that neither are DICOM nor claim to be.
+
+    Args:
+        folder: Below the collection.
+        candidates: Paths and files that may be DICOM.
+        archive: That holds them; None where they are objects of the store.
+        origin: The archive's own path, which tells its members from what lies beside it.
+    """
+    entries: list[ScanEntry] = []
+    series: dict[str, list[_Head]] = defaultdict(list)
+    strangers: Counter[str] = Counter()
+    heads = storage.map_in_parallel(lambda candidate: _head(candidate[1], archive), candidates)
+    for (name, file), head in zip(candidates, heads, strict=True):
+        if isinstance(head, dicom.Header):
+            series[head.series_uid].append(_Head(name, file, head))
+        elif isinstance(head, str):
+            strangers[head] += 1
+        else:
+            entries.append(ScanEntry.rejected(without_suffix(name), [file], head, identity=f"{origin}\t{name}"))
+    for uid, members in series.items():
+        entries.append(_series_entry(folder, members, identity=f"{origin}\t{folder}\t{uid}"))
+    return entries, strangers
+
+
+def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError | str:
+    """Return the header of a file, why it has none, or of a stranger what it is counted as."""
+    try:
+        head = read_head(archive, file)
+        if not dicom.is_dicom(head):
+            is_claimed = suffix_of(file.member or file.uri) in dicom.DICOM.suffixes
+            claim = DataError("wrong_suffix", "The name says DICOM, the content does not.")
+            return claim if is_claimed else kind_of_stranger(head)
+        return dicom.read_header(head)
+    except StorageError as err:
+        if err.can_pass:
+            raise
+        return err.as_refusal()
+    except Exception as err:  # noqa: BLE001 - the boundary of one file
+        return as_refusal(err)
+
+
+def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> ScanEntry:
+    """Return a series as a scan, or why it is none."""
+    path = folder or "series"
+    files = [member.file for member in members]
+    slices = {member.header.instance_uid: member for member in members if not member.header.is_localiser}
+    n_localisers = sum(member.header.is_localiser for member in members)
+    n_copies = len(members) - n_localisers - len(slices)
+    warnings = [f"{n_localisers} localisers were left out."] * bool(n_localisers)
+    warnings += [f"{n_copies} files are copies of others and were left out."] * bool(n_copies)
+    kept = list(slices.values())
+    try:
+        if not kept:
+            raise DataError("localiser_only", f"The series holds {n_localisers} localisers and no slice.")
+        for member in kept:
+            if member.header.refused:
+                raise DataError(*member.header.refused)
+        planes = [(place, frame) for place, member in enumerate(kept) for frame in range(len(member.header.planes))]
+        arranged = arrange([kept[place].header.planes[frame] for place, frame in planes])
+    except Exception as err:  # noqa: BLE001 - the boundary of one series
+        return ScanEntry.rejected(path, files, as_refusal(err), identity=identity, kind="dicom")
+    return ScanEntry(
+        path=path,
+        identity=identity,
+        kind="dicom",
+        files=tuple(member.file for member in kept),
+        places=tuple(planes[number][0] for number in arranged.order),
+        frames=tuple(planes[number][1] for number in arranged.order),
+        shape=arranged.grid.shape,
+        affine=tuple(tuple(row) for row in arranged.grid.affine.tolist()),
+        can_be_cut=arranged.grid.is_read_slice_by_slice,
+        warnings=(*warnings, *arranged.warnings),
+    )
 
 
 def read_slices(index: ContainerIndex, entry: ScanEntry, first: int, last: int) -> np.ndarray:
@@ -20,36 +109,6 @@ def read_slices(index: ContainerIndex, entry: ScanEntry, first: int, last: int) 
         DataError: If one of its files cannot be read, or is not what its header said.
     """
     return np.stack(list(_frames(index, entry, range(first, last))))
-
-
-def read_series(uri: str) -> Volume:
-    """Return the one series of a folder, or of a file.
-
-    Raises:
-        DataError: If there is none, more than one, or it does not lie on one grid.
-        StorageError: If nothing is there or the store does not answer.
-    """
-    index, entry, grid = _only_series(uri)
-    return Volume(read_slices(index, entry, 0, entry.n_slices), grid, warnings=entry.warnings)
-
-
-def read_grid(uri: str) -> Grid:
-    """Return where the one series of a folder, or of a file, lies; no pixel is read (see `read_series`)."""
-    return _only_series(uri)[2]
-
-
-def _only_series(uri: str) -> tuple[ContainerIndex, ScanEntry, Grid]:
-    index = Container("", tuple(storage.list_objects(uri))).index("memory://series")
-    if len(index.entries) != 1:
-        raise DataError(
-            "ambiguous_series", f"{len(index.entries)} DICOM series were found where one was expected; keep one."
-        )
-    [entry] = index.entries
-    if entry.error_code:
-        raise DataError(entry.error_code, entry.error or "")
-    if entry.grid is None:
-        raise DataError("missing_position", "The series has no grid.")
-    return index, entry, entry.grid
 
 
 def read_or_refuse(index: ContainerIndex, file: ScanFile) -> bytes | DataError:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from tasks.io.formats import TOLD_SUFFIXES
+from tasks.core.quoting import SHOWN_SUFFIXES
 
 MARKER: Final = "marker"
 YOUNG: Final = "young file"
@@ -56,10 +56,10 @@ def n_possible_scans(counts: Mapping[str, int]) -> int:
 
 def shown(counts: Mapping[str, int]) -> str:
     """Return counts by kind; what else stands behind a dot may be a name, and is one of the others."""
-    told: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
     for kind, n in counts.items():
-        told[kind if kind in _NO_SCANS | TOLD_SUFFIXES else "others"] += n
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(told.items()))
+        counted[kind if kind in _NO_SCANS | SHOWN_SUFFIXES else "others"] += n
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(counted.items()))
 
 
 def warnings_of(counts: Mapping[str, int]) -> Iterator[str]:

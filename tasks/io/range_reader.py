@@ -1,11 +1,14 @@
 """An object of the store as a file that is read here and there: what archive libraries want."""
 
 import io
+from collections.abc import Callable
 
 from tasks.core.errors import StorageError
-from tasks.io import storage
 
 READ_AHEAD_BYTES = 256 << 10
+
+ReadRange = Callable[[int, int], bytes]
+"""From where, and how many bytes."""
 
 
 class _Ranges(io.RawIOBase):
@@ -15,8 +18,8 @@ class _Ranges(io.RawIOBase):
         failure: The last fault of the store that did not pass.
     """
 
-    def __init__(self, uri: str, size_bytes: int) -> None:
-        self._uri, self._size, self._at = uri, size_bytes, 0
+    def __init__(self, read: ReadRange, size_bytes: int) -> None:
+        self._read, self._size, self._at = read, size_bytes, 0
         self.failure: StorageError | None = None
 
     def readable(self) -> bool:
@@ -43,7 +46,7 @@ class _Ranges(io.RawIOBase):
         if n <= 0:
             return 0
         try:
-            found = storage.read_range(self._uri, self._at, n)
+            found = self._read(self._at, n)
         except StorageError as err:
             self.failure = err  # kept, because indexed_gzip swallows it
             raise
@@ -52,12 +55,12 @@ class _Ranges(io.RawIOBase):
         return len(found)
 
 
-def open_ranges(uri: str, size_bytes: int, *, read_ahead_bytes: int = READ_AHEAD_BYTES) -> io.BufferedReader:
+def open_ranges(read: ReadRange, size_bytes: int, *, read_ahead_bytes: int = READ_AHEAD_BYTES) -> io.BufferedReader:
     """Return an object as a seekable file; nothing is read before it is asked for.
 
     Args:
-        uri: The object.
+        read: Reads a range of the object.
         size_bytes: Its size, as listed.
         read_ahead_bytes: Least that is read at once.
     """
-    return io.BufferedReader(_Ranges(uri, size_bytes), read_ahead_bytes)
+    return io.BufferedReader(_Ranges(read, size_bytes), read_ahead_bytes)

@@ -1,98 +1,22 @@
-"""What a container was found to hold: the scans of an archive, or of a folder of DICOM files, each with its files.
+"""Index of a container: the scans of an archive, or of a folder of DICOM files, each with its files.
 
-The index of a container is kept beside the output, so that later runs, and the workers of this one, know its scans
-without opening it.
+The index is kept beside the output, so that later runs, and the workers of this one, know the container's scans without
+opening it.
 """
 
-import hashlib
-from dataclasses import dataclass
-
-import numpy as np
 from pydantic import Field
 
 from tasks.core.addresses import shown_uri
-from tasks.core.errors import DataError, ErrorCode, StorageError
+from tasks.core.errors import DataError, StorageError
 from tasks.core.record import Record
-from tasks.core.volumes import Grid
+from tasks.core.scan_entries import ScanEntry, ScanFile
 from tasks.io import storage
 from tasks.io.archives import Archive, ArchiveMember, read_member
-from tasks.io.formats import dicom
-from tasks.io.formats.format import Kind
-from tasks.io.pseudonyms import Seal
+from tasks.io.formats.dicom import HEADER_BYTES, read_header
+from tasks.io.sealed_file import SealedFile
 
-FOLDER = "index"
 MAX_FILE_BYTES = 2 << 30
 """1,000 slices of 512x512 in float32 are 1 GiB."""
-
-
-class ScanFile(Record):
-    """One file of a scan.
-
-    Attributes:
-        uri: The object that is it, or the archive that holds it.
-        size_bytes: Unpacked.
-        version: Of the object.
-        member: Its path in the archive; empty for an object of its own.
-        offset: Of a member's bytes (`ArchiveMember.offset`).
-    """
-
-    uri: str
-    size_bytes: int
-    version: str
-    member: str = ""
-    offset: int = 0
-
-
-class ScanEntry(Record):
-    """A scan of a container.
-
-    Attributes:
-        path: Below the collection, without suffix: what its `scan_id` is made of.
-        identity: What tells it from another scan of the same path.
-        kind: What reads it.
-        files: In the order of its slices, where it has one file a slice.
-        frames: Number of the frame in its file of each slice, where it is DICOM.
-        places: Number of the file of each slice, where it is DICOM.
-        shape: Of its grid, where the headers say.
-        affine: Of its grid.
-        can_be_cut: Whether a run of its slices can be read without the others.
-        warnings: What a reader should know.
-        error_code: Why it was set aside without being read.
-        error: The same as a sentence.
-        where: Traceback of an `internal_error`, for the log of the run that met it; not kept.
-    """
-
-    path: str
-    identity: str
-    kind: Kind
-    files: tuple[ScanFile, ...]
-    frames: tuple[int, ...] = ()
-    places: tuple[int, ...] = ()
-    shape: tuple[int, int, int] | None = None
-    affine: tuple[tuple[float, ...], ...] | None = None
-    can_be_cut: bool = False
-    warnings: tuple[str, ...] = ()
-    error_code: ErrorCode | None = None
-    error: str | None = None
-    where: str | None = Field(None, exclude=True)
-
-    @property
-    def n_slices(self) -> int:
-        """How many slices it has, as far as is known before it is read."""
-        return max(1, len(self.frames))
-
-    @property
-    def grid(self) -> Grid | None:
-        """Where its voxels lie, where the headers say."""
-        if self.shape is None or self.affine is None:
-            return None
-        return Grid(self.shape, np.array(self.affine))
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 over the sorted URIs, members and versions of its files: it changes when their content does."""
-        lines = sorted(f"{file.uri}\t{file.member}\t{file.version}" for file in self.files)
-        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class ContainerIndex(Record):
@@ -127,39 +51,26 @@ class ContainerIndex(Record):
         return read_head(self.archive, file)
 
 
-@dataclass(frozen=True, slots=True)
-class IndexFile:
-    """The index of a container as it is kept.
+def write_index(kept: SealedFile, index: ContainerIndex) -> None:
+    """Keep an index.
 
-    Attributes:
-        uri: Where.
-        seal: What it is closed with, where names are to be kept from readers of the output.
+    Raises:
+        StorageError: If the store refuses or does not answer.
     """
+    kept.write(index.model_dump_json().encode())
 
-    uri: str
-    seal: Seal | None = None
 
-    def write(self, index: ContainerIndex) -> None:
-        """Keep an index.
+def read_index(kept: SealedFile) -> ContainerIndex:
+    """Return a kept index.
 
-        Raises:
-            StorageError: If the store refuses or does not answer.
-        """
-        content = index.model_dump_json().encode()
-        storage.publish(self.uri, self.seal.close(content) if self.seal else content)
-
-    def read(self) -> ContainerIndex:
-        """Return the index.
-
-        Raises:
-            ConfigError: If it was closed with another key.
-            StorageError: If it is gone, not whole, or the store does not answer.
-        """
-        content = storage.read_bytes(self.uri)
-        try:
-            return ContainerIndex.model_validate_json(self.seal.open(content) if self.seal else content)
-        except ValueError as err:
-            raise StorageError(f"The index {shown_uri(self.uri)} is not whole; remove it and start again.") from err
+    Raises:
+        ConfigError: If it was closed with another key.
+        StorageError: If it is gone, not whole, or the store does not answer.
+    """
+    try:
+        return ContainerIndex.model_validate_json(kept.read())
+    except ValueError as err:
+        raise StorageError(f"The index {shown_uri(kept.uri)} is not whole; remove it and start again.") from err
 
 
 def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = None) -> bytes:
@@ -184,9 +95,9 @@ def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = Non
 
 def read_head(archive: Archive | None, file: ScanFile) -> bytes:
     """Return the first bytes of a DICOM file, with its whole header (see `ContainerIndex.read_head`)."""
-    head = read_file(archive, file, dicom.HEADER_BYTES)
+    head = read_file(archive, file, HEADER_BYTES)
     try:
-        dicom.read_header(head, is_whole=len(head) == file.size_bytes)
+        read_header(head, is_whole=len(head) == file.size_bytes)
     except DataError:
         return read_file(archive, file)  # a header longer than most, or none
     return head

@@ -8,41 +8,41 @@ from tasks.core.digests import digest
 from tasks.core.errors import ErrorCode
 from tasks.core.volumes import MAX_SIDE
 from tasks.io.formats import STACK, is_slice
-from tasks.io.scans import Draft, ScanSource
+from tasks.io.scan_sources import ScanSource
 
-Slice = tuple[int, Draft]
 MAX_DIGITS = 9
 
 
-def stack(drafts: Iterable[Draft], pattern: str) -> list[Draft]:
+def stack(scans: Iterable[ScanSource], pattern: str) -> list[ScanSource]:
     """Return scans with those slices joined whose paths a pattern matches; what it does not match is left as it is.
 
     Args:
-        drafts: Scans of any kind.
+        scans: Of any kind, without ids.
         pattern: Regular expression over a whole path without suffix, with the groups `scan` and `slice`, a number.
     """
     rule = re.compile(pattern)
-    kept: list[Draft] = []
-    stacks: dict[str, list[Slice]] = defaultdict(list)
-    for draft in drafts:
-        match = rule.fullmatch(draft.path) if is_slice(draft.source.uri) else None
+    kept: list[ScanSource] = []
+    stacks: dict[str, list[tuple[int, ScanSource]]] = defaultdict(list)
+    for scan in scans:
+        match = rule.fullmatch(scan.path) if is_slice(scan.uri) else None
         number = (match["slice"] if match else None) or ""
         if match and match["scan"] and number.isdecimal() and len(number) <= MAX_DIGITS:
-            stacks[match["scan"]].append((int(number), draft))
+            stacks[match["scan"]].append((int(number), scan))
         else:
-            kept.append(draft)
+            kept.append(scan)
     return [*kept, *(_joined(path, sorted(slices, key=lambda s: s[0])) for path, slices in stacks.items())]
 
 
-def _joined(path: str, slices: list[Slice]) -> Draft:
-    numbers, drafts = zip(*slices, strict=True)
-    parts = tuple(draft.source for draft in drafts)
+def _joined(path: str, slices: list[tuple[int, ScanSource]]) -> ScanSource:
+    numbers = tuple(number for number, _ in slices)
+    parts = tuple(part for _, part in slices)
     times = [part.modified_s for part in parts if part.modified_s is not None]
-    source = ScanSource(
-        scan_id="",
-        uri=parts[0].uri.rpartition("/")[0],
-        fingerprint=digest(slices=[part.fingerprint for part in parts]),
-        kind=STACK,
+    return ScanSource(
+        path,
+        f"{path}\tstack",
+        parts[0].uri.rpartition("/")[0],
+        digest(slices=[part.fingerprint for part in parts]),
+        STACK,
         n_slices=len(parts),
         modified_s=max(times, default=None),
         refused=_refused(numbers, parts),
@@ -50,7 +50,6 @@ def _joined(path: str, slices: list[Slice]) -> Draft:
         parts=parts,
         warnings=tuple(_warnings(numbers)),
     )
-    return Draft(path, f"{path}\tstack", source)
 
 
 def _refused(numbers: tuple[int, ...], parts: tuple[ScanSource, ...]) -> tuple[ErrorCode, str] | None:

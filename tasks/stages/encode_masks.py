@@ -11,8 +11,9 @@ from tasks.io.formats import axis_order_of, layout_of
 from tasks.io.formats.format import DicomHeads, MaskWriter, ScanMask
 from tasks.io.formats.writers import writers_of
 from tasks.io.outputs import segmentations
-from tasks.io.scans import ScanSource
-from tasks.stages.load_scans import LoadedScan, entry_of
+from tasks.io.scan_sources import ScanSource
+from tasks.io.scans import entry_of
+from tasks.stages.load_scans import LoadedScan
 from tasks.stages.segmentation_run import Run
 
 

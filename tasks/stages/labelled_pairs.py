@@ -13,9 +13,9 @@ from tasks.core.intensity import binarise_mask, hu_to_uint8, slice_to_uint8
 from tasks.core.rows import SlicePair
 from tasks.core.volumes import POSITION_TOLERANCE_MM, Grid, Volume
 from tasks.io import formats, storage
-from tasks.io.dicom_series import read_grid, read_series
 from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume
 from tasks.io.formats.dicom_seg import read_segmentation
+from tasks.io.labelled_series import read_grid, read_series
 from tasks.io.outputs.datasets import SliceRow
 
 

@@ -11,10 +11,10 @@ from tasks.core.mask_version import MASK_VERSION
 from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import SegmentRequest
-from tasks.io import ledger
+from tasks.io import ledger, storage
 from tasks.io.formats.writers import writers_asked
 from tasks.io.pseudonyms import Seal
-from tasks.io.scans import ScanSource
+from tasks.io.scan_sources import ScanSource
 from tasks.io.versions import code_version
 
 
@@ -88,6 +88,10 @@ class Run:
         """Write a row to the ledger; its mask must be published before."""
         ledger.record(self.request.output_uri, row, self.request.run_id)
         return row
+
+    def record_all(self, rows: Sequence[ScanRow]) -> list[ScanRow]:
+        """Write many rows to the ledger, several at a time."""
+        return storage.map_in_parallel(self.record, rows)
 
     def recall(self, scans: Sequence[ScanSource]) -> dict[int, ScanRow]:
         """Return the rows of scans this run already recorded, by place: a worker may have died just after."""

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.volumes import Grid, Volume
+from tasks.core.volumes import Grid, Layout, Volume
 from tasks.io.formats import axis_order_of, layout_of, read_labels, read_volume
 from tasks.io.formats.dicom_seg import DICOM_SEG, read_segmentation
-from tasks.io.formats.format import DicomHeads, Layout, MaskWriter, ScanMask
+from tasks.io.formats.format import DicomHeads, MaskWriter, ScanMask
 from tasks.io.formats.writers import WRITERS, writers_asked, writers_of
 from tests.volumes import Truth, enhanced, grid_around, to_bytes, to_dicom
 

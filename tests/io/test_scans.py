@@ -1,6 +1,7 @@
 """The scans below a URI, and the ids they are known by."""
 
 import hashlib
+import math
 import time
 
 import pytest
@@ -8,9 +9,19 @@ import pytest
 from tasks.core.errors import ConfigError, StorageError
 from tasks.io import storage
 from tasks.io.other_files import n_possible_scans
-from tasks.io.scans import survey
+from tasks.io.outputs.ownership import list_inputs
+from tasks.io.scans import Survey
+from tasks.io.scans import survey as survey_objects
 from tasks.io.stored_objects import fingerprint
 from tests.io.stores import put
+
+
+def survey(uri: str, youngest_s: float = math.inf) -> Survey:
+    """What a collection shows, without what runs of ours wrote there."""
+    objects, n_of_runs = list_inputs(uri)
+    found = survey_objects(objects, youngest_s)
+    found.n_of_runs = n_of_runs
+    return found
 
 
 def test_a_scan_is_named_by_its_path_without_suffix(root: str) -> None:

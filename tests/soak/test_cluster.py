@@ -22,6 +22,7 @@ from tasks.engine.cluster.session import SPARE_CPUS, session
 from tasks.engine.inference.bundle_model import BATCH_SIZE
 from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.stream import PredictionStream
+from tasks.io import storage
 from tasks.io.outputs import bundles
 from tasks.io.scans import survey
 from tasks.stages.finish_scans import finish_scans
@@ -129,5 +130,9 @@ def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[Sc
         finish=functools.partial(finish_scans, run=run),
         chunk_slices=BATCH_SIZE,
     )
-    rows = [row for rows in PredictionStream(work, sums).rows(survey(request.scans_uri).scans()) for row in rows]
+    rows = [
+        row
+        for rows in PredictionStream(work, sums).rows(survey(storage.list_objects(request.scans_uri)).scans())
+        for row in rows
+    ]
     return sums.slices_per_second or 0.0, rows

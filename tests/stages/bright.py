@@ -6,12 +6,16 @@ import numpy as np
 
 from tasks.core.config.intensity import HuConfig
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.errors import DataError
 from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
-from tasks.engine.inference.indexing import index_here
+from tasks.engine.steps.plan import index_here
 from tasks.io import storage
-from tasks.io.scan_index import FOLDER, IndexFile
-from tasks.io.scans import ScanSource, survey
+from tasks.io.outputs.segmentations import INDEX_FOLDER
+from tasks.io.scan_index import write_index
+from tasks.io.scan_sources import ScanSource
+from tasks.io.scans import index_key, survey
+from tasks.io.sealed_file import SealedFile
 from tasks.io.stacks import stack
 from tasks.stages.chunk import Predicted
 from tasks.stages.finish_scans import finish_scans
@@ -49,20 +53,24 @@ def see_bright(images: np.ndarray) -> np.ndarray:
 
 def scans_of(run: Run) -> list[ScanSource]:
     """Return the scans below the run's URI, opened here; their indexes are kept as on a cluster."""
-    found, folder = survey(run.request.scans_uri), storage.join(run.request.output_uri, FOLDER)
+    found = survey(storage.list_objects(run.request.scans_uri))
+    folder = storage.join(run.request.output_uri, INDEX_FOLDER)
     for container in found.containers:
-        [index] = index_here([container])
-        kept = IndexFile(storage.join(folder, f"{container.key}.json"))
-        kept.write(index)
+        [index] = index_here([container], [])
+        kept = SealedFile(storage.join(folder, f"{index_key(container)}.json"))
+        write_index(kept, index)
         found.add_index(container, index, kept)
     if run.request.segmentation.stack_pattern:
-        found.drafts = stack(found.drafts, run.request.segmentation.stack_pattern)
+        found.sources = stack(found.sources, run.request.segmentation.stack_pattern)
     return found.scans()
 
 
 def segment(run: Run, scans: Sequence[ScanSource]) -> Iterator[ScanRow]:
     """Yield the rows of scans, each taken through loading, seeing and finishing as in a run."""
     for scan in scans:
+        if scan.refused:
+            yield run.record(run.refusal(scan, DataError(*scan.refused)))
+            continue
         chunks = [load_scans([piece], size_px=run.size_px, hu=run.hu) for piece in cut(scan)]
         rows, _ = finish_scans([Predicted(c.images, c.rest, see_bright(c.images)) for c in chunks], run=run)
         yield from rows

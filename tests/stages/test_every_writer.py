@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.core.volumes import Layout
 from tasks.io.formats import FORMATS
-from tasks.io.formats.format import Layout
 from tasks.io.formats.writers import WRITERS
 from tests.format_samples import put_scan
 from tests.stages.bright import bright_run, scans_of, segment

@@ -1,66 +1,108 @@
 """What a segmentation finds below the scans' address, and whether that can be all."""
 
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from tasks.core.errors import IncompleteError
+from tasks.core.errors import PASSING_CODES, IncompleteError
 from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
-from tasks.engine.inference.indexing import Index, add_containers
+from tasks.io import storage
 from tasks.io.formats import shown_formats
 from tasks.io.other_files import n_possible_scans, shown
-from tasks.io.outputs import segmentations
+from tasks.io.outputs.ownership import list_inputs
+from tasks.io.outputs.segmentations import INDEX_FOLDER, n_rows
 from tasks.io.pseudonyms import Seal
-from tasks.io.scans import ScanSource, Survey, survey
+from tasks.io.scan_index import ContainerIndex, read_index
+from tasks.io.scan_sources import Container, ScanSource
+from tasks.io.scans import Survey, index_key, survey
+from tasks.io.sealed_file import SealedFile
 from tasks.io.stacks import stack
 
+logger = logging.getLogger(__name__)
 
-def youngest_settled_s(request: SegmentRequest) -> float:
-    """Return the time after which an object may still be uploading."""
+Index = Callable[[Sequence[Container], Sequence[SealedFile]], list[ContainerIndex]]
+"""Opens containers; where it keeps their indexes stands in the second argument."""
+
+
+def youngest_stable_s(request: SegmentRequest) -> float:
+    """Return the time after which an object may still be uploading, seconds since the epoch."""
     return time.time() - request.segmentation.settle_minutes * 60
 
 
 def list_scans(request: SegmentRequest, index: Index, youngest_s: float, seal: Seal | None) -> Survey:
     """Return the scans below the request's URI; containers that may still be uploading are not opened."""
-    found = survey(request.scans_uri, youngest_s)
-    settled = [c for c in found.containers if c.modified_s is None or c.modified_s <= youngest_s]
+    objects, n_of_runs = list_inputs(request.scans_uri)
+    found = survey(objects, youngest_s)
+    found.n_of_runs = n_of_runs
+    stable = [c for c in found.containers if c.modified_s is None or c.modified_s <= youngest_s]
     for container in found.containers:
-        if container not in settled:
+        if container not in stable:
             found.add_unopened(container)
-    add_containers(found, settled, request.output_uri, index=index, seal=seal)
+    _add_containers(found, stable, request.output_uri, index=index, seal=seal)
     if request.segmentation.stack_pattern:
-        found.drafts = stack(found.drafts, request.segmentation.stack_pattern)
+        found.sources = stack(found.sources, request.segmentation.stack_pattern)
     return found
 
 
-def require_scans(found: Survey, due: Sequence[ScanSource], settled: Iterable[ScanRow], output_uri: str) -> None:
+def _add_containers(
+    found: Survey, containers: Sequence[Container], output_uri: str, *, index: Index, seal: Seal | None
+) -> None:
+    """Add the scans of containers to a survey; those whose index is kept are not opened."""
+    folder = storage.join(output_uri, INDEX_FOLDER)
+    names = {o.path for o in storage.list_objects(folder)} if storage.exists(folder) else set()
+    kept = {container: _index_file(folder, container, seal) for container in containers}
+    known = [container for container, file in kept.items() if file.uri.rpartition("/")[2] in names]
+    read = zip(known, storage.map_in_parallel(lambda container: read_index(kept[container]), known), strict=True)
+    indexes = {container: found for container, found in read if not _is_to_be_tried_again(found)}
+    new = [container for container in containers if container not in indexes]
+    if new:
+        logger.info("index: opening %d containers, %d are known", len(new), len(indexes))
+    indexes |= zip(new, index(new, [kept[container] for container in new]), strict=True)
+    for where in {entry.where for container in new for entry in indexes[container].entries if entry.where}:
+        logger.error("index: a container brought out a bug, %s", where)
+    for container in containers:
+        found.add_index(container, indexes[container], kept[container])
+
+
+def _index_file(folder: str, container: Container, seal: Seal | None) -> SealedFile:
+    """Return where an index is kept; a sealed one has a name of its own, so that no other is taken for it."""
+    return SealedFile(storage.join(folder, f"{index_key(container)}.{'sealed' if seal else 'json'}"), seal)
+
+
+def _is_to_be_tried_again(found: ContainerIndex) -> bool:
+    """Say whether something in it was out of reach and not bad."""
+    return any(entry.error_code in PASSING_CODES for entry in found.entries)
+
+
+def require_scans(found: Survey, new: Sequence[ScanSource], known: Iterable[ScanRow], output_uri: str) -> None:
     """Refuse to replace a table by an empty one where scans were lost rather than absent.
 
     Args:
         found: What was listed.
-        due: Scans to be worked on.
-        settled: Rows of the others.
+        new: Scans without a row of an earlier run.
+        known: Rows of the others.
         output_uri: Where the table of earlier runs lies.
 
     Raises:
         IncompleteError: If something could have been a chest CT and nothing was taken, or nothing lies there any more.
     """
-    if any(row.status != "deferred" for row in settled) or any(_is_scan(scan) for scan in due):
+    if any(row.status != "deferred" for row in known) or any(_is_scan(scan) for scan in new):
         return
-    n_earlier = segmentations.n_rows(output_uri)
+    n_earlier = n_rows(output_uri)
     if n_earlier and not found.n_objects:
         raise IncompleteError(
             f"Nothing lies below the scans' address any more, where the output has {counted(n_earlier, 'scan')}: a "
             "lost mount, or another address? What was published before stays."
         )
-    n_possible = n_possible_scans(found.n_ignored) + len(due)
-    if n_possible and (n_earlier or not due):  # archives of which nothing was taken are rows of a first table
-        kinds = shown(found.n_ignored) or counted(len(due), "archive")
+    n_possible = n_possible_scans(found.n_ignored) + len(new)
+    if n_possible and (n_earlier or not new):  # archives of which nothing was taken are rows of a first table
+        kinds = shown(found.n_ignored) or counted(len(new), "archive")
         raise IncompleteError(
             f"Found {counted(found.n_objects, 'object')} below the scans' address, {n_possible:,} of which could be "
-            f"scans, and took none: {kinds}. Known are {shown_formats()}, "
-            "and archives of them (zip, tar, tar.gz). What was published before stays."
+            f"scans, and took none: {kinds}. Read are {shown_formats()}, and archives of them (zip, tar, tar.gz). "
+            "What was published before stays."
         )
 
 

@@ -6,10 +6,10 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from tasks.core.errors import DataError
-from tasks.core.quoting import known_or_described
-from tasks.core.volumes import Grid, Volume
+from tasks.core.quoting import SHOWN_SUFFIXES, known_or_described
+from tasks.core.volumes import AxisOrder, Grid, Layout, Volume
 from tasks.io.formats.dicom import DICOM
-from tasks.io.formats.format import AxisOrder, Format, Kind, Layout
+from tasks.io.formats.format import Format, Kind
 from tasks.io.formats.metaimage import METAIMAGE
 from tasks.io.formats.nifti import NIFTI
 from tasks.io.formats.nrrd import NRRD
@@ -32,13 +32,6 @@ STACK = "stack"
 KINDS: dict[str, Kind] = {suffix: name for name, found in FORMATS.items() for suffix in found.suffixes}
 """From suffix to format; a file without a suffix, or with a number for one, may be DICOM."""
 
-TOLD_SUFFIXES = {
-    *(".7z", ".bz2", ".csv", ".db", ".dic", ".doc", ".docx", ".gif", ".gz", ".hdr", ".html", ".img", ".ini", ".jp2"),
-    *(".json", ".log", ".md", ".mhd", ".nhdr", ".npy", ".npz", ".pdf", ".rar", ".raw", ".rtf", ".svg", ".tar.gz"),
-    *(".tsv", ".txt", ".webp", ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zraw", ".zst", "without suffix"),
-}
-"""Of files that are no scans; what else stands behind a dot may be a name."""
-
 _DOUBLE_SUFFIXES = (".tar.gz", *(suffix for suffix in KINDS if suffix.count(".") > 1))
 
 
@@ -57,7 +50,7 @@ def suffix_of(path: str) -> str:
 def shown_suffix(path: str) -> str:
     """Return the suffix of a path as it may be said."""
     suffix = suffix_of(path) or "without suffix"
-    return known_or_described(suffix, TOLD_SUFFIXES | KINDS.keys(), "suffix")
+    return known_or_described(suffix, SHOWN_SUFFIXES | KINDS.keys(), "suffix")
 
 
 def shown_formats() -> str:

@@ -18,6 +18,7 @@ from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 from tasks.core.errors import DataError, ErrorCode
 from tasks.core.quoting import known_or_described
 from tasks.core.slice_geometry import SlicePlane
+from tasks.io.formats.dicom_tags import TAGS
 from tasks.io.formats.format import Format
 
 PREAMBLE_BYTES: Final = 132
@@ -41,27 +42,6 @@ MODALITIES: Final = frozenset(
 
 UID_NAMES: Final = frozenset(name for name, *_ in UID_dictionary.values())
 """Names of the SOP classes and transfer syntaxes of the standard (PS3.6, annex A)."""
-
-TAGS: Final = [
-    "BurnedInAnnotation",
-    "Columns",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "ImageType",
-    "Modality",
-    "NumberOfFrames",
-    "PerFrameFunctionalGroupsSequence",
-    "PixelSpacing",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "Rows",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SamplesPerPixel",
-    "SeriesInstanceUID",
-    "SharedFunctionalGroupsSequence",
-]
-"""All that is read of a header: nothing here names a person."""
 
 
 @dataclass(frozen=True, slots=True)

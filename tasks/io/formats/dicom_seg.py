@@ -16,7 +16,7 @@ from pydicom.uid import UID, generate_uid
 
 from tasks.core.errors import DataError
 from tasks.core.volumes import LPS_TO_RAS, POSITION_TOLERANCE_MM, Grid
-from tasks.io.formats.dicom import TAGS
+from tasks.io.formats.dicom_tags import TAGS
 from tasks.io.formats.format import MaskWriter, ScanMask
 
 FRACTION: Final = 0.5

@@ -2,20 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from tasks.core.volumes import Grid, Volume
+from tasks.core.volumes import AxisOrder, Grid, Layout, Volume
 
 Kind = str
 """Name of a scan's format, or `stack`: slices of a file each that are one scan."""
-
-Layout = Literal["slice", "stack", "volume", "series"]
-"""How a scan lies in files: a slice per file, many such files, a volume per file, or a DICOM series of files."""
-
-AxisOrder = Literal["kji", "ijk"]
-"""Axes of a stored array: kji is (slice, row, column), as most libraries hand it out; ijk is NIfTI's reverse of it."""
 
 
 @dataclass(frozen=True, slots=True)

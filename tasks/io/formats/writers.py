@@ -1,8 +1,9 @@
 """Output formats of masks. A new one is a module with its `MaskWriter`, and a line in `WRITERS`."""
 
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.volumes import Layout
 from tasks.io.formats.dicom_seg import DICOM_SEG
-from tasks.io.formats.format import Layout, MaskWriter
+from tasks.io.formats.format import MaskWriter
 from tasks.io.formats.nifti import NIFTI_MASK
 from tasks.io.formats.raster import PNG_MASK
 

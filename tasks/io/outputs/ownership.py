@@ -11,7 +11,7 @@ from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.plural import counted
 from tasks.core.schemas import WEIGHTS_FILE
-from tasks.io import checkpoints, file_systems, job_files, lease, ledger, scan_index, storage
+from tasks.io import checkpoints, file_systems, job_files, lease, ledger, storage
 from tasks.io.outputs import bundles, datasets, evaluations, segmentations
 from tasks.io.stored_objects import StoredObject
 
@@ -29,7 +29,7 @@ MARK: Final = ".lesions.json"
 """Written first, so that the output of a run that died before its manifest is known for ours; hidden from listings."""
 
 _FOLDERS: Final = {
-    *(segmentations.MASKS_FOLDER, segmentations.PREVIEWS_FOLDER, ledger.FOLDER, scan_index.FOLDER),
+    *(*segmentations.FOLDERS, ledger.FOLDER),
     *(datasets.SOURCE_FOLDER, datasets.SLICES_FOLDER, evaluations.FIGURES_FOLDER),
     *(bundles.CURVES_FOLDER, bundles.FOLDS_FOLDER, checkpoints.FOLDER, lease.FOLDER, job_files.FOLDER),
 }
@@ -80,6 +80,21 @@ def require_ours(uri: str, kind: OutputKind) -> None:
     other = next((other for other in get_args(OutputKind) if _carries(uri, other, names)), None)
     found = f"is the {other} of another run" if other else f"holds what no run of ours wrote ({_shown(names)})"
     raise ConfigError(f"The output {shown_uri(uri)} {found}, which could be overwritten. Choose an empty folder.")
+
+
+def list_inputs(uri: str) -> tuple[list[StoredObject], int]:
+    """Return the objects below a URI without those that runs of ours wrote there, and the number of the latter.
+
+    Raises:
+        ConfigError: If the URI is itself an output, or the masks or previews of one.
+        StorageError: If nothing exists there.
+    """
+    objects = storage.list_objects(uri, hidden=MARK)
+    roots = outputs_among(objects)
+    kept = [o for o in objects if not any(is_written_by(root, o.path) for root in roots)]
+    if is_part_of_output(uri) or ("" in roots and not kept):
+        raise ConfigError(f"{shown_uri(uri)} is the output of a run or part of one. Name the scans themselves.")
+    return kept, len(objects) - len(kept)
 
 
 def outputs_among(objects: Iterable[StoredObject]) -> set[str]:

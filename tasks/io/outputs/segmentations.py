@@ -6,7 +6,7 @@ from typing import Final
 
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
-from tasks.io import ledger, scan_index, storage
+from tasks.io import storage
 from tasks.io.pseudonyms import Seal
 from tasks.io.tables import from_parquet, to_parquet
 
@@ -15,6 +15,9 @@ PREVIEWS_FOLDER: Final = "previews"
 SCANS_FILE: Final = "scans.parquet"
 REPORT_FILE: Final = "report.html"
 MANIFEST_FILE: Final = "manifest.json"
+INDEX_FOLDER: Final = "index"
+
+FOLDERS: Final = (MASKS_FOLDER, PREVIEWS_FOLDER, INDEX_FOLDER)
 
 
 def mask_uri(output_uri: str, scan_id: str, suffix: str) -> str:
@@ -59,12 +62,6 @@ def publish(output_uri: str, manifest: SegmentationManifest, rows: Sequence[Scan
     storage.publish(storage.join(output_uri, SCANS_FILE), to_parquet(ScanRow, rows))
     storage.publish(storage.join(output_uri, REPORT_FILE), page.encode())
     storage.publish(storage.join(output_uri, MANIFEST_FILE), manifest.model_dump_json(indent=2).encode())
-
-
-def remove_temporary(output_uri: str) -> int:
-    """Remove temporary files of killed writers where only the holder of the lease writes, and return their number."""
-    folders = (MASKS_FOLDER, PREVIEWS_FOLDER, ledger.FOLDER, scan_index.FOLDER)
-    return sum(storage.sweep(storage.join(output_uri, folder)) for folder in folders)
 
 
 def reveal(output_uri: str) -> list[tuple[str, str]]:

@@ -1,0 +1,101 @@
+"""The output of a segmentation run: held while it writes, published at the end."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+
+from tasks.core.addresses import shown_uri
+from tasks.core.reports import segmentation_report
+from tasks.core.rows import ScanRow
+from tasks.core.schemas import SegmentationManifest, Speed
+from tasks.core.throughput import StageSums, cost_per_1000
+from tasks.engine.steps.up_to_date import count_by_status
+from tasks.io import lease, ledger, storage
+from tasks.io.outputs import segmentations
+from tasks.io.outputs.ownership import claim
+from tasks.io.versions import library_versions
+from tasks.stages.segmentation_run import Run
+
+logger = logging.getLogger(__name__)
+
+N_PREVIEWS = 12
+
+
+@contextlib.contextmanager
+def held_output(run: Run) -> Iterator[lease.OutputLock]:
+    """Hold the lock of a run's output while the body writes; afterwards its ledger is one table.
+
+    Raises:
+        ConfigError: If the output is somebody else's.
+        LockedError: If a live run holds it.
+    """
+    output_uri = run.request.output_uri
+    claim(output_uri, "segmentation")
+    with lease.held(output_uri, run.request.run_id, take_over=run.request.segmentation.take_over) as lock:
+        _remove_temporary(output_uri)  # of workers of earlier runs that were killed
+        yield lock
+        lock.check()
+        ledger.compact(output_uri)
+
+
+def publish_run(
+    run: Run, rows: Sequence[ScanRow], *, n_new_failures: int, speed: Speed, warnings: tuple[str, ...]
+) -> SegmentationManifest:
+    """Publish table, report and manifest of a run, and return the manifest."""
+    output_uri = run.request.output_uri
+    _remove_temporary(output_uri)  # of workers that died in this run
+    manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, warnings=warnings)
+    if rows or not segmentations.n_rows(output_uri):  # an empty table would replace what was found before
+        page = segmentation_report(manifest, rows, previews=segmentations.read_largest(output_uri, rows, N_PREVIEWS))
+        segmentations.publish(output_uri, manifest, rows, page=page)
+    return manifest
+
+
+def speed_of(run: Run, sums: StageSums, seconds: float, *, n_done: int, n_nodes: int) -> Speed:
+    """Return where a run's time went, and what it costs."""
+    return Speed(
+        seconds=round(seconds, 2),
+        load_seconds=round(sums.load_seconds, 2),
+        predict_seconds=round(sums.predict_seconds, 2),
+        finish_seconds=round(sums.finish_seconds, 2),
+        bytes_read=sums.bytes_read,
+        bytes_written=sums.bytes_written,
+        n_slices=sums.n_slices,
+        slices_per_second=sums.slices_per_second,
+        scans_per_hour=n_done / seconds * 3600 if n_done else None,
+        n_nodes=n_nodes,
+        cost_per_1000_scans=cost_per_1000(
+            seconds, n_scans=n_done, n_nodes=n_nodes, price_per_node_hour=run.request.price_per_node_hour
+        ),
+    )
+
+
+def _manifest(
+    run: Run, rows: Sequence[ScanRow], *, n_new_failures: int, speed: Speed, warnings: tuple[str, ...]
+) -> SegmentationManifest:
+    return SegmentationManifest(
+        run_id=run.request.run_id,
+        scans_uri=shown_uri(run.request.scans_uri),
+        model_uri=shown_uri(run.request.model_uri),
+        model_digest=run.model_digest,
+        params_digest=run.params_digest,
+        segmentation=run.request.segmentation,
+        threshold=run.threshold,
+        test_time_flips=run.test_time_flips,
+        n_predictions=run.n_predictions,
+        min_lesion_px=run.min_lesion_px,
+        counts=count_by_status(rows),
+        n_new_failures=n_new_failures,
+        seconds=speed.seconds,
+        speed=speed,
+        code_version=run.code_version,
+        versions=library_versions(),
+        warnings=warnings,
+    )
+
+
+def _remove_temporary(output_uri: str) -> None:
+    """Remove temporary files of killed writers where only the holder of the lock writes."""
+    n_removed = sum(storage.sweep(storage.join(output_uri, f)) for f in (*segmentations.FOLDERS, ledger.FOLDER))
+    if n_removed:
+        logger.info("segment: removed %d temporary files of killed writers", n_removed)

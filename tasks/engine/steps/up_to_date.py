@@ -1,0 +1,81 @@
+"""Which scans need work in a run, and the rows of those that need none."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from tasks.core.errors import DataError
+from tasks.core.rows import ScanRow, ScanStatus
+from tasks.io import ledger, storage
+from tasks.io.scan_sources import ScanSource
+from tasks.stages.segmentation_run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Scans by what is to be done with them.
+
+    Attributes:
+        known: Rows of scans that are finished, known bad, or too young.
+        new: Every other scan.
+        n_unreported: Rows among the known ones of scans that a killed run rejected and never reported.
+    """
+
+    known: list[ScanRow]
+    new: list[ScanSource]
+    n_unreported: int
+
+    @property
+    def due(self) -> list[ScanSource]:
+        """The new scans that the listing did not reject."""
+        return [scan for scan in self.new if scan.refused is None]
+
+    def rejected(self, run: Run) -> list[ScanRow]:
+        """Return the rows of the new scans that the listing rejected."""
+        return [run.refusal(scan, DataError(*scan.refused)) for scan in self.new if scan.refused]
+
+
+def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sorted:
+    """Return which scans need no work in this run, by the ledger of its output, and which do.
+
+    What a killed run did and never reported is this run's to report: a scan it finished is done, not skipped, and one
+    it rejected is a new failure.
+
+    Args:
+        scans: As listed.
+        run: What decides the masks, and its output.
+        youngest_s: Time of change after which an object may still be uploading.
+    """
+    entries = ledger.Ledger.open(run.request.output_uri, run.request.run_id)
+    finished, known_bad = entries.finished(), entries.known_bad()
+
+    def known_row(scan: ScanSource) -> ScanRow | None:
+        entry = finished.get(ledger.work_key(run.row(scan, "done")))
+        bad = known_bad.get((scan.scan_id, scan.fingerprint))
+        if scan.modified_s is not None and scan.modified_s > youngest_s:
+            return run.row(scan, "deferred")
+        if run.request.segmentation.force:
+            return None
+        if entry is not None and ledger.is_mask_intact(entry):
+            is_reported = (scan.scan_id, scan.fingerprint) not in entries.unreported
+            return ScanRow.model_validate(entry.model_dump() | {"status": "skipped" if is_reported else "done"})
+        if bad is not None:
+            return run.row(scan, "failed", error_code=bad.error_code, error=bad.error)
+        return None
+
+    rows = storage.map_in_parallel(known_row, scans)
+    known = [row for row in rows if row is not None]
+    return Sorted(
+        known,
+        new=[scan for scan, row in zip(scans, rows, strict=True) if row is None],
+        n_unreported=sum(
+            row.status == "failed" and (row.scan_id, row.source_fingerprint) in entries.unreported for row in known
+        ),
+    )
+
+
+def count_by_status(rows: Iterable[ScanRow]) -> dict[ScanStatus, int]:
+    """Return how many rows have each status; every status is named."""
+    found = Counter(row.status for row in rows)
+    return {status: found[status] for status in get_args(ScanStatus)}
