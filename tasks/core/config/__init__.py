@@ -1,1 +1,1 @@
-"""Parameter groups: the fields of forms, flags and YAML."""
+"""Parameter groups: the fields of Prefect's form, of the command's flags and of YAML files."""

@@ -1,4 +1,4 @@
-"""Where the work runs: in this process, or on a cluster and how it is asked."""
+"""Parameters of the compute: in this process, or on a Ray cluster."""
 
 from pydantic import Field
 
@@ -6,37 +6,42 @@ from tasks.core.config.forms import FormModel
 
 
 class ComputeConfig(FormModel):
-    """Where the work runs."""
+    """Where the steps run: on this machine or on a Ray cluster."""
 
     ray_address: str = Field(
         "",
         title="Ray address",
-        description="Empty = in this process; http(s)://head:8265 = each step is a job of that cluster; auto or "
-        "host:port = join a running cluster from one of its nodes.",
+        description="Ray cluster that runs the steps: http(s)://HEAD:8265 submits jobs; auto or HOST:PORT joins from "
+        "a node of the cluster. Empty = this machine.",
     )
     gpus: int = Field(
         0,
-        title="GPUs (count)",
+        title="GPUs to request",
         ge=0,
-        description="GPUs a segmentation asks of a cluster, which may have to start nodes, count; 0 = what is there.",
+        description="Number of GPUs a segmentation requests from an autoscaling cluster. 0 = use the nodes that are "
+        "running.",
     )
     max_hours: float | None = Field(
-        None, title="Longest time of a step (h)", gt=0, description="A job that takes longer is stopped, hours."
+        None,
+        title="Time limit per step (h)",
+        gt=0,
+        description="Hours after which a step's job on a cluster is stopped. Empty = no limit.",
     )
     orphan_minutes: float = Field(
         10.0,
-        title="Orphan time (min)",
+        title="Orphan timeout (min)",
         ge=1,
-        description="A job whose flow run was not heard of for this long stops itself, minutes.",
+        description="Minutes without a heartbeat from its flow run after which a job on a cluster stops.",
     )
     price_per_node_hour: float | None = Field(
         None,
         title="Price (per node-hour)",
         ge=0,
-        description="What a node costs, per node-hour, in any currency: reports then say what 1,000 scans cost.",
+        description="Price per node-hour, in any currency. The segmentation report then shows the cost per 1,000 "
+        "scans.",
     )
 
     @property
     def is_remote(self) -> bool:
-        """Whether steps are jobs of a cluster that this process is no part of."""
+        """Whether steps run as jobs on a cluster that this process has not joined."""
         return self.ray_address.startswith(("http://", "https://"))

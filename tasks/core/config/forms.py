@@ -1,4 +1,4 @@
-"""Base of all parameter groups: what Prefect's form, the command line and YAML need of them."""
+"""Base class of all parameter groups, and the check of their regular expressions."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 def _number_fields(schema: dict[str, Any]) -> None:  # Any: pydantic's own type for a JSON schema
-    """Give each field its position, because Prefect's form sorts unnumbered fields alphabetically."""
+    """Number the fields in declared order, because Prefect's form sorts unnumbered fields alphabetically."""
     for position, field in enumerate(schema.get("properties", {}).values()):
         field["position"] = position
 
@@ -19,10 +19,10 @@ class FormModel(BaseModel):
 
 
 def require_groups(pattern: str | None, needed: tuple[str, ...], optional: str = "") -> str | None:
-    """Return a pattern that is a regular expression with the needed named groups, or None as it is.
+    """Return the pattern unchanged, after checking that it is a regular expression with the named groups needed.
 
     Raises:
-        ValueError: If it is not; pydantic turns that into the message of the field.
+        ValueError: If it is not; pydantic shows the sentence with the field.
     """
     if pattern is None:
         return None

@@ -1,4 +1,4 @@
-"""The parameter groups of the flows: one `FormModel` each, the same in the form, on the command line and in YAML.
+"""Registry of the parameter groups: one `FormModel` each, for the form, the command line and YAML.
 
 A field's unit stands in its title (the Prefect form shows it) and in its description (the command line shows that).
 """

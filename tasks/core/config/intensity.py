@@ -1,4 +1,4 @@
-"""How CT values become the input of the model."""
+"""Parameters of the mapping from CT values to the model's input."""
 
 from typing import Literal
 
@@ -8,17 +8,17 @@ from tasks.core.config.forms import FormModel
 
 
 class HuConfig(FormModel):
-    """How CT values become the 8 bits the model sees; slices that are 8-bit already are taken as they are."""
+    """Mapping of CT values to the model's 8-bit input; slices that already have 8 bits are used unchanged."""
 
     mapping: Literal["window", "slice_min_max"] = Field(
         "window",
         title="Mapping of CT values",
-        description="window: level ± width/2; slice_min_max: each slice's own range, for models trained on slices "
-        "exported that way.",
+        description="window: CT window of level ± width/2. slice_min_max: minimum to maximum of each slice, for "
+        "models trained on slices exported that way.",
     )
     window_level_hu: float = Field(
-        -600.0, title="Window level (HU)", ge=-1024, le=3071, description="Centre of the window, HU."
+        -600.0, title="Window level (HU)", ge=-1024, le=3071, description="Centre of the CT window, HU."
     )
     window_width_hu: float = Field(
-        1500.0, title="Window width (HU)", gt=0, le=8192, description="Full width of the window, HU."
+        1500.0, title="Window width (HU)", gt=0, le=8192, description="Full width of the CT window, HU."
     )

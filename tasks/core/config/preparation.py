@@ -1,4 +1,4 @@
-"""How a labelled source becomes a dataset: slice size, split, masks and CT values."""
+"""Parameters of the preparation: slice size, split, mask values and CT values."""
 
 from typing import Annotated, Literal
 
@@ -17,12 +17,12 @@ PatientPattern = Annotated[str | None, AfterValidator(_is_patient_pattern)]
 
 
 class Fractions(FormModel):
-    """How much of each source goes where; train gets the rest. A list [train, val, test] is taken too."""
+    """Fractions of each source for validation and test; the rest is for training. Also read from [train, val, test]."""
 
     val: float = Field(
         0.15, title="Validation (fraction)", gt=0, lt=1, description="Fraction of patients for validation."
     )
-    test: float = Field(0.15, title="Test (fraction)", gt=0, lt=1, description="Fraction of patients for the test.")
+    test: float = Field(0.15, title="Test (fraction)", gt=0, lt=1, description="Fraction of patients for testing.")
 
     @property
     def train(self) -> float:
@@ -54,7 +54,7 @@ class Fractions(FormModel):
 
 
 class PreparationConfig(FormModel):
-    """How labelled slices become a dataset."""
+    """Preparation of a dataset from labelled slices or volumes."""
 
     size_px: int = Field(
         256,
@@ -62,38 +62,41 @@ class PreparationConfig(FormModel):
         ge=32,
         le=1024,
         multiple_of=32,
-        description="Side of the square the slices are resized to, px; multiple of 32.",
+        description="Side of the square that slices are resized to, px. A multiple of 32.",
     )
     strategy: Literal["patient", "slice"] = Field(
         "patient",
         title="Split by",
-        description="Split by patient, or by slice: the classic random-slice split, which leaks patients.",
+        description="Unit of the split: patient or slice. slice puts slices of one patient into several splits; "
+        "scores are too good.",
     )
     fractions: Fractions = Field(
-        Fractions(), title="Split fractions", description="Fractions of patients for val and test."
+        Fractions(),
+        title="Split fractions",
+        description="Fractions of patients for validation and test; the rest is for training.",
     )
     mask_rule: MaskRule = Field(
         "binary",
         title="Mask values",
-        description="binary: masks hold {0,1}, {0,255} or {0,65535}; nonzero: anything above 0 is lesion.",
+        description="Values a mask may hold. binary: {0,1}, {0,255} or {0,65535}; nonzero: any value above 0 is "
+        "lesion.",
     )
     hu: HuConfig = Field(
         HuConfig(),
         title="CT values",
-        description="How CT values become the model's input; for slices that are 8-bit already: how they were made, "
-        "so that the model can be used on CT volumes.",
+        description="Mapping of CT values to the model's input. For 8-bit slices: the mapping they were exported with.",
     )
     patient_id_pattern: PatientPattern = Field(
         None,
         title="Patient pattern (regular expression)",
-        description="Regular expression over the file name without suffix with groups `(?P<patient>)`, "
-        "optionally `(?P<case>)` and `(?P<slice>)`; empty = the known public namings.",
+        description="Regular expression for file names without suffix, with the group `(?P<patient>)`, optionally "
+        "`(?P<case>)` and `(?P<slice>)`. Empty = namings of public collections.",
     )
     seed: int = Field(0, title="Seed", ge=0, description="Seed of the split.")
     max_failed_fraction: float = Field(
         0.0,
-        title="Tolerated failures (fraction)",
+        title="Tolerated rejections (fraction)",
         ge=0,
         le=1,
-        description="Fraction of failed slices up to which a pipeline goes on after preparation.",
+        description="Largest fraction of rejected slices with which a pipeline continues after preparation.",
     )

@@ -1,4 +1,4 @@
-"""How new scans are segmented."""
+"""Parameters of the segmentation of new scans."""
 
 from typing import Annotated
 
@@ -16,63 +16,65 @@ StackPattern = Annotated[str | None, AfterValidator(_is_stack_pattern)]
 
 
 class SegmentationConfig(FormModel):
-    """How new scans are segmented."""
+    """Segmentation of new scans: operating point, outputs, and which scans are segmented again."""
 
     threshold: float | None = Field(
         None,
         title="Threshold (probability)",
         gt=0,
         lt=1,
-        description="Probability above which a pixel is lesion; empty = the bundle's operating point.",
+        description="Probability from which a pixel is lesion. Empty = the bundle's operating point.",
     )
     min_lesion_px: int | None = Field(
         None,
         title="Smallest lesion (px)",
         ge=0,
-        description="Lesions below this area are dropped, px of the source; empty = the bundle's.",
+        description="Area per slice below which lesions are removed, px of the source. Empty = the bundle's value.",
     )
     min_lesion_mm3: float | None = Field(
         None,
         title="Smallest lesion (mm³)",
         ge=0,
-        description="Lesions of a volume below this are dropped, mm³; empty = the smallest area, slice by slice.",
+        description="Volume below which lesions are removed, mm³; only for volumes. Empty = the smallest area per "
+        "slice.",
     )
     test_time_flips: bool | None = Field(
         None,
-        title="Flips, whatever the bundle does",
-        description="Whether the mirror images of a slice in which anything is seen are predicted, too, and averaged: "
-        "up to four times the work. The threshold stays. Empty = as the bundle does.",
+        title="Test-time flips",
+        description="Also predict mirrored slices and average (test-time augmentation), at up to 4 times the "
+        "computation. Empty = as chosen in training.",
     )
     stack_pattern: StackPattern = Field(
         None,
         title="Stack pattern (regular expression)",
-        description="Slices (PNG, JPEG, TIFF) whose paths without suffix match are one scan: a regular expression with "
-        r"the groups `(?P<scan>)` and `(?P<slice>)`, such as `(?P<scan>.+)/.*?(?P<slice>\d+)` for a folder a scan; "
-        "empty = each is a scan.",
+        description="Regular expression that joins slice files into scans, with groups `(?P<scan>)` and "
+        r"`(?P<slice>)`, over paths without suffix. `(?P<scan>.+)/.*?(?P<slice>\d+)`: one scan per folder; empty: one "
+        "per file.",
     )
     dicom_seg: bool = Field(
         False,
         title="DICOM-SEG",
-        description="Of DICOM series, also write the mask as a DICOM segmentation object.",
+        description="Also write the masks of DICOM series as DICOM segmentation objects.",
     )
     precision: Precision = Field(
         "float32",
         title="Precision",
-        description="Arithmetic: float32; bfloat16 (CPUs with AMX or AVX512-BF16, GPUs); float16 (GPUs).",
+        description="Floating-point type of the computation: float32, bfloat16 (GPUs, CPUs with AMX or AVX512-BF16), "
+        "or float16 (GPUs).",
     )
     settle_minutes: float = Field(
         30.0,
         title="Settle time (min)",
         ge=0,
-        description="Objects younger than this are left for the next run: they may still be uploading. Minutes.",
+        description="Age in minutes below which files are left for the next run, because they may still be uploading.",
     )
     hash_ids: bool = Field(
         False,
         title="Hash ids",
-        description="Scan ids are hashes, and source URIs sealed, with the key in the environment variable "
-        "LESIONS_ID_KEY: no name of a file, folder or member is found in any output.",
+        description="Pseudonymise: hash scan ids and encrypt source URIs with the key in LESIONS_ID_KEY. Outputs then "
+        "hold no file or folder names.",
     )
-    force: bool = Field(False, title="Force", description="Segment again what the ledger already holds.")
+    force: bool = Field(False, title="Force", description="Segment all scans again, also those already finished.")
     take_over: bool = Field(
-        False, title="Take over", description="Take the lock of the output from a run that still looks alive."
+        False, title="Take over", description="Take the output lock from another run, even if its heartbeat continues."
     )
