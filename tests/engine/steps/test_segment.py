@@ -15,7 +15,7 @@ from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.core.schemas import SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
-from tasks.engine.steps.segment import plan
+from tasks.engine.steps.plan import plan
 from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
 from tests.bad_inputs import tar
