@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from classification_models.tfkeras import Classifiers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core import catalog
 from tasks.engine.network.batchnorm import BatchNormalization
-from tasks.engine.network.model import build_model, load_weights, to_input, weights_to_bytes
+from tasks.engine.network.model import load_weights, to_input, weights_to_bytes
+from tests.engine.network.networks import SLICE_STATISTICS, built, encoder
 
 pytestmark = pytest.mark.tf
 
@@ -109,18 +109,17 @@ def test_the_encoder_leans_on_slices_and_the_decoder_does_not(
     architecture: catalog.Architecture, backbone: str
 ) -> None:
     """Whatever is built, it is the layers of the encoder, all of them, and no other."""
-    build_encoder, _ = Classifiers.get(backbone)
-    encoder = build_encoder(input_shape=(None, None, 3), weights=None, include_top=False)
-    of_encoder = {layer.name for layer in encoder.layers if isinstance(layer, tf.keras.layers.BatchNormalization)}
-    network = build_model(architecture, backbone, slice_statistics=0.2)
-    leaning = {layer.name for layer in network.layers if isinstance(layer, BatchNormalization)}
+    of_encoder = {
+        layer.name for layer in encoder(backbone).layers if isinstance(layer, tf.keras.layers.BatchNormalization)
+    }
+    leaning = {layer.name for layer in built(architecture, backbone).layers if isinstance(layer, BatchNormalization)}
     assert leaning == of_encoder
     assert leaning
 
 
 def test_weights_fit_whatever_it_leans_on_and_that_decides() -> None:
     """The same file goes into a network that leans otherwise, layer by layer, and then it answers otherwise."""
-    plain, leaning = (build_model("unet", "resnet18", slice_statistics=fraction) for fraction in (0.0, 0.5))
+    plain, leaning = (built("unet", "resnet18", fraction) for fraction in (0.0, SLICE_STATISTICS))
     load_weights(leaning, weights_to_bytes(plain))
     for layer in (layer for layer in plain.layers if layer.weights):
         for one, two in zip(layer.get_weights(), leaning.get_layer(layer.name).get_weights(), strict=True):

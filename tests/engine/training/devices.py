@@ -1,6 +1,7 @@
 """Trains the same batches on one device and on two logical ones: `python -m tests.engine.training.devices` prints JSON.
 
-A process of its own, because TensorFlow takes logical devices only before it does anything else.
+A process of its own, because TensorFlow takes logical devices only before it does anything else. The network is small:
+what is compared are the steps, not the layers.
 """
 
 import json
@@ -11,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.core.config.learning import ModelConfig, TrainingConfig
-from tasks.engine.network.model import build_model, load_weights, weights_to_bytes
+from tasks.engine.network.model import ARCHITECTURES, build_model, load_weights, weights_to_bytes
 from tasks.engine.training.trainer import Learner
+from tests.engine.network.tiny import tiny
 
 SIZE_PX, BATCH_SIZE, N_STEPS = 32, 6, 3
 MODEL = ModelConfig(backbone="resnet18", encoder_weights="none")
@@ -68,6 +70,7 @@ def main() -> None:
     """Compare one device and two, with BatchNorm frozen and with it live."""
     [cpu] = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    ARCHITECTURES[MODEL.architecture] = tiny
     tf.keras.utils.set_random_seed(0)
     first = weights_to_bytes(build_model(MODEL.architecture, MODEL.backbone))
     strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])

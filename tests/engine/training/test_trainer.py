@@ -9,11 +9,18 @@ import pytest
 import tensorflow as tf
 
 from tasks.core.config.learning import TrainingConfig
-from tasks.engine.network.model import build_model, predict_probability
+from tasks.engine.network.model import ARCHITECTURES, build_model, predict_probability
 from tasks.engine.training.trainer import Learner
+from tests.engine.network.tiny import tiny
 from tests.engine.training.devices import MODEL, N_STEPS, batches
 
 pytestmark = pytest.mark.tf
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every network be a small one."""
+    monkeypatch.setitem(ARCHITECTURES, MODEL.architecture, tiny)
 
 
 def _learner(**training: bool) -> Learner:
@@ -59,7 +66,6 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.soak
 def test_padding_teaches_nothing() -> None:
     """A slice of weight 0 changes neither loss nor counts, whatever it shows; BatchNorm is frozen to see it alone."""
     images, masks, weights = batches()[N_STEPS - 1]
@@ -74,7 +80,6 @@ def test_padding_teaches_nothing() -> None:
     assert said[0][1] == weights.sum()
 
 
-@pytest.mark.soak
 def test_frozen_batchnorm_keeps_its_averages() -> None:
     """Frozen, a step leaves every average and weight of BatchNorm as it was; live, it moves them."""
     for is_frozen in (True, False):

@@ -1,0 +1,26 @@
+"""Networks and encoders built once for all tests that look at them; whoever changes one builds their own."""
+
+from functools import cache
+
+import tensorflow as tf
+from classification_models.tfkeras import Classifiers
+
+from tasks.core import catalog
+from tasks.engine.network.model import build_model
+
+SLICE_STATISTICS = 0.2
+
+
+@cache
+def built(
+    architecture: catalog.Architecture, backbone: str, slice_statistics: float = SLICE_STATISTICS
+) -> tf.keras.Model:
+    """Return a network from random weights."""
+    return build_model(architecture, backbone, slice_statistics=slice_statistics)
+
+
+@cache
+def encoder(backbone: str) -> tf.keras.Model:
+    """Return an encoder as classification_models builds it, from random weights."""
+    build, _ = Classifiers.get(backbone)
+    return build(input_shape=(None, None, 3), weights=None, include_top=False)
