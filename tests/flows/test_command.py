@@ -13,7 +13,6 @@ from prefect.settings import PREFECT_API_URL
 from flows.__main__ import COMMANDS, main
 from tasks.core.config.forms import FormModel
 from tasks.core.config.groups import PARAMETER_GROUPS
-from tests.conftest import Trained
 
 PRESETS = Path(__file__).parents[2] / "infra" / "presets"
 
@@ -98,6 +97,7 @@ def test_classic_preset_is_the_original_brief() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.server
 def test_config_file_fills_flags_and_flags_win(
     monkeypatch: pytest.MonkeyPatch, prefect_server: None, phantoms: Path, tmp_path: Path
 ) -> None:
@@ -133,6 +133,7 @@ def test_typos_in_a_config_file_are_errors(monkeypatch: pytest.MonkeyPatch, tmp_
     assert _exit_code(monkeypatch, "train", "a", "b", "--config", str(config)) == 2
 
 
+@pytest.mark.server
 @pytest.mark.usefixtures("prefect_server")
 def test_exit_codes_of_what_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A source that does not exist is storage (5), a folder that is no bundle is a parameter (2)."""
@@ -141,6 +142,7 @@ def test_exit_codes_of_what_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert _exit_code(monkeypatch, "segment", nowhere, nowhere, str(tmp_path / "output")) == 2
 
 
+@pytest.mark.server
 @pytest.mark.usefixtures("prefect_server")
 def test_credentials_in_an_address_exit_2_and_are_told_nowhere(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
@@ -156,11 +158,13 @@ def test_credentials_in_an_address_exit_2_and_are_told_nowhere(
 
 
 @pytest.mark.ray
-def test_incomplete_run_exits_3(monkeypatch: pytest.MonkeyPatch, trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.server
+@pytest.mark.usefixtures("ray_session", "prefect_server", "bright_step")
+def test_incomplete_run_exits_3(monkeypatch: pytest.MonkeyPatch, bright_bundle: str, tmp_path: Path) -> None:
     """A run that lost a scan exits 3 after publishing the rest."""
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "bad.png").write_bytes(b"no picture")
-    arguments = ["segment", trained.model_uri, str(tmp_path / "scans"), str(tmp_path / "output")]
+    arguments = ["segment", bright_bundle, str(tmp_path / "scans"), str(tmp_path / "output")]
     assert _exit_code(monkeypatch, *arguments, "--segmentation.settle-minutes", "0") == 3
     assert (tmp_path / "output" / "manifest.json").exists()
 
@@ -180,6 +184,7 @@ def _one_sentence(told: str, name: str) -> str:
     return " ".join(after.split())
 
 
+@pytest.mark.server
 def test_a_server_that_does_not_start_exits_5(phantoms: Path, tmp_path: Path) -> None:
     """Where Prefect's temporary server is too slow to start, twice, one sentence says so and the exit code is 5."""
     run = _lesions(
@@ -194,6 +199,8 @@ def test_a_server_that_does_not_start_exits_5(phantoms: Path, tmp_path: Path) ->
     assert "PREFECT_API_URL" in sentence
 
 
+@pytest.mark.ray
+@pytest.mark.server
 def test_a_local_ray_that_does_not_start_exits_5(prefect_server: None, phantoms: Path, tmp_path: Path) -> None:
     """Where a Ray of this machine is too slow to start, twice, one sentence says so and the exit code is 5."""
     run = _lesions(
@@ -206,6 +213,7 @@ def test_a_local_ray_that_does_not_start_exits_5(prefect_server: None, phantoms:
     assert "Ray did not start on this machine, 2 times" in " ".join(sentence.split())
 
 
+@pytest.mark.ray
 def test_doctor_finds_this_machine_well(monkeypatch: pytest.MonkeyPatch, ray_session: None) -> None:
     """On a machine where the tests run, the doctor finds nothing wrong."""
     assert _exit_code(monkeypatch, "doctor") == 0

@@ -31,10 +31,13 @@ from tasks.io import storage
 from tasks.io.pseudonyms import KEY_VARIABLE
 from tasks.io.tables import from_parquet
 from tests.bad_inputs import GRID, VOXELS, tar
-from tests.conftest import Trained
 from tests.volumes import to_bytes, to_dicom
 
-pytestmark = [pytest.mark.ray, pytest.mark.tf]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.server,
+    pytest.mark.usefixtures("ray_session", "prefect_server", "bright_step"),
+]
 
 IN_HEADERS, IN_NAMES = b"zyxwina", b"qoxrich"
 """Two people who are to be found nowhere."""
@@ -171,7 +174,7 @@ def _places(output: Path) -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("hash_ids", [False, True])
 def test_no_name_of_a_study_is_found_anywhere(
-    trained: Trained,
+    bright_bundle: str,
     study: Path,
     tmp_path: Path,
     hash_ids: bool,
@@ -183,8 +186,8 @@ def test_no_name_of_a_study_is_found_anywhere(
     monkeypatch.setenv(KEY_VARIABLE, "correct horse battery staple")
     asked = SegmentationConfig(settle_minutes=0, hash_ids=hash_ids, dicom_seg=True)
     with pytest.raises(IncompleteError) as caught:
-        segment_scans(trained.model_uri, str(study), str(tmp_path), segmentation=asked)
-    segment_scans(trained.model_uri, str(study), str(tmp_path), segmentation=asked, dry_run=True)
+        segment_scans(bright_bundle, str(study), str(tmp_path), segmentation=asked)
+    segment_scans(bright_bundle, str(study), str(tmp_path), segmentation=asked, dry_run=True)
     rows = from_parquet(ScanRow, (tmp_path / "scans.parquet").read_bytes())
     assert sum(row.status == "done" for row in rows) >= 12
     assert sum(row.status == "failed" for row in rows) >= 16
@@ -201,7 +204,7 @@ def test_no_name_of_a_study_is_found_anywhere(
 
 
 def test_whoever_has_the_key_finds_the_scan_behind_an_id(
-    trained: Trained, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bright_bundle: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`lesions names` answers with the key, and only with it; a second run finds the ids and indexes of the first."""
     scans, output = tmp_path / "scans", tmp_path / "output"
@@ -210,7 +213,7 @@ def test_whoever_has_the_key_finds_the_scan_behind_an_id(
     asked = SegmentationConfig(settle_minutes=0, hash_ids=True)
     for counted in ("done", "skipped"):
         monkeypatch.setenv(KEY_VARIABLE, "correct horse battery staple")
-        ref = segment_scans(trained.model_uri, str(scans), str(output), segmentation=asked)
+        ref = segment_scans(bright_bundle, str(scans), str(output), segmentation=asked)
         assert ref.counts[counted] == 2
     capsys.readouterr()
     names(str(output))
@@ -220,12 +223,12 @@ def test_whoever_has_the_key_finds_the_scan_behind_an_id(
     monkeypatch.setenv(KEY_VARIABLE, "another horse, another staple")
     for call in (
         lambda: names(str(output)),
-        lambda: segment_scans(trained.model_uri, str(scans), str(output), segmentation=asked),
+        lambda: segment_scans(bright_bundle, str(scans), str(output), segmentation=asked),
     ):
         with pytest.raises(ConfigError, match="another LESIONS_ID_KEY"):
             call()
     with pytest.raises(ConfigError, match="named the other way"):
-        segment_scans(trained.model_uri, str(scans), str(output), segmentation=SegmentationConfig(settle_minutes=0))
+        segment_scans(bright_bundle, str(scans), str(output), segmentation=SegmentationConfig(settle_minutes=0))
     monkeypatch.delenv(KEY_VARIABLE)
     with pytest.raises(ConfigError, match="openssl"):
-        segment_scans(trained.model_uri, str(scans), str(tmp_path / "new"), segmentation=asked)
+        segment_scans(bright_bundle, str(scans), str(tmp_path / "new"), segmentation=asked)

@@ -19,6 +19,7 @@ NOBODY_THERE = ComputeConfig(ray_address="http://127.0.0.1:9")
 
 
 @pytest.mark.ray
+@pytest.mark.server
 @pytest.mark.usefixtures("ray_session", "prefect_server")
 def test_pipeline_stops_after_preparation_when_too_much_is_lost(phantoms: Path, tmp_path: Path) -> None:
     """One bad slice more than tolerated stops it: the dataset is published, no training is started."""
@@ -31,6 +32,7 @@ def test_pipeline_stops_after_preparation_when_too_much_is_lost(phantoms: Path, 
     assert not (tmp_path / "out" / "model").exists()
 
 
+@pytest.mark.server
 @pytest.mark.usefixtures("prefect_server")
 def test_a_contradictory_training_is_refused_before_anything_is_prepared(phantoms: Path, tmp_path: Path) -> None:
     """Neither the cluster is asked nor a byte written."""
@@ -40,6 +42,7 @@ def test_a_contradictory_training_is_refused_before_anything_is_prepared(phantom
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.server
 @pytest.mark.usefixtures("prefect_server")
 def test_a_missing_dataset_is_refused_before_a_cluster_is_asked(tmp_path: Path) -> None:
     """A wrong address is found by the flow itself."""

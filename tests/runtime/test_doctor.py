@@ -12,6 +12,7 @@ from prefect.states import Scheduled
 from tasks.runtime.doctor import check_prefect
 
 
+@pytest.mark.server
 @pytest.mark.usefixtures("prefect_server")
 def test_a_schedule_that_nobody_plans_is_found() -> None:
     """A deployment whose active schedule has no run ahead is named, until it has one; the server here plans nothing."""

@@ -18,7 +18,7 @@ from tasks.io.tables import from_parquet
 from tests.conftest import PREPARATION, SIZE_PX
 from tests.phantoms import write_phantoms
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session", "prefect_server")]
+pytestmark = [pytest.mark.ray, pytest.mark.server, pytest.mark.usefixtures("ray_session", "prefect_server")]
 
 
 def _cases(dataset: Path) -> list[CaseRow]:
