@@ -1,4 +1,4 @@
-"""The `lesions` command: a thin face over the flows. Its flags are the fields of the flows' parameters."""
+"""Command line `lesions`: one command per flow; its flags are the flows' parameters."""
 
 import os
 import sys
@@ -28,29 +28,29 @@ COMMANDS = {
     "doctor": "flows.doctor:doctor",
     "names": "flows.names:names",
 }
-"""Each by the place it is imported from when it is called: no command waits for what only another needs."""
-FLOW_MODULES = {place.partition(":")[0] for place in COMMANDS.values()} - {"flows.doctor", "flows.names"}
-"""Of the commands that are flows, or run some."""
+"""Import path of each command; it is imported when called, so that no command loads what only another needs."""
+FLOW_MODULES = {path.partition(":")[0] for path in COMMANDS.values()} - {"flows.doctor", "flows.names"}
+"""Modules of the commands that run flows."""
 SERVER_START_S = 120
-"""What Prefect's temporary server may take to start; its own 20 s are too few for a busy machine."""
+"""Start-up timeout of Prefect's temporary server; its default of 20 s is too short on a busy machine."""
 
 app = App(
     name="lesions",
-    help="Find lung lesions in CT scans: prepare, train, evaluate, and segment archives of scans.",
+    help="Segment lung lesions in CT scans: prepare a dataset, train and evaluate a model, segment new scans.",
     result_action="return_value",
 )
 app.meta.group_parameters = app.group_parameters
-for _name, _place in COMMANDS.items():
-    app.command(_place, name=_name)
+for _name, _path in COMMANDS.items():
+    app.command(_path, name=_name)
 
 
 @app.meta.default
 def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], config: Path | None = None) -> None:
-    """Run a command.
+    """Run one command.
 
     Args:
         tokens: The command and its parameters.
-        config: YAML file with groups of parameters; flags win over it.
+        config: YAML file with groups of parameters; flags override it.
     """
     values = _read_config(config) if config else {}
     for text in [*tokens, *_texts(values)]:  # Prefect would store parameters before a flow can refuse them
@@ -74,7 +74,7 @@ def _texts(values: Any) -> Iterator[str]:  # Any: YAML
 
 
 def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
-    """Return the groups of a YAML file, each checked as a whole, so that a typo is an error and not ignored."""
+    """Return the parameter groups of a YAML file, validated, so that a misspelt name is an error."""
     try:
         groups = yaml.safe_load(path.read_text()) or {}
     except (OSError, yaml.YAMLError) as err:
@@ -88,7 +88,7 @@ def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
 
 
 def main() -> None:
-    """Run the command line; the exit code says what became of it (see `tasks/core/errors.py`)."""
+    """Run the command line and exit with the code of its outcome (see `tasks/core/errors.py`)."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(SERVER_START_S))
     console = Console(stderr=True)
@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def _explain(err: ValidationError) -> str:
-    """Return what was found and what was expected, a line a parameter, under the name its flag has."""
+    """Return one line per bad parameter, under its flag's name: what was found and what was expected."""
     group = next((name for name, model in PARAMETER_GROUPS.items() if model.__name__ == err.title), err.title)
     lines = []
     for problem in err.errors():

@@ -1,4 +1,4 @@
-"""`lesions demo`: phantoms through every flow, in a few minutes, with nothing configured."""
+"""Command `lesions demo`: every flow run on phantoms in a few minutes, without configuration."""
 
 from pathlib import Path
 
@@ -16,20 +16,20 @@ from tasks.io.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collec
 SIZE_PX = 128
 OWN_FOLDERS = {f"{name}/" for name in ("labelled", "scans", "dataset", "model", "evaluation", "segmentation")}
 GENTLE = AugmentConfig(rotate_degrees=10, shear_degrees=0, zoom=0.1, shift=0.05, brightness=0.1, contrast=0.1)
-"""A few dozen steps on phantoms want no more (infra/decisions/0014: weak augmentation learns fastest)."""
+"""Weak augmentation: it learns fastest in the few dozen steps of the demo (infra/decisions/0014)."""
 
 
 def demo(out: Path = Path("demo-output")) -> None:
-    """Generate phantom scans, then prepare, train, evaluate and segment them.
+    """Generate phantom scans, prepare, train and evaluate on them, and segment new ones.
 
     Args:
-        out: Folder for phantoms and outputs.
+        out: Folder for the phantoms and all outputs; empty or from an earlier demo.
     """
     root = str(out.absolute())
     others = sorted(set(storage.list_names(root)) - OWN_FOLDERS)
     if others:
         raise ConfigError(
-            f"{root} holds what no demo wrote (files and folders: {len(others)}). Choose an empty folder with --out."
+            f"{root} holds files or folders that no demo wrote: {len(others)}. Choose an empty folder with --out."
         )
     labelled, new_scans = storage.join(root, "labelled"), storage.join(root, "scans")
     write_phantom_collection(labelled, n_patients=10, n_slices=20, size_px=SIZE_PX)
@@ -46,10 +46,10 @@ def demo(out: Path = Path("demo-output")) -> None:
         augment=GENTLE,
         segmentation=SegmentationConfig(settle_minutes=0),
     )
-    _say_what_came_out(root)
+    _print_results(root)
 
 
-def _say_what_came_out(root: str) -> None:
+def _print_results(root: str) -> None:
     metrics = EvaluationReport.model_validate_json(storage.read_bytes(storage.join(root, "evaluation", "metrics.json")))
     manifest = SegmentationManifest.model_validate_json(
         storage.read_bytes(storage.join(root, "segmentation", "manifest.json"))

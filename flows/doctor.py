@@ -1,4 +1,4 @@
-"""`lesions doctor`: does this machine have what the flows need, and if not, what to do."""
+"""Command `lesions doctor`: checks of what the flows need on this machine."""
 
 import sys
 
@@ -9,7 +9,10 @@ from tasks.runtime.doctor import CHECKS
 
 
 def doctor() -> None:
-    """Check install, storage, Ray, Prefect and GPU; exits 5 if something the flows need is missing."""
+    """Check installation, storage, Ray and Prefect, and say what to do about each failed check.
+
+    Exits with 5 if a check fails.
+    """
     table = Table("", "check", "found", box=None)
     is_well = True
     for name, check in CHECKS.items():

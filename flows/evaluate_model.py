@@ -1,4 +1,4 @@
-"""Flow: a bundle is scored on patients it has not seen."""
+"""Flow that evaluates a bundle on patients it was not trained on."""
 
 from prefect import flow
 
@@ -16,17 +16,17 @@ from tasks.runtime.completeness import require_complete
 def evaluate_model(
     model_uri: str, dataset: str, report: str, *, split: Scored = "test", compute: ComputeConfig = ComputeConfig()
 ) -> EvaluationHandle:
-    """Score a bundle on one split and publish metrics.json, report.html and figures.
+    """Evaluate a bundle on one split and publish metrics.json, report.html and figures.
 
-    Counts are taken on the source's own pixel grid. Running it again replaces the report.
+    Pixels are counted on the grid of the source images. Running it again replaces the report.
 
     Args:
         model_uri: URI of a bundle.
         dataset: URI of a prepared dataset.
-        report: URI the report is written to.
-        split: Which patients: train, val, test or all. Of an ensemble, those it was trained on are scored by the
-            network that never saw them.
-        compute: Where the work runs.
+        report: URI to write the report to.
+        split: Patients to score: train, val, test or all. An ensemble scores each patient with the network that was
+            not trained on them.
+        compute: This machine or a Ray cluster.
     """
     model_uri, dataset, report = locate(model_uri), locate(dataset), locate(report)
     require_ours(report, "evaluation")

@@ -1,4 +1,4 @@
-"""`lesions names`: whose is a hashed id? Answers only with the key."""
+"""Command `lesions names`: source URIs of hashed scan ids, for holders of the key."""
 
 import sys
 
@@ -7,10 +7,12 @@ from tasks.runtime.addresses import locate
 
 
 def names(output: str) -> None:
-    """Print id and source URI of every scan, a tab between; needs the key in LESIONS_ID_KEY.
+    """Print the id and the source URI of every scan of a pseudonymised segmentation, separated by a tab.
+
+    Needs the key in LESIONS_ID_KEY.
 
     Args:
-        output: URI of a segmentation whose ids were hashed.
+        output: URI of a segmentation with hashed ids.
     """
     for scan_id, source_uri in reveal(locate(output)):
         sys.stdout.write(f"{scan_id}\t{source_uri}\n")

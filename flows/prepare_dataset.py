@@ -1,4 +1,4 @@
-"""Flow: labelled slices become a dataset."""
+"""Flow that prepares a dataset from labelled slices or volumes."""
 
 from prefect import flow
 
@@ -22,17 +22,17 @@ def prepare_dataset(
     preparation: PreparationConfig = PreparationConfig(),
     compute: ComputeConfig = ComputeConfig(),
 ) -> DatasetHandle:
-    """Turn labelled slices into a dataset, split by patient.
+    """Prepare a dataset from labelled slices or volumes, split by patient.
 
     Writes shards, cases.parquet, failures.parquet and, last, dataset.json. Running it again changes nothing while the
-    source is unchanged; new patients join without moving anybody to another side. Ends incomplete if a slice was set
-    aside.
+    source is unchanged; new patients are added, and no patient changes splits. Ends incomplete if a slice was
+    rejected.
 
     Args:
-        source: URI with frames/ and masks/, images/ and masks/, or an index.csv.
-        dataset: URI the dataset is written to.
-        preparation: Size, split and mask rule.
-        compute: Where the work runs.
+        source: URI of a folder with frames/ and masks/, with images/ and masks/, or with an index.csv.
+        dataset: URI to write the dataset to.
+        preparation: Slice size, split, mask values and CT values.
+        compute: This machine or a Ray cluster.
     """
     source, dataset = locate(source), locate(dataset)
     require_ours(dataset, "dataset")
@@ -44,7 +44,7 @@ def prepare_dataset(
 def prepare_steps(
     source: str, dataset: str, *, preparation: PreparationConfig, compute: ComputeConfig
 ) -> DatasetHandle:
-    """Run the steps of preparation inside the calling flow."""
+    """Run the steps of the preparation inside the calling flow."""
     discovered = discover(source, dataset, preparation)
     assigned = split(discovered, dataset, preparation)
     return preprocess(assigned, source, dataset, preparation, compute)

@@ -1,4 +1,4 @@
-"""Flow: the whole mission, from labelled slices to a scored bundle, and on to new scans."""
+"""Flow that prepares a dataset, trains and evaluates a bundle, and segments new scans with it."""
 
 from prefect import flow
 
@@ -33,25 +33,25 @@ def run_pipeline(
     segmentation: SegmentationConfig = SegmentationConfig(),
     compute: ComputeConfig = ComputeConfig(),
 ) -> EvaluationHandle:
-    """Prepare, train and evaluate; with `scans`, also segment them with the new model.
+    """Prepare a dataset, train and evaluate a model; with `scans`, also segment them with it.
 
-    Writes `out`/dataset, `out`/model, `out`/evaluation and, with `scans`, `out`/segmentation. Slices that fail up to
-    `max_failed_fraction` do not stop it, but it ends incomplete; beyond, it stops after preparation.
+    Writes `out`/dataset, `out`/model, `out`/evaluation and, with `scans`, `out`/segmentation. If slices
+    are rejected, it ends incomplete; if more than `max_failed_fraction` are, it stops after the preparation.
 
     Args:
-        source: URI with frames/ and masks/, images/ and masks/, or an index.csv.
-        out: URI everything is written below.
-        scans: URI below which new scans lie; empty segments nothing.
-        preparation: Size, split and mask rule.
-        model: Network and its first weights.
-        training: Optimisation.
-        augment: Random changes to training slices.
-        segmentation: Operating point and what is done again.
-        compute: Where the work runs.
+        source: URI of a folder with frames/ and masks/, with images/ and masks/, or with an index.csv.
+        out: URI of the folder for all outputs.
+        scans: URI of a folder with new scans. Empty = segment nothing.
+        preparation: Slice size, split, mask values and CT values.
+        model: Network and initial weights.
+        training: Optimisation, ensemble and workers.
+        augment: Random augmentation of training slices.
+        segmentation: Operating point, outputs, and which scans are segmented again.
+        compute: This machine or a Ray cluster.
     """
     source, out, scans = locate(source), locate(out), locate(scans) if scans else None
     dataset_uri, model_uri, report_uri = (storage.join(out, name) for name in ("dataset", "model", "evaluation"))
-    # what cannot work is refused now rather than after hours
+    # refuse now what would fail after hours
     to_train = training_request(dataset_uri, model_uri, model=model, training=training, augment=augment)
     to_segment = None
     if scans:
@@ -61,12 +61,12 @@ def run_pipeline(
     require_ours(dataset_uri, "dataset")
     require_ours(model_uri, "bundle")
     require_ours(report_uri, "evaluation")
-    # one for all steps, which find it running
+    # one Ray session for all steps
     with session(compute, n_reserved_cpus=training.num_workers, n_gpus=training.n_gpus, has_dashboard=True):
         dataset = prepare_steps(source, dataset_uri, preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
         train(to_train, compute=compute)
-        # of cross-validation everyone is scored, by the network that never saw them
+        # cross-validation scores every patient, with the network not trained on them
         scored: Scored = "all" if training.folds > 1 else "test"
         evaluation = evaluate(model_uri, dataset_uri, report_uri, split=scored, compute=compute)
         segmented = segment(to_segment, compute=compute) if to_segment else None

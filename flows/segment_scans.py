@@ -1,4 +1,4 @@
-"""Flow: new scans become masks."""
+"""Flow that segments new scans."""
 
 from prefect import flow
 
@@ -24,16 +24,16 @@ def segment_scans(
 ) -> SegmentationHandle | SegmentationPlan:
     """Segment every scan below a URI and publish masks, previews, scans.parquet, report.html and manifest.json.
 
-    Running it again does only what is new: a scan whose content, model, parameters and mask version are unchanged and
-    whose mask is intact is skipped. Ends incomplete if a scan newly failed; everything good is published first.
+    Running it again skips every scan whose content, model, parameters and mask version are unchanged and whose mask is
+    intact. Ends incomplete if a scan was newly rejected; all other scans are published first.
 
     Args:
         model_uri: URI of a bundle.
-        scans: URI below which the scans lie.
-        output: URI the outputs are written to.
-        segmentation: Operating point and what is done again.
-        compute: Where the work runs.
-        dry_run: Only say what would be done; nothing is written.
+        scans: URI of a folder with scans.
+        output: URI to write the outputs to.
+        segmentation: Operating point, outputs, and which scans are segmented again.
+        compute: This machine or a Ray cluster.
+        dry_run: Only report which scans would be segmented; write nothing.
     """
     request = segmentation_request(
         locate(model_uri), locate(scans), locate(output), segmentation=segmentation, compute=compute

@@ -1,4 +1,4 @@
-"""Flow: a dataset becomes a model bundle."""
+"""Flow that trains a model bundle on a dataset."""
 
 from prefect import flow
 
@@ -24,19 +24,19 @@ def train_model(
 ) -> ModelHandle:
     """Train a network and publish it as a bundle: weights, card, history, curves and a self-test.
 
-    The best epoch by mean validation Dice per patient is kept, and the operating point is chosen on the same patients;
-    with folds the last epoch is kept, and those held out choose. Running it again goes on where a killed run was;
-    after a finished one it trains anew and replaces the bundle.
+    Keeps the epoch with the best mean validation Dice per patient and chooses the operating point on the same
+    patients. Cross-validation keeps the last epoch and chooses on the held-out patients. Running it again continues a
+    killed run; after a finished run it trains a new bundle and replaces the old one.
 
     Args:
         dataset: URI of a prepared dataset.
-        model_uri: URI the bundle is written to.
-        model: Network and its first weights.
-        training: Optimisation.
-        augment: Random changes to training slices.
-        compute: Where the work runs.
+        model_uri: URI to write the bundle to.
+        model: Network and initial weights.
+        training: Optimisation, ensemble and workers.
+        augment: Random augmentation of training slices.
+        compute: This machine or a Ray cluster.
     """
     asked = training_request(locate(dataset), locate(model_uri), model=model, training=training, augment=augment)
-    datasets.read_card(asked.dataset_uri)  # a wrong address is refused before a cluster starts
+    datasets.read_card(asked.dataset_uri)  # refuse a wrong address before a cluster starts
     require_ours(asked.model_uri, "bundle")
     return train(asked, compute=compute)
