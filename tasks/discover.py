@@ -1,4 +1,4 @@
-"""Step: find, pair and identify the labelled slices of a source."""
+"""Prefect task that lists the labelled slices of a source."""
 
 from prefect import task
 
@@ -14,7 +14,7 @@ from tasks.runtime.retries import STORAGE_RETRIES
 
 @task(name="discover", **STORAGE_RETRIES)
 def discover(source: str, dataset: str, preparation: PreparationConfig) -> SourceHandle:
-    """Pair and identify the slices below `source`; write them as a table into the dataset's folder."""
+    """Pair the images and masks below `source`, identify their patients, and write them as a table into the dataset."""
     claim(dataset, "dataset")
     found = sources.discover_source(source, patient_id_pattern=preparation.patient_id_pattern)
     uri = storage.join(dataset, SOURCE_FOLDER)
@@ -27,7 +27,7 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
         failures=[failure.uri for failure in found.failures],
     )
     warning = (
-        f"{found.n_unknown} slices have names no rule knows; each was made a patient of its own. "
+        f"{found.n_unknown} slices have names that match no naming rule; each counts as a patient of its own. "
         "Set preparation.patient_id_pattern."
     )
     return SourceHandle(

@@ -1,4 +1,4 @@
-"""Step: score a bundle."""
+"""Prefect task that evaluates a bundle."""
 
 import json
 
@@ -12,7 +12,7 @@ from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import evaluations
 from tasks.runtime.retries import STORAGE_RETRIES
-from tasks.runtime.run_logging import flow_run_id, narrated
+from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 from tasks.runtime.slots import gpu_step
 
 
@@ -20,9 +20,9 @@ from tasks.runtime.slots import gpu_step
 def evaluate(
     model_uri: str, dataset_uri: str, report_uri: str, *, split: Scored, compute: ComputeConfig
 ) -> EvaluationHandle:
-    """Score the bundle on a split, publish metrics and report."""
+    """Score the bundle on a split and publish metrics and report."""
     request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split)
-    with narrated():
+    with logging_to_prefect():
         ref = run_step(
             "evaluate",
             request,
@@ -33,9 +33,9 @@ def evaluate(
         )
     report = evaluations.read_metrics(report_uri)
     create_markdown_artifact(
-        evaluation_markdown(report), key="evaluation", description="Metrics, pooled and by patient."
+        evaluation_markdown(report), key="evaluation", description="Metrics, pooled and per patient."
     )
     create_table_artifact(
-        json.loads(json.dumps(report.per_patient)), key="evaluation-patients", description="By patient."
+        json.loads(json.dumps(report.per_patient)), key="evaluation-patients", description="Metrics per patient."
     )
     return ref

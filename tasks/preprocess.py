@@ -1,4 +1,4 @@
-"""Step: write the dataset."""
+"""Prefect task that writes a dataset."""
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -11,28 +11,28 @@ from tasks.core.step_inputs import PrepareRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import datasets
 from tasks.runtime.retries import STORAGE_RETRIES
-from tasks.runtime.run_logging import flow_run_id, narrated
+from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 
 
 @task(name="preprocess", **STORAGE_RETRIES)
 def preprocess(
     split_source: SourceHandle, source: str, dataset: str, preparation: PreparationConfig, compute: ComputeConfig
 ) -> DatasetHandle:
-    """Resize and check every slice into shards, unless the very same dataset is already there."""
+    """Check and resize every slice and write shards, unless the same dataset already exists."""
     card = datasets.find_card(dataset)
     if card is not None and card.fingerprint == split_source.fingerprint:
         ref = datasets.handle_of(card, dataset)
     else:
         request = PrepareRequest(source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation)
-        with narrated():
+        with logging_to_prefect():
             ref = run_step(
                 "prepare", request, DatasetHandle, compute=compute, output_uri=dataset, flow_run_id=flow_run_id()
             )
     card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)
     create_markdown_artifact(dataset_markdown(card), key="dataset", description="Patients and slices by split.")
     create_markdown_artifact(
-        failures_markdown("Slices set aside", failures, n_all=card.n_slices + len(failures)),
+        failures_markdown("Rejected slices", failures, n_all=card.n_slices + len(failures)),
         key="dataset-failures",
-        description="Slices set aside, by reason.",
+        description="Rejected slices, by reason.",
     )
     return ref

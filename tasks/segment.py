@@ -1,4 +1,4 @@
-"""Step: segment new scans, or say which they would be."""
+"""Prefect tasks that segment new scans, or plan a segmentation."""
 
 import logging
 from datetime import UTC, datetime
@@ -22,13 +22,13 @@ from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.step_inputs import SegmentRequest
-from tasks.core.throughput import Progress, Tell
-from tasks.engine.jobs.dispatch import run_step, seldom
+from tasks.core.throughput import Progress, ReportProgress
+from tasks.engine.jobs.dispatch import at_intervals, run_step
 from tasks.engine.steps.plan import plan as plan_collection
 from tasks.io.outputs import segmentations
 from tasks.runtime.addresses import require_apart
 from tasks.runtime.retries import STORAGE_RETRIES
-from tasks.runtime.run_logging import flow_run_id, narrated
+from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 from tasks.runtime.slots import gpu_step
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 @gpu_step(name="segment", **STORAGE_RETRIES)
 def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationHandle:
-    """Segment every scan that is new, publish masks, previews, table, report and manifest."""
-    with narrated():
+    """Segment every new scan, and publish masks, previews, table, report and manifest."""
+    with logging_to_prefect():
         ref = run_step(
             "segment",
             request,
@@ -45,39 +45,39 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationH
             compute=compute,
             output_uri=request.output_uri,
             flow_run_id=flow_run_id(),
-            tell=_teller(),
+            report_progress=_progress_reporter(),
         )
     rows = segmentations.read_rows(request.output_uri)
     failed = [row for row in rows if row.status == "failed"]
     counts = {str(status): n for status, n in ref.counts.items()}
     create_table_artifact([counts], key="segmentation", description="Scans by status.")
     create_markdown_artifact(
-        failures_markdown("Scans set aside", failed, n_all=len(rows)),
+        failures_markdown("Rejected scans", failed, n_all=len(rows)),
         key="segmentation-failures",
-        description="Scans set aside, by reason.",
+        description="Rejected scans, by reason.",
     )
     named = [row.model_dump(include={"scan_id", "error_code", "error"}) for row in failed[:MAX_ROWS]]
-    create_table_artifact(named, key="segmentation-failed-scans", description="Scans set aside, one a row.")
+    create_table_artifact(named, key="segmentation-failed-scans", description="Rejected scans, one per row.")
     return ref
 
 
 @task(name="plan-segmentation", **STORAGE_RETRIES)
 def plan_segmentation(request: SegmentRequest) -> SegmentationPlan:
-    """Say which scans a run would segment; nothing is written to the output."""
-    with narrated():
+    """Return which scans a run would segment; write nothing to the output."""
+    with logging_to_prefect():
         plan = plan_collection(request)
         logger.info("%s", plan.sentence())
-    create_markdown_artifact(plan_markdown(plan), key="segmentation-plan", description="What a run would do.")
+    create_markdown_artifact(plan_markdown(plan), key="segmentation-plan", description="Scans due in a run.")
     return plan
 
 
 def segmentation_request(
     model_uri: str, scans_uri: str, output_uri: str, *, segmentation: SegmentationConfig, compute: ComputeConfig
 ) -> SegmentRequest:
-    """Return what this flow run asks of a segmentation; URIs have their scheme.
+    """Return the input of the segmentation step, for URIs with scheme.
 
     Raises:
-        ConfigError: If scans and output lie in each other, or GPUs are asked of no cluster.
+        ConfigError: If scans and output lie in each other, or GPUs are requested without a cluster.
     """
     require_apart(scans_uri, output_uri)
     if compute.gpus and not compute.ray_address:
@@ -89,23 +89,23 @@ def segmentation_request(
         scans_uri=scans_uri,
         output_uri=output_uri,
         segmentation=segmentation,
-        # later runs sort after earlier ones, as the ledger needs
+        # the ledger needs ids of later runs to sort after earlier ones
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{(flow_run.id or 'local')[:8]}",
         n_gpus=compute.gpus,
         price_per_node_hour=compute.price_per_node_hour,
     )
 
 
-def _teller() -> Tell:
-    """Return what logs the progress and updates one artifact, now and then."""
+def _progress_reporter() -> ReportProgress:
+    """Return a callback that logs the progress and updates one artifact, at intervals."""
     created = create_progress_artifact(0.0, key="segmentation-progress", description="starting")
     artifact_id = cast("UUID", created)  # by Prefect's types it may be a coroutine, as it is inside an event loop
 
-    def tell(progress: Progress) -> None:
+    def report_progress(progress: Progress) -> None:
         logger.info("segment: %s", progress.sentence())
         try:
             update_progress_artifact(artifact_id, 100 * progress.fraction, description=progress.sentence())
-        except (httpx.HTTPError, PrefectException) as err:  # the scans matter more than being told of them
+        except (httpx.HTTPError, PrefectException) as err:  # a lost progress report must not stop the run
             logger.warning("segment: Prefect did not take the progress, %s", type(err).__name__)
 
-    return seldom(tell)
+    return at_intervals(report_progress)

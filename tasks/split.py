@@ -1,4 +1,4 @@
-"""Step: decide who trains and who tests."""
+"""Prefect task that splits a source into train, val and test."""
 
 from prefect import task
 
@@ -14,7 +14,7 @@ from tasks.runtime.retries import STORAGE_RETRIES
 
 @task(name="split", **STORAGE_RETRIES)
 def split(source: SourceHandle, dataset: str, preparation: PreparationConfig) -> SourceHandle:
-    """Assign every slice a split, keeping the assignments of the dataset that is already at that URI."""
+    """Assign every slice to a split, keeping the assignments of an earlier dataset at that URI."""
     pairs = sources.read_pairs(source.uri)
     chosen = (
         _split_by_slice(pairs, preparation)

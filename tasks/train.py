@@ -1,4 +1,4 @@
-"""Step: train a bundle."""
+"""Prefect task that trains a bundle."""
 
 from prefect.artifacts import create_table_artifact
 
@@ -11,7 +11,7 @@ from tasks.core.step_inputs import TrainRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import bundles
 from tasks.runtime.addresses import locate
-from tasks.runtime.run_logging import flow_run_id, narrated
+from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 from tasks.runtime.slots import gpu_step
 
 
@@ -19,20 +19,20 @@ from tasks.runtime.slots import gpu_step
 def train(request: TrainRequest, *, compute: ComputeConfig) -> ModelHandle:
     """Train on Ray workers and publish the bundle."""
     uri = request.model_uri
-    with narrated():
+    with logging_to_prefect():
         ref = run_step("train", request, ModelHandle, compute=compute, output_uri=uri, flow_run_id=flow_run_id())
-    create_table_artifact(bundles.read_history(uri), key="training-history", description="One row an epoch.")
+    create_table_artifact(bundles.read_history(uri), key="training-history", description="One row per epoch.")
     return ref
 
 
 def training_request(
     dataset_uri: str, model_uri: str, *, model: ModelConfig, training: TrainingConfig, augment: AugmentConfig
 ) -> TrainRequest:
-    """Return what this flow run asks of a training; the URIs of dataset and bundle have their scheme.
+    """Return the input of the training step, for URIs with scheme.
 
     Raises:
-        ConfigError: If the parameters contradict each other, or an address holds credentials; in one sentence that
-            says what to set.
+        ConfigError: If parameters contradict each other, or an address holds credentials; the message says what to
+            set.
     """
     start_from = locate(model.start_from) if model.start_from else None
     require_no_credentials(model.encoder_weights)
@@ -49,19 +49,20 @@ def training_request(
         )
     if training.freeze_batchnorm and start_from is None:
         raise ConfigError(
-            "freeze_batchnorm keeps the averages a network starts with; its decoder has some only if it starts from a "
-            "bundle. Set model.start_from."
+            "freeze_batchnorm keeps the moving averages a network starts with; its decoder has some only if it starts "
+            "from a bundle. Set model.start_from."
         )
     if start_from == model_uri:
         raise ConfigError(f"model.start_from is {start_from}, where the new bundle is to be. Write it elsewhere.")
     if training.folds > 1 and start_from is not None:
         raise ConfigError(
-            "With training.folds everybody is held out once, but the bundle in model.start_from saw some."
+            "With training.folds every patient is held out once, but the bundle in model.start_from was trained on "
+            "some of them. Empty model.start_from, or set training.folds to 1."
         )
     if training.folds > 1 and training.schedule == "reduce_on_plateau":
         raise ConfigError(
-            "With training.folds those held out must not steer the learning rate, as reduce_on_plateau would have it. "
-            "Set training.schedule to warmup_cosine."
+            "With training.folds the held-out patients must not control the learning rate, as they do in "
+            "reduce_on_plateau. Set training.schedule to warmup_cosine."
         )
     return TrainRequest(
         dataset_uri=dataset_uri,

@@ -1,4 +1,4 @@
-"""Thirty-odd ways in which an archive disappoints, each with the code it must be set aside under."""
+"""Thirty-odd ways in which an archive disappoints, each with the code it must be rejected under."""
 
 import gzip
 import io

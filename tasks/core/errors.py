@@ -101,7 +101,7 @@ class ConfigError(LesionWorkflowError):
 
 
 class DataError(LesionWorkflowError):
-    """One input is bad. The scan or slice is set aside under `code`, the rest goes on.
+    """One input is bad. The scan or slice is rejected under `code`, the rest goes on.
 
     The sentence never holds a file or member name: those may hold a patient's name. `where` is the traceback of an
     `internal_error`, for the log.
@@ -139,7 +139,7 @@ class StorageError(LesionWorkflowError):
     """Storage did not answer, refused, or does not hold what was expected.
 
     `can_pass` is False where trying again cannot help: nothing is there, or access is denied. A scan that met it is
-    set aside under `code`.
+    rejected under `code`.
     """
 
     exit_code = 5

@@ -128,9 +128,9 @@ def _how_scored(report: EvaluationReport) -> str:
 
 
 def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n_all: int) -> str:
-    """Return what was set aside by code, with one sentence each, for Prefect; holds no file names."""
+    """Return what was rejected by code, with one sentence each, for Prefect; holds no file names."""
     if not failures:
-        return f"# {title}\n\nNothing was set aside; {n_all} inputs."
+        return f"# {title}\n\nNothing was rejected; {n_all} inputs."
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
     for failure in failures:
@@ -142,7 +142,7 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
         [
             f"# {title}",
             "",
-            f"{len(failures)} of {counted(n_all, 'input')} set aside.",
+            f"{len(failures)} of {counted(n_all, 'input')} rejected.",
             "",
             "| code | count | for instance |",
             "|---|---|---|",
@@ -165,7 +165,7 @@ def dataset_markdown(card: DatasetCard) -> str:
             "# Dataset",
             *(f"**{warning}**\n" for warning in card.warnings),
             f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px.",
-            f"{card.n_failed} were set aside.",
+            f"{card.n_failed} were rejected.",
             "",
             "| split | slices |",
             "|---|---|",

@@ -38,7 +38,7 @@ class CaseRow(Record):
 
 
 class FailureRow(Record):
-    """An input that was set aside, and why; `where`, the traceback of an `internal_error`, is in no file."""
+    """An input that was rejected, and why; `where`, the traceback of an `internal_error`, is in no file."""
 
     uri: str
     error_code: ErrorCode

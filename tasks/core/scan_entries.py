@@ -43,7 +43,7 @@ class ScanEntry(Record):
         affine: Of its grid.
         can_be_cut: Whether a run of its slices can be read without the others.
         warnings: What a reader should know.
-        error_code: Why it was set aside without being read.
+        error_code: Why it was rejected without being read.
         error: The same as a sentence.
         where: Traceback of an `internal_error`, for the log of the run that met it; not kept.
     """

@@ -1,22 +1,22 @@
-"""How fast a run is, where its time goes, and what it costs."""
+"""Throughput, progress and cost of a segmentation run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-SECONDS_AN_HOUR = 3600.0
+SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(slots=True)
 class StageSums:
-    """Sums over the stages of a run; seconds are of workers, so that several may pass in one of the clock's.
+    """Sums over the stages of a run; seconds are worker seconds, so n workers add n per second.
 
     Attributes:
-        load_seconds: Reading, decoding, resizing.
-        predict_seconds: The model.
-        finish_seconds: Restoring geometry, encoding, writing.
-        bytes_read: Of scans.
-        bytes_written: Of masks and previews.
-        n_slices: Predicted.
+        load_seconds: Reading, decoding and resizing.
+        predict_seconds: Predicting.
+        finish_seconds: Restoring geometry, encoding and writing.
+        bytes_read: Bytes of scans.
+        bytes_written: Bytes of masks and previews.
+        n_slices: Slices predicted.
     """
 
     load_seconds: float = 0.0
@@ -35,7 +35,7 @@ class StageSums:
         self.bytes_read += n_bytes
 
     def add_predicted(self, seconds: float, n_slices: int, now_s: float) -> None:
-        """Add a predicted chunk, at a time of any steady clock."""
+        """Add a predicted chunk; `now_s` is of a monotonic clock."""
         self.predict_seconds += seconds
         self.n_slices += n_slices
         if self._first_at_s is None:
@@ -49,7 +49,7 @@ class StageSums:
 
     @property
     def slices_per_second(self) -> float | None:
-        """Steady state, from the first predicted chunk to the last, start-up left out; None for fewer than two."""
+        """Slices per second from the first predicted chunk to the last, without start-up; None for fewer than two."""
         if self._first_at_s is None or self._last_at_s <= self._first_at_s:
             return None
         return (self.n_slices - self._n_first) / (self._last_at_s - self._first_at_s)
@@ -57,15 +57,15 @@ class StageSums:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """Progress of a segmentation run.
 
     Attributes:
-        n_scans: Found.
-        n_done: Segmented by this run.
-        n_skipped: Finished before, or left for the next run.
-        n_failed: Set aside.
-        n_slices: Predicted by this run.
-        seconds: Since the first scan was begun.
+        n_scans: Scans found.
+        n_done: Scans segmented by this run.
+        n_skipped: Scans finished before, or left for the next run.
+        n_failed: Scans rejected.
+        n_slices: Slices predicted by this run.
+        seconds: Seconds since the first scan was started.
     """
 
     n_scans: int
@@ -77,18 +77,18 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Share of the scans that needs no more work."""
+        """Fraction of the scans that need no more work."""
         return (self.n_done + self.n_skipped + self.n_failed) / self.n_scans if self.n_scans else 1.0
 
     @property
     def seconds_left(self) -> float | None:
-        """At this run's own pace; None before its first scan."""
+        """Estimated seconds left, at the rate so far; None before the first scan."""
         if not self.n_done:
             return None
         return (self.n_scans - self.n_done - self.n_skipped - self.n_failed) * self.seconds / self.n_done
 
     def sentence(self) -> str:
-        """Return it in one line."""
+        """Return the progress in one line."""
         rate = f"{self.n_slices / self.seconds:.1f} slices/s" if self.seconds and self.n_slices else "starting"
         left = self.seconds_left
         ahead = "" if left is None else f", {_duration(left)} left"
@@ -98,18 +98,18 @@ class Progress:
         )
 
 
-Tell = Callable[[Progress], None]
-"""Told of the progress again and again."""
+ReportProgress = Callable[[Progress], None]
+"""Callback that is called with the progress of a run."""
 
 
 def cost_per_1000(seconds: float, *, n_scans: int, n_nodes: int, price_per_node_hour: float | None) -> float | None:
-    """Return the cost of 1,000 scans at this run's pace, in the unit of the price; None where either is unknown."""
+    """Return the cost per 1,000 scans at the rate of this run, in the currency of the price; None if unknown."""
     if price_per_node_hour is None or not n_scans:
         return None
-    return seconds / SECONDS_AN_HOUR * n_nodes * price_per_node_hour / n_scans * 1000
+    return seconds / SECONDS_PER_HOUR * n_nodes * price_per_node_hour / n_scans * 1000
 
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / SECONDS_AN_HOUR:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / SECONDS_PER_HOUR:.1f} h"

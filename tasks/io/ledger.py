@@ -89,7 +89,7 @@ def is_mask_intact(entry: LedgerEntry) -> bool:
 
 
 def record(uri: str, row: ScanRow, run_id: str) -> None:
-    """Add the entry of a scan that this run finished or set aside; its mask must be published before.
+    """Add the entry of a scan that this run finished or rejected; its mask must be published before.
 
     Args:
         uri: The segmentation output.

@@ -43,7 +43,7 @@ class Discovery:
 
     Attributes:
         pairs: Labelled slices, sorted by (case_id, slice_index).
-        failures: Files set aside.
+        failures: Files rejected.
         unknown: Images whose names no rule recognised, each made a patient of its own.
     """
 
@@ -261,7 +261,7 @@ def publish_pairs(uri: str, pairs: Sequence[SlicePair]) -> None:
 
 
 def publish_failures(uri: str, failures: Sequence[FailureRow]) -> None:
-    """Publish what was set aside while pairing."""
+    """Publish what was rejected while pairing."""
     storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))
 
 
@@ -271,5 +271,5 @@ def read_pairs(uri: str) -> list[SlicePair]:
 
 
 def read_failures(uri: str) -> list[FailureRow]:
-    """Return what was set aside while pairing."""
+    """Return what was rejected while pairing."""
     return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))

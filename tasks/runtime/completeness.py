@@ -27,7 +27,7 @@ def require_complete(
     lost: list[str] = []
     if dataset and dataset.n_failed:
         lost.append(
-            f"{counted(dataset.n_failed, 'slice')} set aside, listed in {shown_uri(dataset.uri)}/failures.parquet"
+            f"{counted(dataset.n_failed, 'slice')} rejected, listed in {shown_uri(dataset.uri)}/failures.parquet"
         )
     if evaluation and evaluation.n_failed:
         n_failed = counted(evaluation.n_failed, "slice")
@@ -48,7 +48,7 @@ def require_enough(dataset: DatasetHandle, *, max_failed_fraction: float) -> Non
     n_all = dataset.n_slices + dataset.n_failed
     if dataset.n_failed > max_failed_fraction * n_all:
         raise IncompleteError(
-            f"{dataset.n_failed} of {n_all} slices were set aside ({dataset.n_failed / n_all:.1%}), more than "
+            f"{dataset.n_failed} of {n_all} slices were rejected ({dataset.n_failed / n_all:.1%}), more than "
             f"preparation.max_failed_fraction {max_failed_fraction:.1%}; the dataset is published, training was "
             f"not started. They are listed in {shown_uri(dataset.uri)}/failures.parquet."
         )

@@ -31,7 +31,7 @@ def flow_run_id() -> str:
 
 
 @contextmanager
-def narrated() -> Iterator[None]:
+def logging_to_prefect() -> Iterator[None]:
     """Relay INFO and above while the body runs; called inside a task."""
     inner = logging.getLogger(INNER)
     relay, level = _Relay(get_run_logger()), inner.level

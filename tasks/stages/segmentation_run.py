@@ -100,7 +100,7 @@ class Run:
         return {place: found[scan_id] for place, scan_id in enumerate(ids) if scan_id in found}
 
     def refusal(self, scan: ScanSource, refusal: DataError) -> ScanRow:
-        """Return the row of a scan that is set aside."""
+        """Return the row of a scan that is rejected."""
         return self.row(scan, "failed", error_code=refusal.code, error=refusal.sentence, where=refusal.where)
 
     def give_up(self, scan: ScanSource, bug: DataError | None) -> ScanRow:

@@ -70,7 +70,7 @@ def test_mask_of_one_value_is_binary(value: int) -> None:
     ],
 )
 def test_mask_that_is_not_binary_is_refused(values: list[list[int]], shown: str) -> None:
-    """A mask of other values is set aside with the values found, the first six of them, and what to do."""
+    """A mask of other values is rejected with the values found, the first six of them, and what to do."""
     with pytest.raises(DataError) as caught:
         binarise_mask(np.array(values, np.uint8), "binary")
     assert caught.value.code == "mask_values"
@@ -109,7 +109,7 @@ def test_any_range_is_stretched(pixels: np.ndarray) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
-    """A slice with an undefined or infinite pixel is set aside under a code of its own."""
+    """A slice with an undefined or infinite pixel is rejected under a code of its own."""
     with pytest.raises(DataError, match="1 pixels are not a number") as caught:
         slice_to_uint8(np.array([[bad, 1.0, 2.0]]))
     assert caught.value.code == "non_finite"

@@ -295,8 +295,8 @@ def test_evaluation_page_says_how_the_bundle_predicts(way: dict[str, object], sa
 def test_failures_markdown_groups_by_code_without_naming_files() -> None:
     """Codes in order with their numbers and one sentence each; no URI, because it may hold a name."""
     empty = FailureRow(uri="file:///in/frames/jane_roe.png", error_code="empty_file", error="File holds 0 bytes.")
-    text = failures_markdown("Set aside", [FAILURE, empty, FAILURE, FAILED], n_all=1000)
-    assert text.startswith("# Set aside\n\n4 of 1,000 inputs set aside.\n")
+    text = failures_markdown("Rejected", [FAILURE, empty, FAILURE, FAILED], n_all=1000)
+    assert text.startswith("# Rejected\n\n4 of 1,000 inputs rejected.\n")
     rows = re.findall(r"^\| (\w+) \| (\d+) \| (.+) \|$", text, re.MULTILINE)
     assert rows == [("empty_file", "1", "File holds 0 bytes."), ("unreadable", "3", "Image is truncated.")]
     assert "doe" not in text
@@ -305,7 +305,7 @@ def test_failures_markdown_groups_by_code_without_naming_files() -> None:
 
 def test_failures_markdown_without_failures_says_so() -> None:
     """Good news is a sentence, not an empty table."""
-    assert failures_markdown("Set aside", [], n_all=7) == "# Set aside\n\nNothing was set aside; 7 inputs."
+    assert failures_markdown("Rejected", [], n_all=7) == "# Rejected\n\nNothing was rejected; 7 inputs."
 
 
 def test_failure_without_a_sentence_is_still_counted() -> None:
@@ -317,7 +317,7 @@ def test_dataset_markdown_gives_sizes_by_split() -> None:
     """How much there is, how much was lost, what is odd, and slices on each side."""
     text = dataset_markdown(DATASET)
     assert "90 slices of 4 cases and 3 patients at 256 px." in text
-    assert "2 were set aside." in text
+    assert "2 were rejected." in text
     assert "**one case has no lesion**" in text
     for line in ("| train | 60 |", "| val | 20 |", "| test | 10 |"):
         assert line in text.splitlines()

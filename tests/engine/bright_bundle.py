@@ -7,7 +7,7 @@ from tasks.core.handles import SegmentationHandle
 from tasks.core.history import EpochRow
 from tasks.core.schemas import WEIGHTS_FILE
 from tasks.core.step_inputs import SegmentRequest
-from tasks.core.throughput import Tell
+from tasks.core.throughput import ReportProgress
 from tasks.engine.steps.segment import segment
 from tasks.io.outputs import bundles
 from tests.conftest import SIZE_PX
@@ -34,6 +34,6 @@ def publish_bright_bundle(folder: Path, **changes: object) -> str:
     return folder.as_uri()
 
 
-def segment_bright(request: SegmentRequest, tell: Tell = lambda _: None) -> SegmentationHandle:
+def segment_bright(request: SegmentRequest, report_progress: ReportProgress = lambda _: None) -> SegmentationHandle:
     """Take a segmentation through the real step, with the stand-in in its actors."""
-    return segment(request, tell, load_model=load_bright)
+    return segment(request, report_progress, load_model=load_bright)

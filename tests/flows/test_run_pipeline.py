@@ -55,7 +55,7 @@ def test_tolerated_failures_let_it_go_on_but_not_end_green() -> None:
     require_enough(ONE_LOST, max_failed_fraction=0.01)
     with pytest.raises(IncompleteError, match=r"1 of 100 slices.*1\.0%.*more than"):
         require_enough(ONE_LOST, max_failed_fraction=0.009)
-    with pytest.raises(IncompleteError, match="1 slice set aside"):
+    with pytest.raises(IncompleteError, match="1 slice rejected"):
         require_complete(dataset=ONE_LOST)
 
 

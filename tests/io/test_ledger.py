@@ -72,7 +72,7 @@ def test_other_work_is_not_finished(changed: str) -> None:
 
 @pytest.mark.parametrize("status", ["failed", "deferred", "skipped"])
 def test_only_what_is_done_is_finished(status: str) -> None:
-    """A scan that was set aside or put off is not finished."""
+    """A scan that was rejected or put off is not finished."""
     assert Ledger([_entry(DONE.model_copy(update={"status": status}))]).finished() == {}
 
 

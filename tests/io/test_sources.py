@@ -1,4 +1,4 @@
-"""Labelled sources: pairing by name in three layouts, and everything that is set aside on the way."""
+"""Labelled sources: pairing by name in three layouts, and everything that is rejected on the way."""
 
 from pathlib import Path
 
@@ -129,7 +129,7 @@ def test_unknown_names_are_counted_and_are_patients_of_their_own(root: str) -> N
     assert [p.patient_id for p in found.pairs] == ["bjorke_5", "bjorke_6", "morozov_0255"]
 
 
-# ---- set aside -----------------------------------------------------------------------------------------------------
+# ---- rejected -----------------------------------------------------------------------------------------------------
 
 
 def test_two_files_of_one_name_are_both_set_aside(root: str) -> None:
@@ -154,7 +154,7 @@ def test_two_masks_of_one_name_are_both_set_aside(root: str) -> None:
 
 
 def test_the_mask_of_two_rival_images_is_not_said_to_have_none(root: str) -> None:
-    """A mask whose images were set aside has images of its name, and no sentence denies it."""
+    """A mask whose images were rejected has images of its name, and no sentence denies it."""
     put(root, "frames/study_1_1.png", "frames/study_1_1.jpg", "masks/study_1_1.png")
     put(root, "frames/study_1_2.png", "masks/study_1_2.png")
     assert "unpaired_mask" not in {code for _, code in failed(discover_source(root))}
@@ -174,7 +174,7 @@ def test_two_files_that_claim_one_slice_are_both_set_aside(root: str) -> None:
 
 
 def test_unknown_names_that_are_set_aside_are_not_counted(root: str) -> None:
-    """n_unknown counts slices of the dataset, so a duplicate that was set aside is not among them."""
+    """n_unknown counts slices of the dataset, so a duplicate that was rejected is not among them."""
     for name in ("a/bjorke_5", "b/bjorke_5", "a/bjorke_6"):
         put(root, f"frames/{name}.png", f"masks/{name}.png")
     found = discover_source(root)

@@ -55,7 +55,7 @@ def test_an_index_from_a_spreadsheet_is_read(root: str) -> None:
 
 
 def test_an_index_that_names_a_missing_file_loses_that_row(root: str) -> None:
-    """A row whose image or mask is not there is set aside by its line, without the file's name in the sentence."""
+    """A row whose image or mask is not there is rejected by its line, without the file's name in the sentence."""
     put(root, "x/1.png", "y/1.png")
     _put_index(root, HEADER + "x/1.png,y/1.png,anna\nx/Mueller.png,y/1.png,bert\nx/1.png,y/Mueller.png,carl\n,,\n")
     found = discover_source(root)

@@ -1,4 +1,4 @@
-"""Every way to disappoint, mixed with good scans: each is set aside under its own code, and nothing else is."""
+"""Every way to disappoint, mixed with good scans: each is rejected under its own code, and nothing else is."""
 
 import uuid
 from collections.abc import Iterable

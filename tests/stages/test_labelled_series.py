@@ -140,7 +140,7 @@ def test_an_index_may_name_the_folder_of_a_series(tmp_path: Path) -> None:
 
 
 def test_a_text_file_beside_the_series_is_no_series(tmp_path: Path) -> None:
-    """A README in the folder of images is set aside as what it is."""
+    """A README in the folder of images is rejected as what it is."""
     storage.publish(str(tmp_path / "images" / "README"), b"about")
     storage.publish(str(tmp_path / "masks" / "README"), b"about")
     with pytest.raises(ConfigError, match="no labelled slice"):

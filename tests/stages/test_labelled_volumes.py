@@ -47,7 +47,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their dataset."""
     dataset = tmp_path_factory.mktemp("prepared") / "dataset"
-    with pytest.raises(IncompleteError, match="1 slice set aside"):
+    with pytest.raises(IncompleteError, match="1 slice rejected"):
         prepare_dataset(str(volumes), str(dataset), preparation=BY_VOLUME)
     return dataset
 

@@ -40,8 +40,8 @@ def test_an_output_below_its_scans_is_refused() -> None:
         ({"batch_size": 16, "num_workers": 2, "gpus_per_worker": 3}, None, "6 in all"),
         ({"precision": "float16"}, None, "only GPUs have"),
         ({"freeze_batchnorm": True}, None, "only if it starts from a bundle"),
-        ({"folds": 2}, "gs://b/parent", "saw some"),
-        ({"folds": 2, "schedule": "reduce_on_plateau"}, None, "must not steer"),
+        ({"folds": 2}, "gs://b/parent", "was trained on some"),
+        ({"folds": 2, "schedule": "reduce_on_plateau"}, None, "must not control"),
         ({}, "gs://b/model", "Write it elsewhere"),
     ],
 )

@@ -24,7 +24,7 @@ from tasks.core.config.compute import ComputeConfig
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
 from tasks.core.record import Record
-from tasks.core.throughput import Tell
+from tasks.core.throughput import ReportProgress
 from tasks.io.job_files import JobFiles, JobRequest
 from tasks.io.versions import code_version
 
@@ -63,7 +63,7 @@ class RayJob:
     output_uri: str
     compute: ComputeConfig
 
-    def run(self, step: StepName, request: Record, tell: Tell) -> Any:  # Any: a reference as JSON
+    def run(self, step: StepName, request: Record, report_progress: ReportProgress) -> Any:  # Any: a handle as JSON
         """Return what the step gives back, as JSON: of the job that runs already, or of a new one.
 
         Raises:
@@ -82,7 +82,7 @@ class RayJob:
         files = JobFiles.of(self.output_uri, job_id)
         beat_every_s = min(HEARTBEAT_EVERY_S, 60 * self.compute.orphan_minutes / HEARTBEATS_PER_ORPHAN_TIME)
         with _heartbeat(files, beat_every_s):
-            self._watch(client, job_id, files, tell)
+            self._watch(client, job_id, files, report_progress)
         outcome = files.outcome()
         if outcome is None:
             raise _without_outcome(client, job_id)
@@ -120,7 +120,9 @@ class RayJob:
         with _as_cluster_error(self.compute.ray_address):
             _retrying(client.submit_job)(entrypoint=command, submission_id=job_id, metadata={"step": step})
 
-    def _watch(self, client: JobSubmissionClient, job_id: str, files: JobFiles, tell: Tell) -> None:
+    def _watch(
+        self, client: JobSubmissionClient, job_id: str, files: JobFiles, report_progress: ReportProgress
+    ) -> None:
         """Relay log and progress until the job has ended."""
         started = reached_at = time.monotonic()
         relayed_at, n_relayed, is_over = -math.inf, 0, False
@@ -130,7 +132,7 @@ class RayJob:
                 if is_over or time.monotonic() - relayed_at > RELAY_EVERY_S:
                     relayed_at = time.monotonic()
                     n_relayed = _relay(client.get_job_logs(job_id), n_relayed)
-                    _relay_progress(files, tell)
+                    _relay_progress(files, report_progress)
                 reached_at = time.monotonic()
             except _NO_RESPONSE as err:
                 self._check_lost(job_id, err, time.monotonic() - reached_at)
@@ -240,11 +242,11 @@ def _relay(log: str, n_relayed: int) -> int:
     return len(lines)
 
 
-def _relay_progress(files: JobFiles, tell: Tell) -> None:
+def _relay_progress(files: JobFiles, report_progress: ReportProgress) -> None:
     with contextlib.suppress(StorageError):  # the next try may get through
         progress = files.progress()
         if progress:
-            tell(progress)
+            report_progress(progress)
 
 
 def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflowError:

@@ -1,4 +1,4 @@
-"""A step, here or as a job of a cluster: callers see the same request, the same reference and the same errors."""
+"""Dispatch of a step to this process or to a job on a cluster, with the same request, handle and errors."""
 
 import math
 import time
@@ -10,7 +10,7 @@ from tasks.core.catalog import StepName
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.record import Record
 from tasks.core.step_inputs import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
-from tasks.core.throughput import Progress, Tell
+from tasks.core.throughput import Progress, ReportProgress
 from tasks.engine.cluster.session import session
 
 STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
@@ -19,9 +19,9 @@ STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
     "evaluate": ("tasks.engine.steps.evaluate:evaluate", EvaluateRequest),
     "segment": ("tasks.engine.steps.segment:segment", SegmentRequest),
 }
-"""Where each step is imported from when it is called, and what it is asked."""
+"""Import path and type of the request of each step."""
 
-TELL_EVERY_S: Final = 10.0
+REPORT_EVERY_S: Final = 10.0
 HAS_PROGRESS: Final[frozenset[StepName]] = frozenset({"segment"})
 Ref = TypeVar("Ref", bound=Record)
 
@@ -34,63 +34,66 @@ def run_step(
     compute: ComputeConfig,
     output_uri: str,
     flow_run_id: str,
-    tell: Tell = lambda _: None,
+    report_progress: ReportProgress = lambda _: None,
 ) -> Ref:
-    """Run a step and return its reference.
+    """Run a step and return its handle.
 
     Args:
-        step: Which.
-        request: What it is asked.
-        handle_type: What it gives back.
-        compute: Where.
-        output_uri: What it writes; a job's files lie below while it runs.
-        flow_run_id: Of the run that wants it; its job is found again by it.
-        tell: Called with the progress, by steps that have one.
+        step: Name of the step.
+        request: Input of the step.
+        handle_type: Type of the handle it returns.
+        compute: This machine or a cluster.
+        output_uri: Output of the step; the files of its job lie there while it runs.
+        flow_run_id: Id of the flow run; a restarted run finds its job by it.
+        report_progress: Called with the progress, by steps that report any.
 
     Raises:
         ClusterError: If the cluster is lost.
-        LesionWorkflowError: What the step raises.
+        LesionWorkflowError: Any error the step raises.
     """
     if compute.is_remote:
         from tasks.engine.jobs import client  # here, because only remote runs need Ray's job client
 
         job = client.RayJob(f"{flow_run_id}-{step}", output_uri, compute)
-        return handle_type.model_validate(job.run(step, request, tell))
-    return handle_type.model_validate(call_step(step, request, compute=compute, tell=tell).model_dump())
+        return handle_type.model_validate(job.run(step, request, report_progress))
+    handle = call_step(step, request, compute=compute, report_progress=report_progress)
+    return handle_type.model_validate(handle.model_dump())
 
 
-def call_step(step: StepName, request: Record, *, compute: ComputeConfig, tell: Tell) -> Record:
-    """Run a step in a Ray session of this process."""
+def call_step(step: StepName, request: Record, *, compute: ComputeConfig, report_progress: ReportProgress) -> Record:
+    """Run a step of this process in a Ray session and return its handle."""
     function: Callable[..., Record] = resolve_name(STEPS[step][0])
-    further: dict[str, Any] = {"tell": tell} if step in HAS_PROGRESS else {}  # Any: keywords of the step
+    further: dict[str, Any] = {}  # Any: keywords of the step
+    if step in HAS_PROGRESS:
+        further["report_progress"] = report_progress
     with session(
         compute, n_reserved_cpus=_n_reserved_cpus(request), n_gpus=_n_gpus(request), has_dashboard=step == "train"
     ):
         return function(request, **further)
 
 
-def seldom(tell: Tell) -> Tell:
-    """Return what passes a progress on that is new, at once, then at most every ten seconds, and when all is done."""
-    told: Progress | None = None
-    told_at = -math.inf
+def at_intervals(report_progress: ReportProgress) -> ReportProgress:
+    """Return a callback that passes on new progress at once, then every ten seconds at most, and at the end."""
+    reported: Progress | None = None
+    reported_at = -math.inf
 
-    def tell_seldom(progress: Progress) -> None:
-        nonlocal told, told_at
-        is_due = progress.fraction >= 1 or time.monotonic() - told_at >= TELL_EVERY_S
-        if is_due and progress != told:
-            told, told_at = progress, time.monotonic()
-            tell(progress)
+    def report(progress: Progress) -> None:
+        nonlocal reported, reported_at
+        is_due = progress.fraction >= 1 or time.monotonic() - reported_at >= REPORT_EVERY_S
+        if is_due and progress != reported:
+            reported, reported_at = progress, time.monotonic()
+            report_progress(progress)
 
-    return tell_seldom
+    return report
 
 
 def _n_reserved_cpus(request: Record) -> int:
-    """Return how many logical CPUs actors of the step hold throughout."""
+    """Return the number of logical CPUs that the step's actors hold while it runs."""
     if isinstance(request, TrainRequest):
         return request.training.num_workers
     return int(isinstance(request, SegmentRequest))
 
 
 def _n_gpus(request: Record) -> int:
-    """Return how many GPUs the step cannot do without; a segmentation takes what there is."""
+    """Return the number of GPUs the step needs; a segmentation also runs with fewer or none."""
     return request.training.n_gpus if isinstance(request, TrainRequest) else 0

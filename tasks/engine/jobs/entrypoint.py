@@ -1,6 +1,6 @@
-"""A step as a job of a Ray cluster, from the side of the cluster: `python -m tasks.engine.jobs.entrypoint FOLDER_URI`.
+"""Entry point of a job on a Ray cluster: `python -m tasks.engine.jobs.entrypoint FOLDER_URI`.
 
-It reads what it is asked, does it, and writes what came of it; where nobody wants it any more it stops itself.
+It reads the request of a step, runs the step and writes the outcome; without a heartbeat of its flow run it stops.
 """
 
 import _thread
@@ -17,7 +17,7 @@ from tasks.core.errors import ClusterError, ConfigError, LesionWorkflowError, St
 from tasks.core.throughput import Progress
 from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tasks.engine.jobs.client import MARK
-from tasks.engine.jobs.dispatch import STEPS, call_step, seldom
+from tasks.engine.jobs.dispatch import STEPS, at_intervals, call_step
 from tasks.io.job_files import JobFiles, JobOutcome, JobRequest
 from tasks.io.versions import code_version
 
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 CHECKS_PER_ORPHAN_TIME: Final = 20
 GRACE_S: Final = 60.0
-"""To release the output lock, after which the process is ended as it is."""
+"""Seconds to release the output lock in, after which the process exits."""
 
 
 def main(folder_uri: str) -> None:
-    """Do what a folder asks; the exit code is that of the command."""
+    """Run the step that a folder requests; the exit code is that of the command."""
     os.environ.update(WORKER_ENVIRONMENT)
     _log_to_stdout()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -42,7 +42,7 @@ def main(folder_uri: str) -> None:
         outcome, code = JobOutcome.of_error(err), err.exit_code
     except KeyboardInterrupt:  # stopped from outside, or orphaned
         sys.exit(ClusterError.exit_code)
-    except Exception as err:  # a bug: trying again would not help, so it crosses the wire, too
+    except Exception as err:  # a bug: retrying would not help, so the flow run receives it, too
         files.end(JobOutcome.of_bug(err))
         raise
     else:
@@ -65,12 +65,13 @@ def _do(asked: JobRequest, files: JobFiles) -> JobOutcome:
         except StorageError as err:  # the scans matter more than their progress
             logger.warning("job: progress not written, %s", err)
 
-    ref = call_step(asked.step, request, compute=ComputeConfig(ray_address="auto"), tell=seldom(report_progress))
+    on_cluster = ComputeConfig(ray_address="auto")
+    ref = call_step(asked.step, request, compute=on_cluster, report_progress=at_intervals(report_progress))
     return JobOutcome(ref=ref.model_dump(mode="json"))
 
 
 def _log_to_stdout() -> None:
-    """Print the log lines of the layers inside, marked for the flow run's log."""
+    """Print log lines of `tasks`, with the mark by which the flow run's log takes them."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter(f"{MARK}%(message)s"))
     inner = logging.getLogger("tasks")
@@ -80,7 +81,7 @@ def _log_to_stdout() -> None:
 
 
 def _watch_heartbeat(files: JobFiles, limit_s: float) -> None:
-    """Interrupt the step when the heartbeat of its flow run has stopped for a while."""
+    """Interrupt the step when its flow run has had no heartbeat for the limit."""
     heartbeat, changed_at = b"", time.monotonic()
     while time.monotonic() - changed_at < limit_s:
         time.sleep(limit_s / CHECKS_PER_ORPHAN_TIME)

@@ -52,7 +52,7 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
 def _write_shards(
     pairs: Sequence[SlicePair], dataset_uri: str, preparation: PreparationConfig
 ) -> tuple[dict[tuple[str, int], float], list[FailureRow]]:
-    """Write every shard; return the lesion fraction of each slice by key, and what was set aside."""
+    """Write every shard; return the lesion fraction of each slice by key, and what was rejected."""
     shards = _plan_shards(pairs, dataset_uri)
     results = ray.data.from_items(shards, override_num_blocks=len(shards)).flat_map(
         _write_shard,  # type: ignore[arg-type]  # Ray's type of a function leaves fn_kwargs out
@@ -90,7 +90,7 @@ def _plan_shards(pairs: Sequence[SlicePair], dataset_uri: str) -> list[dict[str,
 
 
 def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> list[dict[str, Any]]:
-    """Write one shard; return a row a slice: its lesion fraction, or why it was set aside."""
+    """Write one shard; return a row a slice: its lesion fraction, or why it was rejected."""
     kept: list[SliceRow] = []
     rows: list[dict[str, Any]] = []
     for pair in (SlicePair.model_validate(values) for values in shard["pairs"]):
@@ -144,7 +144,7 @@ def _check_splits(cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> N
     if empty:
         codes = ", ".join(f"{n} {code}" for code, n in Counter(failure.error_code for failure in failures).items())
         first = f" The first: {failures[0].error}" if failures else ""
-        raise ConfigError(f"No usable slice is left for {', '.join(empty)}; set aside were: {codes or 'none'}.{first}")
+        raise ConfigError(f"No usable slice is left for {', '.join(empty)}; rejected were: {codes or 'none'}.{first}")
 
 
 def _card(

@@ -10,7 +10,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle
 from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
-from tasks.core.throughput import StageSums, Tell
+from tasks.core.throughput import ReportProgress, StageSums
 from tasks.engine.inference.bundle_model import LoadModel, load_predictor
 from tasks.engine.inference.indexing import index_on_cluster
 from tasks.engine.steps.listing import list_scans, require_scans, youngest_stable_s
@@ -27,13 +27,13 @@ MIN_TO_BLAME_US = 3
 
 
 def segment(
-    request: SegmentRequest, tell: Tell = lambda _: None, *, load_model: LoadModel = load_predictor
+    request: SegmentRequest, report_progress: ReportProgress = lambda _: None, *, load_model: LoadModel = load_predictor
 ) -> SegmentationHandle:
     """Segment what is new, publish table, report and manifest, and count what happened.
 
     Args:
         request: What to do.
-        tell: Called with the progress after every few scans.
+        report_progress: Called with the progress after every few scans.
         load_model: How the model of a bundle is had; called in the actors.
 
     Raises:
@@ -57,7 +57,7 @@ def segment(
         for rows, progress in segment_due(scans.due, run, sums, load_model, known=[*scans.known, *new]):
             lock.check()
             new.extend(rows)
-            tell(progress)
+            report_progress(progress)
         lock.check()
         counts = count_by_status(new)
         n_nodes = sum(node["Alive"] for node in ray.nodes())

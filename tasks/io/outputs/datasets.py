@@ -1,4 +1,4 @@
-"""A dataset on storage: its card, its cases, what was set aside, and its slices in Parquet shards by split."""
+"""A dataset on storage: its card, its cases, what was rejected, and its slices in Parquet shards by split."""
 
 import io
 from collections.abc import Sequence
@@ -136,5 +136,5 @@ def read_cases(uri: str) -> list[CaseRow]:
 
 
 def read_failures(uri: str) -> list[FailureRow]:
-    """Return what a dataset set aside."""
+    """Return what a dataset rejected."""
     return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))

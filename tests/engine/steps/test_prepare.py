@@ -75,7 +75,7 @@ def test_new_patients_move_nobody(tmp_path: Path) -> None:
 
 
 def test_bad_slices_are_rows_and_the_rest_is_published(phantoms: Path, tmp_path: Path) -> None:
-    """Each kind of bad slice is set aside with its code, all others are in the dataset, and the flow is not green."""
+    """Each kind of bad slice is rejected with its code, all others are in the dataset, and the flow is not green."""
     source = tmp_path / "source"
     shutil.copytree(phantoms, source)
     frames, masks = source / "frames", source / "masks"
@@ -85,7 +85,7 @@ def test_bad_slices_are_rows_and_the_rest_is_published(phantoms: Path, tmp_path:
     (frames / "phantom_001_1.png").unlink()
     Image.new("L", (50, 50)).save(masks / "phantom_002_0.png")
     Image.fromarray(np.full((96, 96), 77, np.uint8)).save(masks / "phantom_002_1.png")
-    with pytest.raises(IncompleteError, match="6 slices set aside"):
+    with pytest.raises(IncompleteError, match="6 slices rejected"):
         prepare_dataset(str(source), str(tmp_path / "dataset"), preparation=PREPARATION)
     failures = datasets.read_failures(str(tmp_path / "dataset"))
     codes = {
