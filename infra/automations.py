@@ -1,4 +1,4 @@
-"""What the Prefect server does by itself: find dead runs and start them again, and say what went wrong or never ran."""
+"""Automations of the Prefect server: restart crashed runs, and send notices of failed, late and missing runs."""
 
 import os
 from datetime import timedelta
@@ -11,14 +11,14 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 
 HEARTBEAT_S: Final = 30
-"""What flow runs are given (prefect.yaml, kubernetes/flow-run-job.json); the least that Prefect takes."""
+"""Heartbeat interval of flow runs (prefect.yaml, kubernetes/flow-run-job.json); Prefect's minimum."""
 
 SILENT_S: Final = float(os.environ.get("LESIONS_ZOMBIE_SECONDS", 3 * HEARTBEAT_S))
 MAX_STARTS: Final = 4
-"""A run that crashes this often is left to a person."""
+"""Number of starts after which a crashing run is not restarted."""
 
 NIGHT: Final = timedelta(hours=26)
-"""A nightly run has to complete within this after the last one."""
+"""Time within which the next nightly run must complete."""
 
 NOT_RUNNING: Final = {
     f"prefect.flow-run.{name}"
@@ -27,7 +27,7 @@ NOT_RUNNING: Final = {
         *("AwaitingRetry", "AwaitingConcurrencySlot", "Scheduled", "Pending", "Paused", "Suspended"),
     )
 }
-"""States in which silence says nothing: an evicted pod, for instance, waits for the next one."""
+"""States in which a missing heartbeat means nothing: after an eviction, for instance, a new pod has to start."""
 
 RUNS: Final = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 OURS: Final = ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.lesions"})
@@ -39,10 +39,10 @@ BODY: Final = (
 
 
 def automations(notify: UUID | None) -> list[AutomationCore]:
-    """Return all automations; those that tell somebody only where there is somebody to tell.
+    """Return all automations; notices only with a notification block.
 
     Args:
-        notify: Id of the notification block.
+        notify: Id of the notification block; None sends no notices.
     """
     return [_mark_dead(), _start_again()] + ([] if notify is None else _notices(notify))
 
@@ -50,8 +50,8 @@ def automations(notify: UUID | None) -> list[AutomationCore]:
 def _mark_dead() -> AutomationCore:
     heartbeat = "prefect.flow-run.heartbeat"
     return AutomationCore(
-        name="lesions: a silent run has crashed",
-        description="Its process or pod has died and says nothing; without this it would stay Running for ever.",
+        name="lesions: a run without heartbeat has crashed",
+        description="Its process or pod has died; without this it would stay Running for ever.",
         trigger=EventTrigger(
             after={heartbeat},
             expect={heartbeat, *NOT_RUNNING},
@@ -69,8 +69,8 @@ def _mark_dead() -> AutomationCore:
 def _start_again() -> AutomationCore:
     counts = [str(n) for n in range(1, MAX_STARTS)]
     return AutomationCore(
-        name="lesions: a crashed run is started again",
-        description=f"Up to {MAX_STARTS} starts in all. It finds its job again, or goes on by the ledger.",
+        name="lesions: a crashed run is restarted",
+        description=f"At most {MAX_STARTS} starts. The run finds its job, or continues from the ledger.",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Crashed"},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": counts}),
@@ -82,14 +82,14 @@ def _start_again() -> AutomationCore:
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.SCHEDULED, name="AwaitingRetry", message="Started again after a crash.", force=True
+                state=StateType.SCHEDULED, name="AwaitingRetry", message="Restarted after a crash.", force=True
             )
         ],
     )
 
 
 def _notices(notify: UUID) -> list[AutomationCore]:
-    def tell(subject: str, body: str = BODY) -> list[SendNotification]:
+    def send(subject: str, body: str = BODY) -> list[SendNotification]:
         return [SendNotification(block_document_id=notify, subject=subject, body=body)]
 
     def when(*states: str) -> EventTrigger:
@@ -115,21 +115,21 @@ def _notices(notify: UUID) -> list[AutomationCore]:
     )
     return [
         AutomationCore(
-            name="lesions: tell of a failed run",
-            description="Something was lost, or the run could not go on; its state says which.",
+            name="lesions: notice of a failed run",
+            description="Inputs were lost, or the run could not continue; see the message of its state.",
             trigger=when("Failed"),
-            actions=tell("Run failed"),
+            actions=send("Run failed"),
         ),
         AutomationCore(
-            name="lesions: tell of a late run",
-            description="It should have begun: is a worker running, does another run hold the limit?",
+            name="lesions: notice of a late run",
+            description="The run should have started: check that a worker runs and that no other run holds the limit.",
             trigger=when("Late"),
-            actions=tell("Run is late: no worker?"),
+            actions=send("Run is late: no worker?"),
         ),
         AutomationCore(
-            name="lesions: tell of a night without masks",
-            description="No nightly run has completed for 26 hours, for whatever reason.",
+            name="lesions: notice of a night without masks",
+            description="No nightly run has completed for 26 hours.",
             trigger=never_ran,
-            actions=tell("No nightly run has completed for 26 h", "Look at the schedule, the worker and the last run."),
+            actions=send("No nightly run has completed for 26 h", "Check the schedule, the worker and the last run."),
         ),
     ]

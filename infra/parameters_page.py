@@ -1,4 +1,4 @@
-"""Page of all parameters, generated from the parameter models: `python -m infra.parameters_page` writes it."""
+"""Generator of the page of all parameters: `python -m infra.parameters_page` writes infra/docs/parameters.md."""
 
 import importlib
 import inspect
@@ -17,7 +17,7 @@ _HEAD: Final = f"""# Parameters
 
 Generated from the models in `tasks/core/config` by `{COMMAND}`. Do not edit this page by hand.
 
-Every parameter has the same name in three places:
+Every parameter has the same name everywhere:
 
 - command line: `--training.epochs 20`
 - YAML file for `--config FILE.yaml`: `training: {{epochs: 20}}`
@@ -31,7 +31,7 @@ _BOUNDS: Final = {"minimum": "â‰¥ {}", "exclusiveMinimum": "> {}", "maximum": "â
 
 
 def page() -> str:
-    """Return the page: the commands, then one table per group of parameters."""
+    """Return the page: a table of commands, then one table per parameter group."""
     groups = [line for name, model in PARAMETER_GROUPS.items() for line in _group(name, model)]
     return "\n".join([_HEAD, *_commands(), *groups]) + "\n"
 
@@ -47,7 +47,7 @@ def _commands() -> Iterator[str]:
 
 
 def _signature(address: str) -> tuple[list[str], list[str]]:
-    """Return a command's own arguments, optional ones in brackets, and the groups of parameters it takes."""
+    """Return the arguments of a command, optional ones in brackets, and its parameter groups."""
     module, _, name = address.partition(":")
     command = getattr(importlib.import_module(module), name)
     function = inspect.unwrap(getattr(command, "fn", command))
@@ -65,7 +65,7 @@ def _signature(address: str) -> tuple[list[str], list[str]]:
 
 
 def _group(name: str, model: type[FormModel]) -> Iterator[str]:
-    """Yield the section of a group."""
+    """Yield the section of a parameter group."""
     yield from (f"## {name}", "", _flat(inspect.getdoc(model) or ""), "")
     yield from ("| parameter | flag | default | values | description |", "|---|---|---|---|---|")
     yield from _rows(model, prefix=name)
@@ -73,7 +73,7 @@ def _group(name: str, model: type[FormModel]) -> Iterator[str]:
 
 
 def _rows(model: type[FormModel], *, prefix: str) -> Iterator[str]:
-    """Yield a row per field; fields of a nested model follow in the place of the field that holds it."""
+    """Yield one row per field; a nested model is replaced by its own fields."""
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         flag = f"{prefix}.{name.replace('_', '-')}"
@@ -85,7 +85,7 @@ def _rows(model: type[FormModel], *, prefix: str) -> Iterator[str]:
 
 
 def _values(schema: dict[str, Any]) -> str:  # Any: pydantic's own type for a JSON schema
-    """Return which values a field takes: the choices, or the type with its bounds."""
+    """Return the values a field accepts: the choices, or the type with its bounds."""
     schema = next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
     if "enum" in schema:
         return ", ".join(f"`{choice}`" for choice in schema["enum"])
@@ -101,7 +101,7 @@ def _values(schema: dict[str, Any]) -> str:  # Any: pydantic's own type for a JS
 
 
 def _shown(value: object) -> str:
-    """Return a value as a reader types it; nothing for one that is not set."""
+    """Return a value as a user types it; empty if it is not set."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool):

@@ -1,9 +1,9 @@
-"""What a Prefect server needs before anything is deployed: `python -m infra.provision`, as often as you like.
+"""Set-up of a Prefect server before the first deployment: `python -m infra.provision`; it can be repeated.
 
-Creates or mends work pools, the limit on GPU steps, blocks and automations, and releases slots that nobody holds; says
-of each what it did. From the environment: PREFECT_API_URL (and PREFECT_API_AUTH_STRING), LESIONS_RESULTS_URI (where
-results are kept), LESIONS_NOTIFY_URL (a webhook that is told of failed, late and missing runs), LESIONS_GPU_STEPS (how
-many steps may hold GPUs at once).
+Creates or updates work pools, the limit on GPU steps, blocks and automations, and releases slots that no step holds;
+prints what was done. Environment: PREFECT_API_URL (and PREFECT_API_AUTH_STRING), LESIONS_RESULTS_URI (storage of
+results), LESIONS_NOTIFY_URL (webhook for notices of failed, late and missing runs), LESIONS_GPU_STEPS (number of steps
+that may hold GPUs at once).
 """
 
 import json
@@ -31,43 +31,43 @@ from tasks.runtime.slots import GPU_LIMIT, GPU_TAG, holders
 LOCAL_POOL, CLOUD_POOL = "lesions-local", "lesions-cloud"
 FLOW_RUN_JOB: Final = Path(__file__).parent / "kubernetes" / "flow-run-job.json"
 START_S: Final = 60.0
-"""What a server may take to start."""
-LOOK_AGAIN_S: Final = 3.0
+"""Seconds to wait for a server that is starting."""
+SECOND_CHECK_S: Final = 3.0
 
-Said = str
+Outcome = str
 
 
-def provision(client: SyncPrefectClient, say: Callable[[str, Said], None]) -> None:
-    """Bring a server to the state described here.
+def provision(client: SyncPrefectClient, report: Callable[[str, Outcome], None]) -> None:
+    """Create or update everything the deployments need on a Prefect server.
 
     Args:
-        client: Of the server.
-        say: Told of each thing and what was done: created, changed, unchanged or left out.
+        client: Client of the server.
+        report: Called with each object and what was done: created, changed, unchanged or left out.
     """
-    say(f"work pool {LOCAL_POOL}", _pool(client, LOCAL_POOL, "process", None))
-    say(f"work pool {CLOUD_POOL}", _pool(client, CLOUD_POOL, "kubernetes", json.loads(FLOW_RUN_JOB.read_text())))
-    say(f"limit on {GPU_TAG}", _limit(client, GPU_TAG, int(os.environ.get("LESIONS_GPU_STEPS", "1"))))
-    say(f"slots of {GPU_TAG}", _release_lost_slots(client))
-    say("leases of slots", _leases(client))
+    report(f"work pool {LOCAL_POOL}", _pool(client, LOCAL_POOL, "process", None))
+    report(f"work pool {CLOUD_POOL}", _pool(client, CLOUD_POOL, "kubernetes", json.loads(FLOW_RUN_JOB.read_text())))
+    report(f"limit on {GPU_TAG}", _limit(client, GPU_TAG, int(os.environ.get("LESIONS_GPU_STEPS", "1"))))
+    report(f"slots of {GPU_TAG}", _release_lost_slots(client))
+    report("leases of slots", _leases(client))
     results_uri, notify_url = os.environ.get("LESIONS_RESULTS_URI"), os.environ.get("LESIONS_NOTIFY_URL")
     results = _results(results_uri) if results_uri else None
-    say("block lesions-results", _block(results, "lesions-results")[0])
-    told: CustomWebhookNotificationBlock | None = None
+    report("block lesions-results", _block(results, "lesions-results")[0])
+    webhook: CustomWebhookNotificationBlock | None = None
     if notify_url:
         text = {"text": "{{subject}}\n{{body}}"}
-        told = CustomWebhookNotificationBlock(name="lesions", url=notify_url, json_data=text)
-    done, notify = _block(told, "lesions-notify")
-    say("block lesions-notify", done)
+        webhook = CustomWebhookNotificationBlock(name="lesions", url=notify_url, json_data=text)
+    done, notify = _block(webhook, "lesions-notify")
+    report("block lesions-notify", done)
     for wanted in automations(notify):
         known = client.read_automations_by_name(wanted.name)
         if not known:
             client.create_automation(wanted)
-            say(wanted.name, "created")
-        elif _essence(known[0]) == _essence(wanted):
-            say(wanted.name, "unchanged")
+            report(wanted.name, "created")
+        elif _comparable(known[0]) == _comparable(wanted):
+            report(wanted.name, "unchanged")
         else:
             client.update_automation(known[0].id, wanted)
-            say(wanted.name, "changed")
+            report(wanted.name, "changed")
 
 
 def _results(uri: str) -> RemoteFileSystem:
@@ -79,7 +79,7 @@ def _results(uri: str) -> RemoteFileSystem:
         ) from err
 
 
-def _pool(client: SyncPrefectClient, name: str, kind: str, template: dict[str, Any] | None) -> Said:
+def _pool(client: SyncPrefectClient, name: str, kind: str, template: dict[str, Any] | None) -> Outcome:
     try:
         known = client.read_work_pool(name)
     except ObjectNotFound:
@@ -91,7 +91,7 @@ def _pool(client: SyncPrefectClient, name: str, kind: str, template: dict[str, A
     return "changed"
 
 
-def _limit(client: SyncPrefectClient, tag: str, n: int) -> Said:
+def _limit(client: SyncPrefectClient, tag: str, n: int) -> Outcome:
     try:
         known = client.read_concurrency_limit_by_tag(tag)
     except ObjectNotFound:
@@ -103,16 +103,16 @@ def _limit(client: SyncPrefectClient, tag: str, n: int) -> Said:
 
 
 def _lost_slots(client: SyncPrefectClient) -> int:
-    # in this order, so that whoever takes a slot in between counts as a holder
+    # in this order, so that a step that takes a slot in between counts as a holder
     taken = client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots
     return taken - len(holders(client))
 
 
-def _release_lost_slots(client: SyncPrefectClient) -> Said:
-    """Release the slots that no living step holds, as a server that forgot its leases keeps them taken for ever."""
+def _release_lost_slots(client: SyncPrefectClient) -> Outcome:
+    """Release the slots that no running step holds; a server that lost its leases would keep them for ever."""
     n_lost = _lost_slots(client)
     if n_lost > 0:
-        time.sleep(LOOK_AGAIN_S)  # whoever ended between two questions looked like a holder gone, but not twice
+        time.sleep(SECOND_CHECK_S)  # a step that ended between two requests looks like a lost holder only once
         n_lost = min(n_lost, _lost_slots(client))
     if n_lost <= 0:
         return "unchanged"
@@ -120,19 +120,19 @@ def _release_lost_slots(client: SyncPrefectClient) -> Said:
     return f"released {n_lost}, held by no step that runs"
 
 
-def _leases(client: SyncPrefectClient) -> Said:
-    """Say where the server keeps leases, without which it knows no holder of a slot (infra/decisions/0016)."""
+def _leases(client: SyncPrefectClient) -> Outcome:
+    """Return where the server keeps leases of slots; in memory they are lost at a restart (infra/decisions/0016)."""
     settings = client.request("GET", "/admin/settings").json()
     module = settings["server"]["concurrency"]["lease_storage"]
     if module != "prefect.server.concurrency.lease_storage.memory":
         return f"unchanged, {module}"
     return (
-        "lost when the server restarts, and slots and running nights with them. Start it with "
+        "lost when the server restarts, and with them slots and running flow runs. Start it with "
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem"
     )
 
 
-def _block(wanted: Block | None, name: str) -> tuple[Said, UUID | None]:
+def _block(wanted: Block | None, name: str) -> tuple[Outcome, UUID | None]:
     if wanted is None:
         return "left out, its address is not in the environment", None
     kind = type(wanted)
@@ -147,8 +147,8 @@ def _block(wanted: Block | None, name: str) -> tuple[Said, UUID | None]:
     return "changed", cast("UUID", wanted.save(name, overwrite=True))
 
 
-def _essence(automation: Any) -> dict[str, Any]:  # Any: what the server has, or what it is to have
-    """Return what an automation does, as JSON, without what the server adds; sets have no order."""
+def _comparable(automation: Any) -> dict[str, Any]:  # Any: as read from the server, or as wanted
+    """Return an automation as JSON that can be compared: without fields the server adds, sets sorted."""
     found = automation.model_dump(mode="json", include={"name", "description", "enabled", "trigger", "actions"})
     for name in ("after", "expect", "for_each"):
         found["trigger"][name] = sorted(found["trigger"][name])
@@ -156,19 +156,19 @@ def _essence(automation: Any) -> dict[str, Any]:  # Any: what the server has, or
 
 
 @retry(retry=retry_if_exception_type(ConnectionError), wait=wait_fixed(1), stop=stop_after_delay(START_S), reraise=True)
-def _answers(client: SyncPrefectClient) -> None:
-    """Wait for a server that was only just started."""
+def _wait_for_server(client: SyncPrefectClient) -> None:
+    """Wait for a server that is starting."""
     fault = client.api_healthcheck()
     if fault is not None:
-        raise ConnectionError(f"No Prefect server answers at {client.api_url} ({type(fault).__name__}).")
+        raise ConnectionError(f"No Prefect server responds at {client.api_url} ({type(fault).__name__}).")
 
 
 def main() -> None:
-    """Provision the server that the environment names."""
+    """Set up the Prefect server at PREFECT_API_URL."""
     console = Console()
     with get_client(sync_client=True) as client:
         try:
-            _answers(client)
+            _wait_for_server(client)
         except ConnectionError as err:
             raise SystemExit(f"{err} Start it, or set PREFECT_API_URL to where it is.") from err
         provision(client, lambda what, done: console.print(f"{what}: {done}", highlight=False))

@@ -1,4 +1,4 @@
-"""Which place a URI means, and whether it may be written to."""
+"""Resolution of URIs, and the check that scans and output lie apart."""
 
 from prefect.runtime import deployment
 
@@ -27,7 +27,7 @@ def require_apart(scans: str, output: str) -> None:
     """Refuse scans and an output of which one lies in the other: masks would be taken for scans, or replace them.
 
     Raises:
-        ConfigError: If they are one place, or one lies below the other; links are followed.
+        ConfigError: If they are the same, or one lies below the other; links are followed.
     """
     scans_root, output_root = (f"{file_systems.resolved(uri).rstrip('/')}/" for uri in (scans, output))
     if output_root.startswith(scans_root):

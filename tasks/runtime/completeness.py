@@ -1,4 +1,4 @@
-"""The last word of a flow: green only if nothing was lost."""
+"""Checks at the end of a flow: it completes only if every input was used."""
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import IncompleteError, InternalError
@@ -12,17 +12,17 @@ def require_complete(
     evaluation: EvaluationHandle | None = None,
     segmentation: SegmentationHandle | None = None,
 ) -> None:
-    """Raise unless every input of these outputs was used; a scan known bad from an earlier run does not count again.
+    """Raise unless every input of these outputs was used; a scan rejected by an earlier run does not count again.
 
     Raises:
-        InternalError: If every scan of the run brought out the same bug.
-        IncompleteError: Naming how much was lost and where the list is.
+        InternalError: If every scan of the run failed with the same bug.
+        IncompleteError: If inputs were lost; the message has their number and where they are listed.
     """
     if segmentation and segmentation.common_bug:
         n_failed = counted(segmentation.n_new_failures, "scan")
         raise InternalError(
-            f"All of {n_failed} that were due ended alike: {segmentation.common_bug} No scan is to blame. Run "
-            "`lesions doctor`, and look at the log for the reference; the next run tries all of them again."
+            f"All of {n_failed} that were due ended alike: {segmentation.common_bug} The scans are not the cause. Run "
+            "`lesions doctor`, and search the log for the reference; the next run tries all of them again."
         )
     lost: list[str] = []
     if dataset and dataset.n_failed:
@@ -40,10 +40,10 @@ def require_complete(
 
 
 def require_enough(dataset: DatasetHandle, *, max_failed_fraction: float) -> None:
-    """Stop a pipeline whose preparation lost more than it may.
+    """Raise if a preparation rejected more slices than allowed.
 
     Raises:
-        IncompleteError: If the failed fraction is above the limit.
+        IncompleteError: If the rejected fraction is above the limit.
     """
     n_all = dataset.n_slices + dataset.n_failed
     if dataset.n_failed > max_failed_fraction * n_all:

@@ -1,4 +1,4 @@
-"""What `lesions doctor` looks at: each check finds one thing and says what to do where it is not as needed."""
+"""Checks of `lesions doctor`: each returns what it found and, if that is not as needed, what to do."""
 
 import importlib.metadata
 import tempfile
@@ -31,12 +31,12 @@ from tasks.io import storage
 
 DISTRIBUTION = "lung-lesion-workflow"
 PAGE = 200
-"""As many deployments as a Prefect server names at once."""
+"""Largest number of deployments that a Prefect server returns per request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found."""
+    """Result of a check."""
 
     is_well: bool
     sentence: str
@@ -80,7 +80,7 @@ def check_storage() -> Finding:
 
 
 def check_ray() -> Finding:
-    """Start Ray in this process tree, or reach the one that runs."""
+    """Start Ray on this machine, or connect to the running cluster."""
     try:
         with session(ComputeConfig()):
             resources = ray.cluster_resources()
@@ -90,7 +90,7 @@ def check_ray() -> Finding:
 
 
 def check_prefect() -> Finding:
-    """Ask the configured Prefect server for its health and its schedules; without one, flows start their own."""
+    """Check the health and the schedules of the configured Prefect server; without one, flows start their own."""
     url = PREFECT_API_URL.value()
     if not url:
         return Finding(True, "no server configured; each run starts its own. Set PREFECT_API_URL to use yours.")
@@ -102,11 +102,12 @@ def check_prefect() -> Finding:
     except httpx.HTTPStatusError as err:
         status = err.response.status_code
         return Finding(
-            False, f"{shown_uri(url)} refuses, with {status}. Set PREFECT_API_AUTH_STRING as the server has it."
+            False,
+            f"{shown_uri(url)} refuses with HTTP status {status}. Set PREFECT_API_AUTH_STRING as on the server.",
         )
     except httpx.HTTPError as err:
         return Finding(
-            False, f"{shown_uri(url)} does not answer ({scrubbed(str(err), url)}). Start it, or unset PREFECT_API_URL."
+            False, f"{shown_uri(url)} does not respond ({scrubbed(str(err), url)}). Start it, or unset PREFECT_API_URL."
         )
     if stalled:
         has = "has" if len(stalled) == 1 else "have"
@@ -116,11 +117,11 @@ def check_prefect() -> Finding:
             f"{', '.join(stalled)}. Unless deployed within the last minute, the server's scheduler does not work; "
             "look for errors in its log. Where the server runs, sqlalchemy must be 2.0.x.",
         )
-    return Finding(True, f"{shown_uri(url)} answers, {counted(len(scheduled), 'deployment')} on an active schedule")
+    return Finding(True, f"{shown_uri(url)} responds, {counted(len(scheduled), 'deployment')} on an active schedule")
 
 
 def _on_schedule(client: SyncPrefectClient) -> list[DeploymentResponse]:
-    """Return every deployment that the server should start by itself."""
+    """Return every deployment with an active schedule that has no end."""
     found: list[DeploymentResponse] = []
     while page := client.read_deployments(offset=len(found), limit=PAGE):
         found += page
@@ -128,12 +129,12 @@ def _on_schedule(client: SyncPrefectClient) -> list[DeploymentResponse]:
 
 
 def _has_no_end(schedule: DeploymentSchedule) -> bool:
-    """Say whether an active schedule always has a next date: a recurrence rule may have had its last."""
+    """Return whether an active schedule always has a next date; a recurrence rule may have passed its last."""
     return schedule.active and isinstance(schedule.schedule, CronSchedule | IntervalSchedule)
 
 
 def _has_run_ahead(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:
-    """Say whether the server has a run of a deployment scheduled."""
+    """Return whether the server has scheduled a run of a deployment."""
     ahead = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),

@@ -1,4 +1,4 @@
-"""The temporary Prefect server of a run for which none is configured."""
+"""Start of Prefect's temporary server for runs without a configured server."""
 
 import logging
 
@@ -11,16 +11,16 @@ from tasks.core.errors import ServerError
 logger = logging.getLogger(__name__)
 
 N_STARTS = 2
-"""A second start as a rule works: the files are in memory by then."""
+"""Number of start attempts; the second is faster, because the files are in the page cache."""
 
 
 def start_local_server() -> None:
     """Start Prefect's temporary server unless one is configured; flows find it running.
 
-    They would start it themselves, but end in a traceback where a busy machine takes longer than the limit.
+    Flows would start it themselves, but with a traceback if a busy machine exceeds the timeout.
 
     Raises:
-        ServerError: If it does not answer within PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, twice.
+        ServerError: If it does not respond within PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, twice.
     """
     if PREFECT_API_URL.value():
         return
@@ -32,11 +32,11 @@ def start_local_server() -> None:
             server.stop()
             if not n_left:
                 raise ServerError(
-                    "Prefect's temporary server did not answer within "
+                    "Prefect's temporary server did not respond within "
                     f"{PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()} s, {N_STARTS} times; the machine may "
                     "be too busy. Start again later, raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or set "
                     "PREFECT_API_URL to a server that runs."
                 ) from err
-            logger.warning("Prefect's temporary server did not answer in time; it is started again")
+            logger.warning("Prefect's temporary server did not respond in time; restarting it")
         else:
             return

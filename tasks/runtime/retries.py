@@ -1,4 +1,4 @@
-"""When a step is tried again: only after faults that can pass, never after bad data."""
+"""Retry policy of the Prefect tasks: after faults that can pass, never after bad data."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ from tasks.core.errors import ClusterError, StorageError
 
 
 def _can_pass(_task: object, _run: object, state: Any) -> bool:  # Any: prefect's State, generic over results
-    """Say whether trying again may help."""
+    """Return whether a retry may help."""
     err = state.result(raise_on_failure=False)
     return isinstance(err, ClusterError) or (isinstance(err, StorageError) and err.can_pass)
 

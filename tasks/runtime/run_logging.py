@@ -1,4 +1,4 @@
-"""What the rings inside say while a step runs is told on the terminal and in the Prefect UI."""
+"""Relay of log lines from the engine to the terminal and the Prefect UI."""
 
 import logging
 import uuid
@@ -10,11 +10,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 INNER = "tasks"
-"""Root of the loggers below this ring."""
+"""Name of the root of all loggers that are relayed."""
 
 
 class _Relay(logging.Handler):
-    """Hands records on to the logger of the running task; engine and io know no Prefect."""
+    """Log handler that passes records to the logger of the running task, because engine and io do not use Prefect."""
 
     def __init__(self, target: logging.Logger | logging.LoggerAdapter[Any]) -> None:  # Any: prefect's logger
         super().__init__(logging.INFO)
@@ -26,18 +26,18 @@ class _Relay(logging.Handler):
 
 
 def flow_run_id() -> str:
-    """Return the id of the flow run this is a task of; outside of any, one that nobody else has."""
+    """Return the id of the current flow run; outside of one, a new unique id."""
     return str(flow_run.id or uuid.uuid4())
 
 
 @contextmanager
 def logging_to_prefect() -> Iterator[None]:
-    """Relay INFO and above while the body runs; called inside a task."""
+    """Relay log lines of INFO and above to Prefect while the body runs; called inside a task."""
     inner = logging.getLogger(INNER)
     relay, level = _Relay(get_run_logger()), inner.level
     inner.addHandler(relay)
     inner.setLevel(logging.INFO)
-    inner.propagate = False  # else the terminal shows each line twice
+    inner.propagate = False  # else the terminal would show each line twice
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""GPU steps: each holds a slot of Prefect's limit while it runs, and says what it waits for until it has one."""
+"""GPU steps: tasks that hold a slot of Prefect's limit, and log which runs hold the slots while they wait."""
 
 import contextvars
 import functools
@@ -33,10 +33,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 GPU_TAG: Final = "lesions-gpu"
-"""Of steps that hold GPUs: `infra/provision.py` limits how many run at once."""
+"""Tag of steps that hold GPUs; `infra/provision.py` limits how many run at once."""
 
 GPU_LIMIT: Final = f"tag:{GPU_TAG}"
-"""The same limit, as Prefect names it among its global ones."""
+"""Name of the limit among Prefect's global concurrency limits."""
 
 REPORT_EVERY_S: Final = 60.0
 
@@ -46,14 +46,14 @@ _BEGUN: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("begun"
 def gpu_step(
     *, name: str, report_every_s: float = REPORT_EVERY_S, **options: Any
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:  # Any: further keywords of prefect.task
-    """Make a task of a function, which runs while it holds a GPU slot.
+    """Make a Prefect task of a function that runs while it holds a GPU slot.
 
-    Prefect waits for the slot before it calls the function, and says nothing of it; so the flow's log does.
+    Prefect waits for the slot before it calls the function and logs nothing; a thread of the flow logs the wait.
 
     Args:
-        name: Of the step.
-        report_every_s: How often a waiting step says so.
-        options: Of the task.
+        name: Name of the step.
+        report_every_s: Seconds between log lines of a waiting step.
+        options: Options of the task.
     """
 
     def make(function: Callable[P, R]) -> Callable[P, R]:
@@ -76,7 +76,7 @@ def gpu_step(
 
 @contextmanager
 def _waiting_reported(step: str, every_s: float) -> Iterator[None]:
-    """Report, from a thread, what a step waits for, until its function is called or the body ends."""
+    """Log from a thread which runs hold the slots, until the step's function is called or the body ends."""
     begun, logger = threading.Event(), get_run_logger()
 
     def report() -> None:
@@ -98,14 +98,14 @@ def _report(step: str, logger: logging.Logger | logging.LoggerAdapter[Any]) -> N
     try:
         with get_client(sync_client=True) as client:
             sentence = taken_slots(client)
-    except (httpx.HTTPError, PrefectException) as err:  # the wait goes on, whether or not it is told of
-        sentence = f"the Prefect server does not say who holds them ({type(err).__name__})"
+    except (httpx.HTTPError, PrefectException) as err:  # a lost log line must not stop the wait
+        sentence = f"the Prefect server did not return which runs hold them ({type(err).__name__})"
     if sentence:
         logger.info("%s: waits for a slot of %s; %s", step, GPU_TAG, sentence)
 
 
 def taken_slots(client: SyncPrefectClient) -> str | None:
-    """Say who holds the GPU slots; None where there is no limit, or a slot is free."""
+    """Return a sentence with the holders of the GPU slots; None without a limit, or while a slot is free."""
     try:
         limit = client.read_global_concurrency_limit_by_name(GPU_LIMIT)
     except ObjectNotFound:
@@ -122,8 +122,8 @@ def taken_slots(client: SyncPrefectClient) -> str | None:
 def holders(client: SyncPrefectClient) -> set[UUID]:
     """Return the ids of the task runs that hold a GPU slot.
 
-    Those are the ones with a lease, and those that run in a flow run that does: a server that keeps leases in memory
-    forgets them when it is restarted, while a step that waits for a slot is not running yet.
+    These are the task runs with a lease in Prefect, and the running ones of running flow runs: a server that keeps
+    leases in memory loses them at a restart, and a step that waits for a slot is not running yet.
     """
     leased = client.read_concurrency_limit_by_tag(GPU_TAG).active_slots
     alive = [StateType.RUNNING, StateType.CANCELLING]
@@ -137,7 +137,7 @@ def holders(client: SyncPrefectClient) -> set[UUID]:
 
 
 def _flow_runs(client: SyncPrefectClient, task_runs: set[UUID]) -> list[str]:
-    """Return what the flow runs of some task runs are called."""
+    """Return the names of the flow runs of some task runs."""
     if not task_runs:
         return []
     found = client.read_task_runs(task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=list(task_runs))))

@@ -37,4 +37,4 @@ def test_a_server_that_is_not_there_is_named() -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         found = check_prefect()
     assert not found.is_well
-    assert "does not answer" in found.sentence
+    assert "does not respond" in found.sentence
