@@ -18,12 +18,11 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
     claim(dataset, "dataset")
     found = sources.discover_source(source, patient_id_pattern=preparation.patient_id_pattern)
     uri = storage.join(dataset, SOURCE_FOLDER)
-    sources.publish_pairs(uri, found.pairs)
-    sources.publish_failures(uri, found.failures)
+    sources.publish(uri, found)
     fingerprint = digest(
         preparation=preparation.model_dump(mode="json", exclude={"max_failed_fraction"}),
         code=code_version(),
-        slices=sources.case_fingerprint(found.pairs),
+        slices=sources.identity_fingerprint(found.pairs),
         failures=[failure.uri for failure in found.failures],
     )
     warning = (
@@ -35,5 +34,6 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
         fingerprint=fingerprint,
         n_slices=len(found.pairs),
         n_failed=len(found.failures),
+        patients={pair.patient_id: pair.source for pair in found.pairs},
         warnings=(warning,) if found.n_unknown else (),
     )

@@ -1,14 +1,24 @@
 """What steps hand each other: URIs, fingerprints and counts, never an array."""
 
+from pydantic import Field
+
+from tasks.core.catalog import Split
 from tasks.core.record import Record
 from tasks.core.rows import ScanStatus
 
 
 class SourceHandle(Record):
-    """The paired and identified slices of a labelled source, as a table at `uri`."""
+    """The paired and identified slices of a labelled source, as a table at `uri`.
+
+    Attributes:
+        patients: Source of each patient, by `patient_id`.
+        assignments: Split of each patient, by `patient_id`; empty where slices are split instead.
+    """
 
     uri: str
     fingerprint: str
+    patients: dict[str, str]
+    assignments: dict[str, Split] = Field(default_factory=dict)
     n_slices: int
     n_failed: int
     warnings: tuple[str, ...] = ()

@@ -21,7 +21,6 @@ class SlicePair(Record):
     image_uri: str
     mask_uri: str
     fingerprint: str
-    split: Split | None = None
 
 
 class CaseRow(Record):

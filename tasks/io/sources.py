@@ -7,7 +7,7 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -244,25 +244,19 @@ def case_fingerprint(pairs: Iterable[SlicePair]) -> str:
     return digest(slices=sorted(pair.fingerprint for pair in pairs))
 
 
-def split_fingerprint(files: str, pairs: Iterable[SlicePair]) -> str:
-    """Return the digest of a source's files and identities: it changes when a slice gets another patient or split.
-
-    Args:
-        files: Fingerprint of the files.
-        pairs: Slices, each with its split.
-    """
-    slices = sorted([pair.case_id, pair.slice_index, pair.patient_id, pair.source, pair.split] for pair in pairs)
-    return digest(files=files, slices=slices)
+def identity_fingerprint(pairs: Iterable[SlicePair]) -> str:
+    """Return the digest of a source's files and identities: it changes when a slice gets another patient or case."""
+    return digest(
+        slices=sorted(
+            [pair.case_id, pair.slice_index, pair.patient_id, pair.source, pair.fingerprint] for pair in pairs
+        )
+    )
 
 
-def publish_pairs(uri: str, pairs: Sequence[SlicePair]) -> None:
-    """Publish paired slices below a URI, so that the next step reads a table instead of being handed one."""
-    storage.publish(storage.join(uri, PAIRS_FILE), to_parquet(SlicePair, pairs))
-
-
-def publish_failures(uri: str, failures: Sequence[FailureRow]) -> None:
-    """Publish what was rejected while pairing."""
-    storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))
+def publish(uri: str, found: Discovery) -> None:
+    """Publish the tables of what was paired and what was rejected, for a later step to read."""
+    storage.publish(storage.join(uri, PAIRS_FILE), to_parquet(SlicePair, found.pairs))
+    storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, found.failures))
 
 
 def read_pairs(uri: str) -> list[SlicePair]:

@@ -22,7 +22,6 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("image_uri", pa.string()),
             ("mask_uri", pa.string()),
             ("fingerprint", pa.string()),
-            ("split", pa.string()),
         ]
     ),
     CaseRow: pa.schema(

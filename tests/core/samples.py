@@ -42,7 +42,15 @@ def _figures(counts: Counts, *, n_slices: int) -> dict[str, float | int | None]:
     }
 
 
-SOURCE_REF = SourceHandle(uri="file:///store/pairs", fingerprint="f1", n_slices=3, n_failed=1, warnings=("odd names",))
+SOURCE_REF = SourceHandle(
+    uri="file:///store/pairs",
+    fingerprint="f1",
+    n_slices=3,
+    n_failed=1,
+    patients={"p1": "study"},
+    assignments={"p1": "train"},
+    warnings=("odd names",),
+)
 FAILURE = FailureRow(uri="file:///in/frames/jane_doe.png", error_code="unreadable", error="Image is truncated.")
 CASE = CaseRow(
     case_id="case_1",

@@ -247,13 +247,12 @@ def test_a_case_changes_when_any_of_its_files_does(tmp_path: Path) -> None:
 
 
 def test_pairs_and_failures_make_the_round_trip(root: str) -> None:
-    """What was found is the same when the next step reads it, splits and empty tables included."""
+    """What was found is the same when a later step reads it, empty tables included."""
     put(root, "frames/study_1_1.png", "masks/study_1_1.png", "frames/study_1_2.png")
     found = discover_source(root)
-    pairs = [found.pairs[0], found.pairs[0].model_copy(update={"split": "val"})]
-    sources.publish_pairs(f"{root}/step", pairs)
-    sources.publish_failures(f"{root}/step", found.failures)
-    assert sources.read_pairs(f"{root}/step") == pairs
+    sources.publish(f"{root}/step", found)
+    assert sources.read_pairs(f"{root}/step") == found.pairs
     assert sources.read_failures(f"{root}/step") == found.failures
-    sources.publish_failures(f"{root}/step", [])
+    found.failures = []
+    sources.publish(f"{root}/step", found)
     assert sources.read_failures(f"{root}/step") == []

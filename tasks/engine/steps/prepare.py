@@ -14,6 +14,7 @@ from tasks.core.handles import DatasetHandle
 from tasks.core.intensity import INTENSITY_RULE
 from tasks.core.rows import CaseRow, FailureRow, SlicePair
 from tasks.core.schemas import LEAKY, DatasetCard
+from tasks.core.splits import split_slices
 from tasks.core.step_inputs import PrepareRequest
 from tasks.io import sources, storage
 from tasks.io.formats import is_volume
@@ -23,6 +24,9 @@ from tasks.io.versions import code_version
 from tasks.stages.labelled_pairs import preprocess_pair
 
 logger = logging.getLogger(__name__)
+
+SplitOf = Mapping[tuple[str, int], Split]
+"""By case_id and slice_index."""
 
 SLICES_PER_SHARD = 128
 """16 MiB of pixels at 256 px: one task's work, one object of the store."""
@@ -39,21 +43,34 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
     failures = sources.read_failures(request.source.uri)
     earlier = datasets.find_card(request.dataset_uri)
     storage.remove_tree(storage.join(request.dataset_uri, datasets.SLICES_FOLDER))
-    slices, new_failures = _write_shards(pairs, request.dataset_uri, request.preparation)
+    split_of = _splits(pairs, request)
+    slices, new_failures = _write_shards(pairs, split_of, request.dataset_uri, request.preparation)
     failures = sorted([*failures, *new_failures], key=lambda failure: failure.uri)
-    cases = _cases(pairs, slices)
+    cases = _cases(pairs, split_of, slices)
     _check_splits(cases, failures)
-    card = _card(request, pairs, cases, earlier=earlier, n_failed=len(failures))
+    card = _card(request, cases, earlier=earlier, n_failed=len(failures))
     datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures)
     logger.info("prepare: %d slices from %d cases, %d failed", card.n_slices, card.n_cases, card.n_failed)
     return datasets.handle_of(card, request.dataset_uri)
 
 
+def _splits(pairs: Sequence[SlicePair], request: PrepareRequest) -> SplitOf:
+    """Return the split of each slice: that of its patient, or one of its own."""
+    if request.preparation.strategy == "patient":
+        return {_key(pair): request.source.assignments[pair.patient_id] for pair in pairs}
+    keys = [_key(pair) for pair in pairs]
+    return split_slices(keys, fractions=request.preparation.fractions, seed=request.preparation.seed)
+
+
+def _key(pair: SlicePair) -> tuple[str, int]:
+    return pair.case_id, pair.slice_index
+
+
 def _write_shards(
-    pairs: Sequence[SlicePair], dataset_uri: str, preparation: PreparationConfig
+    pairs: Sequence[SlicePair], split_of: SplitOf, dataset_uri: str, preparation: PreparationConfig
 ) -> tuple[dict[tuple[str, int], float], list[FailureRow]]:
     """Write every shard; return the lesion fraction of each slice by key, and what was rejected."""
-    shards = _plan_shards(pairs, dataset_uri)
+    shards = _plan_shards(pairs, split_of, dataset_uri)
     results = ray.data.from_items(shards, override_num_blocks=len(shards)).flat_map(
         _write_shard,  # type: ignore[arg-type]  # Ray's type of a function leaves fn_kwargs out
         fn_kwargs={"preparation": preparation},
@@ -69,12 +86,12 @@ def _write_shards(
     return slices, failures
 
 
-def _plan_shards(pairs: Sequence[SlicePair], dataset_uri: str) -> list[dict[str, Any]]:  # Any: a URI and its pairs
+def _plan_shards(
+    pairs: Sequence[SlicePair], split_of: SplitOf, dataset_uri: str
+) -> list[dict[str, Any]]:  # Any: a URI and its pairs
     by_split: dict[Split, list[list[SlicePair]]] = defaultdict(list)
     for pair in pairs:
-        if pair.split is None:
-            continue
-        shards = by_split[pair.split]
+        shards = by_split[split_of[_key(pair)]]
         is_full = not shards or len(shards[-1]) == SLICES_PER_SHARD or is_volume(shards[-1][-1].image_uri)
         if is_full or is_volume(pair.image_uri):  # a volume is a shard of its own
             shards.append([])
@@ -111,7 +128,9 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
     return rows
 
 
-def _cases(pairs: Iterable[SlicePair], lesion_fractions: Mapping[tuple[str, int], float]) -> list[CaseRow]:
+def _cases(
+    pairs: Iterable[SlicePair], split_of: SplitOf, lesion_fractions: Mapping[tuple[str, int], float]
+) -> list[CaseRow]:
     """Return a row a case, or a row a case and side where the split is by slice."""
     of_volume: dict[str, list[float]] = defaultdict(list)
     for (case_id, _), fraction in lesion_fractions.items():
@@ -119,11 +138,12 @@ def _cases(pairs: Iterable[SlicePair], lesion_fractions: Mapping[tuple[str, int]
     members: dict[tuple[str, Split], list[SlicePair]] = defaultdict(list)
     fractions: dict[tuple[str, Split], list[float]] = defaultdict(list)
     for pair in pairs:
-        found = lesion_fractions.get((pair.case_id, pair.slice_index))
-        if found is None or pair.split is None:
+        found = lesion_fractions.get(_key(pair))
+        if found is None:
             continue
-        members[pair.case_id, pair.split].append(pair)
-        fractions[pair.case_id, pair.split] += of_volume[pair.case_id] if is_volume(pair.image_uri) else [found]
+        part = pair.case_id, split_of[_key(pair)]
+        members[part].append(pair)
+        fractions[part] += of_volume[pair.case_id] if is_volume(pair.image_uri) else [found]
     return [
         CaseRow(
             case_id=case_id,
@@ -148,17 +168,11 @@ def _check_splits(cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> N
 
 
 def _card(
-    request: PrepareRequest,
-    pairs: Sequence[SlicePair],
-    cases: Sequence[CaseRow],
-    *,
-    earlier: DatasetCard | None,
-    n_failed: int,
+    request: PrepareRequest, cases: Sequence[CaseRow], *, earlier: DatasetCard | None, n_failed: int
 ) -> DatasetCard:
     is_by_patient = request.preparation.strategy == "patient"
     # Patients that are gone, or whose slices all failed, keep their side for the day they come back.
-    assignments = dict(earlier.assignments) if earlier else {}
-    assignments |= {pair.patient_id: pair.split for pair in pairs if pair.split is not None}
+    assignments = (earlier.assignments if earlier else {}) | request.source.assignments
     by_split = {split: sum(case.n_slices for case in cases if case.split == split) for split in SPLITS}
     return DatasetCard(
         fingerprint=request.source.fingerprint,
