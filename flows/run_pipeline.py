@@ -3,7 +3,6 @@
 from prefect import flow
 
 from flows.prepare_dataset import prepare_steps
-from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
@@ -66,9 +65,13 @@ def run_pipeline(
         dataset = prepare_steps(source, dataset_uri, preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
         train(to_train, compute=compute)
-        # cross-validation scores every patient, with the network not trained on them
-        scored: Scored = "all" if training.folds > 1 else "test"
-        evaluation = evaluate(model_uri, dataset_uri, report_uri, split=scored, compute=compute)
+        evaluation = evaluate(
+            model_uri,
+            dataset_uri,
+            report_uri,
+            split="all" if training.folds > 1 else "test",  # each patient, by the network not trained on them
+            compute=compute,
+        )
         segmented = segment(to_segment, compute=compute) if to_segment else None
     require_complete(dataset=dataset, evaluation=evaluation, segmentation=segmented)
     return evaluation

@@ -18,7 +18,6 @@ from prefect.runtime import flow_run
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
 from tasks.core.step_inputs import SegmentRequest
@@ -77,13 +76,9 @@ def segmentation_request(
     """Return the input of the segmentation step, for URIs with scheme.
 
     Raises:
-        ConfigError: If scans and output lie in each other, or GPUs are requested without a cluster.
+        ConfigError: If scans and output lie in each other.
     """
     require_apart(scans_uri, output_uri)
-    if compute.gpus and not compute.ray_address:
-        raise ConfigError(
-            f"compute.gpus is {compute.gpus}, but no cluster is named in compute.ray_address to ask them of."
-        )
     return SegmentRequest(
         model_uri=model_uri,
         scans_uri=scans_uri,

@@ -36,9 +36,9 @@ def test_pipeline_stops_after_preparation_when_too_much_is_lost(phantoms: Path, 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_contradictory_training_is_refused_before_anything_is_prepared(phantoms: Path, tmp_path: Path) -> None:
     """Neither the cluster is asked nor a byte written."""
-    uneven = TrainingConfig(batch_size=8, num_workers=3)
-    with pytest.raises(ConfigError, match="multiple of num_workers"):
-        run_pipeline(str(phantoms), str(tmp_path / "out"), training=uneven, compute=NOBODY_THERE)
+    frozen = TrainingConfig(freeze_batchnorm=True)
+    with pytest.raises(ConfigError, match=r"Set model\.start_from"):
+        run_pipeline(str(phantoms), str(tmp_path / "out"), training=frozen, compute=NOBODY_THERE)
     assert not (tmp_path / "out").exists()
 
 

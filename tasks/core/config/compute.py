@@ -1,6 +1,8 @@
 """Parameters of the compute: in this process, or on a Ray cluster."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from tasks.core.config.forms import FormModel
 
@@ -40,6 +42,12 @@ class ComputeConfig(FormModel):
         description="Price per node-hour, in any currency. The segmentation report then shows the cost per 1,000 "
         "scans.",
     )
+
+    @model_validator(mode="after")
+    def _asks_a_cluster_for_gpus(self) -> Self:
+        if self.gpus and not self.ray_address:
+            raise ValueError(f"gpus is {self.gpus}, but no cluster is named in ray_address to ask them of.")
+        return self
 
     @property
     def is_remote(self) -> bool:

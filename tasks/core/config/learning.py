@@ -3,9 +3,9 @@
 The reasons for the defaults: infra/decisions/0006 and 0014.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.core.catalog import Architecture, Loss, Precision, backbone_named
 from tasks.core.config.forms import FormModel
@@ -216,7 +216,49 @@ class TrainingConfig(FormModel):
         0, title="Seed", ge=0, description="Seed of the random weights, the order of slices and the augmentation."
     )
 
+    @model_validator(mode="after")
+    def _fits_its_workers(self) -> Self:
+        n_shares = self.num_workers * max(1, self.gpus_per_worker)
+        if self.batch_size % n_shares:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, the global batch; it must be a multiple of num_workers "
+                f"{self.num_workers} times the devices of each, {n_shares} in all."
+            )
+        if self.precision == "float16" and not self.gpus_per_worker:
+            raise ValueError(
+                "precision is float16, which only GPUs have, and gpus_per_worker is 0. "
+                "Set it to 1, or the precision to bfloat16 or float32."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _does_not_learn_from_the_held_out(self) -> Self:
+        if self.folds > 1 and self.schedule == "reduce_on_plateau":
+            raise ValueError(
+                "With folds, the held-out patients must not control the learning rate, as they do in "
+                "reduce_on_plateau. Set schedule to warmup_cosine."
+            )
+        return self
+
     @property
     def n_gpus(self) -> int:
         """GPUs of all workers."""
         return self.num_workers * self.gpus_per_worker
+
+
+def require_start(model: ModelConfig, training: TrainingConfig) -> None:
+    """Refuse a start that the rest of a training contradicts.
+
+    Raises:
+        ConfigError: Saying what to set.
+    """
+    if training.freeze_batchnorm and model.start_from is None:
+        raise ConfigError(
+            "training.freeze_batchnorm keeps the moving averages a network starts with; its decoder has some only if "
+            "it starts from a bundle. Set model.start_from."
+        )
+    if training.folds > 1 and model.start_from is not None:
+        raise ConfigError(
+            "With training.folds every patient is held out once, but the bundle in model.start_from was trained on "
+            "some of them. Empty model.start_from, or set training.folds to 1."
+        )
