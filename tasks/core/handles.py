@@ -1,14 +1,15 @@
-"""What steps hand each other: URIs, fingerprints and counts, never an array."""
+"""Handles that steps pass on: URIs, fingerprints and counts, never arrays."""
 
 from pydantic import Field
 
 from tasks.core.catalog import Split
+from tasks.core.plural import counted
 from tasks.core.record import Record
 from tasks.core.rows import ScanStatus
 
 
 class SourceHandle(Record):
-    """The paired and identified slices of a labelled source, as a table at `uri`.
+    """Handle of a labelled source: its slices are a table at `uri`.
 
     Attributes:
         patients: Source of each patient, by `patient_id`.
@@ -25,7 +26,7 @@ class SourceHandle(Record):
 
 
 class DatasetHandle(Record):
-    """A finished dataset."""
+    """Handle of a finished dataset."""
 
     uri: str
     fingerprint: str
@@ -35,14 +36,14 @@ class DatasetHandle(Record):
 
 
 class ModelHandle(Record):
-    """A finished bundle."""
+    """Handle of a finished bundle."""
 
     uri: str
     fingerprint: str
 
 
 class EvaluationHandle(Record):
-    """A finished evaluation."""
+    """Handle of a finished evaluation."""
 
     uri: str
     fingerprint: str
@@ -50,7 +51,7 @@ class EvaluationHandle(Record):
 
 
 class SegmentationHandle(Record):
-    """A finished segmentation: how many scans ended how, how many failures are new, and the bug that all ended in."""
+    """Handle of a finished segmentation: scans by status, new failures, and the bug that all scans failed with."""
 
     uri: str
     fingerprint: str
@@ -60,13 +61,13 @@ class SegmentationHandle(Record):
 
 
 class SegmentationPlan(Record):
-    """What a segmentation would do: the scans it would work on, and how many others need nothing."""
+    """Plan of a segmentation: scans that are due, and the numbers of all others by status."""
 
     due: list[str]
-    settled: dict[ScanStatus, int]
+    up_to_date: dict[ScanStatus, int]
 
     def sentence(self) -> str:
-        """Return it in one line."""
-        rest = ", ".join(f"{n} {status}" for status, n in self.settled.items())
+        """Return the plan in one line."""
+        rest = ", ".join(f"{n} {status}" for status, n in self.up_to_date.items())
         named = f" ({', '.join(self.due[:3])}{', …' if len(self.due) > 3 else ''})" if self.due else ""
-        return f"{len(self.due)} scans would be segmented{named}; the others: {rest}."
+        return f"{counted(len(self.due), 'scan')} would be segmented{named}; all others: {rest}."

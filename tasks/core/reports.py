@@ -1,4 +1,4 @@
-"""Reports as one self-contained HTML file, pictures inside, and their short forms for Prefect's artifacts."""
+"""Reports as self-contained HTML pages, and their short forms for Prefect's artifacts."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -16,21 +16,21 @@ from tasks.core.rows import FailureRow, ScanRow
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, DatasetCard, EvaluationReport, ModelCard, SegmentationManifest
 
 MAX_ROWS = 500
-"""Rows of a table a person will read in a page; the whole table lies beside it as Parquet or JSON."""
+"""Largest number of rows of a table in a page; the whole table is beside it as Parquet or JSON."""
 
-QUIET_FLAGS = {"no_lesion"}
-"""What is usual, and no reason to look."""
+USUAL_FLAGS = {"no_lesion"}
+"""Flags that do not make a scan worth a check."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatientPanel:
-    """A patient to look at: image, prediction and reference of the slice with the largest lesion.
+    """Picture of a patient: image, prediction and reference of the slice with the largest lesion.
 
     Attributes:
         rank: best, median or worst by Dice.
-        patient_id: Whose slice it is.
-        dice: The patient's Dice.
-        png: The picture.
+        patient_id: Id of the patient.
+        dice: Dice of the patient; None if undefined.
+        png: The picture as PNG.
     """
 
     rank: str
@@ -42,11 +42,11 @@ class PatientPanel:
 def evaluation_report(
     report: EvaluationReport, card: ModelCard, *, figures: Mapping[str, bytes], panels: Sequence[PatientPanel]
 ) -> str:
-    """Return the page of an evaluation.
+    """Return the HTML page of an evaluation.
 
     Args:
-        report: What was measured.
-        card: The bundle that was scored.
+        report: Results of the evaluation.
+        card: Card of the bundle.
         figures: PNG by name: the curves of `CURVES` and `precision_recall`.
         panels: Patients to show, best first.
     """
@@ -64,30 +64,30 @@ def evaluation_report(
 def segmentation_report(
     manifest: SegmentationManifest, rows: Sequence[ScanRow], *, previews: Sequence[tuple[ScanRow, bytes]]
 ) -> str:
-    """Return the page of a segmentation: what happened first, then what failed, then the largest lesions.
+    """Return the HTML page of a segmentation: summary, rejected scans, then the largest lesions.
 
     Args:
-        manifest: The run.
-        rows: Every scan.
+        manifest: Manifest of the run.
+        rows: Rows of all scans.
         previews: Scans to show, with their preview PNG.
     """
     return _render(
         "segmentation.html.j2",
         manifest=manifest,
         failed=[row for row in rows if row.status == "failed"][:MAX_ROWS],
-        noted=[row for row in rows if _is_noted(row)][:MAX_ROWS],
+        to_check=[row for row in rows if _needs_check(row)][:MAX_ROWS],
         n_scans=len(rows),
         previews=[(row, _data_uri(png)) for row, png in previews],
         max_rows=MAX_ROWS,
     )
 
 
-def _is_noted(row: ScanRow) -> bool:
-    return row.status == "done" and bool(row.warnings or set(row.flags) - QUIET_FLAGS)
+def _needs_check(row: ScanRow) -> bool:
+    return row.status == "done" and bool(row.warnings or set(row.flags) - USUAL_FLAGS)
 
 
 def evaluation_markdown(report: EvaluationReport) -> str:
-    """Return the short form of an evaluation, for Prefect."""
+    """Return the summary of an evaluation as Markdown, for Prefect."""
     lines = [
         f"# Evaluation on {'all patients' if report.split == 'all' else report.split}",
         *(f"**{warning}**\n" for warning in report.warnings),
@@ -112,7 +112,7 @@ def evaluation_markdown(report: EvaluationReport) -> str:
 
 
 def _mean_dice(of: dict[str, Any]) -> str:  # Any: a mean, an interval or a count by name
-    """Return a mean over patients with its interval, where it has one."""
+    """Return a mean over patients as text, with its interval if there is one."""
     low_high = of["dice_ci95"]
     shown = f" (95 % interval {low_high[0]:.3f} to {low_high[1]:.3f})" if low_high else ""
     return f"**{_number(of['dice'])}**{shown}"
@@ -122,13 +122,13 @@ def _how_scored(report: EvaluationReport) -> str:
     if not report.n_held_out:
         return f"scored with threshold {report.threshold:.3f}"
     return (
-        f"cross-validated: {counted(report.n_held_out, 'patient')} scored by the network that never saw them, at the "
-        f"operating point chosen on the others; new scans get threshold {report.threshold:.3f}"
+        f"cross-validated: {counted(report.n_held_out, 'patient')} scored by the network not trained on them, at the "
+        f"operating point chosen on the others; new scans use threshold {report.threshold:.3f}"
     )
 
 
 def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n_all: int) -> str:
-    """Return what was rejected by code, with one sentence each, for Prefect; holds no file names."""
+    """Return the rejected inputs by error code as Markdown, for Prefect; without file names."""
     if not failures:
         return f"# {title}\n\nNothing was rejected; {n_all} inputs."
     first: dict[str, str] = {}
@@ -144,7 +144,7 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
             "",
             f"{len(failures)} of {counted(n_all, 'input')} rejected.",
             "",
-            "| code | count | for instance |",
+            "| code | count | example |",
             "|---|---|---|",
             *lines,
         ]
@@ -152,20 +152,20 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
 
 
 def plan_markdown(plan: SegmentationPlan) -> str:
-    """Return what a segmentation would do, for Prefect."""
+    """Return the plan of a segmentation as Markdown, for Prefect."""
     shown = [f"- {scan_id}" for scan_id in plan.due[:MAX_ROWS]]
-    return "\n".join(["# What would be done", "", plan.sentence(), "", *shown])
+    return "\n".join(["# Scans that would be segmented", "", plan.sentence(), "", *shown])
 
 
 def dataset_markdown(card: DatasetCard) -> str:
-    """Return the short form of a dataset, for Prefect."""
+    """Return the summary of a dataset as Markdown, for Prefect."""
     lines = [f"| {split} | {n} |" for split, n in card.n_slices_by_split.items()]
     return "\n".join(
         [
             "# Dataset",
             *(f"**{warning}**\n" for warning in card.warnings),
             f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px.",
-            f"{card.n_failed} were rejected.",
+            f"{counted(card.n_failed, 'slice')} rejected.",
             "",
             "| split | slices |",
             "|---|---|",

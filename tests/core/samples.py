@@ -219,7 +219,7 @@ SAMPLES: dict[type[Record], Record] = {
         EVALUATION,
         SPEED,
         MANIFEST,
-        SegmentationPlan(due=["a__b"], settled={"done": 0, "skipped": 2, "deferred": 1, "failed": 0}),
+        SegmentationPlan(due=["a__b"], up_to_date={"done": 0, "skipped": 2, "deferred": 1, "failed": 0}),
         PrepareRequest(
             source=SOURCE_REF, source_uri="file:///in", dataset_uri="file:///dataset", preparation=PreparationConfig()
         ),

@@ -10,7 +10,7 @@ from tasks.core.metrics import METRICS
 from tasks.core.reports import (
     MAX_ROWS,
     PatientPanel,
-    _is_noted,
+    _needs_check,
     dataset_markdown,
     evaluation_markdown,
     evaluation_report,
@@ -146,7 +146,7 @@ def test_large_numbers_are_grouped() -> None:
     ("manifest", "verdict"),
     [
         (_manifest(), "No scan failed."),
-        (_manifest(n_failed=2), "2 scans known bad from an earlier run"),
+        (_manifest(n_failed=2), "2 scans rejected by an earlier run"),
         (_manifest(n_failed=2, n_new=1), "1 scan newly failed."),
     ],
     ids=["none", "known", "new"],
@@ -154,7 +154,7 @@ def test_large_numbers_are_grouped() -> None:
 def test_segmentation_page_gives_one_verdict(manifest: SegmentationManifest, verdict: str) -> None:
     """A reader learns first whether anything was lost in this run."""
     words = _Page(segmentation_report(manifest, [DONE], previews=[])).words
-    verdicts = ["No scan failed.", "known bad from an earlier run", "newly failed."]
+    verdicts = ["No scan failed.", "rejected by an earlier run", "newly failed."]
     assert verdict in words
     assert sum(sentence in words for sentence in verdicts) == 1
 
@@ -205,15 +205,15 @@ def test_segmentation_page_shows_parameters_and_warnings() -> None:
     words = _Page(segmentation_report(manifest, [DONE], previews=[])).words
     assert "bfloat16 was asked for" in words
     assert "younger than 7.5 min" in words
-    assert "Threshold 0.250, lesions below 3 px dropped" in words
+    assert "Threshold 0.250, lesions below 3 px removed" in words
 
 
 @pytest.mark.parametrize("min_lesion_px", [0, 1])
 def test_segmentation_page_says_when_no_lesion_is_too_small(min_lesion_px: int) -> None:
     """A minimum that drops nothing is not shown as one."""
     words = _Page(segmentation_report(_manifest(min_lesion_px=min_lesion_px), [DONE], previews=[])).words
-    assert "lesions of every size kept" in words
-    assert "dropped" not in words
+    assert "lesions of all sizes kept" in words
+    assert "removed" not in words
 
 
 def test_evaluation_markdown_leads_with_the_mean_over_patients() -> None:
@@ -256,7 +256,7 @@ def test_the_short_form_of_a_cross_validation_says_who_scored_whom() -> None:
     """A threshold that nobody held out was scored with is not given as the one that was used."""
     text = evaluation_markdown(_evaluation(split="all", n_held_out=2))
     assert "# Evaluation on all patients\n" in text
-    assert "2 patients scored by the network that never saw them" in text
+    assert "2 patients scored by the network not trained on them" in text
     assert "scored with threshold" not in text
 
 
@@ -274,17 +274,17 @@ def test_the_page_of_a_cross_validation_says_how_each_patient_was_scored() -> No
     ("way", "said"),
     [
         ({}, "unet / resnet34, at 256 px"),
-        ({"test_time_flips": True}, "unet / resnet34, with flips, at 256 px"),
+        ({"test_time_flips": True}, "unet / resnet34, with test-time flips, at 256 px"),
         (
             {"slice_statistics": 0.29},
-            "unet / resnet34, leaning to 29 % on each slice's own statistics, at 256 px",
+            "unet / resnet34, with 29 % per-slice statistics, at 256 px",
         ),
         (
             {"test_time_flips": True, "slice_statistics": 0.005},
-            "unet / resnet34, with flips, leaning to 0.5 % on each slice's own statistics, at 256 px",
+            "unet / resnet34, with test-time flips, with 0.5 % per-slice statistics, at 256 px",
         ),
     ],
-    ids=["plain", "flips", "leaning", "both"],
+    ids=["plain", "flips", "statistics", "both"],
 )
 def test_evaluation_page_says_how_the_bundle_predicts(way: dict[str, object], said: str) -> None:
     """What makes the same weights see otherwise stands beside their digest."""
@@ -317,7 +317,7 @@ def test_dataset_markdown_gives_sizes_by_split() -> None:
     """How much there is, how much was lost, what is odd, and slices on each side."""
     text = dataset_markdown(DATASET)
     assert "90 slices of 4 cases and 3 patients at 256 px." in text
-    assert "2 were rejected." in text
+    assert "2 slices rejected." in text
     assert "**one case has no lesion**" in text
     for line in ("| train | 60 |", "| val | 20 |", "| test | 10 |"):
         assert line in text.splitlines()
@@ -337,7 +337,7 @@ def test_a_bar_or_line_break_does_not_break_the_table() -> None:
     assert "| a \\| b c |" in text
 
 
-def test_a_done_scan_is_noted_for_what_is_unusual_alone() -> None:
+def test_a_done_scan_needs_check_for_what_is_unusual_alone() -> None:
     """A warning or an unusual flag brings a scan to the reader's eye; a scan without a lesion is usual."""
     base = ScanRow(
         scan_id="a",
@@ -350,7 +350,7 @@ def test_a_done_scan_is_noted_for_what_is_unusual_alone() -> None:
         code_version="",
     )
     noted = [
-        _is_noted(base.model_copy(update=update))
+        _needs_check(base.model_copy(update=update))
         for update in ({}, {"flags": ["no_lesion"]}, {"flags": ["hu_implausible"]}, {"warnings": ["x"]})
     ]
     assert noted == [False, False, True, True]

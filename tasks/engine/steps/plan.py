@@ -26,7 +26,7 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
     scans = list_scans(request, index_here, youngest_s, run.seal).scans(run.seal)
     found = sort_scans(scans, run, youngest_s)
     rows = [*found.known, *found.rejected(run)]
-    return SegmentationPlan(due=[scan.scan_id for scan in found.due], settled=count_by_status(rows))
+    return SegmentationPlan(due=[scan.scan_id for scan in found.due], up_to_date=count_by_status(rows))
 
 
 def index_here(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:

@@ -92,7 +92,7 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert "6 scans would be segmented (phantom_050_0, phantom_050_1, phantom_050_2, …)" in plan.sentence()
     assert not output.exists()
     waiting = _plan(bright_bundle, new_scans, output, settle_minutes=30)
-    assert (waiting.due, waiting.settled["deferred"]) == ([], 6)
+    assert (waiting.due, waiting.up_to_date["deferred"]) == ([], 6)
 
 
 def test_corrupt_slice_is_named_and_what_a_killed_run_left_is_reported(
