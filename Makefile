@@ -21,7 +21,7 @@ demo: $(STAMP)
 	$(BIN)/lesions demo
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/python -m tests.lanes
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """What tests share: phantoms on disk, one Ray session, one Prefect server, one small trained bundle."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ os.environ.update(WORKER_ENVIRONMENT)  # before any test module imports TensorFl
 os.environ.update(emulators.AT_IMPORT)
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
+OF_TENSORFLOW = re.compile(r"^pytestmark = .*\bmark\.tf\b", re.MULTILINE)
 SIZE_PX = 64
 PREPARATION = PreparationConfig(
     size_px=SIZE_PX, patient_id_pattern=PATIENT_ID_PATTERN, fractions=Fractions(val=0.2, test=0.3)
@@ -44,6 +46,14 @@ NO_CHANGE = AugmentConfig(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let golden files be written anew, which a commit that says why then holds."""
     parser.addoption("--update-golden", action="store_true", help="write golden files anew")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files alone in which every test loads TensorFlow where none is asked for: importing them loads it."""
+    is_asked = not config.option.markexpr.startswith("not tf")
+    if is_asked or collection_path.suffix != ".py" or not OF_TENSORFLOW.search(collection_path.read_text()):
+        return None
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,52 @@
+"""Runs all tests in two lanes side by side: `python -m tests.lanes [options of pytest]`.
+
+One lane loads TensorFlow, the other does not: each takes a core most of the time. The exit code is 0 if both passed.
+"""
+
+import subprocess
+import sys
+import threading
+import time
+from typing import IO
+
+LANES = {
+    "without TensorFlow": ["-m", "not tf and not soak"],
+    "with TensorFlow": ["-m", "tf and not soak"],
+}
+"""By marker, so that every test is in one of them."""
+
+
+def run_lanes(*options: str) -> dict[str, int]:
+    """Run the lanes to their end and return the exit code of each; every line they print bears the lane's name."""
+    width, started, codes = max(map(len, LANES)), time.monotonic(), dict[str, int]()
+    running = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-o", f"cache_dir=.pytest_cache/{number}", *chosen, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number, (name, chosen) in enumerate(LANES.items())
+    }
+
+    def relay(name: str, lines: IO[str]) -> None:
+        for line in lines:
+            sys.stdout.write(f"{name:{width}} | {line}")
+            sys.stdout.flush()
+        codes[name] = running[name].wait()
+        sys.stdout.write(f"{name:{width}} | ended with {codes[name]} after {time.monotonic() - started:.0f} s\n")
+
+    threads = [
+        threading.Thread(target=relay, args=(name, lane.stdout)) for name, lane in running.items() if lane.stdout
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return codes
+
+
+if __name__ == "__main__":
+    failed = [name for name, code in run_lanes(*sys.argv[1:]).items() if code]
+    sys.stdout.write(f"Failed: the lane {' and the lane '.join(failed)}.\n" if failed else "Both lanes passed.\n")
+    sys.exit(bool(failed))
