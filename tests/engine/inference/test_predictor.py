@@ -9,7 +9,7 @@ from tasks.engine.inference.predictor import Predictor
 from tasks.io.outputs.bundles import Bundle, SelfTest, read_bundle
 from tests.conftest import MODEL, SIZE_PX, Trained
 
-pytestmark = [pytest.mark.tf, pytest.mark.ray]
+pytestmark = [pytest.mark.tf, pytest.mark.ray, pytest.mark.server]
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import tensorflow as tf
 
 from flows.train_model import train_model
-from tasks.core.config.learning import ModelConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.errors import ModelError
 from tasks.core.history import CURVES
+from tasks.core.learning_rate import warmup_cosine
 from tasks.core.metrics import count_pixels, dice
 from tasks.core.operating_point import MIN_FLIPS_GAIN
 from tasks.core.postprocess import threshold_probability
 from tasks.engine.inference.predictor import Predictor
-from tasks.engine.network.model import build_model
+from tasks.engine.network.model import build_model, load_weights
+from tasks.engine.training.epoch_plan import plan_training
+from tasks.engine.training.slice_loading import load_slices
+from tasks.engine.training.slice_store import training_stream
+from tasks.engine.training.trainer import Learner
 from tasks.io.outputs import bundles, datasets
-from tests.conftest import MILD, MODEL, TRAINING, Trained
+from tests.conftest import MILD, MODEL, NO_CHANGE, TRAINING, Trained
+from tests.engine.steps.conftest import WINDOW
 
-pytestmark = [pytest.mark.ray, pytest.mark.tf]
+pytestmark = [pytest.mark.ray, pytest.mark.tf, pytest.mark.server]
 
 
 def test_bundle_names_every_file_by_digest(trained: Trained) -> None:
@@ -46,20 +53,6 @@ def test_loss_falls(trained: Trained) -> None:
     assert last < first
 
 
-def test_same_seed_same_weights(trained: Trained, tmp_path: Path) -> None:
-    """Training again with the same seed gives the same weight file, so every figure too."""
-    again = str(tmp_path / "again")
-    train_model(trained.dataset_uri, again, model=MODEL, training=TRAINING, augment=MILD)
-    assert len({bundles.read_card(uri).files["model.weights.h5"] for uri in (trained.model_uri, again)}) == 1
-
-
-def test_two_workers_train(trained: Trained, tmp_path: Path) -> None:
-    """Two workers that share every global batch train to the end and publish one bundle."""
-    two = TRAINING.model_copy(update={"num_workers": 2, "epochs": 1})
-    ref = train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=two, augment=MILD)
-    assert bundles.read_bundle(ref.uri).card.training.num_workers == 2
-
-
 def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path) -> None:
     """A mirror that cannot be reached is named with the two ways out, before a worker starts."""
     unreachable = ModelConfig(encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5")
@@ -67,6 +60,7 @@ def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=unreachable, training=TRAINING)
 
 
+@pytest.mark.soak
 def test_a_training_without_numbers_publishes_nothing(trained: Trained, tmp_path: Path) -> None:
     """Weights that are no numbers would give empty masks, as of healthy patients: the run ends and says what to set."""
     network = build_model(MODEL.architecture, MODEL.backbone)
@@ -104,17 +98,55 @@ def test_a_bundle_of_another_network_is_no_start(trained: Trained, tmp_path: Pat
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=other, training=TRAINING)
 
 
-def test_a_warm_start_begins_where_its_parent_ended(trained: Trained, tmp_path: Path) -> None:
-    """From a bundle's weights the first epoch's loss is below the parent's last, and the card names the parent."""
+def test_two_workers_go_on_from_a_bundle_as_one_would(trained: Trained, volume_dataset: Path, tmp_path: Path) -> None:
+    """On slices of volumes, with BatchNorm frozen: losses and weights are those of one learner with the same batches.
+
+    The card names the bundle they started from, and how CT values become its input.
+    """
+    frozen = TRAINING.model_copy(update={"epochs": 1, "num_workers": 2, "freeze_batchnorm": True})
     warm = MODEL.model_copy(update={"start_from": trained.model_uri})
-    once = TRAINING.model_copy(update={"epochs": 1})
-    train_model(trained.dataset_uri, str(tmp_path / "model"), model=warm, training=once, augment=MILD)
-    parent, card = (bundles.read_card(uri) for uri in (trained.model_uri, str(tmp_path / "model")))
-    assert card.parent_digest == parent.digest
-    losses = [
-        float(bundles.read_history(uri)[-1]["train_loss"]) for uri in (trained.model_uri, str(tmp_path / "model"))
-    ]
-    assert losses[1] < losses[0]
+    n_before = _n_train_workers()
+    train_model(str(volume_dataset), str(tmp_path / "model"), model=warm, training=frozen, augment=NO_CHANGE)
+    assert _n_train_workers() == n_before + 2
+    bundle, parent = (bundles.read_bundle(uri) for uri in (str(tmp_path / "model"), trained.model_uri))
+    assert (bundle.card.parent_digest, bundle.card.hu) == (parent.card.digest, WINDOW)
+    learner, loss = _learned_alone(str(volume_dataset), parent.weights[0], frozen)
+    [epoch] = bundles.read_history(str(tmp_path / "model"))
+    assert float(epoch["train_loss"]) == pytest.approx(loss, rel=1e-4)
+    together = build_model(MODEL.architecture, MODEL.backbone)
+    load_weights(together, bundle.weights[0])
+    for one, two in zip(learner.plain.get_weights(), together.get_weights(), strict=True):
+        assert np.linalg.norm(two - one) <= 1e-4 * max(np.linalg.norm(one), 1e-12)
+
+
+def _n_train_workers() -> int:
+    """Return how many workers Ray Train has started in this session."""
+    return sum(actor["ActorClassName"] == "RayTrainWorker" for actor in ray._private.state.actors().values())
+
+
+def _learned_alone(dataset_uri: str, first_weights: bytes, training: TrainingConfig) -> tuple[Learner, float]:
+    """Take the first epoch's batches in this process, and return the learner and the mean loss."""
+    store = load_slices(dataset_uri, "train")
+    plan = plan_training(
+        store.index,
+        epochs=range(1),
+        batch_size=training.batch_size,
+        lesion_free_fraction=training.lesion_free_fraction,
+        seed=training.seed,
+    )
+    stream = training_stream(
+        store, plan, batch_size=training.batch_size, rank=0, num_workers=1, augment=NO_CHANGE, seed=training.seed
+    )
+    strategy = tf.distribute.get_strategy()
+    learner = Learner(MODEL, training, strategy, n_workers=1, first_weights=first_weights)
+    loss = weight = 0.0
+    for step, batch in enumerate(stream.iter_batches(batch_size=training.batch_size)):
+        rate = warmup_cosine(
+            step, n_steps=plan.steps_per_epoch, steps_per_epoch=plan.steps_per_epoch, peak=training.learning_rate
+        )
+        of_step = learner.step(batch["image"], batch["mask"], batch["weight"], learning_rate=rate)
+        loss, weight = loss + of_step[0], weight + of_step[1]
+    return learner, loss / weight
 
 
 def test_the_card_says_what_flips_change(trained: Trained) -> None:

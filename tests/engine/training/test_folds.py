@@ -1,4 +1,3 @@
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -6,26 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.evaluate_model import evaluate_model
-from flows.segment_scans import segment_scans
 from flows.train_model import train_model
 from tasks.core.config.learning import TrainingConfig
-from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.operating_point import ProbabilityHistogram
-from tasks.core.schemas import ModelCard, SegmentationManifest
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.ensemble import members_of
 from tasks.engine.training.folds import Fold, folds_of
-from tasks.io.outputs import bundles, datasets
+from tasks.io.outputs import datasets
 from tasks.stages.first_weights import FirstWeights
 from tasks.stages.patient_scores import Scorer, views
-from tests.conftest import MILD, MODEL, TRAINING, Trained
+from tests.conftest import IN_FOLDS, MILD, MODEL
 from tests.core.samples import MEMBER
 from tests.core.samples import MODEL as CARD
-
-IN_FOLDS = TRAINING.model_copy(update={"folds": 2, "epochs": 1, "test_time_flips": False})
 
 
 def _outcome(patient: str, best_level: int) -> TrainingOutcome:
@@ -66,12 +59,13 @@ def test_no_patient_takes_part_in_choosing_whether_they_are_flipped() -> None:
 
 
 @pytest.mark.ray
-def test_a_fold_is_trained_on_all_patients_but_its_own(trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.server
+def test_a_fold_is_trained_on_all_patients_but_its_own(dataset_uri: str, tmp_path: Path) -> None:
     """Train and held-out rows of each fold are all slices, and share no patient."""
     request = TrainRequest(
-        dataset_uri=trained.dataset_uri, model_uri=tmp_path.as_uri(), model=MODEL, training=IN_FOLDS, augment=MILD
+        dataset_uri=dataset_uri, model_uri=tmp_path.as_uri(), model=MODEL, training=IN_FOLDS, augment=MILD
     )
-    dataset, random = datasets.read_card(trained.dataset_uri), FirstWeights(None, None)
+    dataset, random = datasets.read_card(dataset_uri), FirstWeights(None, None)
     folds = folds_of(request, dataset, random)
     assert len({fold.run.checkpoints for fold in folds}) == 2
     for fold in folds:
@@ -115,85 +109,10 @@ def test_the_history_of_folds_adds_pixels_and_takes_ratios_anew() -> None:
     assert together["val_loss"] == pytest.approx(0.3)
 
 
-@pytest.fixture(scope="module")
-def ensemble(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bundle of two folds, trained for an epoch."""
-    uri = str(tmp_path_factory.mktemp("ensemble") / "model")
-    train_model(trained.dataset_uri, uri, model=MODEL, training=IN_FOLDS, augment=MILD)
-    return uri
-
-
-def _card(uri: str) -> ModelCard:
-    return bundles.read_card(Path(uri).as_uri())
-
-
-@pytest.mark.soak
 @pytest.mark.ray
-@pytest.mark.tf
-def test_every_patient_is_held_out_of_one_network(ensemble: str, trained: Trained) -> None:
-    """Of every split; the bundle names all files of its networks by digest and holds nothing else."""
-    card = _card(ensemble)
-    held_out = [patient for member in card.members for patient in member.held_out]
-    assert sorted(held_out) == sorted(datasets.read_card(trained.dataset_uri).assignments)
-    files = {str(path.relative_to(ensemble)) for path in Path(ensemble).rglob("*") if path.is_file()}
-    assert files - {"model.json"} == card.files.keys()
-    assert {path for path in files if path.endswith(".h5")} == set(card.weights_files)
-    assert len({card.files[path] for path in card.weights_files}) == 2
-
-
-@pytest.mark.soak
-@pytest.mark.ray
-@pytest.mark.tf
-def test_each_patient_is_scored_by_the_network_that_never_saw_it(
-    ensemble: str, trained: Trained, tmp_path: Path
-) -> None:
-    """The report covers all patients, says that they were held out, and does not change with who else is scored."""
-    reports = {}
-    for split in ("all", "test"):
-        evaluate_model(ensemble, trained.dataset_uri, str(tmp_path / split), split=split)
-        reports[split] = json.loads((tmp_path / split / "metrics.json").read_text())
-    assert reports["all"]["n_patients"] == reports["all"]["n_held_out"] == 5
-    by_patient = {row["patient_id"]: row for row in reports["all"]["per_patient"]}
-    for row in reports["test"]["per_patient"]:
-        assert by_patient[row["patient_id"]] == row
-    card = _card(ensemble)
-    for place, member in enumerate(card.members):
-        for patient in member.held_out:
-            assert (by_patient[patient]["member"], by_patient[patient]["threshold"]) == (place, member.threshold)
-    assert "scored by the network of 2 that never saw them" in (tmp_path / "all" / "report.html").read_text()
-
-
-@pytest.mark.soak
-@pytest.mark.ray
-@pytest.mark.tf
-def test_new_scans_get_the_mean_of_all_networks(ensemble: str, new_scans: Path, tmp_path: Path) -> None:
-    """A segmentation runs the ensemble, and says that it costs as much as its networks."""
-    now = SegmentationConfig(settle_minutes=0)
-    segment_scans(ensemble, str(new_scans), str(tmp_path / "output"), segmentation=now)
-    manifest = SegmentationManifest.model_validate_json((tmp_path / "output" / "manifest.json").read_text())
-    assert (manifest.n_predictions, manifest.counts["done"]) == (2, 6)
-    assert "predictions averaged" in (tmp_path / "output" / "report.html").read_text()
-
-
-@pytest.mark.soak
-@pytest.mark.ray
-@pytest.mark.tf
-def test_the_mean_is_that_of_the_networks_probabilities(ensemble: str) -> None:
-    """The ensemble's probability of a pixel is the mean of its networks', to rounding."""
-    from tasks.engine.inference.predictor import Predictor
-
-    uri = Path(ensemble).as_uri()
-    image = bundles.read_bundle(uri).self_test.image[np.newaxis]
-    how = {"precision": "float32", "batch_size": 1}
-    together = Predictor.from_bundle(bundles.read_bundle(uri), **how).predict(image).astype(int)
-    alone = [Predictor.from_bundle(bundles.read_member(uri, place), **how).predict(image) for place in (0, 1)]
-    assert np.abs(together - np.mean(alone, axis=0)).max() <= 1.5
-    assert not np.array_equal(*alone)
-
-
-@pytest.mark.ray
-def test_more_folds_than_patients_are_refused(trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.server
+def test_more_folds_than_patients_are_refused(dataset_uri: str, tmp_path: Path) -> None:
     """Before anything is trained."""
     many = IN_FOLDS.model_copy(update={"folds": 6})
     with pytest.raises(ConfigError, match="6 folds need as many"):
-        train_model(trained.dataset_uri, str(tmp_path / "model"), model=MODEL, training=many)
+        train_model(dataset_uri, str(tmp_path / "model"), model=MODEL, training=many)
