@@ -37,7 +37,7 @@ def png(side: int = 40) -> bytes:
 def series(name: str, number: int, slices: list[Dataset] | None = None, **changes: Any) -> Files:
     """Return a DICOM series in a folder of its own."""
     slices = slices or to_dicom(VOXELS, GRID, series=number, **changes)
-    return {f"{name}/{place:03d}.dcm": to_bytes(dataset) for place, dataset in enumerate(slices)}
+    return {f"{name}/{index:03d}.dcm": to_bytes(dataset) for index, dataset in enumerate(slices)}
 
 
 def good() -> Files:
@@ -73,8 +73,8 @@ def _garbled(suffix: str) -> bytes:
 def _moved(number: int, move: Callable[[int, list[float]], list[float]]) -> list[Dataset]:
     """Return a series whose slices lie elsewhere."""
     slices = to_dicom(VOXELS, GRID, series=number)
-    for place, dataset in enumerate(slices):
-        dataset.ImagePositionPatient = move(place, [float(value) for value in dataset.ImagePositionPatient])
+    for index, dataset in enumerate(slices):
+        dataset.ImagePositionPatient = move(index, [float(value) for value in dataset.ImagePositionPatient])
     return slices
 
 
@@ -157,8 +157,8 @@ def _damaged(content: bytes) -> bytes:
 
 def _hit(content: bytes, name: bytes) -> bytes:
     """Return a tar with the checksum of one member's header destroyed."""
-    place = content.index(name) + 148  # POSIX ustar: chksum
-    return content[:place] + b"XXXXXX" + content[place + 6 :]
+    start = content.index(name) + 148  # POSIX ustar: chksum
+    return content[:start] + b"XXXXXX" + content[start + 6 :]
 
 
 def _link() -> tarfile.TarInfo:
@@ -292,7 +292,7 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "text in the pixels": ("burned_in_annotation", lambda: series("burned", 24, BurnedInAnnotation="YES")),
     "no positions": ("missing_position", lambda: series("no position", 25, ImagePositionPatient=None)),
     "no spacing": ("missing_spacing", lambda: series("no spacing", 26, PixelSpacing=None)),
-    "two at one place": (
+    "two at one position": (
         "duplicate_position",
         lambda: series("twice", 27, _moved(27, lambda n, at: [at[0], at[1], at[2] - 3 * (n == 5)])),
     ),

@@ -71,15 +71,15 @@ class RayCluster:
         """Start one more node."""
         self._start(f"--address=127.0.0.1:{self.port}")
 
-    def kill(self, place: int) -> None:
+    def kill(self, index: int) -> None:
         """Kill a node with everything on it, as when its machine is gone."""
-        process = psutil.Process(self.nodes[place].pid)
+        process = psutil.Process(self.nodes[index].pid)
         family = [*process.children(recursive=True), process]
         for member in family:
             with suppress(psutil.NoSuchProcess):
                 member.send_signal(signal.SIGKILL)
         psutil.wait_procs(family, timeout=20)
-        self.nodes[place].wait()
+        self.nodes[index].wait()
 
     def _start(self, *options: str, n_cpus: int = N_CPUS) -> None:
         command = [
@@ -132,9 +132,9 @@ def ray_cluster(n_nodes: int = 1, *, grows: dict[str, dict[str, int]] | None = N
                 found.add_node()
             yield found
         finally:
-            for place in range(len(found.nodes)):
+            for index in range(len(found.nodes)):
                 with suppress(psutil.NoSuchProcess):
-                    found.kill(place)
+                    found.kill(index)
 
 
 def _autoscaling(kinds: dict[str, dict[str, int]], address: str) -> dict[str, Any]:

@@ -1,20 +1,20 @@
-"""Addresses as they may be shown: without user name, password and query, which open what they point to.
+"""Redaction of addresses: without user name, password and query, which may be credentials.
 
-Credentials belong in the environment. A parameter that holds some is refused (`core.credentials`), because
-Prefect stores and shows parameters; sentences, logs and manifests show every address by `shown_uri` all the same.
+Credentials belong in the environment. A parameter with credentials is refused (`core.credentials`), because Prefect
+stores and shows parameters; messages, logs and manifests still pass every address through `shown_uri`.
 """
 
 import re
 from typing import Final
 
 LOCAL: Final = {"file", "local", "memory"}
-"""Schemes of paths: `@`, `?` and `:` are part of a name."""
+"""Schemes of paths, in which `@`, `?` and `:` are part of a name."""
 
 OBJECT_STORES: Final = {"gs", "gcs", "s3", "s3a"}
-"""Schemes whose names may hold `@` and `?`; `?name=` is taken for a query all the same."""
+"""Schemes whose object names may hold `@` and `?`; only `?name=` counts as a query."""
 
 CONTAINER_STORES: Final = {"abfs", "abfss", "wasb", "wasbs"}
-"""Schemes in which `container@account` is a place, as Azure writes it, and no user name."""
+"""Schemes of Azure, in which `container@account` is an address without user name."""
 
 _LINK: Final = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -26,19 +26,19 @@ _STORE_QUERY: Final = re.compile(r"\?[\w.%-]+=.*", re.DOTALL)
 
 
 def shown_uri(uri: str) -> str:
-    """Return an address without user name, password and query; one that cannot be taken apart as its scheme alone.
+    """Return an address without user name, password and query; of one that cannot be parsed, the scheme alone.
 
-    Local paths come back as they are, and so does what is no URI. Of a chain (`a://…::b://…`), each link is shown so.
+    Local paths and texts that are no URI are returned unchanged. In a chain (`a://…::b://…`), each link is redacted.
     """
     return "::".join(map(_shown_link, _LINK.split(uri)))
 
 
 def scrubbed(text: str, uri: str = "") -> str:
-    """Return what a library says with every address in it, and every query, as they may be shown.
+    """Return a message of a library with every address and query in it redacted.
 
     Args:
-        text: Of an exception, say.
-        uri: An address that is known to stand in it: one with spaces or quotes is found only so.
+        text: Message, for example of an exception.
+        uri: Address known to be in the message; needed to find one with spaces or quotes.
     """
     known = text.replace(uri, shown_uri(uri)) if uri else text
     return _NAMED_QUERY.sub("?…", _IN_TEXT.sub(lambda found: shown_uri(found[0]), known))

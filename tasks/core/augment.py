@@ -1,6 +1,6 @@
-"""Random changes to a training slice and its mask; the one door to albumentations.
+"""Augmentation of training slices and their masks; the only module that uses albumentations.
 
-A pure function of (seed, epoch, case_id, slice_index): same slice, same change, on any machine, in any order.
+A pure function of (seed, epoch, case_id, slice_index): the same slice is changed alike on any machine, in any order.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from tasks.core.config.learning import AugmentConfig
 
 
 def build_augmentation(config: AugmentConfig) -> A.Compose:
-    """Return the transform of these parameters; flips first, then geometry, then intensities.
+    """Return the transform of these parameters: flips, then geometry, then intensities.
 
-    Borders are reflected. Intensity changes leave the mask alone.
+    Borders are reflected. Changes of intensity do not change the mask.
     """
     return A.Compose(
         [
@@ -43,10 +43,10 @@ def build_augmentation(config: AugmentConfig) -> A.Compose:
 def augment_slice(
     augmentation: A.Compose, image: np.ndarray, mask: np.ndarray, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Change a slice and its mask together.
+    """Return a slice and its mask, augmented together.
 
     Args:
-        augmentation: From `build_augmentation`; its random state is set anew here.
+        augmentation: From `build_augmentation`; its random state is reset here.
         image: uint8 `(H, W)`.
         mask: uint8 `(H, W)` of 0 and 1.
         seed: From `augmentation_seed`.

@@ -1,4 +1,4 @@
-"""What can be chosen by name: backbones, architectures and the weights they start from."""
+"""Choices by name: backbones, architectures, losses, precisions, splits and steps."""
 
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -11,7 +11,7 @@ Loss = Literal["bce", "dice", "bce_dice"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Split = Literal["train", "val", "test"]
 Scored = Literal["train", "val", "test", "all"]
-"""What a bundle is scored on: a split, or all of them."""
+"""Split a bundle is scored on, or all of them."""
 
 IntensityRule = Literal["slice_8bit"]
 MaskRule = Literal["binary", "nonzero"]
@@ -24,10 +24,10 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """An encoder of segmentation-models.
+    """Encoder of segmentation-models.
 
     Attributes:
-        imagenet_md5: md5 of its published ImageNet weights without the classification head, the
+        imagenet_md5: MD5 of its published ImageNet weights without the classification head, the
             digest that classification_models (image-classifiers 1.0.0) declares for the file.
     """
 
@@ -42,14 +42,14 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def backbone_named(name: str) -> Backbone:
-    """Return the backbone of that name.
+    """Return the backbone of a name.
 
     Raises:
-        ConfigError: If the catalogue has no such backbone; names the closest one.
+        ConfigError: If there is no such backbone; the message has the closest name.
     """
     if name in BACKBONES:
         return BACKBONES[name]
-    # Of equally similar names the one that begins alike: resnet35 is nearer to resnet34 than to resnet50.
+    # of equally similar names, the one with the same beginning: resnet35 is nearer to resnet34 than to resnet50.
     closest = max(BACKBONES, key=lambda known: _likeness(name, known))
     known = ", ".join(BACKBONES)
     raise ConfigError(f"Unknown backbone {name!r}. Known: {known}. Closest: {closest}.")

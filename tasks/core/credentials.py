@@ -1,14 +1,14 @@
-"""Parameters hold no credentials: Prefect stores and shows them."""
+"""Check that addresses hold no credentials, because Prefect stores and shows parameters."""
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError
 
 
 def require_no_credentials(uri: str) -> None:
-    """Refuse an address that holds a user name, a password or a query, without repeating them.
+    """Refuse an address with a user name, a password or a query, without repeating it.
 
     Raises:
-        ConfigError: If it does.
+        ConfigError: If the address has any of them.
     """
     shown = shown_uri(uri)
     if shown != uri:

@@ -1,4 +1,4 @@
-"""Digest of named parts: what two things must agree in to be the same."""
+"""Digest of named values: two things with the same digest count as the same."""
 
 import hashlib
 import json
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 Part: TypeAlias = "str | int | float | bool | Sequence[Part] | Mapping[str, Part] | None"
-"""What JSON can hold."""
+"""Any JSON value."""
 
 
 def digest(**parts: Part) -> str:
-    """Return the sha256 over named parts as canonical JSON, which no value can make look like another part.
+    """Return the SHA-256 of named values as canonical JSON, in which no value can pass for another one.
 
     Args:
-        parts: By name, in any order; equal where they are equal as JSON, in which 1 and 1.0 differ.
+        parts: Values by name, in any order; 1 and 1.0 differ, as in JSON.
 
     Raises:
         ValueError: If a number is not finite.

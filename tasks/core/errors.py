@@ -1,12 +1,12 @@
-"""What can go wrong, as one tree, and what a caller's shell is told about it.
+"""Tree of the project's errors, with the exit code of each.
 
 LesionWorkflowError          1  a bug, unless a subclass says otherwise
 ├── InternalError            1  every scan of a run ended in the same bug
 ├── ConfigError              2  the parameters cannot work together
 ├── DataError                3  one input is bad: a row with a code, never the end of a run
 ├── IncompleteError          3  good outputs are published, some inputs are lost and named
-├── LockedError              4  another live run holds the output
-├── StorageError             5  the store did not answer or refused
+├── LockedError              4  another running flow holds the output
+├── StorageError             5  the store did not respond, or refused
 ├── ClusterError             5  Ray could not be reached or started, or lost its workers
 ├── ServerError              5  Prefect's temporary server did not start
 └── ModelError               2  a bundle or its weights cannot be used as asked
@@ -19,20 +19,20 @@ from typing import ClassVar, Final, Literal
 
 ErrorCode = Literal[
     "ambiguous_series",  # several series or files where one was meant
-    "archive_bomb",  # unpacks to absurdly more than it takes
-    "bad_affine",  # no position in space follows from it
+    "archive_bomb",  # unpacks to implausibly more than its size
+    "bad_affine",  # defines no position in space
     "bad_name",  # a name that is not UTF-8
-    "burned_in_annotation",  # pixels said to hold text about the patient
-    "changed",  # another size when it was read than when it was listed
+    "burned_in_annotation",  # text about the patient in the pixels, by the header
+    "changed",  # differs in size between listing and reading
     "constant",  # every voxel has the same value
     "corrupt_archive",  # a damaged archive, or a damaged member of one
-    "duplicate_name",  # members of an archive under one name
-    "duplicate_position",  # two slices of a series at one place
+    "duplicate_name",  # several members of an archive with one name
+    "duplicate_position",  # two slices of a series at one position
     "duplicate_slice",  # two files claim the same (case_id, slice_index)
     "empty_file",  # zero bytes
     "gantry_tilt",  # slices stacked at an angle to their plane
-    "index_row",  # a row of an index.csv that cannot be meant
-    "internal_error",  # a bug of ours, or of a library, that this input brought out
+    "index_row",  # an invalid row of an index.csv
+    "internal_error",  # a bug in this project or a library, triggered by the input
     "localiser_only",  # a series of nothing but localisers
     "mask_values",  # a mask that is not binary under the declared rule
     "missing_file",  # an index names a file that is not there
@@ -42,66 +42,66 @@ ErrorCode = Literal[
     "missing_spacing",  # slices without pixel spacing
     "mixed_geometry",  # slices of one series that differ in size, spacing or orientation
     "nested_archive",  # an archive in an archive
-    "no_scan",  # an archive of which nothing was taken
-    "no_permission",  # this machine may not read it
+    "no_scan",  # an archive without a scan
+    "no_permission",  # this machine has no permission to read it
     "non_finite",  # pixels that are not a number or infinite
-    "not_3d",  # a volume of more or fewer than three dimensions
+    "not_3d",  # a volume without exactly three dimensions
     "not_ct",  # another modality
     "not_grey",  # a DICOM image in colours
-    "not_read",  # the store did not hand it over, however often it was asked
-    "out_of_memory",  # more than the worker has to give
+    "not_read",  # the store did not return it, in all attempts
+    "out_of_memory",  # needs more memory than the worker has
     "password_protected",  # an encrypted member
     "shape_mismatch",  # image and mask differ in size
     "single_slice",  # a series of one slice
-    "too_large",  # more pixels than we are willing to decode
+    "too_large",  # more pixels than are decoded
     "truncated_archive",  # an archive that ends before its members do
     "unequal_spacing",  # slices of a series at uneven distances
     "unpaired_image",  # an image without a mask of the same name
     "unpaired_mask",  # a mask without an image of the same name
     "unreadable",  # damaged or truncated
     "unsafe_member",  # a link, or a name that points outside its archive
-    "unsupported_format",  # an image, but of a kind we do not take
+    "unsupported_format",  # an image of a format that is not read
     "unsupported_syntax",  # a DICOM transfer syntax that is not decoded
     "vanished",  # listed, then gone when it was read
-    "worker_died",  # the process that worked on it died, again and again
-    "wrong_suffix",  # a file whose content is not what its name says
-    "zero_spacing",  # voxels without extent
+    "worker_died",  # the process that worked on it died in all attempts
+    "wrong_suffix",  # content of another format than the suffix
+    "zero_spacing",  # voxels of size zero
 ]
 
 PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset(
     {"changed", "internal_error", "no_permission", "not_read", "out_of_memory", "vanished", "worker_died"}
 )
-"""What says nothing of the content: such a scan is tried again by the next run."""
+"""Codes that do not depend on the content; the next run tries such a scan again."""
 
-MAX_PLACES: Final = 20
-"""Of a traceback, the innermost: a recursion has a thousand of them."""
+MAX_FRAMES: Final = 20
+"""Number of innermost frames kept of a traceback; a recursion has a thousand."""
 
 N_REFERENCE_HEX: Final = 8
 
 StorageCode = Literal["changed", "no_permission", "not_read", "vanished"]
 STORAGE_SENTENCES: Final[dict[StorageCode, str]] = {
-    "changed": "It changed while it was read, as during an upload. The next run takes it as it is then.",
+    "changed": "It changed while it was read, as during an upload. The next run tries again.",
     "no_permission": "This machine may not read it; check the credentials of the workers. The next run tries again.",
-    "not_read": "It could not be read, however often it was asked for. The next run tries again.",
-    "vanished": "It was listed, then gone when it was read; check who moves it. The next run tries again.",
+    "not_read": "It could not be read in several attempts. The next run tries again.",
+    "vanished": "It was removed between listing and reading; check what moves it. The next run tries again.",
 }
-"""By what the store did."""
+"""Sentence of each code, without the name of the object."""
 
 
 class LesionWorkflowError(Exception):
-    """Anything this project raises on purpose."""
+    """Base of all errors that this project raises."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ConfigError(LesionWorkflowError):
-    """The parameters cannot work; nothing was started."""
+    """Invalid parameters; nothing was started."""
 
     exit_code = 2
 
 
 class DataError(LesionWorkflowError):
-    """One input is bad. The scan or slice is rejected under `code`, the rest goes on.
+    """Bad input: the scan or slice is rejected under `code`, the others continue.
 
     The sentence never holds a file or member name: those may hold a patient's name. `where` is the traceback of an
     `internal_error`, for the log.
@@ -110,7 +110,7 @@ class DataError(LesionWorkflowError):
     exit_code = 3
 
     def __init__(self, code: ErrorCode, sentence: str, where: str | None = None) -> None:
-        super().__init__(code, sentence, where)  # all, so that the error survives pickling between processes
+        super().__init__(code, sentence, where)  # all three, so that the error can be pickled between processes
         self.code: ErrorCode = code
         self.sentence = sentence
         self.where = where
@@ -120,26 +120,26 @@ class DataError(LesionWorkflowError):
 
 
 class InternalError(LesionWorkflowError):
-    """A bug that no scan of a run came past: the installation is broken rather than the scans."""
+    """Bug that every scan of a run failed with: the installation is broken, not the scans."""
 
 
 class IncompleteError(LesionWorkflowError):
-    """Everything good was published, but some inputs were lost: the run must not be green."""
+    """Some inputs were lost, all others are published: the flow run must fail."""
 
     exit_code = 3
 
 
 class LockedError(LesionWorkflowError):
-    """A live run holds the lock of this output."""
+    """Another running flow holds the lock of this output."""
 
     exit_code = 4
 
 
 class StorageError(LesionWorkflowError):
-    """Storage did not answer, refused, or does not hold what was expected.
+    """Storage did not respond, refused, or does not hold what was expected.
 
-    `can_pass` is False where trying again cannot help: nothing is there, or access is denied. A scan that met it is
-    rejected under `code`.
+    `can_pass` is False if a retry cannot help: the object does not exist, or access is denied. A scan that meets the
+    error is rejected under `code`.
     """
 
     exit_code = 5
@@ -150,7 +150,7 @@ class StorageError(LesionWorkflowError):
         self.code: StorageCode = code or ("not_read" if can_pass else "vanished")
 
     def as_refusal(self) -> DataError:
-        """Return it as what befell one input; this error's own sentence names the object, which may name a patient."""
+        """Return the error as the rejection of one input, without its own sentence, which may hold a patient's name."""
         return DataError(self.code, STORAGE_SENTENCES[self.code])
 
 
@@ -161,13 +161,13 @@ class ClusterError(LesionWorkflowError):
 
 
 class ServerError(LesionWorkflowError):
-    """The temporary Prefect server, which a run without a configured one starts for itself, did not start."""
+    """Prefect's temporary server, for runs without a configured server, did not start."""
 
     exit_code = 5
 
 
 class StoppedError(LesionWorkflowError):
-    """A job was stopped by somebody, as when its flow run is cancelled; trying again is not what they want."""
+    """A job was stopped on request, for example by cancelling its flow run; it is not retried."""
 
     exit_code = 5
 
@@ -179,37 +179,37 @@ class ModelError(LesionWorkflowError):
 
 
 def as_refusal(err: Exception) -> DataError:
-    """Return what one input brought about as its refusal; to be called at the boundary of one scan or archive.
+    """Return an error as the rejection of one input; called where one scan or archive is processed.
 
-    An error without a typed code is a bug. It gets a reference, the same for the same place in the code, and its
-    traceback without the error's own text, which may quote a header.
+    An error without a code is a bug. It gets a reference, the same for the same line of code, and its traceback
+    without the message, which may quote a header.
 
     Raises:
-        LesionWorkflowError: What was handed in, where it is the fault of the store or the run and not of the input.
+        LesionWorkflowError: The error itself, if the store or the run caused it and not the input.
     """
     if isinstance(err, DataError):
         return err
     if isinstance(err, LesionWorkflowError):
         raise err
     if isinstance(err, MemoryError):
-        advice = "Split it, or give the workers more; the next run tries again."
+        advice = "Split it, or give the workers more memory; the next run tries again."
         return DataError("out_of_memory", f"It needs more memory than the worker had. {advice}")
     frames = traceback.extract_tb(err.__traceback__)
     return internal_error(type(err).__name__, [f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in frames])
 
 
-def internal_error(name: str, places: Sequence[str]) -> DataError:
-    """Return the refusal of an input that brought out a bug.
+def internal_error(name: str, frames: Sequence[str]) -> DataError:
+    """Return the rejection of an input that triggered a bug.
 
     Args:
-        name: Class of the error; never its text, which may quote a header.
-        places: In the code, as a traceback has them (`File "x.py", line 1, in f`), the innermost last.
+        name: Class of the error; never its message, which may quote a header.
+        frames: Frames of the traceback as text (`File "x.py", line 1, in f`), the innermost last.
     """
-    inner = places[-MAX_PLACES:]
+    inner = frames[-MAX_FRAMES:]
     reference = hashlib.sha256("\n".join([name, *inner]).encode()).hexdigest()[:N_REFERENCE_HEX]
     return DataError(
         "internal_error",
-        f"It brought out a bug ({name}, reference {reference}). Report the reference with the log; the next run tries "
+        f"It triggered a bug ({name}, reference {reference}). Report the reference with the log; the next run tries "
         "again.",
         where="\n  ".join([f"reference {reference}: {name}", *inner]),
     )

@@ -1,4 +1,4 @@
-"""Curves as PNG: training history, and precision against recall."""
+"""Figures as PNG: training curves, and precision against recall."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ TRAIN_COLOUR, VAL_COLOUR = "#1f6f8b", "#d1495b"
 
 
 def training_curves(history: Sequence[EpochRow]) -> dict[str, bytes]:
-    """Return a PNG for each entry of `CURVES`: train and validation over epochs."""
+    """Return the training curves by name of `CURVES`, each as PNG."""
     return {name: _history_curve(history, columns) for name, columns in CURVES.items()}
 
 
@@ -36,13 +36,13 @@ def _history_curve(history: Sequence[EpochRow], columns: tuple[str, ...]) -> byt
 def precision_recall_figure(
     thresholds: np.ndarray, precision: np.ndarray, recall: np.ndarray, *, operating_threshold: float
 ) -> bytes:
-    """Return precision against recall over thresholds, the operating point marked, as PNG.
+    """Return the precision-recall curve with the operating point marked, as PNG.
 
     Args:
         thresholds: `(N,)`, rising.
         precision: `(N,)`, NaN where nothing is predicted.
         recall: `(N,)`.
-        operating_threshold: The bundle's.
+        operating_threshold: Threshold of the bundle.
     """
     figure, axes = _figure()
     axes.plot(recall, precision, color=TRAIN_COLOUR)

@@ -1,10 +1,10 @@
-"""Between a slice's own grid and the model's square, and back."""
+"""Resizing of slices, masks and probabilities between the source grid and the model's input."""
 
 import cv2
 import numpy as np
 
 ROUNDING = 1e-4
-"""What float32 may lose when hundreds of pixels are averaged into one."""
+"""Rounding error of float32 when hundreds of pixels are averaged."""
 
 
 def resize_slice(image: np.ndarray, size_px: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def resize_slice_to(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size_px: int) -> np.ndarray:
-    """Resize a binary mask to a square: a pixel is lesion where at least half of what it covers is.
+    """Resize a binary mask to a square: a pixel is lesion if at least half of its area is.
 
     Args:
         mask: uint8 `(H, W)` of 0 and 1.
@@ -42,7 +42,7 @@ def resize_mask(mask: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def restore_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bring the model's answer back to the slice's own grid.
+    """Resize predicted probabilities to the source grid of a slice.
 
     Args:
         probability: uint8 `(size_px, size_px)`, in units of 1/255.
@@ -55,7 +55,7 @@ def restore_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.n
 
 
 def _resize(array: np.ndarray, shape: tuple[int, int], *, enlarge: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Resize by area averaging along what shrinks, then by `enlarge` along what grows."""
+    """Resize by area averaging along shrinking axes, then by `enlarge` along growing ones."""
     height, width = shape
     smaller = (min(height, array.shape[0]), min(width, array.shape[1]))
     if smaller != array.shape:

@@ -1,4 +1,4 @@
-"""What a training leaves behind besides its weights."""
+"""Outcome of a training besides the weights: history and histograms of probabilities."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ EpochRow = dict[str, float | int | None]
 """One epoch: learning rate, seconds, and train_ and val_ figures and counts by name; undefined ratios are None."""
 
 CURVE_METRICS = {"f1": "dice", "precision": "precision", "recall": "recall", "accuracy": "accuracy", "iou": "iou"}
-"""Columns of the history, and the metric each is."""
+"""Metric of each column of the history."""
 
 CURVES: dict[str, tuple[str, ...]] = {
     "f1": ("f1",),
@@ -23,18 +23,18 @@ CURVES: dict[str, tuple[str, ...]] = {
     "accuracy": ("accuracy",),
     "loss": ("loss",),
 }
-"""The original brief's six pictures, and which columns of the history each shows."""
+"""Training curves of a bundle, and the columns of the history in each."""
 
 
 @dataclass(slots=True)
 class TrainingOutcome:
-    """What the first worker hands back.
+    """Outcome of a training, as the first worker returns it.
 
     Attributes:
-        history: One row an epoch.
-        best_epoch: The epoch whose weights were kept, counted from 1.
-        histograms: Of the best epoch, by validation patient: the operating point is chosen from them.
-        flipped: The same with flips, once the training is over; empty where those are refused.
+        history: One row per epoch.
+        best_epoch: Epoch whose weights were kept, counted from 1.
+        histograms: Histograms of the best epoch by validation patient, to choose the operating point from.
+        flipped: The same with test-time flips, after the training; empty if flips are switched off.
     """
 
     history: list[EpochRow] = field(default_factory=list)
@@ -44,7 +44,7 @@ class TrainingOutcome:
 
     @property
     def best_merit(self) -> float | None:
-        """By what the best epoch was judged; None before the first one, or if no validation patient has lesions."""
+        """Penalised mean Dice of the best epoch; None before the first epoch, or without a validation lesion."""
         return self.history[self.best_epoch - 1]["val_merit"] if self.best_epoch else None
 
     @property
@@ -53,16 +53,16 @@ class TrainingOutcome:
         return {name: value for name, value in self.history[self.best_epoch - 1].items() if name.startswith("val_")}
 
     def operating_point(self, asked: TrainingConfig) -> OperatingPoint:
-        """Return the operating point that these patients choose, as far as it was not asked for."""
+        """Return the operating point chosen on these patients, except for what the parameters set."""
         single, flipped = (list(of.values()) for of in (self.histograms, self.flipped))
         return choose_operating_point(single, flipped, threshold=asked.threshold, flips=asked.test_time_flips)
 
     @classmethod
     def of_folds(cls, folds: Sequence["TrainingOutcome"]) -> "TrainingOutcome":
-        """Return what the trainings of a cross-validation left together.
+        """Return the joint outcome of the folds of a cross-validation.
 
-        Of each epoch, pixels and slices are summed over the folds and the ratios taken anew; other figures are means
-        over the folds that have them. Patients are held out once, so all histograms are kept.
+        Per epoch, pixels and slices are summed over the folds and ratios computed from the sums; other figures are
+        means over the folds that have them. Each patient is held out once, so all histograms are kept.
         """
         n_epochs = max(len(fold.history) for fold in folds)
         rows = [[fold.history[epoch] for fold in folds if epoch < len(fold.history)] for epoch in range(n_epochs)]
@@ -71,7 +71,7 @@ class TrainingOutcome:
         return cls([_row_of_folds(of_epoch) for of_epoch in rows], n_epochs, histograms, flipped)
 
     def to_csv(self) -> bytes:
-        """Return the history as CSV, undefined ratios empty."""
+        """Return the history as CSV; undefined ratios are empty."""
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()
@@ -92,6 +92,6 @@ def _row_of_folds(rows: Sequence[EpochRow]) -> EpochRow:
 
 
 def ratios_of(counts: Counts, side: str) -> EpochRow:
-    """Return the ratios of an epoch's pixels as columns of the history, `train_` or `val_` before each."""
+    """Return the ratios of an epoch as columns of the history, with the prefix `train_` or `val_`."""
     ratios = score(counts)
     return {f"{side}_{name}": ratios[metric] for name, metric in CURVE_METRICS.items()}

@@ -1,4 +1,4 @@
-"""From stored pixel values to what the model and the mask logic work on."""
+"""Conversion of stored pixel values to 8-bit model input and binary masks."""
 
 from typing import Final
 
@@ -9,17 +9,17 @@ from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError
 
 INTENSITY_RULE: Final[IntensityRule] = "slice_8bit"
-"""8-bit values as stored, wider ones by the slice's own min-max. The only rule so far; bundles name theirs."""
+"""The only rule so far: 8-bit values as stored, wider ones stretched from minimum to maximum of the slice."""
 
 
 def slice_to_uint8(pixels: np.ndarray) -> np.ndarray:
-    """Return a grey slice as 8 bits: 8-bit values as stored, wider ones stretched from the slice's min to its max.
+    """Return a grey slice as 8 bits: 8-bit values as stored, wider ones stretched from the slice's minimum to maximum.
 
     Args:
         pixels: Grey values `(H, W)`, any integer or float dtype.
 
     Returns:
-        uint8 array `(H, W)`; all zero where a wide slice is constant.
+        uint8 array `(H, W)`; all zero if a wider slice is constant.
 
     Raises:
         DataError: `non_finite`, if a value is not a number or infinite.
@@ -38,15 +38,15 @@ def slice_to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 
 AIR_HU, DENSEST_HU = -1024.0, 3071.0
-"""Range of a 12-bit CT; padding outside the field of view lies below it (for instance -2000)."""
+"""Range of a 12-bit CT, HU; padding outside the field of view is below it, for example -2000."""
 
 
 def hu_to_uint8(voxels_hu: np.ndarray, rule: HuConfig) -> np.ndarray:
-    """Return CT values as the 8 bits a model was trained on.
+    """Map CT values to the 8-bit input of a model.
 
     Args:
         voxels_hu: Hounsfield units `(H, W)`, finite.
-        rule: `window` maps level ± width/2 to 0 … 255; `slice_min_max` maps the slice's own range.
+        rule: `window` maps level ± width/2 to 0 … 255; `slice_min_max` maps minimum to maximum of the slice.
 
     Returns:
         uint8 `(H, W)`.
@@ -65,11 +65,11 @@ def hu_to_uint8(voxels_hu: np.ndarray, rule: HuConfig) -> np.ndarray:
 
 
 def binarise_mask(values: np.ndarray, rule: MaskRule) -> np.ndarray:
-    """Return a mask of 0 and 1 from stored mask values.
+    """Map stored mask values to 0 and 1.
 
     Args:
         values: Stored values `(H, W)`, any integer dtype.
-        rule: `binary` takes {0, 1}, {0, 255} and {0, 65535} (either may be missing); `nonzero` takes all.
+        rule: `binary` accepts {0, 1}, {0, 255} and {0, 65535} (either value may be missing); `nonzero` accepts all.
 
     Returns:
         uint8 array `(H, W)` of 0 and 1.

@@ -1,15 +1,15 @@
-"""How the learning rate moves."""
+"""Learning rate schedules and the state of early stopping."""
 
 import math
 from dataclasses import dataclass
 
 WARMUP_EPOCHS = 0.5
 PLATEAU_FACTOR = 0.1
-"""Keras' own default for ReduceLROnPlateau."""
+"""Default factor of Keras' ReduceLROnPlateau."""
 
 
 def warmup_cosine(step: int, *, n_steps: int, steps_per_epoch: int, peak: float) -> float:
-    """Return the learning rate of a step: linear up over half an epoch, then a half cosine down to zero.
+    """Return the learning rate of a step: linear warm-up over half an epoch, then cosine decay to zero.
 
     Source: Goyal et al., arXiv 1706.02677 (warm-up); Loshchilov & Hutter, arXiv 1608.03983 (cosine, no restarts).
     """
@@ -22,12 +22,12 @@ def warmup_cosine(step: int, *, n_steps: int, steps_per_epoch: int, peak: float)
 
 @dataclass(slots=True)
 class Plateau:
-    """Counts epochs without a better value; the state behind early stopping and reduce-on-plateau.
+    """Counter of epochs without a better value, for early stopping and reduce-on-plateau.
 
     Attributes:
-        patience: Epochs to wait.
+        patience: Number of epochs without a better value to allow.
         best: Best (lowest) value so far.
-        n_bad: Epochs since then.
+        n_bad: Epochs since the best value.
     """
 
     patience: int
@@ -35,7 +35,7 @@ class Plateau:
     n_bad: int = 0
 
     def is_stuck_at(self, value: float) -> bool:
-        """Take an epoch's value; say whether the patience has run out, and start to count anew if so."""
+        """Add the value of an epoch; return whether the patience is exceeded, and then restart the count."""
         if value < self.best:
             self.best, self.n_bad = value, 0
             return False

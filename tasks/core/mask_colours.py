@@ -1,4 +1,4 @@
-"""What a mask's colours and transparency mean; where two readings differ in what is lesion, neither is guessed."""
+"""Interpretation of a mask's colours and transparency; a mask with two possible meanings is rejected."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from tasks.core.plural import counted
 def palette_values(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Return the values of a mask stored as indices into a palette.
 
-    Indices are labels where index and colour agree on what is background: index 0 is black, and no other index is.
-    Otherwise the palette is a picture's, its order is the encoder's (Pillow's `quantize` puts white before black), and
-    a pixel's value is its colour's largest channel, as in a mask of colours.
+    Indices are labels if index and colour agree on the background: index 0 is black, and no other index is. Otherwise
+    the encoder chose the order of the palette (Pillow's `quantize` puts white before black), and a pixel's value is the
+    largest channel of its colour, as in a mask of colours.
 
     Args:
         indices: uint8 `(H, W)`.
@@ -21,7 +21,7 @@ def palette_values(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
         uint8 `(H, W)`.
 
     Raises:
-        DataError: `mask_values`, if an index has no colour, or neither reading tells lesion from background.
+        DataError: `mask_values`, if an index has no colour, or lesion and background cannot be distinguished.
     """
     used = np.unique(indices)
     if used[-1] >= len(palette):
@@ -49,11 +49,11 @@ def palette_values(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 
 def check_transparency(values: np.ndarray, alpha: np.ndarray) -> None:
-    """Raise where a mask's transparency may be the mask; a constant one says nothing, and one that shows it is fine.
+    """Refuse a mask whose opacity, unless constant, marks other pixels as lesion than its values do.
 
     Args:
-        values: Of the mask, `(H, W)`, without regard to its transparency.
-        alpha: Opacity, `(H, W)`, 0 where nothing is shown.
+        values: Values of the mask, `(H, W)`, without its transparency.
+        alpha: Opacity, `(H, W)`, 0 = transparent.
 
     Raises:
         DataError: `mask_values`, if values and opacity differ in what is lesion.

@@ -1,7 +1,7 @@
-"""How good is a mask: counts first, then every ratio a one-line formula over them.
+"""Pixel metrics: counts of true and false positives and negatives, and ratios of them.
 
-Conventions: a ratio whose denominator is zero is undefined, `None`, and is left out of means; the number left out is
-reported. So a patient without lesion whose prediction is empty too has no Dice; one with false positives has Dice 0.
+Conventions: a ratio with denominator zero is undefined (`None`) and left out of means; their number is reported. So a
+patient without lesions and without predictions has no Dice; one without lesions but with false positives has Dice 0.
 
 Source of the definitions: Maier-Hein, Reinke et al., Metrics reloaded, Nature Methods 2024,
 doi:10.1038/s41592-023-02151-z.
@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Pixels by prediction and reference: true and false positives, false and true negatives."""
+    """Numbers of pixels by prediction and reference: true and false positives, false and true negatives."""
 
     tp: int = 0
     fp: int = 0
@@ -27,7 +27,7 @@ class Counts:
 
 
 def count_pixels(prediction: np.ndarray, reference: np.ndarray) -> Counts:
-    """Count agreement of two masks of 0 and 1, same shape, any shape."""
+    """Return the counts of two masks of 0 and 1 of the same shape."""
     tp = int(np.count_nonzero(prediction & reference))
     fp = int(np.count_nonzero(prediction)) - tp
     fn = int(np.count_nonzero(reference)) - tp
@@ -35,32 +35,32 @@ def count_pixels(prediction: np.ndarray, reference: np.ndarray) -> Counts:
 
 
 def dice(c: Counts) -> float | None:
-    """2 tp / (2 tp + fp + fn), the same as F1; undefined when both masks are empty."""
+    """Dice: 2 tp / (2 tp + fp + fn), equal to F1; undefined if both masks are empty."""
     return _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn)
 
 
 def iou(c: Counts) -> float | None:
-    """Tp / (tp + fp + fn), the Jaccard index; undefined when both masks are empty."""
+    """Intersection over union: tp / (tp + fp + fn); undefined if both masks are empty."""
     return _ratio(c.tp, c.tp + c.fp + c.fn)
 
 
 def precision(c: Counts) -> float | None:
-    """Tp / (tp + fp): the share of predicted lesion that is lesion; undefined without a prediction."""
+    """Precision: tp / (tp + fp); undefined without a predicted lesion."""
     return _ratio(c.tp, c.tp + c.fp)
 
 
 def recall(c: Counts) -> float | None:
-    """Tp / (tp + fn), sensitivity: the share of lesion that was found; undefined without a lesion."""
+    """Recall (sensitivity): tp / (tp + fn); undefined without a lesion."""
     return _ratio(c.tp, c.tp + c.fn)
 
 
 def specificity(c: Counts) -> float | None:
-    """Tn / (tn + fp): the share of healthy pixels left alone; undefined where all is lesion."""
+    """Specificity: tn / (tn + fp); undefined if every pixel is lesion."""
     return _ratio(c.tn, c.tn + c.fp)
 
 
 def accuracy(c: Counts) -> float | None:
-    """(tp + tn) / all; high even for an empty mask, because lesions are small. Undefined without pixels."""
+    """Accuracy: (tp + tn) / all; high even for an empty mask, because lesions are small. Undefined without pixels."""
     return _ratio(c.tp + c.tn, c.tp + c.fp + c.fn + c.tn)
 
 
@@ -72,16 +72,16 @@ METRICS: dict[str, Callable[[Counts], float | None]] = {
     "specificity": specificity,
     "accuracy": accuracy,
 }
-"""Every metric of a report. A new one is a function above and a line here."""
+"""Registry of pixel metrics; a new metric is a function above and a line here."""
 
 
 def score(counts: Counts) -> dict[str, float | None]:
-    """Return every metric of these counts, by name."""
+    """Return every metric of the counts, by name."""
     return {name: metric(counts) for name, metric in METRICS.items()}
 
 
 def mean_defined(values: Sequence[float | None]) -> float | None:
-    """Return the mean of the values that are defined; undefined without any."""
+    """Return the mean of the defined values; None without any."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
@@ -92,12 +92,12 @@ def bootstrap_interval(
     """Return the 95 % interval of the mean by percentile bootstrap over patients.
 
     Args:
-        values: One value a patient; undefined ones are left out.
+        values: One value per patient; undefined ones are left out.
         rng: Source of randomness.
         n_resamples: Number of resamples.
 
     Returns:
-        (low, high), or None from fewer than three defined values: an interval from less would be a pretence.
+        (low, high), or None for fewer than three defined values, which are too few for an interval.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
     """
@@ -110,10 +110,10 @@ def bootstrap_interval(
 
 
 def binary_cross_entropy(probability: np.ndarray, reference: np.ndarray) -> float:
-    """Return the mean of -log p(reference) over pixels, in nats.
+    """Return the binary cross-entropy: the mean of -log p(reference) over pixels, in nats.
 
     Args:
-        probability: uint8 in units of 1/255, any shape; 0 and 255 count as half a unit from the edge.
+        probability: uint8 in units of 1/255, any shape; 0 and 255 are moved inwards by half a unit.
         reference: Mask of 0 and 1, same shape.
     """
     p = np.clip(probability.astype(np.float32), 0.5, 254.5) / 255

@@ -1,4 +1,4 @@
-"""Whose slice is it? Patient, case and position, read from a file's name by declared rules, never guessed."""
+"""Naming rules: patient, case and position of a slice from its file name, by declared patterns."""
 
 import re
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from string import Formatter
 
 @dataclass(frozen=True, slots=True)
 class SliceIdentity:
-    """Where a slice belongs.
+    """Identity of a slice: its source, patient, case and position.
 
     Attributes:
         source: Collection it comes from; splits are balanced over sources.
-        patient_id: The person; never on two sides of a split.
-        case_id: One volume of that patient.
-        slice_index: Position along the volume's first axis.
-        is_known: False when no rule matched and the slice was made a patient of its own.
+        patient_id: Patient; never in two splits.
+        case_id: One volume of the patient.
+        slice_index: Position along the first axis of the volume.
+        is_known: False if no rule matched and the slice counts as a patient of its own.
     """
 
     source: str
@@ -26,7 +26,7 @@ class SliceIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A naming of files: a pattern over the name without suffix, and how ids are built from its groups."""
+    """Naming rule of files: a pattern for the name without suffix, and how ids are built from its groups."""
 
     pattern: re.Pattern[str]
     patient_id: str
@@ -35,7 +35,7 @@ class Naming:
 
     @property
     def needed(self) -> set[str]:
-        """Groups that must have matched for the ids to be known."""
+        """Groups of the pattern that the ids need."""
         return {name for _, name, _, _ in Formatter().parse(self.patient_id + self.case_id) if name}
 
 
@@ -64,21 +64,21 @@ NAMINGS: dict[str, Naming] = {
 
 
 def custom_naming(pattern: str) -> Naming:
-    """Return the naming a user declared by a regular expression with `patient`, maybe `case` and `slice` groups."""
+    """Return the naming rule of a regular expression with the group `patient`, optionally `case` and `slice`."""
     compiled = re.compile(pattern)
     case = "{patient}_{case}" if "case" in compiled.groupindex else "{patient}"
     return Naming(compiled, patient_id="{patient}", case_id=case, source="")
 
 
 def identify_slice(stem: str, naming: Naming | None = None) -> SliceIdentity:
-    """Return whose slice the file of that name is.
+    """Return the identity of the slice in a file.
 
     Args:
         stem: File name without folder and suffix.
-        naming: The user's own naming; without it the known public namings are tried.
+        naming: Naming rule of the user; without it, those of public collections are tried.
 
     Returns:
-        The identity; where no rule matches, the slice is its own patient and `is_known` is False.
+        The identity; if no rule matches, the slice counts as a patient of its own and `is_known` is False.
     """
     for rule in [naming] if naming else NAMINGS.values():
         match = rule.pattern.search(stem)
@@ -95,6 +95,6 @@ def identify_slice(stem: str, naming: Naming | None = None) -> SliceIdentity:
 
 
 def _leading_word(stem: str) -> str:
-    """Return the letters a name starts with, as the name of its source."""
+    """Return the leading letters of a name, as the name of its source."""
     match = re.match(r"[^\W\d_]+", stem)
     return match.group().lower() if match else "unnamed"

@@ -1,7 +1,7 @@
-"""At which probability does a pixel become lesion? Chosen from validation patients, and shown with its curve.
+"""Choice of the operating point (threshold and test-time flips) on validation patients.
 
-A histogram of the model's 8-bit probabilities over lesion pixels and over the rest holds the counts at every
-threshold at once, in 2 x 256 integers a slice.
+Histograms of the 8-bit probabilities, over lesion pixels and over all others, hold the counts at every threshold at
+once, in 2 x 256 integers per slice.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from tasks.core.postprocess import probability_level
 N_LEVELS = 256
 CANDIDATE_LEVELS = range(13, 243)  # thresholds from 0.05 to 0.95
 NEAR_TIE_DICE = 0.02
-"""Spread between patients of what moving the threshold does to Dice (seen on the public coronacases: from 0.5 to 0.8,
-+0.01 for one patient, -0.03 for another). Over n patients with lesions, thresholds within 0.02 / sqrt(n) are as good as
-equal."""
+"""Standard deviation between patients of the change in Dice with the threshold (measured on the public coronacases:
+from 0.5 to 0.8, +0.01 for one patient, -0.03 for another). Over n patients with lesions, thresholds within
+0.02 / sqrt(n) count as equal."""
 MIN_FLIPS_GAIN = 0.005
-"""What flips must add to the mean Dice of validation patients: they cost up to three predictions more a slice."""
+"""Least gain in mean validation Dice for which flips are used; they cost up to 3 more predictions per slice."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityHistogram:
-    """How often the model gave each 8-bit probability.
+    """Histogram of the predicted 8-bit probabilities.
 
     Attributes:
-        lesion: int64 `(256,)`, over reference lesion pixels.
-        healthy: int64 `(256,)`, over the other pixels.
+        lesion: int64 `(256,)`, counts over lesion pixels of the reference.
+        healthy: int64 `(256,)`, counts over all other pixels.
     """
 
     lesion: np.ndarray
@@ -36,29 +36,29 @@ class ProbabilityHistogram:
 
     @classmethod
     def empty(cls) -> "ProbabilityHistogram":
-        """Return that of no pixel."""
+        """Return a histogram without pixels."""
         return cls(np.zeros(N_LEVELS, np.int64), np.zeros(N_LEVELS, np.int64))
 
     def __add__(self, other: "ProbabilityHistogram") -> "ProbabilityHistogram":
         return ProbabilityHistogram(self.lesion + other.lesion, self.healthy + other.healthy)
 
     def counts_at(self, level: int) -> Counts:
-        """Return the counts when probabilities of at least `level`/255 are called lesion."""
+        """Return the counts if probabilities of at least `level`/255 are lesion."""
         tp, fp = int(self.lesion[level:].sum()), int(self.healthy[level:].sum())
         return Counts(tp, fp, int(self.lesion.sum()) - tp, int(self.healthy.sum()) - fp)
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """The chosen threshold and what it gives on the patients it was chosen from.
+    """Operating point and its scores on the patients it was chosen on.
 
     Attributes:
-        threshold: Probability.
-        mean_dice: Mean over these patients; None where no patient has lesions.
-        n_patients: Patients it was chosen from.
-        flips: Whether mirror images are predicted too.
-        dice_otherwise: Mean Dice with the other choice of flips; None where nobody looked.
-        merit: By what it was judged (`penalised_mean_dice`); None where no patient has lesions.
+        threshold: Probability from which a pixel is lesion.
+        mean_dice: Mean Dice over these patients; None if no patient has lesions.
+        n_patients: Number of these patients.
+        flips: Whether test-time flips are used.
+        dice_otherwise: Mean Dice with the other choice of flips; None if it was not measured.
+        merit: Criterion of the choice (`penalised_mean_dice`); None if no patient has lesions.
     """
 
     threshold: float
@@ -84,17 +84,17 @@ def probability_histogram(probability: np.ndarray, reference: np.ndarray) -> Pro
 
 
 def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint:
-    """Return the threshold with the best mean Dice over patients, of near ties the one nearest 0.5.
+    """Return the threshold with the best mean Dice over patients; of near ties, the one nearest to 0.5.
 
-    The fewer patients, the wider a near tie: one patient must not push the threshold far from even odds.
+    The fewer patients, the wider a near tie, so that one patient does not move the threshold far from 0.5.
 
     Args:
-        patients: One histogram a validation patient.
+        patients: One histogram per validation patient.
     """
     by_level = {
         level: found for level in CANDIDATE_LEVELS if (found := penalised_mean_dice(patients, level)) is not None
     }
-    if not by_level:  # nothing to choose by
+    if not by_level:  # without lesions there is no criterion
         return OperatingPoint(threshold=0.5, mean_dice=None, n_patients=len(patients))
     n_sick = sum(bool(patient.lesion.any()) for patient in patients)
     tie = max(by_level.values()) - NEAR_TIE_DICE / n_sick**0.5
@@ -109,13 +109,13 @@ def choose_operating_point(
     threshold: float | None,
     flips: bool | None,
 ) -> OperatingPoint:
-    """Return the threshold, with flips where they are asked for or worth their price.
+    """Return the operating point, with flips if they are requested or improve the mean Dice enough.
 
     Args:
-        single: One histogram a validation patient, of single predictions.
-        flipped: The same with flips; of no matter where `flips` is False.
-        threshold: One that is set; None chooses, for single and for flipped predictions apart.
-        flips: Whether they are asked for; None takes them if they add `MIN_FLIPS_GAIN`.
+        single: One histogram per validation patient, without flips.
+        flipped: The same with flips; unused if `flips` is False.
+        threshold: Fixed threshold; None chooses it, separately without and with flips.
+        flips: Whether to use flips; None uses them if they add `MIN_FLIPS_GAIN`.
     """
     without = _point(single, threshold)
     if flips is False:
@@ -134,7 +134,7 @@ def _point(patients: Sequence[ProbabilityHistogram], threshold: float | None) ->
 
 
 def _point_at(threshold: float, patients: Sequence[ProbabilityHistogram]) -> OperatingPoint:
-    """Return what a threshold gives on these patients."""
+    """Return the operating point of a fixed threshold."""
     level = probability_level(threshold)
     merit = penalised_mean_dice(patients, level)
     mean_dice = None if merit is None else mean_dice_at(patients, level)
@@ -142,17 +142,17 @@ def _point_at(threshold: float, patients: Sequence[ProbabilityHistogram]) -> Ope
 
 
 def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:
-    """Return the mean Dice over patients at a level, leaving out patients where it is undefined."""
+    """Return the mean Dice over the patients for which it is defined, at a level."""
     return mean_defined([dice(patient.counts_at(level)) for patient in patients])
 
 
 def penalised_mean_dice(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:
-    """Return by what levels, epochs and flips are judged; None where no patient has lesions.
+    """Return the criterion by which thresholds, epochs and flips are chosen; None if no patient has lesions.
 
-    It is the mean Dice of the patients with lesions, less what is falsely called in the others. Their own Dice is 0
-    with a single false pixel and undefined without, so that this pixel would decide; instead each costs what it would
-    lack to a Dice of 1 if a lesion of the usual size had been found in him, too. Without such patients, and where
-    nothing is called in them, it is the mean Dice.
+    It is the mean Dice of the patients with lesions, minus a penalty for false positives in patients without. Dice of a
+    patient without lesions is 0 with a single false pixel and undefined otherwise, so that one pixel would decide.
+    The penalty instead is 1 minus the Dice the patient would have if a lesion of the mean size had been found in them.
+    Without false positives in such patients, the criterion is the mean Dice.
     """
     counts = [patient.counts_at(level) for patient in patients]
     sick = [of_one for of_one in counts if of_one.tp + of_one.fn]

@@ -1,4 +1,4 @@
-"""Pictures a radiologist reads: a slice with outlines on it, and slices side by side."""
+"""Pictures of slices with outlined lesions, and of slices side by side."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,12 +15,12 @@ N_GREYS: Final = 254
 REFERENCE_INDEX, PREDICTION_INDEX = N_GREYS, N_GREYS + 1
 _GREY_RAMP = np.rint(np.arange(N_GREYS)[:, np.newaxis] * 255 / (N_GREYS - 1)).repeat(3, axis=1)
 PALETTE: Final[np.ndarray] = np.concatenate([_GREY_RAMP, [REFERENCE_COLOUR, PREDICTION_COLOUR]]).astype(np.uint8)
-"""Colour of each index, `(256, 3)`: greys from black to white, then the outlines. One byte a pixel instead of three
-makes a preview a fifth of the work to write; a grey is off by one level at most."""
+"""Colour of each index, `(256, 3)`: greys from black to white, then the outlines. One byte per pixel instead of
+three makes writing a preview five times as fast; greys are off by one level at most."""
 
 
 def overlay(image: np.ndarray, *, prediction: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """Return a slice with the outlines of its masks; what lies under them stays visible.
+    """Return a slice with the outlines of its masks.
 
     Args:
         image: uint8 `(H, W)`.
@@ -40,7 +40,7 @@ def overlay(image: np.ndarray, *, prediction: np.ndarray, reference: np.ndarray 
 
 
 def comparison(image: np.ndarray, *, prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return image, prediction and reference side by side, each outlined on the slice but the first.
+    """Return image, prediction and reference side by side; the masks are outlined on the slice.
 
     Args:
         image: uint8 `(H, W)`.
@@ -60,7 +60,7 @@ def comparison(image: np.ndarray, *, prediction: np.ndarray, reference: np.ndarr
 
 
 def side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
-    """Return panels of one height beside each other with a white gap between them, as indices into `PALETTE`."""
+    """Return panels of the same height side by side with a white gap, as indices into `PALETTE`."""
     gap = np.full((panels[0].shape[0], GAP_PX), N_GREYS - 1, np.uint8)
     parts = [part for panel in panels for part in (gap, panel)]
     return np.hstack(parts[1:])

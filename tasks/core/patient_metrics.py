@@ -1,8 +1,8 @@
-"""How good are the masks of a patient: metrics that need masks of whole cases, and not counts of pixels alone.
+"""Patient metrics: metrics that need the masks of whole cases, not only counts of pixels.
 
-Conventions: a metric is taken case by case, on the source's own grid, and averaged over the patient's cases in which it
-is defined; `None` where it is in none. A lesion is a connected component in three dimensions; voxels that touch at a
-corner belong together. A lesion is found if the other mask shares a voxel with it.
+Conventions: a metric is computed per case, on the grid of the source, and averaged over the patient's cases for which
+it is defined; `None` if there is none. A lesion is a connected component in three dimensions; voxels that touch at a
+corner are connected. A lesion is found if the other mask shares a voxel with it.
 
 Source of the definitions: Maier-Hein, Reinke et al., Metrics reloaded, Nature Methods 2024,
 doi:10.1038/s41592-023-02151-z.
@@ -20,13 +20,13 @@ from tasks.core.metrics import mean_defined
 
 @dataclass(frozen=True, slots=True)
 class LesionCounts:
-    """Lesions of a case.
+    """Numbers of lesions of a case.
 
     Attributes:
-        n_reference: In the reference.
-        n_missed: Of these, without a voxel of the prediction.
-        n_predicted: In the prediction.
-        n_false: Of these, without a voxel of the reference.
+        n_reference: Lesions in the reference.
+        n_missed: Lesions in the reference without a predicted voxel.
+        n_predicted: Lesions in the prediction.
+        n_false: Lesions in the prediction without a reference voxel.
     """
 
     n_reference: int
@@ -37,12 +37,12 @@ class LesionCounts:
 
 @dataclass(frozen=True)
 class CaseMasks:
-    """Prediction and reference of a whole case: what a metric of `PATIENT_METRICS` is handed.
+    """Prediction and reference of a whole case: the input of `PATIENT_METRICS`.
 
     Attributes:
-        prediction: uint8 of 0 and 1, `(D, H, W)`, from feet to head, on the source's grid.
-        reference: The same of the expert's mask.
-        spacing_mm: Of voxels along (D, H, W); None where the source is slices, which say nothing of it.
+        prediction: uint8 of 0 and 1, `(D, H, W)`, from feet to head, on the grid of the source.
+        reference: Expert's mask, likewise.
+        spacing_mm: Spacing along (D, H, W); None for slice files, which have none.
     """
 
     prediction: np.ndarray
@@ -51,26 +51,26 @@ class CaseMasks:
 
     @cached_property
     def lesions(self) -> LesionCounts:
-        """Lesions, counted once for all metrics."""
+        """Numbers of lesions, counted once for all metrics."""
         n_reference, n_missed = _count_lesions(self.reference, self.prediction)
         n_predicted, n_false = _count_lesions(self.prediction, self.reference)
         return LesionCounts(n_reference, n_missed, n_predicted, n_false)
 
 
 def volume_error(case: CaseMasks) -> float | None:
-    """(Predicted - reference) voxels / reference voxels, 0 at best; undefined without a reference lesion."""
+    """Relative volume error: (predicted - reference) / reference voxels; undefined without a reference lesion."""
     n_reference = int(np.count_nonzero(case.reference))
     return (int(np.count_nonzero(case.prediction)) - n_reference) / n_reference if n_reference else None
 
 
 def lesion_recall(case: CaseMasks) -> float | None:
-    """Share of reference lesions that are found; undefined without one."""
+    """Fraction of reference lesions that are found; undefined without one."""
     lesions = case.lesions
     return 1 - lesions.n_missed / lesions.n_reference if lesions.n_reference else None
 
 
 def lesion_precision(case: CaseMasks) -> float | None:
-    """Share of predicted lesions that are in the reference; undefined without a predicted one."""
+    """Fraction of predicted lesions that are in the reference; undefined without one."""
     lesions = case.lesions
     return 1 - lesions.n_false / lesions.n_predicted if lesions.n_predicted else None
 
@@ -95,7 +95,7 @@ PATIENT_METRICS: dict[str, Callable[[CaseMasks], float | None]] = {
     "lesion_f1": lesion_f1,
     "false_lesions_per_scan": false_lesions_per_scan,
 }
-"""Every column of `per_patient` that needs masks. A new one is a function above and a line here."""
+"""Registry of patient metrics, columns of `per_patient`; a new metric is a function above and a line here."""
 
 
 def score_case(case: CaseMasks) -> dict[str, float | None]:
@@ -104,13 +104,13 @@ def score_case(case: CaseMasks) -> dict[str, float | None]:
 
 
 def mean_of_cases(cases: Iterable[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Return the mean of every metric over a patient's cases in which it is defined, by name."""
+    """Return the mean of every metric over a patient's cases, as far as it is defined, by name."""
     scored = list(cases)
     return {name: mean_defined([case[name] for case in scored]) for name in PATIENT_METRICS}
 
 
 def _count_lesions(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
-    """Return the number of lesions of a mask, and of those that the other mask shares no voxel with."""
+    """Return the number of lesions in a mask, and of those without a voxel in the other mask."""
     box = _bounding_box(mask)
     if box is None:
         return 0, 0
@@ -120,7 +120,7 @@ def _count_lesions(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Return the smallest box that holds a mask, None of an empty one: labelling all of a scan takes seconds."""
+    """Return the bounding box of a mask, None if it is empty; labelling a whole scan would take seconds."""
     sides = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
     if not sides[0].size:
         return None

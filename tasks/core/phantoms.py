@@ -1,6 +1,6 @@
-"""Scans whose truth is known: a body with two lungs, vessels, and lesions inside the lungs.
+"""Phantoms: artificial scans with known lesions, for the demo, the tests and the self-test of bundles.
 
-They carry the demo, the tests, and the self-test of every bundle, so that no patient's picture has to.
+A phantom is a body with two lungs, vessels, and lesions inside the lungs.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _LESION_CONTRAST = 70
 
 @dataclass(frozen=True, slots=True)
 class PhantomScan:
-    """A volume and its truth.
+    """Phantom and the mask of its lesions.
 
     Attributes:
         image: uint8 `(D, H, W)`.
@@ -30,10 +30,10 @@ def phantom_scan(seed: int, *, n_slices: int = 24, size_px: int = 128, n_lesions
     """Return a chest-like volume with ellipsoid lesions; the same seed gives the same volume.
 
     Args:
-        seed: What makes this patient differ from others.
-        n_slices: Depth.
-        size_px: Height and width.
-        n_lesions: Lesions in both lungs together; parts outside the lungs are cut away.
+        seed: Seed of the anatomy.
+        n_slices: Number of slices.
+        size_px: Height and width of a slice.
+        n_lesions: Number of lesions in both lungs together; parts outside the lungs are removed.
     """
     rng = np.random.default_rng([seed, n_slices, size_px])
     grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in (n_slices, size_px, size_px)), indexing="ij")

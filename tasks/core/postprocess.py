@@ -1,4 +1,4 @@
-"""From a probability to a mask, and from a mask to its lesions."""
+"""Post-processing: thresholding of probabilities and removal of small lesions."""
 
 import math
 from typing import Literal
@@ -26,9 +26,9 @@ def probability_level(threshold: float) -> int:
 
 
 def drop_small_lesions(mask: np.ndarray, min_lesion_px: int) -> tuple[np.ndarray, int]:
-    """Drop lesions below a size and count the rest.
+    """Remove lesions below an area and count the rest.
 
-    A lesion is a connected component; pixels that touch at a corner (2-D) belong together.
+    A lesion is a connected component; pixels that touch at a corner are connected.
 
     Args:
         mask: uint8 of 0 and 1, `(H, W)`.
@@ -41,9 +41,9 @@ def drop_small_lesions(mask: np.ndarray, min_lesion_px: int) -> tuple[np.ndarray
 
 
 def drop_small_lesions_3d(mask: np.ndarray, min_voxels: float) -> tuple[np.ndarray, int]:
-    """Drop lesions of a volume below a size and count the rest.
+    """Remove lesions below a volume and count the rest.
 
-    A lesion is a connected component; voxels that touch at a corner (3-D) belong together.
+    A lesion is a connected component; voxels that touch at a corner are connected.
 
     Args:
         mask: uint8 of 0 and 1, `(D, H, W)`.

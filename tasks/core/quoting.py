@@ -1,6 +1,6 @@
-"""Text of files from outside as it may be said: a value that is known as it is, any other by its kind and length.
+"""Quotation of text from files: known values as they are, any other by kind and length.
 
-A header's text may be a patient's name, or markup for whoever opens a report.
+Text in a header may be a patient's name, or markup that a report would show.
 """
 
 from collections.abc import Container
@@ -13,16 +13,16 @@ SHOWN_SUFFIXES: Final = {
     *(".json", ".log", ".md", ".mhd", ".nhdr", ".npy", ".npz", ".pdf", ".rar", ".raw", ".rtf", ".svg", ".tar.gz"),
     *(".tsv", ".txt", ".webp", ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zraw", ".zst", "without suffix"),
 }
-"""Of files that are no scans; what else stands behind a dot may be a name."""
+"""Suffixes that may be quoted, of files that are no scans; any other text after a dot may be a name."""
 
 
 def known_or_described(value: str, known: Container[str], kind: str) -> str:
-    """Return a value that is known; any other as `an unknown <kind> of 63 characters`, an empty one as `missing`.
+    """Return a known value; any other as `an unknown <kind> of 63 characters`, an empty one as `missing`.
 
     Args:
-        value: Text of a foreign file.
-        known: What may be repeated.
-        kind: What the value is.
+        value: Text from a file.
+        known: Values that may be quoted.
+        kind: Noun for the value.
     """
     if not value:
         return "missing"

@@ -1,6 +1,6 @@
-"""Version of what readers take."""
+"""Version of the readers of scans."""
 
 from typing import Final
 
 READER_VERSION: Final = "3"
-"""Raised by hand when a reader takes what it refused before, or a kind is renamed; files known bad are tried again."""
+"""Raised by hand when a reader accepts more, or a format is renamed; rejected scans are then tried again."""

@@ -1,9 +1,9 @@
-"""Base of everything that is written to a file or handed from step to step."""
+"""Base class of everything that is written to a file or passed between steps."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):
-    """Base of all records: immutable; unknown fields of a later minor version are ignored."""
+    """Base class of all records: immutable; unknown fields, of a later minor version, are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -1,4 +1,4 @@
-"""Rows of the tables: labelled slices, cases, scans, and what was rejected."""
+"""Rows of tables: labelled slices, cases, scans and rejected inputs."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ ScanStatus = Literal["done", "skipped", "deferred", "failed"]
 
 
 class SlicePair(Record):
-    """A labelled slice: where its image and mask lie, and whose it is."""
+    """Labelled slice: URIs of image and mask, and its identity."""
 
     case_id: str
     slice_index: int
@@ -24,7 +24,7 @@ class SlicePair(Record):
 
 
 class CaseRow(Record):
-    """A volume of the dataset; with a split by slice, its part on one side."""
+    """Case of a dataset; with a split by slice, its part in one split."""
 
     case_id: str
     patient_id: str
@@ -37,7 +37,7 @@ class CaseRow(Record):
 
 
 class FailureRow(Record):
-    """An input that was rejected, and why; `where`, the traceback of an `internal_error`, is in no file."""
+    """Rejected input and the reason; `where`, the traceback of an `internal_error`, is in no file."""
 
     uri: str
     error_code: ErrorCode
@@ -46,7 +46,7 @@ class FailureRow(Record):
 
 
 class ScanRow(Record):
-    """What became of one scan; `where`, the traceback of an `internal_error`, is for the log and in no file."""
+    """Result of one scan; `where`, the traceback of an `internal_error`, is for the log and in no file."""
 
     scan_id: str
     source_uri: str
@@ -71,6 +71,6 @@ class ScanRow(Record):
 
 
 class LedgerEntry(ScanRow):
-    """What became of one scan, and the version of the readers that took or refused it."""
+    """Result of one scan, and the version of the readers that accepted or rejected it."""
 
     reader_version: str

@@ -38,7 +38,7 @@ class ScanEntry(Record):
         kind: Name of its format.
         files: In the order of its slices, where it has one file a slice.
         frames: Number of the frame in its file of each slice, where it is DICOM.
-        places: Number of the file of each slice, where it is DICOM.
+        file_indices: Index of the file of each slice, if it is DICOM.
         shape: Of its grid, where the headers say.
         affine: Of its grid.
         can_be_cut: Whether a run of its slices can be read without the others.
@@ -53,7 +53,7 @@ class ScanEntry(Record):
     kind: str
     files: tuple[ScanFile, ...]
     frames: tuple[int, ...] = ()
-    places: tuple[int, ...] = ()
+    file_indices: tuple[int, ...] = ()
     shape: tuple[int, int, int] | None = None
     affine: tuple[tuple[float, ...], ...] | None = None
     can_be_cut: bool = False

@@ -84,7 +84,7 @@ def arrange(planes: Sequence[SlicePlane]) -> Arrangement:
     grid.check()
     is_usual = np.allclose(cosines, AXIAL, atol=0.1)
     warnings = () if is_usual else (f"Orientation is {_shown(cosines)}, not the usual axial; turned to be read.",)
-    return Arrangement(tuple(int(place) for place in order), grid, warnings)
+    return Arrangement(tuple(int(index) for index in order), grid, warnings)
 
 
 def _common_plane(

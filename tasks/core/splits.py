@@ -79,7 +79,7 @@ def fold_patients(source_of: Mapping[str, str], *, n_folds: int, seed: int) -> d
             "Set training.folds lower, or add patients."
         )
     ordered = sorted(source_of, key=lambda patient: (source_of[patient], _hash_order(seed, patient)))
-    return {patient: place % n_folds for place, patient in enumerate(ordered)}
+    return {patient: rank % n_folds for rank, patient in enumerate(ordered)}
 
 
 def split_slices(keys: Sequence[tuple[str, int]], *, fractions: Fractions, seed: int) -> dict[tuple[str, int], Split]:

@@ -49,11 +49,11 @@ def predict_with_flips(predict: Predict, images: np.ndarray) -> np.ndarray:
     answer = predict(images)
     seen = np.flatnonzero((answer >= SEEN_LEVEL).any(axis=(1, 2)))
     for start in range(0, len(seen), SLICES_AT_ONCE):
-        places = seen[start : start + SLICES_AT_ONCE]
-        mirrored = predict(np.concatenate([np.flip(images[places], axes) for axes in MIRRORED_AXES]))
+        group = seen[start : start + SLICES_AT_ONCE]
+        mirrored = predict(np.concatenate([np.flip(images[group], axes) for axes in MIRRORED_AXES]))
         looks = [
             np.flip(look, axes)
             for axes, look in zip(MIRRORED_AXES, np.split(mirrored, len(MIRRORED_AXES)), strict=True)
         ]
-        answer[places] = np.rint(np.mean([answer[places], *looks], axis=0, dtype=np.float32))
+        answer[group] = np.rint(np.mean([answer[group], *looks], axis=0, dtype=np.float32))
     return answer

@@ -63,8 +63,8 @@ class Checkpoint:
             "slowing": asdict(self.slowing),
             "learning_rate": self.learning_rate,
         }
-        arrays = {f"weight_{place:04d}": value for place, value in enumerate(self.weights)}
-        arrays |= {f"optimizer_{place:04d}": value for place, value in enumerate(self.optimizer)}
+        arrays = {f"weight_{index:04d}": value for index, value in enumerate(self.weights)}
+        arrays |= {f"optimizer_{index:04d}": value for index, value in enumerate(self.optimizer)}
         for kind, histograms in by_kind.items():
             for side in SIDES:
                 arrays[f"{kind}_{side}"] = np.array([getattr(each, side) for each in histograms.values()], np.int64)

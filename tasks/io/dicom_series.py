@@ -84,8 +84,8 @@ def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> Sc
         for member in kept:
             if member.header.refused:
                 raise DataError(*member.header.refused)
-        planes = [(place, frame) for place, member in enumerate(kept) for frame in range(len(member.header.planes))]
-        arranged = arrange([kept[place].header.planes[frame] for place, frame in planes])
+        planes = [(i, frame) for i, member in enumerate(kept) for frame in range(len(member.header.planes))]
+        arranged = arrange([kept[i].header.planes[frame] for i, frame in planes])
     except Exception as err:  # noqa: BLE001 - the boundary of one series
         return ScanEntry.rejected(path, files, as_refusal(err), identity=identity, kind="dicom")
     return ScanEntry(
@@ -93,7 +93,7 @@ def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> Sc
         identity=identity,
         kind="dicom",
         files=tuple(member.file for member in kept),
-        places=tuple(planes[number][0] for number in arranged.order),
+        file_indices=tuple(planes[number][0] for number in arranged.order),
         frames=tuple(planes[number][1] for number in arranged.order),
         shape=arranged.grid.shape,
         affine=tuple(tuple(row) for row in arranged.grid.affine.tolist()),
@@ -122,11 +122,11 @@ def read_or_refuse(index: ContainerIndex, file: ScanFile) -> bytes | DataError:
 
 
 def _frames(index: ContainerIndex, entry: ScanEntry, wanted: range) -> Iterator[np.ndarray]:
-    places = sorted({entry.places[number] for number in wanted})
-    contents = storage.map_in_parallel(lambda place: read_or_refuse(index, entry.files[place]), places)
-    by_place = dict(zip(places, contents, strict=True))
-    for place, numbers in groupby(wanted, key=lambda number: entry.places[number]):
-        content = by_place[place]
+    file_indices = sorted({entry.file_indices[number] for number in wanted})
+    contents = storage.map_in_parallel(lambda i: read_or_refuse(index, entry.files[i]), file_indices)
+    by_index = dict(zip(file_indices, contents, strict=True))
+    for file_index, numbers in groupby(wanted, key=lambda number: entry.file_indices[number]):
+        content = by_index[file_index]
         if isinstance(content, DataError):
             raise content
         frames = dicom.read_frames(content, [entry.frames[number] for number in numbers])

@@ -65,7 +65,7 @@ def _refused(numbers: tuple[int, ...], parts: tuple[ScanSource, ...]) -> tuple[E
 
 
 def _warnings(numbers: tuple[int, ...]) -> Iterable[str]:
-    yield "The slices have no place in space; the mask counts voxels."
+    yield "The slices have no position in space; the mask counts voxels."
     n_missing = max(numbers) - min(numbers) + 1 - len(set(numbers))
     if n_missing:
         yield f"{n_missing} numbers between the first slice and the last have no slice."

@@ -71,4 +71,4 @@ def _read_heads(source: ScanSource) -> DicomHeads:
     index, entry = entry_of(source)
     if len(entry.files) == 1:
         return DicomHeads([index.read_head(entry.files[0])], entry.frames)
-    return DicomHeads(storage.map_in_parallel(index.read_head, [entry.files[place] for place in entry.places]))
+    return DicomHeads(storage.map_in_parallel(index.read_head, [entry.files[number] for number in entry.file_indices]))

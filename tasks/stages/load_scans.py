@@ -33,7 +33,7 @@ class LoadedScan:
         n_slices: Of it in the chunk.
         shape: (H, W) of its slices as a reader sees them.
         image: Its slice on its own grid where it has but one, for the preview.
-        grid: Of the whole scan; None where it has no place in space.
+        grid: Of the whole scan; None where it has no position in space.
         warnings: What a reader should know.
         value_range: Smallest and largest value in the chunk; None where one slice was looked at by itself.
         is_hu: Whether values are Hounsfield units.
@@ -159,7 +159,7 @@ def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
         warnings=entry.warnings,
         value_range=(float(stored.min()), float(stored.max())),
         is_hu=True,
-        n_read=sum(entry.files[place].size_bytes for place in {*entry.places[first:last]}),
+        n_read=sum(entry.files[number].size_bytes for number in {*entry.file_indices[first:last]}),
     )
     return loaded, (hu_to_uint8(image, hu) for image in read)
 

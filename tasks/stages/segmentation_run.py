@@ -94,10 +94,10 @@ class Run:
         return storage.map_in_parallel(self.record, rows)
 
     def recall(self, scans: Sequence[ScanSource]) -> dict[int, ScanRow]:
-        """Return the rows of scans this run already recorded, by place: a worker may have died just after."""
+        """Return the rows of scans this run already recorded, by index: a worker may have died just after."""
         ids = [scan.scan_id for scan in scans]
         found = ledger.recorded(self.request.output_uri, self.request.run_id, ids)
-        return {place: found[scan_id] for place, scan_id in enumerate(ids) if scan_id in found}
+        return {index: found[scan_id] for index, scan_id in enumerate(ids) if scan_id in found}
 
     def refusal(self, scan: ScanSource, refusal: DataError) -> ScanRow:
         """Return the row of a scan that is rejected."""

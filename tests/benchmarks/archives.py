@@ -46,8 +46,8 @@ def run(setting: Setting) -> list[Row]:
 
 
 def _segment(setting: Setting, name: str) -> Segmentation:
-    place = f"gs://{emulators.BUCKET}"
-    return segment(setting.model_uri, f"{place}/{name}", f"{place}/out-{name}", PRECISION, is_watched=True)
+    root = f"gs://{emulators.BUCKET}"
+    return segment(setting.model_uri, f"{root}/{name}", f"{root}/out-{name}", PRECISION, is_watched=True)
 
 
 def _write_slices(setting: Setting, folder: Path) -> None:

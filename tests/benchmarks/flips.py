@@ -80,8 +80,8 @@ def look(model_uri: str, rows: list[SliceRow], *, slice_statistics: float | None
         card = card.model_copy(update={"slice_statistics": asked.slice_statistics})
     histograms: dict[str, list[OfPatients]] = {name: [] for name in WAYS}
     n_predicted, seconds = dict.fromkeys(WAYS, 0), 0.0
-    for place, member in enumerate(card.members):
-        weights = bundles.read_member(model_uri, place).weights
+    for index, member in enumerate(card.members):
+        weights = bundles.read_member(model_uri, index).weights
         predictor = Predictor(card, weights, precision="bfloat16", batch_size=BATCH_SIZE)
         unseen = [row for row in rows if row["patient_id"] in member.held_out]
         images = np.stack([row["image"] for row in unseen])
@@ -101,7 +101,7 @@ def look(model_uri: str, rows: list[SliceRow], *, slice_statistics: float | None
 def average(first: np.ndarray, mirrored: list[np.ndarray], way: Way) -> tuple[np.ndarray, int]:
     """Return what a way makes of these looks, and how many predictions it takes."""
     seen = (first >= way.seen_level).any(axis=(1, 2))
-    looks = [first[seen], *(mirrored[place][seen] for place in way.mirrored)]
+    looks = [first[seen], *(mirrored[axes][seen] for axes in way.mirrored)]
     answer = first.copy()
     answer[seen] = np.rint(np.mean(looks, axis=0, dtype=np.float32))
     return answer, len(first) + len(way.mirrored) * int(seen.sum())

@@ -62,18 +62,18 @@ class Slices(torch.utils.data.Dataset):
     paths = sorted(Path(sys.argv[1]).iterdir())
     def __len__(self):
         return len(self.paths)
-    def __getitem__(self, place):
-        image = cv2.resize(cv2.imread(str(self.paths[place])), (size, size))
-        return torch.from_numpy(image.transpose(2, 0, 1)).float() / 255, place
+    def __getitem__(self, index):
+        image = cv2.resize(cv2.imread(str(self.paths[index])), (size, size))
+        return torch.from_numpy(image.transpose(2, 0, 1)).float() / 255, index
 model = smp.Unet("resnet34", encoder_weights=None).eval().to(memory_format=layout)
 slices, started, n_warm = Slices(), None, 2
 with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-    for step, (images, places) in enumerate(torch.utils.data.DataLoader(slices, batch_size=16, num_workers=1)):
+    for step, (images, indices) in enumerate(torch.utils.data.DataLoader(slices, batch_size=16, num_workers=1)):
         if step == n_warm:
             started = time.perf_counter()
         masks = (model(images.to(memory_format=layout)).float() > 0).numpy()[:, 0]
-        for mask, place in zip(masks, places.tolist()):
-            cv2.imwrite(str(out / slices.paths[place].name), mask.astype(np.uint8) * 255)
+        for mask, index in zip(masks, indices.tolist()):
+            cv2.imwrite(str(out / slices.paths[index].name), mask.astype(np.uint8) * 255)
 print(json.dumps((time.perf_counter() - started) / (len(slices) - 16 * n_warm)))
 """
 """segmentation_models.pytorch with a DataLoader; random weights, which are as fast as any."""

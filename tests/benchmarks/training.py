@@ -27,9 +27,9 @@ augmentation, batch, n_slices = build_augmentation(AugmentConfig()), int(sys.arg
 class Slices(tf.keras.utils.Sequence):
     def __len__(self):
         return n_slices // batch
-    def __getitem__(self, place):
-        places = np.arange(place * batch, (place + 1) * batch) % len(images)
-        changed = [augmentation(image=images[at], mask=masks[at]) for at in places]
+    def __getitem__(self, index):
+        indices = np.arange(index * batch, (index + 1) * batch) % len(images)
+        changed = [augmentation(image=images[at], mask=masks[at]) for at in indices]
         shown = np.stack([one["image"] for one in changed]).astype(np.float32)[..., None] / 255.0
         return np.repeat(shown, 3, axis=-1), np.stack([one["mask"] for one in changed]).astype(np.float32)[..., None]
 model = sm.Unet("resnet34", encoder_weights=None, classes=1, activation="sigmoid")

@@ -52,10 +52,10 @@ def test_bad_parameters_exit_2_and_say_which(
     assert "Traceback" not in told
 
 
-@pytest.mark.parametrize("place", COMMANDS.values(), ids=COMMANDS)
-def test_flow_takes_groups_under_their_shared_names(place: str) -> None:
+@pytest.mark.parametrize("address", COMMANDS.values(), ids=COMMANDS)
+def test_flow_takes_groups_under_their_shared_names(address: str) -> None:
     """A group has the same name and type in every flow, a default, and a description in the docstring."""
-    flow = resolve_name(place)
+    flow = resolve_name(address)
     parameters = inspect.signature(flow).parameters
     for name, parameter in parameters.items():
         assert f"{name}: " in flow.__doc__

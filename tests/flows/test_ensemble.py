@@ -43,7 +43,7 @@ def ensemble(dataset_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Ense
     uri = (tmp_path_factory.mktemp("ensemble") / "model").as_uri()
     train_model(dataset_uri, uri, model=MODEL, training=IN_FOLDS, augment=MILD)
     how = {"precision": "float32", "batch_size": 8}
-    alone = [Predictor.from_bundle(bundles.read_member(uri, place), **how) for place in (0, 1)]
+    alone = [Predictor.from_bundle(bundles.read_member(uri, index), **how) for index in (0, 1)]
     return Ensemble(uri, bundles.read_card(uri), Predictor.from_bundle(bundles.read_bundle(uri), **how), tuple(alone))
 
 
@@ -69,24 +69,24 @@ def test_each_patient_is_scored_by_the_network_that_never_saw_them(
         "5 of 5 patients scored by the one of 2 networks that was not trained on them"
         in (tmp_path / "report.html").read_text()
     )
-    scored_by = {patient: place for place, member in enumerate(ensemble.card.members) for patient in member.held_out}
+    scored_by = {patient: index for index, member in enumerate(ensemble.card.members) for patient in member.held_out}
     expected: dict[str, Counts] = {}
     for uri in (uri for split in ("train", "val", "test") for uri in datasets.list_shards(dataset_uri, split)):
         rows = datasets.read_shard(uri)
         images = np.stack([row["image"] for row in rows])
         by_network = [predictor.predict(images) for predictor in ensemble.alone]
         for n, row in enumerate(rows):
-            place = scored_by[row["patient_id"]]
+            index = scored_by[row["patient_id"]]
             reference = np.asarray(Image.open(phantoms / "masks" / f"{row['case_id']}_{row['slice_index']}.png")) > 0
             prediction = threshold_probability(
-                restore_probability(by_network[place][n], reference.shape), ensemble.card.members[place].threshold
+                restore_probability(by_network[index][n], reference.shape), ensemble.card.members[index].threshold
             )
             counts = count_pixels(prediction, reference.astype(np.uint8))
             expected[row["patient_id"]] = expected.get(row["patient_id"], Counts()) + counts
     for row in report["per_patient"]:
         counts = expected.pop(row["patient_id"])
-        place = scored_by[row["patient_id"]]
-        assert (row["member"], row["threshold"]) == (place, ensemble.card.members[place].threshold)
+        index = scored_by[row["patient_id"]]
+        assert (row["member"], row["threshold"]) == (index, ensemble.card.members[index].threshold)
         assert (row["tp"], row["fp"], row["fn"], row["tn"]) == (counts.tp, counts.fp, counts.fn, counts.tn)
     assert not expected
 

@@ -197,9 +197,9 @@ def test_no_name_of_a_study_is_found_anywhere(
         ("logs", caplog.text.encode()),
         ("output", repr(capfd.readouterr()).encode()),
     ]
-    places = [*said, *_places(tmp_path)]
+    outputs = [*said, *_places(tmp_path)]
     nowhere = [IN_HEADERS, IN_HEADERS[:5]] + [IN_NAMES] * hash_ids
-    found = {(where, name) for where, content in places for name in nowhere if name in content.lower()}
+    found = {(where, name) for where, content in outputs for name in nowhere if name in content.lower()}
     assert not found
 
 

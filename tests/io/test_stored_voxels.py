@@ -155,9 +155,9 @@ def test_every_flipped_bit_of_a_packed_body_is_noticed(suffix: str, voxels: np.n
     packed = {id(VOXELS): PACKED, id(SMOOTH): PACKED_SMOOTH}[id(voxels)][suffix]
     n_idle = 49 if suffix == ".nrrd" else 0  # gzip: time, level, system, whether it is text
     n_read = 0
-    for place, bit in itertools.product(range(len(packed)), range(8)):
+    for index, bit in itertools.product(range(len(packed)), range(8)):
         body = bytearray(packed)
-        body[place] ^= 1 << bit
+        body[index] ^= 1 << bit
         try:
             found = READERS[suffix](PACKED_HEADERS[suffix] + body)
         except DataError as err:
@@ -213,8 +213,8 @@ def test_whatever_happens_to_a_header_the_answer_is_typed(suffix: str) -> None:
     rng = np.random.default_rng(12)
     for _ in range(400):
         content = bytearray(HEADERS[suffix] + RAW)
-        for place in rng.integers(0, len(HEADERS[suffix]), rng.integers(1, 4)):
-            content[place] = rng.choice(list(b"\r\n\t =:-0123456789eE./%()#\x00\x80\xff"))
+        for index in rng.integers(0, len(HEADERS[suffix]), rng.integers(1, 4)):
+            content[index] = rng.choice(list(b"\r\n\t =:-0123456789eE./%()#\x00\x80\xff"))
         try:
             found = READERS[suffix](bytes(content))
         except DataError:

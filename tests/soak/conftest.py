@@ -32,7 +32,7 @@ def killable_scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["file", "gs"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where the outputs go."""
     if request.param == "file":
         yield str(tmp_path / "outputs")

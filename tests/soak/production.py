@@ -159,7 +159,7 @@ def production(home: Path, *, n_nodes: int) -> Iterator[Stack]:
         ray = stack.enter_context(ray_cluster(n_nodes))
         port = free_port()
         url, auth = f"http://127.0.0.1:{port}/api", f"admin:{secrets.token_hex(16)}"
-        place = f"gs://{emulators.BUCKET}"
+        root = f"gs://{emulators.BUCKET}"
         environment = {key: value for key, value in ray.environment.items() if not key.startswith("PREFECT_")} | {
             "PREFECT_HOME": str(home / "prefect"),
             "PREFECT_API_URL": url,
@@ -171,14 +171,14 @@ def production(home: Path, *, n_nodes: int) -> Iterator[Stack]:
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
             "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK": "remote-file-system/lesions-results",
-            "LESIONS_RESULTS_URI": f"{place}/prefect-results",
+            "LESIONS_RESULTS_URI": f"{root}/prefect-results",
             "LESIONS_ZOMBIE_SECONDS": "65",
             "LESIONS_RAY_ADDRESS": ray.address,
-            "LESIONS_MODEL_URI": f"{place}/out/model",
-            "LESIONS_SCANS_URI": f"{place}/scans",
-            "LESIONS_OUTPUT_URI": f"{place}/masks",
-            "LESIONS_DATASET_URI": f"{place}/out/dataset",
-            "LESIONS_CANDIDATE_URI": f"{place}/candidate",
+            "LESIONS_MODEL_URI": f"{root}/out/model",
+            "LESIONS_SCANS_URI": f"{root}/scans",
+            "LESIONS_OUTPUT_URI": f"{root}/masks",
+            "LESIONS_DATASET_URI": f"{root}/out/dataset",
+            "LESIONS_CANDIDATE_URI": f"{root}/candidate",
         }
         running = Stack(url, environment, home, ray)
         with (home / "server.log").open("wb") as log:
@@ -196,11 +196,11 @@ def production(home: Path, *, n_nodes: int) -> Iterator[Stack]:
 
 def parameters(stack: Stack, name: str, **compute: Any) -> dict[str, Any]:
     """Return what a segmentation on the cluster is asked, into an output of its own."""
-    place = f"gs://{emulators.BUCKET}"
+    root = f"gs://{emulators.BUCKET}"
     return {
-        "model_uri": f"{place}/out/model",
-        "scans": f"{place}/scans",
-        "output": f"{place}/{name}",
+        "model_uri": f"{root}/out/model",
+        "scans": f"{root}/scans",
+        "output": f"{root}/{name}",
         "segmentation": {"settle_minutes": 0},
         "compute": {"ray_address": stack.ray.address, **compute},
     }

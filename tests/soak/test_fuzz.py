@@ -44,8 +44,8 @@ def damage(draw: st.DrawFn) -> Callable[[bytes], bytes]:
     def do(content: bytes) -> bytes:
         damaged = bytearray(content[: len(content) if cut is None else int(cut * len(content))])
         for share, is_early, found in hits:
-            place = int(share * (min(512, len(damaged)) if is_early else len(damaged)))
-            damaged[place : place + len(found)] = found
+            start = int(share * (min(512, len(damaged)) if is_early else len(damaged)))
+            damaged[start : start + len(found)] = found
         return bytes(damaged)
 
     return do

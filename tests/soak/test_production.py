@@ -38,9 +38,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with production(home, n_nodes=3) as found:
         write_phantoms(home / "labelled", n_patients=5, n_slices=8, size_px=96)
         write_phantoms(home / "new", n_patients=1, n_slices=N_SCANS, size_px=96, first_patient=70)
-        for folder, place in ((home / "labelled", "labelled"), (home / "new" / "frames", "scans")):
+        for folder, below in ((home / "labelled", "labelled"), (home / "new" / "frames", "scans")):
             files = [path for path in folder.rglob("*") if path.is_file()]
-            uris = {path: f"{PLACE}/{place}/{path.relative_to(folder).as_posix()}" for path in files}
+            uris = {path: f"{PLACE}/{below}/{path.relative_to(folder).as_posix()}" for path in files}
             storage.map_in_parallel(lambda path, uris=uris: storage.publish(uris[path], path.read_bytes()), files)
         copies = [(f"{PLACE}/long/{n}/{path.name}", path) for n in range(N_COPIES) for path in files]
         storage.map_in_parallel(lambda copy: storage.publish(copy[0], copy[1].read_bytes()), copies)
@@ -137,8 +137,8 @@ def test_a_lost_head_is_a_clear_failure_and_another_try_redoes_nothing(stack: St
     output = f"{PLACE}/lost"
     run_id = stack.start("segment-scans", parameters(stack, "lost"))
     _begun(stack, output, run_id)
-    for place in reversed(range(len(stack.ray.nodes))):
-        stack.ray.kill(place)
+    for index in reversed(range(len(stack.ray.nodes))):
+        stack.ray.kill(index)
     state = stack.end(run_id)
     assert (state["type"], "Ray" in state["message"]) == ("FAILED", True), state
     n_before = n_recorded(output)

@@ -72,18 +72,18 @@ def test_a_bad_archive_is_named_and_stops_nothing(run: Run, tmp_path: Path, kind
 @pytest.mark.usefixtures("object_stores")
 def test_what_the_store_withholds_is_named_and_tried_again(tmp_path: Path) -> None:
     """No permission, gone, grown since it was listed: each its code, none is refused for good, the rest is done."""
-    place, image = f"gs://{BUCKET}/{uuid.uuid4().hex}", good()["good/slice.png"]
+    root, image = f"gs://{BUCKET}/{uuid.uuid4().hex}", good()["good/slice.png"]
     for name in (f"{FORBIDDEN}/slice.png", "gone.png", "grown.png", "good.png"):
-        storage.publish(f"{place}/scans/{name}", image)
-    storage.publish(f"{place}/scans/{FORBIDDEN}/series.dcm", next(iter(series("", 3).values())))
+        storage.publish(f"{root}/scans/{name}", image)
+    storage.publish(f"{root}/scans/{FORBIDDEN}/series.dcm", next(iter(series("", 3).values())))
     pack("zip", {"member.png": image}, tmp_path / "packed.zip")
     for name in ("packed.zip", f"{FORBIDDEN}/unread.zip"):
-        storage.publish(f"{place}/scans/{name}", (tmp_path / "packed.zip").read_bytes())
-    run = bright_run(f"{place}/scans", f"{place}/output")
+        storage.publish(f"{root}/scans/{name}", (tmp_path / "packed.zip").read_bytes())
+    run = bright_run(f"{root}/scans", f"{root}/output")
     scans = scans_of(run)
     for name in ("gone.png", "packed.zip"):
-        storage.remove(f"{place}/scans/{name}")
-    storage.publish(f"{place}/scans/grown.png", image + b"more")
+        storage.remove(f"{root}/scans/{name}")
+    storage.publish(f"{root}/scans/grown.png", image + b"more")
     assert {row.scan_id: row.error_code for row in segment(run, scans)} == {
         f"{FORBIDDEN}__slice": "no_permission",
         f"{FORBIDDEN}__series": "no_permission",
@@ -93,8 +93,8 @@ def test_what_the_store_withholds_is_named_and_tried_again(tmp_path: Path) -> No
         "good": None,
         "packed__member": "vanished",
     }
-    assert not ledger.Ledger.open(f"{place}/output").known_bad()
-    storage.remove_tree(place)
+    assert not ledger.Ledger.open(f"{root}/output").known_bad()
+    storage.remove_tree(root)
 
 
 @pytest.mark.parametrize("raised", [KeyError("Mueller^Hans"), RecursionError(), MemoryError(), AssertionError()])

@@ -51,7 +51,7 @@ def test_a_folder_of_slices_is_one_scan_in_the_order_of_their_numbers(
     assert mask.shape == (48, 40, 10)
     assert np.abs(np.diff(heights.astype(int)) - 1).max() <= 1
     assert heights[-1] - heights[0] == pytest.approx(9, abs=1)
-    assert any("no place in space" in warning for warning in row.warnings)
+    assert any("no position in space" in warning for warning in row.warnings)
     assert rows[f"{below}single"].mask_uri.endswith(".png")
 
 

@@ -80,8 +80,8 @@ def test_mask_lands_on_the_lesion_in_the_scans_own_grid(
     assert row.error is None
     mask = SimpleITK.ReadImage(str(tmp_path / "output" / "masks" / f"{scan.scan_id}.nii.gz"))
     voxels = SimpleITK.GetArrayFromImage(mask)
-    places = np.argwhere(voxels)[:, ::-1].mean(axis=0)
-    left, back, up = mask.TransformContinuousIndexToPhysicalPoint(places.tolist())
+    centre = np.argwhere(voxels)[:, ::-1].mean(axis=0)
+    left, back, up = mask.TransformContinuousIndexToPhysicalPoint(centre.tolist())
     offset = np.abs(np.linalg.inv(grid.affine[:3, :3]) @ (np.array([-left, -back, up]) - TRUTH.centre))
     assert offset.max() <= 0.5
     found = itk_grid(mask)
@@ -182,12 +182,12 @@ def test_a_dicom_seg_lies_on_the_lesion_and_names_nobody(tmp_path: Path, is_mult
     segmentation = found[0]
     assert segmentation.SOPInstanceUID == found[1].SOPInstanceUID
     frames = segmentation.pixel_array
-    places = [
+    positions = [
         group.PlanePositionSequence[0].ImagePositionPatient for group in segmentation.PerFrameFunctionalGroupsSequence
     ]
     dice_by_slice = []
-    for frame, place in zip(frames, places, strict=True):
-        distances = [np.linalg.norm(np.subtract(dataset.ImagePositionPatient, place)) for dataset in slices]
+    for frame, position in zip(frames, positions, strict=True):
+        distances = [np.linalg.norm(np.subtract(dataset.ImagePositionPatient, position)) for dataset in slices]
         assert min(distances) < 1e-3
         truth = TRUTH.mask(grid)[int(np.argmin(distances))]
         dice_by_slice.append(dice(count_pixels(frame, truth)))

@@ -43,7 +43,7 @@ def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor
     patients = add_up(shards)
     failures = sorted((failure for shard in shards for failure in shard.failures), key=lambda failure: failure.uri)
     for where in {failure.where for failure in failures if failure.where}:
-        logger.error("evaluate: a mask brought out a bug, %s", where)
+        logger.error("evaluate: a mask triggered a bug, %s", where)
     report = build_report(request, card, dataset, patients, failures)
     page, pictures = draw_report(report, card, patients, curves=bundles.read_curves(request.model_uri, card))
     evaluations.publish(request.report_uri, report, page=page, pictures=pictures)

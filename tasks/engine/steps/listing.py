@@ -61,7 +61,7 @@ def _add_containers(
         logger.info("index: opening %d containers, %d are known", len(new), len(indexes))
     indexes |= zip(new, index(new, [kept[container] for container in new]), strict=True)
     for where in {entry.where for container in new for entry in indexes[container].entries if entry.where}:
-        logger.error("index: a container brought out a bug, %s", where)
+        logger.error("index: a container triggered a bug, %s", where)
     for container in containers:
         found.add_index(container, indexes[container], kept[container])
 

@@ -80,7 +80,7 @@ def _write_shards(
         if row["error_code"]:
             failures.append(FailureRow(uri=row["uri"], error_code=row["error_code"], error=row["error"]))
             if row["where"]:
-                logger.error("prepare: a pair brought out a bug, %s", row["where"])
+                logger.error("prepare: a pair triggered a bug, %s", row["where"])
         else:
             slices[row["case_id"], row["slice_index"]] = row["lesion_fraction"]
     return slices, failures

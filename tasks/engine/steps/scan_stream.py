@@ -48,7 +48,7 @@ def segment_due(
     yield [], progress()
     for rows in PredictionStream(_spec(run, load_model), sums).rows(due):
         for where in {row.where for row in rows if row.where}:
-            logger.error("segment: a scan brought out a bug, %s", where)
+            logger.error("segment: a scan triggered a bug, %s", where)
         counts.update(row.status for row in rows)
         yield rows, progress()
 

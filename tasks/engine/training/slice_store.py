@@ -77,11 +77,11 @@ def validation_stream(store: SliceStore, index: pa.Table) -> ray.data.Dataset:
 
 
 def _draw(index: pa.Table, *, blocks: "Sequence[ray.ObjectRef[Batch]]") -> Batch:
-    places = list(zip(index.column("block").to_pylist(), index.column("row").to_pylist(), strict=True))
-    pixels = {number: ray.get(blocks[number]) for number in sorted({number for number, _ in places})}
+    rows = list(zip(index.column("block").to_pylist(), index.column("row").to_pylist(), strict=True))
+    pixels = {number: ray.get(blocks[number]) for number in sorted({number for number, _ in rows})}
     return {
-        "image": np.stack([pixels[number]["image"][row] for number, row in places]),
-        "mask": np.stack([pixels[number]["mask"][row] for number, row in places]),
+        "image": np.stack([pixels[number]["image"][row] for number, row in rows]),
+        "mask": np.stack([pixels[number]["mask"][row] for number, row in rows]),
         "patient_id": index.column("patient_id").to_numpy(zero_copy_only=False),
     }
 

@@ -67,7 +67,7 @@ class ScanMask:
 
     Attributes:
         voxels: uint8 of 0 and 1, `(D, H, W)`, as a reader sees the scan; of a slice `(1, H, W)`.
-        grid: Of the scan as stored; None where it has no place in space.
+        grid: Of the scan as stored; None where it has no position in space.
         axis_order: Of the scan as stored.
         read_heads: Reads the headers of a DICOM series again, which only some formats need.
         model_digest: Of the bundle.

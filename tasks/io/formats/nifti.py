@@ -63,7 +63,7 @@ def read_nifti_grid(content: bytes) -> Grid:
 
 
 def _grid(image: "nib.Nifti1Image") -> Grid:
-    shape = tuple(size for place, size in enumerate(image.shape) if place < 3 or size != 1)
+    shape = tuple(size for axis, size in enumerate(image.shape) if axis < 3 or size != 1)
     if len(shape) != 3:
         raise DataError("not_3d", f"The volume has the shape {image.shape}; three dimensions were expected.")
     grid = Grid(shape, np.asarray(image.affine, float))

@@ -122,16 +122,16 @@ def read_bundle(uri: str) -> Bundle:
     )
 
 
-def read_member(uri: str, place: int) -> Bundle:
+def read_member(uri: str, index: int) -> Bundle:
     """Return one network of an ensemble as a bundle, verified against the card.
 
     Raises:
         ModelError: If no finished bundle is there, or a file's digest is not the card's.
     """
     card = read_card(uri)
-    member = card.members[place]
+    member = card.members[index]
     return Bundle(
-        card.alone(place),
+        card.alone(index),
         weights=(_read_verified(uri, member.weights_file, card),),
         self_test=SelfTest.from_bytes(_read_verified(uri, member.self_test_file, card)),
     )

@@ -52,10 +52,10 @@ def test_form_cannot_change_under_a_run(name: str, field: str) -> None:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_form_shows_fields_in_declared_order(name: str) -> None:
-    """Each field is numbered by its place in the source, because Prefect sorts the others alphabetically."""
+    """Each field is numbered by its position in the source, because Prefect sorts the others alphabetically."""
     properties = FORMS[name].model_json_schema()["properties"]
     positions = {field: properties[field]["position"] for field in FORMS[name].model_fields}
-    assert positions == {field: place for place, field in enumerate(FORMS[name].model_fields)}
+    assert positions == {field: index for index, field in enumerate(FORMS[name].model_fields)}
 
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)

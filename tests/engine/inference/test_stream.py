@@ -218,7 +218,7 @@ def test_what_was_recorded_before_a_death_is_not_done_again(tmp_path: Path) -> N
         load_model=Doubling,
         finish=_finish,
         chunk_slices=4,
-        recall=lambda items: {place: (item, 1000) for place, item in enumerate(items) if item == 77},
+        recall=lambda items: {index: (item, 1000) for index, item in enumerate(items) if item == 77},
     )
     with session(ComputeConfig()):
         rows = sorted(row for rows in PredictionStream(work).rows(range(70, 90)) for row in rows)

@@ -122,9 +122,9 @@ def test_a_patients_figures_do_not_depend_on_who_else_is_scored(dataset_uri: str
     assert everybody["n_patients"] == everybody["n_held_out"] == len(patients)
     by_patient = {row["patient_id"]: row for row in everybody["per_patient"]}
     assert [by_patient[row["patient_id"]] for row in few["per_patient"]] == few["per_patient"]
-    for place, member in enumerate(members):
+    for index, member in enumerate(members):
         for patient in member.held_out:
-            assert (by_patient[patient]["member"], by_patient[patient]["threshold"]) == (place, member.threshold)
+            assert (by_patient[patient]["member"], by_patient[patient]["threshold"]) == (index, member.threshold)
     assert (
         "5 of 5 patients scored by the one of 2 networks that was not trained on them"
         in (tmp_path / "all" / "report.html").read_text()
