@@ -184,7 +184,7 @@ def test_segmentation_page_shows_previews_with_their_findings() -> None:
     page = _Page(segmentation_report(_manifest(), [DONE], previews=[(DONE, b"preview")]))
     assert page.pictures == [b"preview"]
     assert page.fetched == []
-    assert f"scan_done: 2 lesion(s), 1{THIN_SPACE}234 px" in page.words
+    assert f"scan_done: 2 lesions, 1{THIN_SPACE}234 px" in page.words
     assert "Largest lesions" not in _Page(segmentation_report(_manifest(), [DONE], previews=[])).words
 
 
