@@ -1,4 +1,4 @@
-"""Whole files or none on a local file system: written under a temporary name, synced, then moved into place."""
+"""Atomic writes on a local file system: under a temporary name, synced, then renamed."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ PART_SUFFIX = ".part"
 
 @contextlib.contextmanager
 def part_file(path: str, content: bytes) -> Iterator[Path]:
-    """Hold a synced temporary file beside `path`; hidden, so that no listing shows it, and gone afterwards."""
+    """Hold a synced temporary file beside `path`; it is hidden from listings and removed afterwards."""
     folder = Path(path).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -28,8 +28,8 @@ def part_file(path: str, content: bytes) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def sweep_parts(folder: str) -> int:
-    """Remove the temporary files that killed writers left below a folder, and say how many there were."""
+def remove_parts(folder: str) -> int:
+    """Remove temporary files of killed writers below a folder and return their number."""
     parts = [part for part in Path(folder).rglob(f".*{PART_SUFFIX}") if part.is_file()]
     for part in parts:
         part.unlink(missing_ok=True)

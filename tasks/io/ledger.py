@@ -116,7 +116,7 @@ def recorded(uri: str, run_id: str, scan_ids: Iterable[str]) -> dict[str, ScanRo
 
 
 def compact(uri: str) -> None:
-    """Turn the entries of every run into one table a run; the lease of the output must be held.
+    """Turn the entries of every run into one table a run; the lock on the output must be held.
 
     A listing of a hundred thousand small objects would cost each later run minutes. The table is whole before an entry
     goes; one that is in both counts once.

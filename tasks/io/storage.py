@@ -17,7 +17,7 @@ import pyarrow.fs
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import StorageError
 from tasks.io import stored_objects
-from tasks.io.atomic_write import part_file, sweep_parts
+from tasks.io.atomic_write import part_file, remove_parts
 from tasks.io.file_systems import is_local, open_file_system
 from tasks.io.storage_errors import retrying, storage_errors
 from tasks.io.stored_objects import StoredObject
@@ -205,13 +205,13 @@ def remove(uri: str) -> None:
         fs.rm_file(path)
 
 
-def sweep(uri: str) -> int:
-    """Remove the temporary files that killed writers left below a prefix, and say how many; nobody may write there.
+def remove_temporary(uri: str) -> int:
+    """Remove temporary files of killed writers below a prefix and return their number; nobody may write there.
 
     Object stores have none: there, an object is put whole or not at all.
     """
     fs, path = open_file_system(uri)
-    return sweep_parts(path) if is_local(fs) else 0
+    return remove_parts(path) if is_local(fs) else 0
 
 
 @retrying

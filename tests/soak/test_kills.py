@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.io import lease, storage
+from tasks.io import output_lock, storage
 from tests.bad_inputs import tar
 from tests.conftest import Trained
 from tests.soak.commands import (
@@ -67,11 +67,11 @@ def test_the_second_of_two_runs_is_refused_until_the_first_is_dead(
     """While a run lives a second exits 4 and names it; once it is killed, the next takes its lease over by itself."""
     output, refusal = f"{root}/output", log.with_name("second.log")
     first = start_segmentation(trained.model_uri, killable_scans, output, log=log)
-    held = storage.join(output, lease.FOLDER)
+    held = storage.join(output, output_lock.FOLDER)
     wait_until(lambda: storage.exists(held) and bool(storage.list_objects(held)), "a lease")
     psutil.Process(first.pid).suspend()  # it lives, but would be done before the second has started
     [found] = storage.list_objects(held)
-    holder = lease.Holder.model_validate_json(storage.read_bytes(found.uri))
+    holder = output_lock.Holder.model_validate_json(storage.read_bytes(found.uri))
     second = start_segmentation(trained.model_uri, killable_scans, output, log=refusal)
     assert (second.wait(TIMEOUT_S), first.poll()) == (4, None)
     assert f"heldbyrun{holder.run_id}" in re.sub(r"\s", "", refusal.read_text())

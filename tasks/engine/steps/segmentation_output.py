@@ -10,7 +10,7 @@ from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest, Speed
 from tasks.core.throughput import StageSums, cost_per_1000
 from tasks.engine.steps.up_to_date import count_by_status
-from tasks.io import lease, ledger, storage
+from tasks.io import ledger, output_lock, storage
 from tasks.io.outputs import segmentations
 from tasks.io.outputs.ownership import claim
 from tasks.io.versions import library_versions
@@ -22,7 +22,7 @@ N_PREVIEWS = 12
 
 
 @contextlib.contextmanager
-def held_output(run: Run) -> Iterator[lease.OutputLock]:
+def held_output(run: Run) -> Iterator[output_lock.OutputLock]:
     """Hold the lock of a run's output while the body writes; afterwards its ledger is one table.
 
     Raises:
@@ -31,7 +31,7 @@ def held_output(run: Run) -> Iterator[lease.OutputLock]:
     """
     output_uri = run.request.output_uri
     claim(output_uri, "segmentation")
-    with lease.held(output_uri, run.request.run_id, take_over=run.request.segmentation.take_over) as lock:
+    with output_lock.held(output_uri, run.request.run_id, take_over=run.request.segmentation.take_over) as lock:
         _remove_temporary(output_uri)  # of workers of earlier runs that were killed
         yield lock
         lock.check()
@@ -96,6 +96,8 @@ def _manifest(
 
 def _remove_temporary(output_uri: str) -> None:
     """Remove temporary files of killed writers where only the holder of the lock writes."""
-    n_removed = sum(storage.sweep(storage.join(output_uri, f)) for f in (*segmentations.FOLDERS, ledger.FOLDER))
+    n_removed = sum(
+        storage.remove_temporary(storage.join(output_uri, f)) for f in (*segmentations.FOLDERS, ledger.FOLDER)
+    )
     if n_removed:
         logger.info("segment: removed %d temporary files of killed writers", n_removed)

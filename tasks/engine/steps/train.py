@@ -10,7 +10,7 @@ from tasks.engine.inference.self_tests import make_self_tests
 from tasks.engine.training.ensemble import TrainedNetworks
 from tasks.engine.training.folds import folds_of
 from tasks.engine.training.supervisor import train_all
-from tasks.io import lease
+from tasks.io import output_lock
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.outputs import bundles, datasets
 from tasks.io.outputs.ownership import claim
@@ -32,7 +32,7 @@ def train(request: TrainRequest) -> ModelHandle:
     dataset = datasets.read_card(request.dataset_uri)
     first = FirstWeights.read(request.model)
     claim(request.model_uri, "bundle")
-    with lease.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:
+    with output_lock.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:
         folds = folds_of(request, dataset, first)
         train_all([fold.run for fold in folds], held)
         trained = TrainedNetworks.of(folds, request.training)

@@ -24,7 +24,7 @@ from tasks.engine.training.slice_store import training_stream, validation_stream
 from tasks.engine.training.training_run import TrainingRun, WorkerSettings
 from tasks.io import storage
 from tasks.io.checkpoints import Checkpoint
-from tasks.io.lease import OutputLock
+from tasks.io.output_lock import OutputLock
 
 logger = logging.getLogger(__name__)
 

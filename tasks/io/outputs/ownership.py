@@ -11,7 +11,7 @@ from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.plural import counted
 from tasks.core.schemas import WEIGHTS_FILE
-from tasks.io import checkpoints, file_systems, job_files, lease, ledger, storage
+from tasks.io import checkpoints, file_systems, job_files, ledger, output_lock, storage
 from tasks.io.outputs import bundles, datasets, evaluations, segmentations
 from tasks.io.stored_objects import StoredObject
 
@@ -31,7 +31,7 @@ MARK: Final = ".lesions.json"
 _FOLDERS: Final = {
     *(*segmentations.FOLDERS, ledger.FOLDER),
     *(datasets.SOURCE_FOLDER, datasets.SLICES_FOLDER, evaluations.FIGURES_FOLDER),
-    *(bundles.CURVES_FOLDER, bundles.FOLDS_FOLDER, checkpoints.FOLDER, lease.FOLDER, job_files.FOLDER),
+    *(bundles.CURVES_FOLDER, bundles.FOLDS_FOLDER, checkpoints.FOLDER, output_lock.FOLDER, job_files.FOLDER),
 }
 _FILES: Final = {
     *(MARK, *(name for name, _ in MANIFESTS.values())),

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import LockedError
-from tasks.io import lease, storage
-from tasks.io.lease import Holder
+from tasks.io import output_lock, storage
+from tasks.io.output_lock import Holder
 from tests.io.stores import everything_below
 
 HOLD_FOREVER = (
     "import sys, time\n"
-    "from tasks.io import lease\n"
-    "with lease.held(sys.argv[1], 'first'):\n"
+    "from tasks.io import output_lock\n"
+    "with output_lock.held(sys.argv[1], 'first'):\n"
     "    print('held', flush=True)\n"
     "    time.sleep(600)\n"
 )
@@ -31,22 +31,22 @@ def _write(root: str, number: int, **changes: object) -> None:
 
 def test_a_held_output_refuses_the_second_run_and_names_the_first(root: str) -> None:
     """While one run holds an output another is refused, told which run holds it and what to do."""
-    with lease.held(root, "first"):
+    with output_lock.held(root, "first"):
         with (
             pytest.raises(LockedError, match=r"held by run first.*Wait until it ends") as caught,
-            lease.held(root, "second"),
+            output_lock.held(root, "second"),
         ):
             pytest.fail("two runs held one output")
         assert caught.value.exit_code == 4
-    with lease.held(root, "second"):
+    with output_lock.held(root, "second"):
         pass
 
 
 def test_nothing_is_left_of_a_lease_given_back(root: str) -> None:
     """After the body ends, well or badly, no object of the lease remains."""
-    with lease.held(root, "first"):
+    with output_lock.held(root, "first"):
         pass
-    with pytest.raises(ZeroDivisionError), lease.held(root, "second"):
+    with pytest.raises(ZeroDivisionError), output_lock.held(root, "second"):
         raise ZeroDivisionError
     assert everything_below(root) == []
 
@@ -56,37 +56,37 @@ def test_a_killed_holder_of_this_machine_is_taken_over_at_once(root: str) -> Non
     """A process killed with its lease in hand does not stop the next run, not even where nobody waits for the dead."""
     with subprocess.Popen([sys.executable, "-c", HOLD_FOREVER, root], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(LockedError), lease.held(root, "second"):
+        with pytest.raises(LockedError), output_lock.held(root, "second"):
             pytest.fail("two processes held one output")
         process.send_signal(signal.SIGKILL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        with lease.held(root, "second"):
+        with output_lock.held(root, "second"):
             assert len(everything_below(root)) == 1
 
 
 def test_a_holder_of_another_machine_is_dead_when_silent_for_two_minutes(root: str) -> None:
     """Another machine's process cannot be looked at: its heartbeat decides."""
     _write(root, 1, machine="elsewhere", heartbeat_at=datetime.now(UTC) - timedelta(seconds=100))
-    with pytest.raises(LockedError), lease.held(root, "second"):
+    with pytest.raises(LockedError), output_lock.held(root, "second"):
         pytest.fail("a live lease was taken")
     _write(root, 1, machine="elsewhere", heartbeat_at=datetime.now(UTC) - timedelta(seconds=121))
-    with lease.held(root, "second"):
+    with output_lock.held(root, "second"):
         pass
 
 
 def test_a_run_tried_again_finds_its_own_lease(root: str) -> None:
     """A try that could not give the lease back does not lock the next try of the same run out."""
     _write(root, 1, run_id="first", machine="elsewhere")
-    with lease.held(root, "first") as held:
+    with output_lock.held(root, "first") as held:
         held.check()
         assert everything_below(root) == ["lease/00000002.json"]
 
 
 def test_a_holder_cut_off_from_the_store_stops_by_itself(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who could not renew for as long as makes a lease stale does not go on writing."""
-    with lease.held(root, "first") as held:
+    with output_lock.held(root, "first") as held:
         held.check()
-        monkeypatch.setattr(lease, "STALE_AFTER", timedelta(seconds=-1))
+        monkeypatch.setattr(output_lock, "STALE_AFTER", timedelta(seconds=-1))
         with pytest.raises(LockedError, match="could not renew"):
             held.check()
 
@@ -94,15 +94,15 @@ def test_a_holder_cut_off_from_the_store_stops_by_itself(root: str, monkeypatch:
 def test_a_process_id_used_again_is_not_the_holder(root: str) -> None:
     """A process with the holder's id that was started later is another one."""
     _write(root, 1, pid_started=time.time() - 1e6)
-    with lease.held(root, "second") as held:
+    with output_lock.held(root, "second") as held:
         held.check()
         assert everything_below(root) == ["lease/00000002.json"]
 
 
 def test_take_over_takes_from_the_living_and_stops_them(root: str) -> None:
     """With take_over the second run holds; the first finds out at its next heartbeat, and leaves the lease alone."""
-    with lease.held(root, "first") as first:
-        with lease.held(root, "second", take_over=True) as second:
+    with output_lock.held(root, "first") as first:
+        with output_lock.held(root, "second", take_over=True) as second:
             first.renew()
             with pytest.raises(LockedError, match=r"taken .* over from run first"):
                 first.check()
@@ -114,13 +114,13 @@ def test_take_over_takes_from_the_living_and_stops_them(root: str) -> None:
 
 def test_a_heartbeat_is_written(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the body runs the holder keeps saying that it lives."""
-    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(output_lock, "HEARTBEAT_S", 0.01)
 
     def heartbeat() -> datetime:
         [found] = storage.list_objects(f"{root}/lease")
         return Holder.model_validate_json(storage.read_bytes(found.uri)).heartbeat_at
 
-    with lease.held(root, "first"):
+    with output_lock.held(root, "first"):
         first = heartbeat()
         deadline = time.monotonic() + 20
         while heartbeat() == first:
@@ -138,7 +138,7 @@ def test_of_many_takers_one_holds(root: str) -> None:
 
 def _try(root: str, run_id: str) -> str:
     try:
-        lease._acquire(root, run_id, take_over=False)
+        output_lock._acquire(root, run_id, take_over=False)
     except LockedError:
         return "denied"
     return "held"

@@ -1,9 +1,9 @@
-"""Who may write to an output: a lease in storage, kept alive by a heartbeat, taken over when its holder is dead.
+"""Output lock: only one run writes to an output; it has a heartbeat and is taken over from a dead holder.
 
-Leases are numbered objects, `lease/<n>.json`, and the highest number holds. Taking one is a create-only put of the next
-number, which only one of several takers gets. The heartbeat rewrites the holder's own object. A holder is dead when its
-heartbeat is 120 s old, or at once when it was a process of this very machine that is gone. Clocks of different machines
-must agree to within a minute.
+A lock is a numbered object, `lease/<n>.json`; the highest number holds. A run takes it by a create-only put of the next
+number, which succeeds for one run only. The heartbeat rewrites the holder's object. A holder is dead when its heartbeat
+is 120 s old, or at once if it was a process of this machine that has ended. Clocks of different machines must agree to
+within a minute.
 """
 
 import contextlib
@@ -33,16 +33,16 @@ STALE_AFTER = timedelta(seconds=120)
 
 
 class Holder(Record):
-    """Who holds an output.
+    """Holder of an output lock.
 
     Attributes:
-        run_id: Identity of the run.
+        run_id: Id of the run.
         host: Name of its machine.
-        machine: Host, boot and process namespace: a process id means something only there.
-        pid: Process that holds it.
-        pid_started: Start of that process, seconds since the epoch: ids are used again.
-        taken_at: When the lease was taken.
-        heartbeat_at: When its holder last said that it lives.
+        machine: Host, boot and process namespace, in which process ids are unique.
+        pid: Id of the process.
+        pid_started: Start of the process, seconds since the epoch, because ids are reused.
+        taken_at: Time at which the lock was taken.
+        heartbeat_at: Time of the last heartbeat.
     """
 
     run_id: str
@@ -55,7 +55,7 @@ class Holder(Record):
 
     @classmethod
     def this_process(cls, run_id: str) -> "Holder":
-        """Return this process as a holder, from now on."""
+        """Return this process as the holder, from now on."""
         pid, now = os.getpid(), datetime.now(UTC)
         started = psutil.Process(pid).create_time()
         return cls(
@@ -69,14 +69,14 @@ class Holder(Record):
         )
 
     def is_alive(self) -> bool:
-        """Say whether the holder may still be writing."""
+        """Return whether the holder may still be writing."""
         if self.machine == _machine():
             return _is_running(self.pid, self.pid_started)
         return datetime.now(UTC) - self.heartbeat_at < STALE_AFTER
 
 
 class OutputLock:
-    """The right to write to an output; its `check` raises once another run has taken it."""
+    """Lock on an output; `check` raises once another run has taken it over."""
 
     def __init__(self, uri: str, holder: Holder) -> None:
         self._uri, self._holder = uri, holder
@@ -84,10 +84,10 @@ class OutputLock:
         self._renewed_at = time.monotonic()
 
     def check(self) -> None:
-        """Do nothing while the lease is held.
+        """Check that the lock is still held.
 
         Raises:
-            LockedError: If another run has taken it.
+            LockedError: If another run has taken it over, or the heartbeat is too old.
         """
         if self._is_lost.is_set():
             raise LockedError(
@@ -102,7 +102,7 @@ class OutputLock:
             )
 
     def renew(self) -> None:
-        """Say that the holder lives, or find that the lease is lost."""
+        """Write a heartbeat, unless another run has taken the lock over."""
         asked_at = time.monotonic()
         if not self._is_newest():
             self._is_lost.set()
@@ -110,18 +110,18 @@ class OutputLock:
         alive = self._holder.model_copy(update={"heartbeat_at": datetime.now(UTC)})
         storage.publish(self._uri, alive.model_dump_json().encode())
         self._renewed_at = asked_at
-        if not self._is_newest():  # taken between the look and the write
+        if not self._is_newest():  # taken between the check and the write
             self._is_lost.set()
             storage.remove(self._uri)
 
     def release(self) -> None:
-        """Give the lease back; where that fails it runs out by itself."""
+        """Release the lock; if that fails, it expires."""
         if self._is_lost.is_set():
             return
         try:
             storage.remove(self._uri)
         except StorageError as err:
-            logger.warning("lease: not given back, it runs out in %.0f s: %s", STALE_AFTER.total_seconds(), err)
+            logger.warning("lock: not released, it expires in %.0f s: %s", STALE_AFTER.total_seconds(), err)
 
     def _is_newest(self) -> bool:
         newest = _newest(self._uri.rpartition("/")[0])
@@ -130,26 +130,26 @@ class OutputLock:
 
 @contextlib.contextmanager
 def held(output_uri: str, run_id: str, *, take_over: bool = False) -> Iterator[OutputLock]:
-    """Hold the lease of an output while the body runs.
+    """Hold the lock on an output while the body runs.
 
     Args:
-        output_uri: The output.
-        run_id: Identity of the run that writes to it.
-        take_over: Take it even from a holder that looks alive.
+        output_uri: URI of the output.
+        run_id: Id of the run that writes to it.
+        take_over: Take the lock even from a holder with a heartbeat.
 
     Raises:
-        LockedError: If a live run holds it.
+        LockedError: If another running flow holds it.
     """
-    lease = _acquire(output_uri, run_id, take_over=take_over)
+    lock = _acquire(output_uri, run_id, take_over=take_over)
     is_over = threading.Event()
-    heart = threading.Thread(target=_beat, args=(lease, is_over), name="lease", daemon=True)
+    heart = threading.Thread(target=_beat, args=(lock, is_over), name="output-lock", daemon=True)
     heart.start()
     try:
-        yield lease
+        yield lock
     finally:
         is_over.set()
         heart.join()
-        lease.release()
+        lock.release()
 
 
 def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> OutputLock:
@@ -158,16 +158,16 @@ def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> OutputLock:
     number = 1
     if newest is not None:
         number, holder = newest[0] + 1, newest[1]
-        is_own = holder.run_id == run_id  # of an earlier try, which could not give it back
+        is_own = holder.run_id == run_id  # of an earlier attempt that could not release it
         if holder.is_alive() and not is_own and not take_over:
             raise _locked(output_uri, holder)
         logger.warning(
-            "lease: taken over from run %s, last heard of at %s", holder.run_id, f"{holder.heartbeat_at:%F %T} UTC"
+            "lock: taken over from run %s, last heartbeat at %s", holder.run_id, f"{holder.heartbeat_at:%F %T} UTC"
         )
-    uri = _lease_uri(folder, number)
+    uri = _object_uri(folder, number)
     mine = Holder.this_process(run_id)
     is_mine = storage.create(uri, mine.model_dump_json().encode())
-    winner = _newest(folder)  # a listing may have missed a higher number that was taken meanwhile
+    winner = _newest(folder)  # the listing may have missed a higher number taken meanwhile
     if winner is None or winner[1].run_id != run_id:
         if is_mine:
             storage.remove(uri)
@@ -178,16 +178,16 @@ def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> OutputLock:
     return OutputLock(uri, mine)
 
 
-def _beat(lease: OutputLock, is_over: threading.Event) -> None:
+def _beat(lock: OutputLock, is_over: threading.Event) -> None:
     while not is_over.wait(HEARTBEAT_S):
         try:
-            lease.renew()
-        except (StorageError, ValueError) as err:  # not there, or not whole; the next beat may get through
-            logger.warning("lease: no heartbeat, %s", err)
+            lock.renew()
+        except (StorageError, ValueError) as err:  # missing or incomplete; the next heartbeat may succeed
+            logger.warning("lock: no heartbeat, %s", err)
 
 
 def _newest(folder: str) -> tuple[int, Holder] | None:
-    """Return number and holder of the newest lease, if there is one."""
+    """Return number and holder of the newest lock object, if there is one."""
     for _ in range(N_ATTEMPTS):
         found = storage.list_objects(folder) if storage.exists(folder) else []
         if not found:
@@ -198,7 +198,7 @@ def _newest(folder: str) -> tuple[int, Holder] | None:
         except StorageError as err:
             if not isinstance(err.__cause__, FileNotFoundError):
                 raise
-            # gone between listing and reading: its taker has a higher number by now, so look again
+            # removed between listing and reading: its successor has a higher number, so list again
     raise StorageError(f"{shown_uri(folder)} changed {N_ATTEMPTS} times while it was read.")
 
 
@@ -206,15 +206,15 @@ def _number(found: StoredObject) -> int:
     return int(Path(found.path).stem)
 
 
-def _lease_uri(folder: str, number: int) -> str:
+def _object_uri(folder: str, number: int) -> str:
     return storage.join(folder, f"{number:08d}.json")
 
 
 def _locked(output_uri: str, holder: Holder) -> LockedError:
     return LockedError(
         f"{shown_uri(output_uri)} is held by run {holder.run_id} (process {holder.pid} on {holder.host}), "
-        f"since {holder.taken_at:%F %T} UTC, last heard of at {holder.heartbeat_at:%F %T} UTC. Wait until it ends; "
-        "if it is dead it is taken over 120 s after it was last heard of."
+        f"since {holder.taken_at:%F %T} UTC, last heartbeat at {holder.heartbeat_at:%F %T} UTC. Wait until it ends; "
+        "if it is dead, its lock is taken over 120 s after the last heartbeat."
     )
 
 
@@ -228,7 +228,7 @@ def _machine() -> str:
 def _is_running(pid: int, started: float) -> bool:
     try:
         process = psutil.Process(pid)
-        # a killed process that nobody waits for keeps its id, in a container without an init for ever
+        # a killed process keeps its id until its parent waits for it, in a container without init for ever
         return bool(abs(process.create_time() - started) < 1) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
