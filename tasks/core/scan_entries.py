@@ -1,4 +1,4 @@
-"""A scan as it lies in files, before it is read."""
+"""Entry of a scan in the index of its container: its files and geometry, before voxels are read."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from tasks.core.volumes import Grid
 
 
 class ScanFile(Record):
-    """One file of a scan.
+    """File of a scan.
 
     Attributes:
-        uri: The object that is it, or the archive that holds it.
-        size_bytes: Unpacked.
-        version: Of the object.
-        member: Its path in the archive; empty for an object of its own.
-        offset: Of a member's bytes (`ArchiveMember.offset`).
+        uri: URI of the object, or of the archive that holds the file.
+        size_bytes: Unpacked size.
+        version: Version of the object.
+        member: Path in the archive; empty for an object.
+        offset: Offset of a member's bytes (`ArchiveMember.offset`).
     """
 
     uri: str
@@ -30,22 +30,22 @@ class ScanFile(Record):
 
 
 class ScanEntry(Record):
-    """A scan of a container.
+    """Scan of a container.
 
     Attributes:
-        path: Below the collection, without suffix: what its `scan_id` is made of.
-        identity: What tells it from another scan of the same path.
+        path: Path below the collection without suffix; the `scan_id` is made from it.
+        identity: Text that distinguishes scans with the same path.
         kind: Name of its format.
-        files: In the order of its slices, where it has one file a slice.
-        frames: Number of the frame in its file of each slice, where it is DICOM.
+        files: Its files, in the order of the slices if there is one file per slice.
+        frames: Index of the frame of each slice in its file, if it is DICOM.
         file_indices: Index of the file of each slice, if it is DICOM.
-        shape: Of its grid, where the headers say.
-        affine: Of its grid.
-        can_be_cut: Whether a run of its slices can be read without the others.
-        warnings: What a reader should know.
-        error_code: Why it was rejected without being read.
-        error: The same as a sentence.
-        where: Traceback of an `internal_error`, for the log of the run that met it; not kept.
+        shape: Shape of its grid, if the headers have it.
+        affine: Affine of its grid.
+        can_be_cut: Whether some of its slices can be read without the others.
+        warnings: Warnings for the user.
+        error_code: Code of the rejection, if it is rejected without being read.
+        error: Sentence of the rejection.
+        where: Traceback of an `internal_error`, for the log; not stored.
     """
 
     path: str
@@ -64,19 +64,19 @@ class ScanEntry(Record):
 
     @property
     def n_slices(self) -> int:
-        """How many slices it has, as far as is known before it is read."""
+        """Number of slices, as far as it is known before reading."""
         return max(1, len(self.frames))
 
     @property
     def grid(self) -> Grid | None:
-        """Where its voxels lie, where the headers say."""
+        """Grid of the voxels, if the headers have it."""
         if self.shape is None or self.affine is None:
             return None
         return Grid(self.shape, np.array(self.affine))
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the sorted URIs, members and versions of its files: it changes when their content does."""
+        """SHA-256 of the sorted URIs, members and versions of its files; it changes when their content does."""
         lines = sorted(f"{file.uri}\t{file.member}\t{file.version}" for file in self.files)
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -84,7 +84,7 @@ class ScanEntry(Record):
     def rejected(
         cls, path: str, files: Iterable[ScanFile], refusal: DataError, *, identity: str, kind: str = "raster"
     ) -> "ScanEntry":
-        """Return the entry of a scan that is not read, and why."""
+        """Return the entry of a scan that is rejected without being read."""
         return cls(
             path=path,
             identity=identity,

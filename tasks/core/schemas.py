@@ -1,6 +1,6 @@
-"""What the files of a dataset, bundle, evaluation and segmentation hold.
+"""Schemas of the JSON files of a dataset, bundle, evaluation and segmentation.
 
-Every record is small: URIs, digests, counts and rows; never an array. Files are readable by every later minor version
+Records hold URIs, digests, counts and rows; never arrays. Files are readable by every later minor version
 of `SCHEMA_VERSION`: fields are added with a default, never renamed.
 """
 
@@ -28,7 +28,7 @@ EMPTY_MASK_CONVENTION: Final = (
 
 
 def _as_stored(group: type[FormModel]) -> WrapValidator:
-    """Read a parameter group from a file: forms refuse unknown fields, files of a later minor version may hold some."""
+    """Read a parameter group from a file; unlike a form, it may have unknown fields of a later minor version."""
 
     def drop_unknown(values: object, handler: ValidatorFunctionWrapHandler) -> Any:  # Any: the group
         if not isinstance(values, dict):
@@ -39,7 +39,7 @@ def _as_stored(group: type[FormModel]) -> WrapValidator:
 
 
 class DatasetCard(Record):
-    """dataset.json, written last."""
+    """Card of a dataset: dataset.json, written last."""
 
     schema_version: str = SCHEMA_VERSION
     fingerprint: str
@@ -58,15 +58,15 @@ class DatasetCard(Record):
 
 
 class EnsembleMember(Record):
-    """One network of an ensemble, trained without the patients of its fold.
+    """Network of an ensemble, trained without the patients of its fold.
 
     Attributes:
         weights_file: Path in the bundle.
         self_test_file: Path in the bundle.
         history_file: Path in the bundle.
-        held_out: Patients that it never saw.
-        threshold: For those: chosen on the patients of all other folds, by the networks that had not seen them.
-        test_time_flips: For those, chosen likewise.
+        held_out: Patients it was not trained on.
+        threshold: Threshold for these patients, chosen on the held-out patients of all other folds.
+        test_time_flips: Flips for these patients, chosen likewise.
     """
 
     weights_file: str
@@ -78,7 +78,7 @@ class EnsembleMember(Record):
 
 
 class ModelCard(Record):
-    """model.json, written last: everything needed to use the bundle and to say where it comes from."""
+    """Card of a bundle: model.json, written last, with all that its use and its provenance need."""
 
     schema_version: str = SCHEMA_VERSION
     architecture: Architecture
@@ -108,12 +108,12 @@ class ModelCard(Record):
 
     @property
     def weights_files(self) -> tuple[str, ...]:
-        """Paths of the weights of each network; the probabilities of several are averaged."""
+        """Path of the weights of each network; an ensemble averages their probabilities."""
         return tuple(member.weights_file for member in self.members) or (WEIGHTS_FILE,)
 
     @property
     def n_predictions(self) -> int:
-        """How often a slice is predicted at most, to be averaged: by each network, as it is and mirrored."""
+        """Largest number of averaged predictions per slice: networks times mirror images."""
         return len(self.weights_files) * (4 if self.test_time_flips else 1)
 
     @property
@@ -123,7 +123,7 @@ class ModelCard(Record):
         return digest(**decisive, weights=[self.files[path] for path in self.weights_files])
 
     def alone(self, index: int) -> "ModelCard":
-        """Return the card at the operating point of one network of an ensemble, for the patients it never saw."""
+        """Return the card of one network of an ensemble, with the operating point for its held-out patients."""
         member = self.members[index]
         return self.model_copy(update={"threshold": member.threshold, "test_time_flips": member.test_time_flips})
 
@@ -133,11 +133,11 @@ DECIDES_A_MASK: Final = {
     *("architecture", "backbone", "input_size_px", "intensity_rule", "hu", "slice_statistics"),
     *("threshold", "min_lesion_px", "test_time_flips"),
 }
-"""Fields of a bundle's card that decide a mask, besides its weights."""
+"""Fields of a card that decide a mask, besides the weights."""
 
 
 class EvaluationReport(Record):
-    """metrics.json: counts beside every ratio, so that anyone can recompute."""
+    """Results of an evaluation: metrics.json, with the counts behind every ratio."""
 
     schema_version: str = SCHEMA_VERSION
     split: Scored
@@ -161,7 +161,7 @@ class EvaluationReport(Record):
 
 
 class Speed(Record):
-    """Where a run's time went; seconds of stages are summed over workers."""
+    """Throughput and cost of a run; seconds of stages are summed over workers."""
 
     seconds: float
     load_seconds: float
@@ -177,7 +177,7 @@ class Speed(Record):
 
 
 class SegmentationManifest(Record):
-    """manifest.json of a segmentation, written last."""
+    """Manifest of a segmentation: manifest.json, written last."""
 
     schema_version: str = SCHEMA_VERSION
     run_id: str

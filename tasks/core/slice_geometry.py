@@ -1,4 +1,4 @@
-"""From the headers of single slices to one volume: in order of position, on one grid, or refused by name.
+"""Arrangement of DICOM slices as a volume: sorted by position and checked to lie on one grid.
 
 Slices are ordered by their position along the normal of their plane, never by name or instance number (DICOM PS3.3
 C.7.6.2.1.1). Nothing is interpolated: a series that does not lie on one grid is refused.
@@ -15,10 +15,10 @@ from tasks.core.volumes import LPS_TO_RAS, Grid
 
 COSINE_TOLERANCE: Final = 1e-3
 SPACING_TOLERANCE: Final = 0.01
-"""Relative; of pixel spacings within a series."""
+"""Relative tolerance of pixel spacings within a series."""
 
 GAP_TOLERANCE: Final = 0.1
-"""Relative; of distances between neighbouring slices. Positions are often rounded to 0.1 mm or worse."""
+"""Relative tolerance of distances between neighbouring slices; positions are often rounded to 0.1 mm."""
 
 MAX_TILT_DEGREES: Final = 0.5
 SAME_POSITION_MM: Final = 1e-3
@@ -27,10 +27,10 @@ AXIAL: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class SlicePlane:
-    """Where a slice lies, as DICOM says it (LPS+, mm).
+    """Plane of a slice, as in DICOM (LPS+, mm).
 
     Attributes:
-        position: Centre of the first pixel (Image Position Patient); None where the header has none.
+        position: Centre of the first pixel (Image Position Patient); None if the header has none.
         cosines: Direction of a row, then of a column (Image Orientation Patient).
         pixel_spacing_mm: Between rows, then between columns (Pixel Spacing).
         shape: Rows and columns.
@@ -44,12 +44,12 @@ class SlicePlane:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """Slices as a volume.
+    """Arrangement of slices as a volume.
 
     Attributes:
-        order: Places of the slices handed in, from the first slice of the volume to the last.
-        grid: Of the array `(slice, row, column)`.
-        warnings: What a reader should know.
+        order: Indices of the given slices, in the order of the volume.
+        grid: Grid of the array `(slice, row, column)`.
+        warnings: Warnings for the user.
     """
 
     order: tuple[int, ...]
@@ -58,10 +58,10 @@ class Arrangement:
 
 
 def arrange(planes: Sequence[SlicePlane]) -> Arrangement:
-    """Return the volume that slices make.
+    """Return the arrangement of slices as a volume.
 
     Args:
-        planes: One a slice, in any order.
+        planes: One per slice, in any order.
 
     Raises:
         DataError: `single_slice`, `missing_position`, `mixed_geometry`, `duplicate_position`, `gantry_tilt`,
@@ -121,7 +121,7 @@ def _common_plane(
 
 
 def _check_distances(along: np.ndarray) -> None:
-    """Refuse positions, sorted, that are not evenly spaced."""
+    """Refuse sorted positions that are not evenly spaced."""
     gaps = np.diff(along)
     if gaps.min() < SAME_POSITION_MM:
         n_same = int((gaps < SAME_POSITION_MM).sum())

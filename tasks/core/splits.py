@@ -1,4 +1,4 @@
-"""Who trains and who tests: a split by patient that never changes once made, and the classic leaky one by slice."""
+"""Splits: by patient, stable when patients are added, or by slice, which leaks patients."""
 
 import hashlib
 from collections import Counter
@@ -15,12 +15,12 @@ def split_patients(
 ) -> dict[str, Split]:
     """Assign each patient to train, val or test.
 
-    Earlier assignments never change. New patients, in hash order, fill the emptiest split of their source;
-    every split ends with at least one patient. The answer does not depend on the order of `source_of`.
+    Earlier assignments never change. New patients, in hash order, go to the split of their source with the fewest;
+    every split has at least one patient in the end. The result does not depend on the order of `source_of`.
 
     Args:
         source_of: Source of each patient, by `patient_id`.
-        fractions: Aimed-at shares of each source.
+        fractions: Intended fractions of each source.
         seed: Seed of the hash order.
         earlier: Assignments of a previous dataset, by `patient_id`; patients no longer present are ignored.
 
@@ -41,7 +41,7 @@ def split_patients(
     for n_left, patient in zip(range(len(new), 0, -1), new, strict=True):
         candidates: Sequence[Split] = SPLITS
         empty = [split for split in SPLITS if split not in assigned.values()]
-        if n_left <= len(empty):  # the last patients must fill the splits nobody is in
+        if n_left <= len(empty):  # the last patients must go to empty splits
             candidates = empty
         filled = Counter(split for other, split in assigned.items() if source_of[other] == source_of[patient])
         assigned[patient] = min(
@@ -57,10 +57,10 @@ def split_patients(
 
 
 def fold_patients(source_of: Mapping[str, str], *, n_folds: int, seed: int) -> dict[str, int]:
-    """Deal patients to folds of cross-validation, those of each source evenly.
+    """Assign each patient to a fold of the cross-validation, those of each source evenly.
 
     In hash order, source after source, each to the next fold: the folds of a source differ by one patient at most, and
-    so do all folds. The answer does not depend on the order of `source_of`.
+    so do all folds. The result does not depend on the order of `source_of`.
 
     Args:
         source_of: Source of each patient, by `patient_id`.
@@ -83,11 +83,11 @@ def fold_patients(source_of: Mapping[str, str], *, n_folds: int, seed: int) -> d
 
 
 def split_slices(keys: Sequence[tuple[str, int]], *, fractions: Fractions, seed: int) -> dict[tuple[str, int], Split]:
-    """Assign each slice on its own, at random: the classic split, which leaks patients between the sides.
+    """Assign each slice at random: slices of one patient land in several splits, which leaks.
 
     Args:
         keys: (case_id, slice_index) of every slice.
-        fractions: Shares of the slices.
+        fractions: Fractions of the slices.
         seed: Seed of the hash order.
 
     Returns:

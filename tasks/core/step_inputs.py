@@ -1,4 +1,4 @@
-"""What a step is asked to do: JSON, so that the step can run here or as a job on a cluster."""
+"""Inputs of steps, as JSON, so that a step can run in this process or as a job on a cluster."""
 
 from tasks.core.catalog import Scored
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
@@ -9,7 +9,7 @@ from tasks.core.record import Record
 
 
 class PrepareRequest(Record):
-    """Write the dataset of a discovered and split source."""
+    """Input of `prepare`: write the dataset of a split source."""
 
     source: SourceHandle
     source_uri: str
@@ -18,7 +18,7 @@ class PrepareRequest(Record):
 
 
 class TrainRequest(Record):
-    """Train a bundle from a dataset."""
+    """Input of `train`: train a bundle on a dataset."""
 
     dataset_uri: str
     model_uri: str
@@ -28,7 +28,7 @@ class TrainRequest(Record):
 
 
 class EvaluateRequest(Record):
-    """Score a bundle on one split of a dataset."""
+    """Input of `evaluate`: score a bundle on one split of a dataset."""
 
     model_uri: str
     dataset_uri: str
@@ -37,7 +37,7 @@ class EvaluateRequest(Record):
 
 
 class SegmentRequest(Record):
-    """Segment every scan below a URI."""
+    """Input of `segment`: segment every scan below a URI."""
 
     model_uri: str
     scans_uri: str

@@ -1,4 +1,4 @@
-"""A scan in memory: voxels, where they lie in the patient, and how their array is turned to be read and back.
+"""Volumes in memory: voxels and their grid, and conversion between stored and reading orientation.
 
 World coordinates are RAS+ in mm, as NIfTI has them: right to left, posterior to anterior, inferior to superior grow.
 """
@@ -13,36 +13,36 @@ import numpy as np
 from tasks.core.errors import DataError
 
 Layout = Literal["slice", "stack", "volume", "series"]
-"""How a scan lies in files: a slice per file, many such files, a volume per file, or a DICOM series of files."""
+"""Layout of a scan in files: one slice, a stack of slice files, one volume, or a DICOM series."""
 
 AxisOrder = Literal["kji", "ijk"]
-"""Axes of a stored array: kji is (slice, row, column), as most libraries hand it out; ijk is NIfTI's reverse of it."""
+"""Axis order of a stored array: kji is (slice, row, column), as in most libraries; ijk is the reverse, as in NIfTI."""
 
 Unit = Literal["hu", "grey"]
 MIN_AIR_HU = -200.0
-"""A CT of a chest holds air, far below water: values that never get there are no Hounsfield units."""
+"""Value that the air in a chest CT is below; values that never are cannot be Hounsfield units."""
 
 READING_AXES: Final = ("S", "P", "L")
-"""Axis order and direction of a scan as a reader and the model see it: slices from feet to head, rows from front to
-back, columns from the patient's right to the left, which is at the right of the picture."""
+"""Reading orientation, as for a radiologist and the model: slices from feet to head, rows from front to back, columns
+from the patient's right to left, which is on the right of the picture."""
 
 MIN_SPACING_MM: Final = 1e-3
 MAX_DISTANCE_MM: Final = 1e6
-"""Of a step and of a position: a kilometre, beyond which float32 headers lose a tenth of a millimetre."""
+"""Largest step and position: a kilometre, beyond which float32 headers lose a tenth of a millimetre."""
 
 MAX_SIDE: Final = 32_767
-"""Voxels along an axis that a NIfTI-1 mask can hold: its `dim` is int16 (nifti1.h)."""
+"""Largest number of voxels along an axis of a NIfTI-1 mask: its `dim` is int16 (nifti1.h)."""
 
 POSITION_TOLERANCE_MM: Final = 0.1
-"""What an image and its mask may lie apart: headers round."""
+"""Tolerance between the positions of an image and its mask, because headers round."""
 
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""DICOM counts to the left and to the back, NIfTI to the right and to the front."""
+"""Conversion of coordinates from DICOM (left, posterior) to NIfTI (right, anterior)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The grid a scan was stored on.
+    """Grid a scan is stored on.
 
     Attributes:
         shape: Voxels along each axis of the stored array.
@@ -54,17 +54,17 @@ class Grid:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxels along each axis of the stored array."""
+        """Spacing of voxels along each axis of the stored array, mm."""
         first, second, third = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(first), float(second), float(third)
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of a voxel."""
+        """Volume of a voxel, mm³."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def check(self) -> None:
-        """Refuse a grid that cannot be.
+        """Refuse an invalid grid.
 
         Raises:
             DataError: `too_large`, `bad_affine` or `zero_spacing`.
@@ -88,9 +88,9 @@ class Grid:
             )
 
     def to_reading(self, stored: np.ndarray) -> np.ndarray:
-        """Return a stored array, of this grid's shape, as a reader sees it, `(D, H, W)` along `READING_AXES`: a view.
+        """Return a stored array in reading orientation, `(D, H, W)` along `READING_AXES`, as a view.
 
-        Axes are swapped and flipped to the nearest of the patient's; nothing is interpolated.
+        Axes are swapped and flipped to the nearest axes of the patient; nothing is interpolated.
         """
         turned: np.ndarray = _orientations().apply_orientation(stored, self._turn())
         return turned
@@ -102,7 +102,7 @@ class Grid:
         return Grid((first, second, third), self.affine @ back)
 
     def from_reading(self, read: np.ndarray) -> np.ndarray:
-        """Return an array `(D, H, W)` along `READING_AXES` as it is stored: the inverse of `to_reading`."""
+        """Return an array in reading orientation as it is stored: the inverse of `to_reading`."""
         nib = _orientations()
         back = nib.ornt_transform(nib.axcodes2ornt(READING_AXES), nib.io_orientation(self.affine))
         stored: np.ndarray = nib.apply_orientation(read, back)
@@ -110,13 +110,13 @@ class Grid:
 
     @property
     def is_read_slice_by_slice(self) -> bool:
-        """Whether a slice as a reader sees it is one along the first axis of the stored array."""
+        """Whether slices in reading orientation lie along the first axis of the stored array."""
         return bool(self._turn()[0, 0] == 0)
 
     def stored_range(self, first: int, last: int) -> tuple[int, int]:
-        """Return which part of the first axis, as stored, holds reading slices `first` to before `last`.
+        """Return the range of the first stored axis that holds reading slices `first` to before `last`.
 
-        Where slices lie across the first axis that is all of it.
+        If slices lie across the first axis, it is the whole axis.
         """
         if not self.is_read_slice_by_slice:
             return 0, self.shape[0]
@@ -124,7 +124,7 @@ class Grid:
         return (self.shape[0] - last, self.shape[0] - first) if is_flipped else (first, last)
 
     def transposed(self) -> "Grid":
-        """Return the grid of the array with its axes in reverse: the order NIfTI writes a `(slice, row, column)` in."""
+        """Return the grid of the array with reversed axes, as NIfTI stores `(slice, row, column)`."""
         affine = self.affine.copy()
         affine[:, :3] = affine[:, 2::-1]
         first, second, third = self.shape
@@ -137,7 +137,7 @@ class Grid:
 
 
 def check_sides(shape: tuple[int, ...]) -> None:
-    """Refuse an array that no mask can be written of.
+    """Refuse an array whose mask could not be written.
 
     Raises:
         DataError: `too_large`.
@@ -148,7 +148,7 @@ def check_sides(shape: tuple[int, ...]) -> None:
 
 
 def _orientations() -> ModuleType:
-    """Return nibabel's orientations; not imported above, because a driver lists scans and turns none."""
+    """Import nibabel's orientations here, because the driver lists scans and never needs it."""
     from nibabel import orientations
 
     return orientations
@@ -156,12 +156,12 @@ def _orientations() -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A scan.
+    """Scan in memory.
 
     Attributes:
         voxels: Stored array, of the grid's shape, any numeric dtype.
-        grid: Where they lie.
-        warnings: What a reader should know.
+        grid: Grid of the voxels.
+        warnings: Warnings for the user.
     """
 
     voxels: np.ndarray
@@ -170,16 +170,16 @@ class Volume:
 
     @property
     def unit(self) -> Unit:
-        """What values mean: 8-bit ones are grey levels, wider ones Hounsfield units."""
+        """Unit of the values: grey levels if they have 8 bits, else Hounsfield units."""
         return "grey" if self.voxels.dtype == np.uint8 else "hu"
 
     def slices(self) -> Iterator[np.ndarray]:
-        """Yield its slices `(H, W)` as a reader sees them, from feet to head."""
+        """Yield the slices `(H, W)` in reading orientation, from feet to head."""
         for image in self.grid.to_reading(self.voxels):
-            yield np.ascontiguousarray(image)  # flips leave views that OpenCV does not take
+            yield np.ascontiguousarray(image)  # OpenCV does not accept the views that flips leave
 
     def check(self) -> None:
-        """Refuse voxels that mean nothing.
+        """Refuse voxels that are not finite or all the same.
 
         Raises:
             DataError: `non_finite` or `constant`.
@@ -188,7 +188,7 @@ class Volume:
 
 
 def check_finite(voxels: np.ndarray) -> None:
-    """Refuse voxels that are not finite, or none at all.
+    """Refuse voxels that are not finite, or an empty array.
 
     Raises:
         DataError: `unreadable` or `non_finite`.
@@ -201,7 +201,7 @@ def check_finite(voxels: np.ndarray) -> None:
 
 
 def check_values(voxels: np.ndarray) -> None:
-    """Refuse voxels that are not finite, none at all, or all the same.
+    """Refuse voxels that are not finite or all the same, or an empty array.
 
     Raises:
         DataError: `unreadable`, `non_finite` or `constant`.

@@ -45,7 +45,7 @@ def resolved(uri: str) -> str:
 
 
 def is_relative(uri: str) -> bool:
-    """Say whether the URI is a local path that depends on the working folder."""
+    """Return whether the URI is a local path that depends on the working folder."""
     protocol, path = split_protocol(uri)
     return protocol in (None, "file", "local") and not Path(path).is_absolute()
 
@@ -69,7 +69,7 @@ def open_file_system(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def is_local(fs: fsspec.AbstractFileSystem) -> bool:
-    """Say whether a file system is the disk of this machine."""
+    """Return whether a file system is the disk of this machine."""
     return isinstance(fs, LocalFileSystem)
 
 

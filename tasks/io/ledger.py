@@ -77,7 +77,7 @@ def work_key(row: ScanRow) -> tuple[str, ...]:
 
 
 def is_mask_intact(entry: LedgerEntry) -> bool:
-    """Say whether the mask of a finished scan is still there, with the recorded digest."""
+    """Return whether the mask of a finished scan is still there, with the recorded digest."""
     if entry.mask_uri is None:
         return False
     try:
@@ -139,7 +139,7 @@ def compact(uri: str) -> None:
 
 
 def _is_refusal(entry: LedgerEntry) -> bool:
-    """Say whether the content was refused, and not just out of reach."""
+    """Return whether the content was refused, and not just out of reach."""
     return entry.status == "failed" and entry.error_code not in PASSING_CODES
 
 

@@ -72,7 +72,7 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
 
 @retrying
 def is_file(uri: str) -> bool:
-    """Say whether a URI is an object, and no folder."""
+    """Return whether a URI is an object, and no folder."""
     fs, path = open_file_system(uri)
     with storage_errors(uri, "look up"):
         return bool(fs.isfile(path))
@@ -149,7 +149,7 @@ def read_all(uris: list[str]) -> list[bytes]:
 
 @retrying
 def exists(uri: str) -> bool:
-    """Say whether an object or a prefix with objects exists."""
+    """Return whether an object or a prefix with objects exists."""
     fs, path = open_file_system(uri)
     with storage_errors(uri, "look up"):
         return bool(fs.exists(path))
@@ -235,7 +235,7 @@ def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def _succeeds(create: Callable[[], None]) -> bool:
-    """Say whether a create-only write found the name free."""
+    """Return whether a create-only write found the name free."""
     try:
         create()
     except FileExistsError:

@@ -60,7 +60,7 @@ def storage_errors(uri: str, verb: str) -> Iterator[None]:
 
 
 def _may_pass(err: Exception) -> bool:
-    """Say whether the same request may succeed later."""
+    """Return whether the same request may succeed later."""
     status = getattr(err, "status", None) or getattr(err, "code", None)  # aiohttp's, gcsfs's
     if isinstance(status, int) and 400 <= status < 500:
         return status in PASSING_STATUSES

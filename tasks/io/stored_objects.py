@@ -39,7 +39,7 @@ def fingerprint(objects: Iterable[StoredObject]) -> str:
 
 
 def is_utf8(text: str) -> bool:
-    """Say whether a name can be written down: a disk may hold others."""
+    """Return whether a name can be written down: a disk may hold others."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -48,7 +48,7 @@ def is_utf8(text: str) -> bool:
 
 
 def is_file(info: dict[str, Any]) -> bool:
-    """Say whether a listed entry is a file, or a local link to one."""
+    """Return whether a listed entry is a file, or a local link to one."""
     return bool(info["type"] == "file" or (info.get("islink") and Path(info["name"]).is_file()))
 
 

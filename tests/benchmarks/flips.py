@@ -27,7 +27,7 @@ from tasks.core.operating_point import (
     probability_histogram,
 )
 from tasks.core.postprocess import probability_level
-from tasks.core.test_time_flips import MIRRORED_AXES, SEEN_LEVEL
+from tasks.core.test_time_flips import MIN_LEVEL, MIRRORED_AXES
 from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tasks.engine.inference.bundle_model import BATCH_SIZE
 from tasks.io.outputs import bundles, datasets
@@ -53,7 +53,7 @@ WAYS = {
     "left-right only": Way((1,)),
     "up-down only": Way((0,)),
     "all four, every slice": Way((0, 1, 2)),
-    SEEN: Way((0, 1, 2), SEEN_LEVEL),
+    SEEN: Way((0, 1, 2), MIN_LEVEL),
     "all four, where 0.01 was seen": Way((0, 1, 2), 3),
     "all four, where 0.5 was seen": Way((0, 1, 2), 128),
 }

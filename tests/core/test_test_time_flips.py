@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tasks.core.test_time_flips import MIRRORED_AXES, SEEN_LEVEL, predict_in_batches, predict_with_flips
+from tasks.core.test_time_flips import MIN_LEVEL, MIRRORED_AXES, predict_in_batches, predict_with_flips
 
 SLICES = hnp.arrays(np.uint8, st.tuples(st.integers(0, 7), st.just(4), st.just(4)))
 
@@ -33,7 +33,7 @@ def test_flips_are_the_mean_over_mirror_images_where_something_was_seen(images: 
     for image, found in zip(images, answer, strict=True):
         first = _lopsided(image[np.newaxis])
         looks = [np.flip(_lopsided(np.flip(image[np.newaxis], axes)), axes) for axes in MIRRORED_AXES]
-        expected = np.rint(np.mean([first, *looks], axis=0)) if (first >= SEEN_LEVEL).any() else first
+        expected = np.rint(np.mean([first, *looks], axis=0)) if (first >= MIN_LEVEL).any() else first
         np.testing.assert_array_equal(found, expected[0])
 
 

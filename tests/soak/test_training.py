@@ -200,7 +200,7 @@ def test_after_a_lost_node_fewer_workers_go_on(dataset: Path, tmp_path: Path) ->
 
 
 def _has_a_worker(node: Node) -> bool:
-    """Say whether one of Ray Train's workers runs on a node."""
+    """Return whether one of Ray Train's workers runs on a node."""
     raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
     return any(" ".join(child.cmdline()).startswith(WORKER_TITLE) for child in raylet.children(recursive=True))
 

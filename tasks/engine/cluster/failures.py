@@ -12,7 +12,7 @@ LOST_IN_TENSORFLOW: Final = {"UnavailableError", "AbortedError", "DeadlineExceed
 
 
 def can_pass(err: TrainingFailedError) -> bool:
-    """Say whether a restart may help: a worker died or a collective broke, and nothing was found wrong."""
+    """Return whether a restart may help: a worker died or a collective broke, and nothing was found wrong."""
     if own_error(err) is not None:
         return False
     failures = _failures(err)
@@ -32,7 +32,7 @@ def _failures(err: TrainingFailedError) -> list[BaseException]:
 
 
 def _was_lost(failure: BaseException) -> bool:
-    """Say whether a worker died, which Ray says, or lost another, which TensorFlow says; a bug in a task is neither."""
+    """Return whether a worker died (by Ray) or lost another one (by TensorFlow); a bug in a task is neither."""
     if isinstance(failure, RayTaskError) and not isinstance(failure.cause, RayError):
         return False
     is_rays = type(failure).__module__.partition(".")[0] == "ray"

@@ -268,7 +268,7 @@ def _take_from_actor(chunk: Chunk[Item], slot: ActorSlot, err: RayError, pool: A
 
 
 def _is_meant(err: RayError) -> bool:
-    """Say whether a stage raised an error of ours, such as the store's fault, which no other try would mend."""
+    """Return whether a stage raised an error of ours, such as the store's fault, which no other try would mend."""
     return isinstance(err, RayTaskError) and own_error(err) is not None
 
 

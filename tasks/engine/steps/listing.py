@@ -72,7 +72,7 @@ def _index_file(folder: str, container: Container, seal: Seal | None) -> SealedF
 
 
 def _is_to_be_tried_again(found: ContainerIndex) -> bool:
-    """Say whether something in it was out of reach and not bad."""
+    """Return whether something in it was out of reach and not bad."""
     return any(entry.error_code in PASSING_CODES for entry in found.entries)
 
 

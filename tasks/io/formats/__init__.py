@@ -71,7 +71,7 @@ def kind_of(path: str) -> Kind | None:
 
 
 def has_telling_suffix(path: str) -> bool:
-    """Say whether a file's name says what reads it; without a suffix, or with a number for one, DICOM is a guess."""
+    """Return whether a file's name says what reads it; without a suffix, or with a number for one, DICOM is a guess."""
     suffix = suffix_of(path)
     return bool(suffix) and not suffix[1:].isdecimal()
 
@@ -87,13 +87,13 @@ def axis_order_of(kind: Kind) -> AxisOrder:
 
 
 def is_slice(path: str) -> bool:
-    """Say whether a file of that name holds a slice."""
+    """Return whether a file of that name holds a slice."""
     kind = kind_of(path)
     return kind is not None and layout_of(kind) == "slice"
 
 
 def is_volume(path: str) -> bool:
-    """Say whether a file of that name, or a folder of DICOM files, holds a whole volume."""
+    """Return whether a file of that name, or a folder of DICOM files, holds a whole volume."""
     kind = kind_of(path)
     return kind is not None and layout_of(kind) in ("volume", "series")
 

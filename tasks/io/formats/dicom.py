@@ -64,7 +64,7 @@ class Header:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Say whether the first bytes of a file are those of a DICOM file (PS3.10, 7.1)."""
+    """Return whether the first bytes of a file are those of a DICOM file (PS3.10, 7.1)."""
     return head[128:PREAMBLE_BYTES] == MAGIC
 
 

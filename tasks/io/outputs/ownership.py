@@ -112,7 +112,7 @@ def outputs_among(objects: Iterable[StoredObject]) -> set[str]:
 
 
 def is_written_by(root: str, path: str) -> bool:
-    """Say whether a path is what a run writes to an output at a root, which ends with a `/` or is empty."""
+    """Return whether a path is what a run writes to an output at a root, which ends with a `/` or is empty."""
     if not path.startswith(root):
         return False
     first, _, rest = path[len(root) :].partition("/")
@@ -120,7 +120,7 @@ def is_written_by(root: str, path: str) -> bool:
 
 
 def is_part_of_output(uri: str) -> bool:
-    """Say whether a URI, links followed, is a folder that a run of ours fills."""
+    """Return whether a URI, links followed, is a folder that a run of ours fills."""
     parent, _, name = file_systems.resolved(uri).rstrip("/").rpartition("/")
     if name not in _FOLDERS:
         return False
@@ -141,7 +141,7 @@ def _possible_roots(path: str) -> Iterable[str]:
 
 
 def _tells(o: StoredObject) -> bool:
-    """Say whether an object of a telling name was written by a run of ours."""
+    """Return whether an object of a telling name was written by a run of ours."""
     name = o.path.rpartition("/")[2]
     keys = next((keys for manifest, keys in MANIFESTS.values() if manifest == name), None)
     if name == MARK:
@@ -154,7 +154,7 @@ def _tells(o: StoredObject) -> bool:
 
 
 def _has_begun(uri: str, names: Sequence[str]) -> bool:
-    """Say whether a run of ours has written its lease or its ledger there."""
+    """Return whether a run of ours has written its lease or its ledger there."""
     for folder in {"lease/", "ledger/"} & set(names):
         for o in storage.list_objects(storage.join(uri, folder.rstrip("/"))):
             known = StoredObject(o.uri, f"{folder}{o.path}", o.size_bytes, o.version, o.modified_s)
