@@ -1,1 +1,1 @@
-"""What is done to one scan or one shard of slices: no Ray, no TensorFlow, no Prefect."""
+"""Stages: the processing of one scan or one shard of slices, without Ray, TensorFlow or Prefect."""

@@ -1,4 +1,4 @@
-"""Masks of a case, gathered slice by slice until it is whole, and then scored as a volume."""
+"""Scores of cases: masks are collected slice by slice and scored as a volume once the case is complete."""
 
 import zlib
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from tasks.core.patient_metrics import PATIENT_METRICS, CaseMasks, mean_of_cases
 
 @dataclass(frozen=True, slots=True)
 class PackedSlice:
-    """Prediction and reference of a slice, a bit per pixel, deflated: about 0.3 KB of a CT slice.
+    """Prediction and reference of a slice, one bit per pixel, compressed: about 0.3 KB for a CT slice.
 
     Attributes:
-        shape: (H, W) of each.
-        bits: Both, one behind the other.
+        shape: (H, W) of each mask.
+        bits: Both masks, one after the other.
     """
 
     shape: tuple[int, int]
@@ -36,17 +36,17 @@ class PackedSlice:
 
 @dataclass(frozen=True, slots=True)
 class CaseScore:
-    """What is known of a case: its slices so far, or its metrics once all are there.
+    """Score of a case: its slices so far, or its metrics once all slices are there.
 
-    A shard may hold a part of a case only. Parts add up, and the sum is scored where it is whole: in the worker if the
-    shard holds all of the case, else where shards are summed up. Until then, and for good where a slice could not be
-    scored or is missing between others, every metric is undefined.
+    A shard may hold a part of a case. Parts are added, and the case is scored when it is complete: in the worker if one
+    shard holds the whole case, else where shards are added. Before that, or if a slice could not be scored or is
+    missing, every metric is undefined.
 
     Attributes:
-        n_slices: Of the case in the splits that are scored.
-        spacing_mm: Of its voxels along (D, H, W), where they are known.
-        slices: By `slice_index`, as long as some are missing.
-        values: Metrics by name, once none is.
+        n_slices: Number of slices of the case in the scored splits.
+        spacing_mm: Spacing along (D, H, W), if it is known.
+        slices: Slices by `slice_index`, while some are missing.
+        values: Metrics by name, once all slices are there.
     """
 
     n_slices: int
@@ -60,7 +60,7 @@ class CaseScore:
         return CaseScore(self.n_slices, self.spacing_mm, self.slices | later.slices).scored_if_whole()
 
     def scored_if_whole(self) -> "CaseScore":
-        """Return the metrics instead of the slices, if all of them are there."""
+        """Return the score with metrics instead of slices, if all slices are there."""
         if self.values is not None or len(self.slices) < self.n_slices:
             return self
         return CaseScore(self.n_slices, self.spacing_mm, values=self._score())
@@ -77,10 +77,10 @@ class CaseScore:
 
 
 def add_cases(one: dict[str, CaseScore], other: dict[str, CaseScore]) -> dict[str, CaseScore]:
-    """Return the cases of both, by `case_id`; parts of the same are added."""
+    """Return the cases of both, by `case_id`; parts of the same case are added."""
     return one | {case_id: one[case_id] + case if case_id in one else case for case_id, case in other.items()}
 
 
 def patient_figures(cases: Iterable[CaseScore]) -> dict[str, float | None]:
-    """Return every metric of `PATIENT_METRICS` of a patient, by name: the mean over cases in which it is defined."""
+    """Return the patient metrics by name, each the mean over the cases for which it is defined."""
     return mean_of_cases(case.values for case in cases if case.values is not None)

@@ -1,4 +1,4 @@
-"""A chunk of slices between load, predict and finish: what the stages hand to the engine and get back."""
+"""Chunk of slices between the stages load, predict and finish."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +8,12 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What `load` makes of a chunk.
+    """Loaded chunk: the result of `load`.
 
     Attributes:
         images: Slices uint8 `(N, size_px, size_px)`, any N.
-        rest: What `finish` needs besides.
-        n_held: Bytes the rest holds in memory.
+        rest: Everything else that `finish` needs.
+        n_held: Bytes of the rest in memory.
         n_read: Bytes read from storage.
     """
 
@@ -25,12 +25,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """A chunk as `finish` gets it.
+    """Predicted chunk: the input of `finish`.
 
     Attributes:
         images: Its slices, as loaded.
-        rest: What else `load` made of it.
-        probability: Of each slice, uint8 `(N, size_px, size_px)`, in units of 1/255.
+        rest: Everything else from `load`.
+        probability: Probabilities of each slice, uint8 `(N, size_px, size_px)`, in units of 1/255.
     """
 
     images: np.ndarray

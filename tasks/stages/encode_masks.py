@@ -1,4 +1,4 @@
-"""Mask of a scan to the bytes of its files, in every output format that takes it and that the run is asked for."""
+"""Encoding of a scan's mask in every output format that is switched on and suits the scan."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +19,13 @@ from tasks.stages.segmentation_run import Run
 
 @dataclass(frozen=True, slots=True)
 class EncodedMasks:
-    """Mask of a scan in every output format that takes it.
+    """Mask of a scan as files of every output format.
 
     Attributes:
-        mask_uri: Of the mask that the row names.
-        files: By URI, that mask last.
-        warnings: Formats it could not be written in.
-        where: Traceback of a bug in one of them.
+        mask_uri: URI of the mask that the row names.
+        files: Content by URI, that mask last.
+        warnings: Sentences about formats in which it could not be written.
+        where: Traceback of a bug in one of the writers.
     """
 
     mask_uri: str
@@ -35,7 +35,7 @@ class EncodedMasks:
 
 
 def encode_masks(voxels: np.ndarray, scan: LoadedScan, run: Run) -> EncodedMasks:
-    """Return a mask in every format that takes the scan; a failure of the first is the scan's, of others a warning."""
+    """Return a mask in every format; an error in the first format rejects the scan, in others it is a warning."""
     mask = _scan_mask(voxels, scan, run)
     first, *others = writers_of(run.request.segmentation, layout_of(scan.source.kind))
     files: dict[str, bytes] = {}
@@ -56,7 +56,7 @@ def _uri(writer: MaskWriter, scan: LoadedScan, run: Run) -> str:
 
 
 def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
-    """Return what writers are handed; headers of the source are read again only if one asks for them."""
+    """Return the input of the writers; headers of the source are read again only if a writer needs them."""
     return ScanMask(
         voxels,
         scan.grid,

@@ -1,4 +1,4 @@
-"""Scores of patients to the figures, pictures and page of an evaluation."""
+"""Report of an evaluation: figures, pictures and page from the scores of patients."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def build_report(
     patients: Mapping[str, PatientScore],
     failures: Sequence[FailureRow],
 ) -> EvaluationReport:
-    """Return the figures of an evaluation, as metrics.json holds them."""
+    """Return the results of an evaluation, as in metrics.json."""
     by_source: dict[str, list[PatientScore]] = defaultdict(list)
     for patient in patients.values():
         by_source[patient.source].append(patient)
@@ -62,17 +62,17 @@ def build_report(
 
 
 def _warnings(request: EvaluateRequest, card: ModelCard, dataset: DatasetCard) -> list[str]:
-    """Say it where patients are scored by a network that was, or may have been, trained on them."""
+    """Return warnings if patients are scored by a network that was, or may have been, trained on them."""
     is_another = card.dataset_fingerprint != dataset.fingerprint and card.dataset_uri != shown_uri(request.dataset_uri)
-    if is_another:  # at one address patients keep their sides, whatever is prepared anew
-        return ["scored on another dataset than the bundle was trained on, which may have held some of these patients"]
+    if is_another:  # at the same URI, patients keep their splits when the dataset is prepared again
+        return ["scored on another dataset than the bundle was trained on; that one may hold some of these patients"]
     if card.members or request.split not in {"train", "all"}:
         return []
-    return ["patients the network was trained on are among those scored: this says little of new ones"]
+    return ["some scored patients were in the training data: scores of new patients may be lower"]
 
 
 def _figures(patients: Sequence[PatientScore]) -> dict[str, Any]:  # Any: float, int or None by name
-    """Return counts and every ratio over them, pooled over these patients' slices."""
+    """Return counts and ratios, pooled over the slices of these patients."""
     counts = sum((patient.counts for patient in patients), Counts())
     n_slices = sum(patient.n_slices for patient in patients)
     loss = sum(patient.loss for patient in patients) / n_slices if n_slices else None
@@ -88,7 +88,7 @@ def _figures(patients: Sequence[PatientScore]) -> dict[str, Any]:  # Any: float,
 
 
 def _mean(patients: Sequence[PatientScore]) -> dict[str, Any]:  # Any: a mean, an interval or a count by name
-    """Return the mean over these patients' Dice, each counting the same, with its interval."""
+    """Return the mean Dice over these patients, with its interval."""
     dices = [score(patient.counts)["dice"] for patient in patients]
     return {
         "dice": mean_defined(dices),
@@ -101,13 +101,13 @@ def _mean(patients: Sequence[PatientScore]) -> dict[str, Any]:  # Any: a mean, a
 def draw_report(
     report: EvaluationReport, card: ModelCard, patients: Mapping[str, PatientScore], *, curves: Mapping[str, bytes]
 ) -> tuple[str, dict[str, bytes]]:
-    """Return the page of an evaluation, and its pictures as PNG by name.
+    """Return the HTML page of an evaluation, and its pictures as PNG by name.
 
     Args:
-        report: What was measured.
-        card: The bundle that was scored.
-        patients: Their scores, by `patient_id`.
-        curves: The bundle's training curves, PNG by name.
+        report: Results of the evaluation.
+        card: Card of the bundle.
+        patients: Scores by `patient_id`.
+        curves: Training curves of the bundle, PNG by name.
     """
     figures = {**curves, "precision_recall": _precision_recall(patients, card.threshold)}
     panels = _panels(patients)

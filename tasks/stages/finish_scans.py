@@ -1,4 +1,4 @@
-"""Probabilities back to each scan's own grid: mask, preview and row, published before the scan is recorded."""
+"""Stage finish: probabilities to masks and previews on the source grid, published before the scan is recorded."""
 
 import hashlib
 import time
@@ -24,20 +24,20 @@ from tasks.stages.load_scans import LoadedScan
 from tasks.stages.segmentation_run import Run
 
 Outcome = tuple[ScanRow, dict[str, bytes]]
-"""What became of a scan, before it is written: the row, and the files by URI, the mask last."""
+"""Outcome of a scan before it is written: the row, and the files by URI, the mask last."""
 
 
 def finish_scans(chunks: Sequence[Predicted], *, run: Run) -> tuple[list[ScanRow], int]:
-    """Bring probabilities back to each scan's grid, write masks and previews, then record the scans.
+    """Resize probabilities to each source grid, publish masks and previews, then record the scans.
 
     Args:
         chunks: One chunk of whole scans, or all pieces of one scan in order; the rest is `LoadedScan`s.
-        run: What decides the masks.
+        run: Segmentation run.
 
     Returns:
-        A row a scan, and the bytes encoded.
+        One row per scan, and the number of bytes written.
     """
-    # drawn one by one, because threads would only fight over the interpreter; written several at a time
+    # drawn one by one, because threads would compete for the interpreter; written in parallel
     scans = [_join(chunks)] if len(chunks) > 1 else _apart(chunks[0])
     drawn = [_draw_or_refuse(scan, run) for scan in scans]
     rows = storage.map_in_parallel(partial(_publish, run=run), drawn)
@@ -54,7 +54,7 @@ def _apart(chunk: Predicted) -> Iterator[Predicted]:
 
 
 def _join(chunks: Sequence[Predicted]) -> Predicted:
-    """Return the scan whose pieces these are; the rest is its `LoadedScan`."""
+    """Return a scan joined from its pieces; the rest is its `LoadedScan`."""
     pieces: list[LoadedScan] = [piece for chunk in chunks for piece in chunk.rest]
     scan = next((piece for piece in pieces if piece.refused), pieces[0])
     ranges = [piece.value_range for piece in pieces if piece.value_range]
@@ -72,7 +72,7 @@ def _join(chunks: Sequence[Predicted]) -> Predicted:
 
 
 def _draw_or_refuse(predicted: Predicted, run: Run) -> Outcome:
-    """Return what becomes of a scan, whatever it brings about: the others go on."""
+    """Return the outcome of a scan; an error rejects it, and the others continue."""
     scan: LoadedScan = predicted.rest
     if scan.refused:
         return run.refusal(scan.source, scan.refused), {}
@@ -115,7 +115,7 @@ def _flags(scan: LoadedScan, n_lesions: int) -> list[str]:
 
 
 def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
-    """Return the mask as a reader sees the scan, uint8 `(N, H, W)`, and the number of its lesions."""
+    """Return the mask in reading orientation, uint8 `(N, H, W)`, and the number of lesions."""
     scan: LoadedScan = predicted.rest
     shape, grid = scan.shape, scan.grid
     mask = np.empty((len(predicted.probability), *shape), np.uint8)
@@ -131,7 +131,7 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
 
 
 def _preview(predicted: Predicted, mask: np.ndarray) -> np.ndarray:
-    """Return the slice with the largest lesion area between its surroundings, as indices into the palette."""
+    """Return the picture of the slice with the largest lesion area, as indices into the palette."""
     scan: LoadedScan = predicted.rest
     if scan.image is not None:
         return overlay(scan.image, prediction=mask[0])

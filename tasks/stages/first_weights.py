@@ -1,4 +1,4 @@
-"""Weights that a training starts from: of an encoder, or of a whole bundle."""
+"""Initial weights of a training: of an encoder, or of a bundle to fine-tune."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from tasks.io.outputs import bundles
 
 @dataclass(frozen=True, slots=True)
 class FirstWeights:
-    """What a training starts from; random weights where there is neither.
+    """Initial weights of a training; random weights if both are None.
 
     Attributes:
-        parent: The bundle whose network is trained further.
-        encoder: Content of an encoder's weight file.
+        parent: Bundle whose network is fine-tuned.
+        encoder: Content of the encoder's weight file.
     """
 
     parent: bundles.Bundle | None
@@ -28,10 +28,10 @@ class FirstWeights:
 
     @classmethod
     def read(cls, model: ModelConfig) -> "FirstWeights":
-        """Return the weights that a network is asked to start from.
+        """Return the initial weights that the parameters name.
 
         Raises:
-            ModelError: If they cannot be had, or do not fit the network.
+            ModelError: If they cannot be read, or do not fit the network.
         """
         if model.start_from is None:
             return cls(None, pretrained_weights.read_encoder_weights(model))

@@ -1,4 +1,4 @@
-"""Labelled slices: image and mask of a pair, which may be a slice or a volume of many, checked against each other."""
+"""Labelled pairs: image and mask of a slice or a volume, checked against each other."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -20,10 +20,10 @@ from tasks.io.outputs.datasets import SliceRow
 
 
 def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator[SliceRow]:
-    """Yield the slices of a pair, read, checked and resized; of a volume from feet to head.
+    """Yield the slices of a pair, checked and resized; of a volume from feet to head.
 
     Raises:
-        DataError: If image or mask cannot be read, differ in size or place, or the mask is not binary by the rule.
+        DataError: If image or mask cannot be read, differ in size or position, or the mask is not binary by the rule.
     """
     slices: Iterable[tuple[np.ndarray, np.ndarray]]
     if is_volume(pair.image_uri):
@@ -48,13 +48,13 @@ def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator
 
 
 def reference_mask(uri: str, slice_index: int, rule: MaskRule, image_uri: str = "") -> np.ndarray:
-    """Return the expert's mask of a slice on the source's own grid, uint8 `(H, W)` of 0 and 1.
+    """Return the reference mask of a slice on the source grid, uint8 `(H, W)` of 0 and 1.
 
     Args:
-        uri: The mask's file.
-        slice_index: Of the slice, where the file holds a volume.
-        rule: Which stored values are lesion.
-        image_uri: The image's file or folder: a DICOM-SEG may leave slices without lesion out.
+        uri: URI of the mask.
+        slice_index: Index of the slice, if the file holds a volume.
+        rule: Rule for the stored values of lesions.
+        image_uri: URI of the image's file or folder: a DICOM-SEG may omit slices without lesions.
     """
     if not is_volume(uri):
         return binarise_mask(read_labels(uri, storage.read_bytes(uri)), rule)
@@ -89,7 +89,7 @@ def _volume_slices(
 
 
 def _require_one_grid(volume: Volume, labels: Volume) -> None:
-    """Refuse a mask that does not lie on its image's voxels; the order they are stored in may differ."""
+    """Refuse a mask on another grid than its image; the order of stored voxels may differ."""
     image, mask = volume.grid.as_read(), labels.grid.as_read()
     if image.shape != mask.shape:
         shapes = " and ".join("×".join(map(str, grid.shape)) for grid in (image, mask))
@@ -107,12 +107,12 @@ def _volume(uri: str) -> Volume:
 
 
 def _grid(uri: str) -> Grid:
-    """Return the grid of a volume, from headers alone where the format allows."""
+    """Return the grid of a volume, from headers alone if the format allows it."""
     return read_grid(uri) if kind_of(uri) == "dicom" else formats.read_grid(uri, storage.read_bytes(uri))
 
 
 def _labels(uri: str, grid: Grid) -> Volume:
-    """Return the labels of a volume; those of a DICOM-SEG on the grid of its image."""
+    """Return the labels of a volume; a DICOM-SEG on the grid of its image."""
     if kind_of(uri) != "dicom":
         return read_volume(uri, storage.read_bytes(uri))
     files = storage.list_objects(uri)
@@ -125,7 +125,7 @@ def _labels(uri: str, grid: Grid) -> Volume:
 
 @lru_cache(2)
 def _mask_volume(uri: str, rule: MaskRule, image_uri: str) -> np.ndarray:
-    """Return the mask of a volume as a reader sees it; the slices of a shard ask for the same one."""
+    """Return the mask of a volume in reading orientation; it is cached for all slices of a shard."""
     labels = _labels(uri, _grid(image_uri)) if kind_of(uri) == "dicom" else _volume(uri)
     read: np.ndarray = labels.grid.to_reading(binarise_mask(labels.voxels, rule))
     return read

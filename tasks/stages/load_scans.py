@@ -1,4 +1,4 @@
-"""Scans to slices of the model's size: read, decode, map to 8 bits, resize; one that is bad brings none."""
+"""Stage load: scans to slices of the model's input size (read, decode, map to 8 bits, resize)."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,23 +19,23 @@ from tasks.io.scans import entry_of
 from tasks.stages.chunk import Loaded
 
 PIECE_SLICES = 128
-"""Slices of a series that are loaded and predicted at once: 134 MB as float32 at 512x512."""
+"""Slices of a series that are loaded and predicted together: 134 MB as float32 at 512x512."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedScan:
-    """A scan, or a piece of one, between the stages.
+    """Scan, or piece of a scan, between the stages.
 
     Attributes:
-        source: Where it is from.
-        seconds: Spent on it so far.
-        refused: Why it is rejected.
-        n_slices: Of it in the chunk.
-        shape: (H, W) of its slices as a reader sees them.
-        image: Its slice on its own grid where it has but one, for the preview.
-        grid: Of the whole scan; None where it has no position in space.
-        warnings: What a reader should know.
-        value_range: Smallest and largest value in the chunk; None where one slice was looked at by itself.
+        source: Scan as listed.
+        seconds: Seconds spent on it so far.
+        refused: Reason of its rejection.
+        n_slices: Number of its slices in the chunk.
+        shape: (H, W) of its slices in reading orientation.
+        image: Its slice on the source grid if it has only one, for the preview.
+        grid: Grid of the whole scan; None if it has no position in space.
+        warnings: Warnings for the user.
+        value_range: Smallest and largest value in the chunk; None for a single slice file.
         is_hu: Whether values are Hounsfield units.
         n_read: Bytes read from storage.
     """
@@ -54,11 +54,11 @@ class LoadedScan:
 
 
 Opened = tuple[LoadedScan, Iterable[np.ndarray]]
-"""A scan, and its slices uint8 `(H, W)` as a reader sees them, drawn one by one so that few are in memory."""
+"""Scan, and its slices uint8 `(H, W)` in reading orientation, yielded one by one to bound memory."""
 
 
 def cut(scan: ScanSource) -> list[ScanSource]:
-    """Return the pieces a long series is worked on in; any other scan is one."""
+    """Return the pieces of a long series; any other scan is one piece."""
     if not scan.can_be_cut or scan.n_slices <= PIECE_SLICES:
         return [scan]
     pieces = [(start, min(start + PIECE_SLICES, scan.n_slices)) for start in range(0, scan.n_slices, PIECE_SLICES)]
@@ -66,12 +66,12 @@ def cut(scan: ScanSource) -> list[ScanSource]:
 
 
 def load_scans(scans: Sequence[ScanSource], *, size_px: int, hu: HuConfig) -> Loaded:
-    """Read, decode and resize scans; one that is bad brings no slice.
+    """Read, decode and resize scans; a rejected scan has no slices.
 
     Args:
-        scans: Whole, or one piece of one.
-        size_px: Side of the model's input.
-        hu: How Hounsfield units become the model's input.
+        scans: Whole scans, or one piece of a scan.
+        size_px: Side of the model's input, px.
+        hu: Mapping of CT values to the model's input.
 
     Returns:
         Slices uint8 `(N, size_px, size_px)`, scan by scan; as the rest, every scan as a `LoadedScan`.
@@ -92,7 +92,7 @@ def load_scans(scans: Sequence[ScanSource], *, size_px: int, hu: HuConfig) -> Lo
 def _load(
     scan: ScanSource, content: bytes | DataError | None, size_px: int, hu: HuConfig, *, seconds: float
 ) -> tuple[LoadedScan, list[np.ndarray]]:
-    """Return a scan between the stages, and its slices."""
+    """Return a loaded scan and its slices."""
     source = replace(scan, parts=())  # what is read is not needed any more
     if isinstance(content, DataError):
         return LoadedScan(source, seconds, refused=content), []
@@ -108,7 +108,7 @@ def _load(
 
 
 def _open_slice(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
-    del hu  # 8-bit slices never pretend to be Hounsfield units
+    del hu  # 8-bit slices are never Hounsfield units
     image = slice_to_uint8(read_image(_name(scan), content))
     check_values(image)
     return LoadedScan(scan, shape=(image.shape[0], image.shape[1]), image=image), [image]
@@ -150,7 +150,7 @@ def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
         raise DataError("missing_position", "The series has no grid.")
     first, last = grid.stored_range(*(scan.piece or (0, entry.n_slices)))
     stored = read_slices(index, entry, first, last)
-    check_finite(stored)  # one piece may well be constant; whether all are is seen when they are joined
+    check_finite(stored)  # a piece may be constant; the whole scan is checked when its pieces are joined
     read = Grid((len(stored), *stored.shape[1:]), grid.affine).to_reading(stored)
     loaded = LoadedScan(
         scan,
@@ -178,7 +178,7 @@ def _name(scan: ScanSource) -> str:
 
 
 def _read_small(scan: ScanSource) -> bytes | DataError | None:
-    """Return the bytes of a scan of one file; of one of many nothing yet."""
+    """Return the bytes of a single-file scan; None for other scans."""
     if layout_of(scan.kind) in ("series", "stack"):
         return None
     index, entry = entry_of(scan)

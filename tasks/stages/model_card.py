@@ -1,4 +1,4 @@
-"""Outcome of a training to the card of its bundle."""
+"""Card of a bundle, from the outcome of its training."""
 
 from datetime import UTC, datetime
 
@@ -22,11 +22,11 @@ def draft_card(
     """Return the card of a bundle whose files are not published yet.
 
     Args:
-        request: What was asked.
-        dataset: What it was trained on.
-        parent: The bundle it started from.
-        outcome: What came of the training, of all folds together.
-        members: The networks of an ensemble.
+        request: Input of the training.
+        dataset: Card of the dataset.
+        parent: Card of the bundle that was fine-tuned.
+        outcome: Outcome of the training, of all folds together.
+        members: Networks of an ensemble.
     """
     point = outcome.operating_point(request.training)
     return ModelCard(
@@ -62,7 +62,7 @@ def _choice(request: TrainRequest, point: OperatingPoint) -> str:
     kind = "held-out patient" if request.training.folds > 1 else "validation patient"
     is_set = request.training.threshold is not None
     if point.mean_dice is None:
-        return f"{'set by training.threshold' if is_set else 'the middle'}, for no {kind} has lesions to judge it by"
+        return f"{'set by training.threshold' if is_set else 'default of 0.5'}, because no {kind} has lesions"
     on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice:.3f}"
     threshold = f"set by training.threshold; on {on}" if is_set else f"best mean Dice of {on}, near ties towards 0.5"
     if point.dice_otherwise is None:
@@ -72,12 +72,13 @@ def _choice(request: TrainRequest, point: OperatingPoint) -> str:
 
 
 def _warnings(dataset: DatasetCard, parent: ModelCard | None, point: OperatingPoint) -> list[str]:
-    """Return why figures of this bundle cannot be relied on."""
+    """Return warnings about the scores of this bundle."""
     warnings = [f"the bundle it started from: {warning}" for warning in parent.warnings] if parent else []
     if parent and parent.dataset_fingerprint != dataset.fingerprint:
         warnings.append(
-            "started from a bundle of another dataset, which may have seen patients that are new to this one's training"
+            "started from a bundle of another dataset, which may have been trained on this dataset's validation or "
+            "test patients"
         )
     if point.mean_dice is None:
-        warnings.append("no validation patient has lesions: epoch, threshold and flips were chosen without looking")
+        warnings.append("no validation patient has lesions: epoch, threshold and flips are defaults")
     return warnings

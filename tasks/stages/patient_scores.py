@@ -1,4 +1,4 @@
-"""Scores of patients: by which networks they are scored, and how shards add up."""
+"""Scores of patients: choice of the scoring network, and sums over shards."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from tasks.stages.case_scores import CaseScore, add_cases
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Who scores, and at which operating point.
+    """Scoring network and its operating point.
 
     Attributes:
-        member: Index of the network in the ensemble; None is all of the bundle.
-        threshold: At which probability a pixel is called lesion.
-        test_time_flips: Whether mirror images are predicted too.
+        member: Index of the network in the ensemble; None = the whole bundle.
+        threshold: Probability from which a pixel is lesion.
+        test_time_flips: Whether test-time flips are used.
     """
 
     member: int | None = None
@@ -27,14 +27,14 @@ class Scorer:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Who scores whom."""
+    """Scoring network and the patients it scores."""
 
     by: Scorer
     patients: set[str]
 
 
 def views(card: ModelCard, patients: set[str]) -> list[View]:
-    """Return who scores whom: the networks of an ensemble those they never saw, all together everybody else."""
+    """Return the patients of each scorer: held-out patients by their network, all others by the whole bundle."""
     views = []
     for index, member in enumerate(card.members):
         alone = card.alone(index)
@@ -47,11 +47,11 @@ def views(card: ModelCard, patients: set[str]) -> list[View]:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The slice a patient is shown by.
+    """Picture of a patient in the report: one slice.
 
     Attributes:
-        n_lesion: Reference lesion pixels in it.
-        png: Image, prediction and reference side by side; empty where there is nothing to see.
+        n_lesion: Number of lesion pixels of the reference.
+        png: Image, prediction and reference side by side; empty without any lesion.
     """
 
     n_lesion: int = -1
@@ -60,17 +60,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class PatientScore:
-    """What is summed up over a patient's slices.
+    """Score of a patient, summed over slices.
 
     Attributes:
         source: Collection the patient comes from.
-        by: Who scored it.
+        by: Scoring network.
         n_slices: Slices scored.
-        counts: Pixels on the source's grid.
-        histogram: Probabilities on the model's grid.
-        loss: Sum over slices of the binary cross-entropy on the model's grid.
-        picture: The slice with the largest lesion, of equal ones the first.
-        cases: Cases, by `case_id`, for metrics that need masks.
+        counts: Pixel counts on the source grid.
+        histogram: Histogram of probabilities at the model's input size.
+        loss: Sum over slices of the binary cross-entropy at the model's input size.
+        picture: Slice with the largest lesion, the first of equals.
+        cases: Cases by `case_id`, for metrics that need masks.
     """
 
     source: str
@@ -97,10 +97,10 @@ class PatientScore:
 
 @dataclass(frozen=True, slots=True)
 class ShardScore:
-    """What a shard adds to its patients; of its pixels there is one picture per patient.
+    """Scores of a shard, with one picture per patient.
 
     Attributes:
-        uri: Of the shard.
+        uri: URI of the shard.
         patients: Scores by `patient_id`.
         failures: Slices that could not be scored.
     """
@@ -113,7 +113,7 @@ class ShardScore:
 def add_up(shards: Iterable[ShardScore]) -> dict[str, PatientScore]:
     """Return the score of each patient, over all shards that hold slices of theirs, by `patient_id`."""
     patients: dict[str, PatientScore] = {}
-    for shard in sorted(shards, key=lambda shard: shard.uri):  # in one order, so that sums are the same every time
+    for shard in sorted(shards, key=lambda shard: shard.uri):  # in a fixed order, so that sums are reproducible
         for patient_id, score in shard.patients.items():
             patients[patient_id] = patients[patient_id] + score if patient_id in patients else score
     return dict(sorted(patients.items()))

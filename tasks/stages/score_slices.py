@@ -1,4 +1,4 @@
-"""Slices of a shard to the scores of its patients, counted on the source's own grid."""
+"""Scoring of the slices of a shard, on the source grid."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ from tasks.stages.patient_scores import PatientScore, Picture, ShardScore, View
 
 
 def load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:
-    """Return a shard's slices of the view's patients, which may be none; as the rest, its URI and their rows."""
+    """Return the slices of a shard for the patients of a view; the rest is its URI and their rows."""
     (uri,) = shard_uris
     found = datasets.read_shard(uri)
     rows = [row for row in found if row["patient_id"] in view.patients]
@@ -33,13 +33,13 @@ def load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:
 def score_shard(
     shards: Sequence[Predicted], *, view: View, min_lesion_px: int, mask_rule: MaskRule, case_sizes: Mapping[str, int]
 ) -> tuple[list[ShardScore], int]:
-    """Return the scores of a shard's patients; nothing is written.
+    """Return the scores of a shard's patients.
 
     Args:
-        shards: One, with its slices' probabilities.
-        view: Who scores whom.
-        min_lesion_px: Lesions below it are dropped from predictions.
-        mask_rule: Which stored values of a reference are lesion.
+        shards: One shard, with the probabilities of its slices.
+        view: Scoring network and its patients.
+        min_lesion_px: Area below which predicted lesions are removed.
+        mask_rule: Rule for the stored values of references.
         case_sizes: Number of slices of each case in the splits that are scored.
     """
     (shard,) = shards
@@ -72,7 +72,7 @@ def score_shard(
 
 
 def _case(row: SliceRow, prediction: np.ndarray, reference: np.ndarray, case_sizes: Mapping[str, int]) -> CaseScore:
-    """Return what a slice adds to its case."""
+    """Return the contribution of a slice to its case."""
     spacing_mm, packed = row["spacing_mm"], PackedSlice.of(prediction, reference)
     part = CaseScore(
         case_sizes[row["case_id"]],
@@ -83,7 +83,7 @@ def _case(row: SliceRow, prediction: np.ndarray, reference: np.ndarray, case_siz
 
 
 def _picture(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray, *, best: Picture) -> Picture:
-    """Return the picture of a slice, if there is something to see, and more than in the best so far."""
+    """Return the picture of a slice if it has a larger lesion than the best so far."""
     n_lesion = int(np.count_nonzero(reference))
     if n_lesion <= best.n_lesion or not (n_lesion or prediction.any()):
         return Picture()
@@ -92,10 +92,10 @@ def _picture(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray, *
 
 
 def _source_reference(row: SliceRow, mask_rule: MaskRule) -> np.ndarray:
-    """Return the expert's mask on the source's own grid: from the shard where it is the same, else from the source.
+    """Return the reference on the source grid: from the shard if the size is the same, else from the source.
 
     Raises:
-        DataError: If it cannot be read any more, or has become another.
+        DataError: If it cannot be read any more, or has changed.
     """
     shape = (row["source_height"], row["source_width"])
     if row["mask"].shape == shape:

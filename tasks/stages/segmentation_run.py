@@ -1,4 +1,4 @@
-"""A segmentation run: what it was asked, what decides its masks, and how it records what became of a scan."""
+"""Segmentation run: its input, all that decides its masks, and its records in the ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tasks.io.versions import code_version
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What decides the masks of a run, where they go, and what keeps their names."""
+    """Settings of a segmentation run: operating point, output, and key of hashed ids."""
 
     request: SegmentRequest
     threshold: float
@@ -36,7 +36,7 @@ class Run:
 
     @classmethod
     def of(cls, request: SegmentRequest, card: ModelCard) -> "Run":
-        """Return the run of a request: the bundle's operating point, unless the request has its own.
+        """Return the run of a request, with the bundle's operating point unless the request sets its own.
 
         Raises:
             ConfigError: If ids are to be hashed and there is no key.
@@ -90,7 +90,7 @@ class Run:
         return row
 
     def record_all(self, rows: Sequence[ScanRow]) -> list[ScanRow]:
-        """Write many rows to the ledger, several at a time."""
+        """Write many rows to the ledger, in parallel."""
         return storage.map_in_parallel(self.record, rows)
 
     def recall(self, scans: Sequence[ScanSource]) -> dict[int, ScanRow]:
@@ -104,6 +104,6 @@ class Run:
         return self.row(scan, "failed", error_code=refusal.code, error=refusal.sentence, where=refusal.where)
 
     def give_up(self, scan: ScanSource, bug: DataError | None) -> ScanRow:
-        """Set a scan aside that no worker gets past: they die over it, or a stage raises what nobody meant."""
-        sentence = "The worker process died over this scan again and again, alone. Look at its size and its format."
+        """Reject a scan whose workers keep dying, or that triggers a bug in a stage."""
+        sentence = "The worker process died several times, with this scan alone. Check its size and format."
         return self.record(self.refusal(scan, bug or DataError("worker_died", sentence)))

@@ -50,7 +50,7 @@ def test_a_card_holds_what_predicting_needs() -> None:
             HEALTHY,
             "set by training.threshold, for no validation patient has lesions to judge it by",
         ),
-        ({}, HEALTHY, "the middle, for no validation patient has lesions to judge it by"),
+        ({}, HEALTHY, "default of 0.5, because no validation patient has lesions"),
         (
             {"threshold": 0.3, "test_time_flips": True},
             SICK,
