@@ -50,7 +50,7 @@ def test_patients_the_network_may_have_seen_are_warned_of() -> None:
     another = SAME_DATASET.model_copy(update={"fingerprint": "of another"})
     assert build_report(REQUEST, CARD, SAME_DATASET, PATIENTS, []).warnings == ()
     (seen,) = build_report(all_splits, CARD, SAME_DATASET, PATIENTS, []).warnings
-    assert "trained on are among those scored" in seen
+    assert "were in the training data" in seen
     (foreign,) = build_report(elsewhere, CARD, another, PATIENTS, []).warnings
     assert "another dataset" in foreign
     assert build_report(REQUEST, CARD, another, PATIENTS, []).warnings == ()  # the same one, prepared again

@@ -48,7 +48,7 @@ def test_a_card_holds_what_predicting_needs() -> None:
         (
             {"threshold": 0.3},
             HEALTHY,
-            "set by training.threshold, for no validation patient has lesions to judge it by",
+            "set by training.threshold, because no validation patient has lesions",
         ),
         ({}, HEALTHY, "default of 0.5, because no validation patient has lesions"),
         (
