@@ -103,22 +103,29 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(n_nodes: int = 1, *, grows: dict[str, dict[str, int]] | None = None) -> Iterator[RayCluster]:
+def ray_cluster(
+    n_nodes: int = 1, *, grows: dict[str, dict[str, int]] | None = None, **further: str
+) -> Iterator[RayCluster]:
     """Run a cluster of so many nodes of two CPUs each.
 
     Args:
         n_nodes: With the head.
         grows: Resources of each kind of node that Ray's autoscaler may start, up to two of a kind; the head has no CPUs
             then.
+        further: Variables of its environment.
     """
     with tempfile.TemporaryDirectory(prefix="ray") as home:
-        environment = os.environ | {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(16),
-            "RAY_TMPDIR": home,
-            "RAY_JOB_STOP_WAIT_TIME_S": "60",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
+        environment = (
+            os.environ
+            | further
+            | {
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": secrets.token_hex(16),
+                "RAY_TMPDIR": home,
+                "RAY_JOB_STOP_WAIT_TIME_S": "60",
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            }
+        )
         environment.pop("RAY_ADDRESS", None)
         found = RayCluster(environment, free_port(), free_port())
         if grows:

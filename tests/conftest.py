@@ -143,16 +143,6 @@ def trained(dataset_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Train
 
 
 @pytest.fixture(scope="session")
-def report(trained: "Trained", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The evaluation of the small bundle on its test patients."""
-    from flows.evaluate_model import evaluate_model
-
-    folder = tmp_path_factory.mktemp("evaluation")
-    evaluate_model(trained.model_uri, trained.dataset_uri, str(folder))
-    return folder
-
-
-@pytest.fixture(scope="session")
 def bright_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The bundle of a stand-in for a model, which `tests.engine.bright_bundle` takes through the real steps."""
     from tests.engine.bright_bundle import publish_bright_bundle

@@ -1,106 +1,123 @@
-"""A step as a job of a real Ray cluster that wants a token: same outputs, same errors, found again, and stopped."""
+"""A step as a job of a real Ray cluster that wants a token: same outputs, same errors, and no key for its workers."""
 
-import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL
+from ray.job_submission import JobSubmissionClient
 
 from tasks.core.errors import ClusterError
-from tasks.core.handles import EvaluationHandle
-from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs import client
+from tasks.io import storage
 from tasks.io.job_files import FOLDER
+from tasks.io.pseudonyms import KEY_VARIABLE
 from tests.clusters import RayCluster, ray_cluster
-from tests.conftest import Trained
+from tests.conftest import PREPARATION
+from tests.engine.cluster.looks_for_the_key import KEY, SCRIPT, require_withheld
 
-pytestmark = [pytest.mark.ray, pytest.mark.tf]
+pytestmark = [pytest.mark.ray, pytest.mark.server]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    """A cluster of one node."""
-    with ray_cluster() as found:
+    """A cluster of one node, whose processes have the key of hashed ids in their environment."""
+    with ray_cluster(**{KEY_VARIABLE: KEY}) as found:
         yield found
 
 
-CALL = """
-import sys
-from tasks.core.config.compute import ComputeConfig
-from tasks.core.errors import LesionWorkflowError
-from tasks.core.handles import EvaluationHandle
-from tasks.core.step_inputs import EvaluateRequest
-from tasks.engine.jobs import client
-from tasks.engine.jobs.dispatch import run_step
-request, address, version = sys.argv[1:]
-request = EvaluateRequest.model_validate_json(request)
-if version:
-    client.code_version = lambda: version
-try:
-    ref = run_step("evaluate", request, EvaluationHandle, compute=ComputeConfig(ray_address=address),
-                   output_uri=request.report_uri, flow_run_id="run")
-except LesionWorkflowError as err:
-    print(type(err).__name__, err)
-else:
-    print(ref.model_dump_json())
-"""
-"""A flow run's process: Ray takes its token from the environment once a process."""
-
-
-def _call(cluster: RayCluster, trained: Trained, report: Path, *, version: str = "", **changes: str) -> str:
-    """Evaluate through a job from another process, and return what that says."""
-    request = EvaluateRequest(
-        model_uri=changes.pop("model_uri", trained.model_uri),
-        dataset_uri=trained.dataset_uri,
-        report_uri=str(report),
-        split="test",
-    )
-    answer = subprocess.run(
-        [sys.executable, "-c", CALL, request.model_dump_json(), cluster.address, version],
-        env=cluster.environment | changes,
+def _prepare(cluster: RayCluster, source: Path, dataset: Path) -> subprocess.CompletedProcess[str]:
+    """Run `lesions prepare` on the cluster, from a process of its own: Ray takes its token once a process."""
+    options = {
+        "--compute.ray-address": cluster.address,
+        "--preparation.size-px": str(PREPARATION.size_px),
+        "--preparation.patient-id-pattern": str(PREPARATION.patient_id_pattern),
+        "--preparation.fractions.val": str(PREPARATION.fractions.val),
+        "--preparation.fractions.test": str(PREPARATION.fractions.test),
+    }
+    command = [sys.executable, "-m", "flows", "prepare", str(source), str(dataset)]
+    return subprocess.run(
+        [*command, *(part for pair in options.items() for part in pair)],
+        env=cluster.environment | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout.splitlines()[-1]
+
+
+def _contents(dataset: str) -> dict[str, bytes]:
+    """Return what a dataset holds but for its card, which says when it was made of what."""
+    found = {o.path: storage.read_bytes(o.uri) for o in storage.list_objects(dataset)}
+    return {path: content for path, content in found.items() if path.startswith("slices/") or path == "cases.parquet"}
 
 
 def test_a_job_gives_what_the_step_gives_here(
-    cluster: RayCluster, trained: Trained, report: Path, tmp_path: Path
+    cluster: RayCluster, dataset_uri: str, phantoms: Path, tmp_path: Path
 ) -> None:
-    """Same metrics as from the process itself; only what came of it is left of the job."""
-    assert EvaluationHandle.model_validate_json(_call(cluster, trained, tmp_path)).n_failed == 0
-    ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, report))
-    assert (ours["pooled"], ours["per_patient"]) == (theirs["pooled"], theirs["per_patient"])
+    """Same dataset as from the process itself; only what came of it is left of the job."""
+    run = _prepare(cluster, phantoms, tmp_path)
+    assert run.returncode == 0, run.stderr
+    ours, theirs = _contents(str(tmp_path)), _contents(dataset_uri)
+    assert len(ours) > 3
+    assert ours == theirs
     assert [path.name for path in tmp_path.rglob(f"{FOLDER}/*/*")] == ["outcome.json"]
+    told = " ".join(run.stderr.split()) + " ".join(run.stdout.split())
+    assert "prepare: 40 slices from 5 cases, 0 failed" in told, "what the job logged was not passed on"
 
 
-def test_a_job_raises_what_the_step_raises(cluster: RayCluster, trained: Trained, tmp_path: Path) -> None:
-    """An error of ours crosses the wire as itself, with its sentence."""
-    told = _call(cluster, trained, tmp_path, model_uri=str(tmp_path / "nothing"))
-    assert told.startswith("ModelError")
-    assert "nothing" in told
+def test_a_job_raises_what_the_step_raises(cluster: RayCluster, phantoms: Path, tmp_path: Path) -> None:
+    """An error that only the step finds crosses the wire as itself, with its sentence and its exit code."""
+    source = tmp_path / "source"
+    for path in (path for path in phantoms.rglob("*") if path.is_file()):
+        storage.publish(str(source / path.relative_to(phantoms)), b"")
+    run = _prepare(cluster, source, tmp_path / "dataset")
+    assert run.returncode == 2, run.stderr
+    told = " ".join(run.stderr[run.stderr.rindex("ConfigError:") :].split())
+    assert told.startswith("ConfigError: No usable slice is left for train, val, test; rejected were: 40 empty_file.")
 
 
-def test_a_cluster_with_other_code_refuses(cluster: RayCluster, trained: Trained, tmp_path: Path) -> None:
-    """A flow run and a cluster of two releases never mix: refused, with both versions."""
-    told = _call(cluster, trained, tmp_path, version="another release")
-    assert told.startswith("ConfigError")
-    assert "another rele" in told
-    assert "same release" in told
+CONNECT = """
+import sys
+from tasks.core.errors import ClusterError
+from tasks.engine.jobs import client
+try:
+    client.connect(sys.argv[1])
+except ClusterError as err:
+    print(err)
+"""
+"""In a process of its own, because Ray takes its token from the environment once."""
 
 
-def test_without_the_token_nothing_is_answered(cluster: RayCluster, trained: Trained, tmp_path: Path) -> None:
+def test_without_the_token_nothing_is_answered(cluster: RayCluster) -> None:
     """The Jobs API refuses who has no token or a wrong one; our error says where the token belongs."""
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         assert httpx.get(f"{cluster.address}/api/jobs/", headers=headers).status_code in (401, 403)
-    told = _call(cluster, trained, tmp_path, **{"RAY_AUTH_TOKEN": "wrong"})  # noqa: PIE804 - it is no secret
-    assert told.startswith("ClusterError")
-    assert "RAY_AUTH_TOKEN" in told
+    told = {
+        token: subprocess.run(
+            [sys.executable, "-c", CONNECT, cluster.address],
+            env=cluster.environment | {"RAY_AUTH_TOKEN": token},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for token in ("wrong", cluster.environment["RAY_AUTH_TOKEN"])
+    }
+    assert "RAY_AUTH_TOKEN" in told.pop("wrong")
+    assert [*told.values()] == [""]
+
+
+def test_workers_of_a_job_have_no_key(cluster: RayCluster) -> None:
+    """On a cluster whose nodes have the key, a job's driver finds it and the job's workers do not."""
+    token = {"Authorization": f"Bearer {cluster.environment['RAY_AUTH_TOKEN']}"}
+    jobs = JobSubmissionClient(cluster.address, headers=token)
+    job_id = jobs.submit_job(entrypoint=f"{sys.executable} {SCRIPT} auto")
+    while not jobs.get_job_status(job_id).is_terminal():
+        time.sleep(0.2)
+    require_withheld(jobs.get_job_logs(job_id))
 
 
 def test_a_head_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
