@@ -4,11 +4,11 @@ from prefect import task
 
 from tasks.core.catalog import Split
 from tasks.core.config.preparation import PreparationConfig
-from tasks.core.digests import digest
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SourceHandle
 from tasks.core.splits import split_patients
 from tasks.io.outputs import datasets
+from tasks.io.source_tables import publish_splits, read_patients, split_fingerprint
 from tasks.runtime.retries import STORAGE_RETRIES
 
 
@@ -18,20 +18,25 @@ def split(source: SourceHandle, dataset: str, preparation: PreparationConfig) ->
 
     With `strategy: slice`, slices are assigned instead, by their keys, when they are prepared.
     """
-    assignments = _assign(source, dataset, preparation) if preparation.strategy == "patient" else {}
-    fingerprint = digest(source=source.fingerprint, assignments=sorted(assignments.items()))
-    return source.model_copy(update={"fingerprint": fingerprint, "assignments": assignments})
+    patients = read_patients(source.uri)
+    splits: dict[str, Split] = {}
+    if preparation.strategy == "patient":
+        splits = split_patients(
+            {row.patient_id: row.source for row in patients},
+            fractions=preparation.fractions,
+            seed=preparation.seed,
+            earlier=_earlier_splits(dataset),
+        )
+    publish_splits(source.uri, [row.model_copy(update={"split": splits.get(row.patient_id)}) for row in patients])
+    return source.model_copy(update={"fingerprint": split_fingerprint(source.fingerprint, splits)})
 
 
-def _assign(source: SourceHandle, dataset: str, preparation: PreparationConfig) -> dict[str, Split]:
+def _earlier_splits(dataset: str) -> dict[str, Split] | None:
     earlier = datasets.find_card(dataset)
-    if earlier is not None and earlier.preparation.strategy != "patient":
+    if earlier is None:
+        return None
+    if earlier.preparation.strategy != "patient":
         raise ConfigError(
             f"{dataset} holds a dataset split by slice; prepare the one split by patient in another folder."
         )
-    return split_patients(
-        source.patients,
-        fractions=preparation.fractions,
-        seed=preparation.seed,
-        earlier=earlier.assignments if earlier else None,
-    )
+    return earlier.assignments

@@ -1,25 +1,15 @@
 """Handles that steps pass on: URIs, fingerprints and counts, never arrays."""
 
-from pydantic import Field
-
-from tasks.core.catalog import Split
 from tasks.core.plural import counted
 from tasks.core.record import Record
 from tasks.core.rows import ScanStatus
 
 
 class SourceHandle(Record):
-    """Handle of a labelled source: its slices are a table at `uri`.
-
-    Attributes:
-        patients: Source of each patient, by `patient_id`.
-        assignments: Split of each patient, by `patient_id`; empty where slices are split instead.
-    """
+    """Handle of a labelled source: its slices, patients and splits are tables below `uri`."""
 
     uri: str
     fingerprint: str
-    patients: dict[str, str]
-    assignments: dict[str, Split] = Field(default_factory=dict)
     n_slices: int
     n_failed: int
     warnings: tuple[str, ...] = ()

@@ -23,14 +23,28 @@ class SlicePair(Record):
     fingerprint: str
 
 
+class PatientRow(Record):
+    """Patient of a source, and their split once there is one."""
+
+    patient_id: str
+    source: str
+    split: Split | None = None
+
+
 class CaseRow(Record):
-    """Case of a dataset; with a split by slice, its part in one split."""
+    """A case of the dataset, or with a split by slice its part in one split.
+
+    Attributes:
+        n_slices: In the dataset.
+        n_source_slices: Of the whole case in its source, those that were rejected or lie in another split included.
+    """
 
     case_id: str
     patient_id: str
     source: str
     split: Split
     n_slices: int
+    n_source_slices: int
     lesion_fraction: float
     source_uri: str
     source_fingerprint: str

@@ -7,12 +7,11 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from tasks.core.addresses import shown_uri
-from tasks.core.digests import digest
 from tasks.core.errors import ConfigError, DataError, ErrorCode
 from tasks.core.naming_rules import Naming, SliceIdentity, custom_naming, identify_slice
 from tasks.core.plural import counted
@@ -21,11 +20,8 @@ from tasks.core.rows import FailureRow, SlicePair
 from tasks.io import storage
 from tasks.io.formats import KINDS, is_volume, kind_of, shown_suffix, suffix_of, without_suffix
 from tasks.io.stored_objects import StoredObject, fingerprint
-from tasks.io.tables import from_parquet, to_parquet
 
 INDEX_FILE = "index.csv"
-PAIRS_FILE = "pairs.parquet"
-FAILURES_FILE = "failures.parquet"
 INDEX_COLUMNS = ("image", "mask", "patient_id")
 _MASK_FOLDER = "masks"
 _IMAGE_FOLDERS = ("frames", "images")
@@ -237,33 +233,3 @@ def _reject_duplicates(discovery: Discovery) -> None:
                 "or set preparation.patient_id_pattern.",
             )
     discovery.pairs = [pair for pair in discovery.pairs if claims[key(pair)] == 1]
-
-
-def case_fingerprint(pairs: Iterable[SlicePair]) -> str:
-    """Return the digest of the fingerprints of a case's slices: it changes when any of its files does."""
-    return digest(slices=sorted(pair.fingerprint for pair in pairs))
-
-
-def identity_fingerprint(pairs: Iterable[SlicePair]) -> str:
-    """Return the digest of a source's files and identities: it changes when a slice gets another patient or case."""
-    return digest(
-        slices=sorted(
-            [pair.case_id, pair.slice_index, pair.patient_id, pair.source, pair.fingerprint] for pair in pairs
-        )
-    )
-
-
-def publish(uri: str, found: Discovery) -> None:
-    """Publish the tables of what was paired and what was rejected, for a later step to read."""
-    storage.publish(storage.join(uri, PAIRS_FILE), to_parquet(SlicePair, found.pairs))
-    storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, found.failures))
-
-
-def read_pairs(uri: str) -> list[SlicePair]:
-    """Return the pairs below a URI."""
-    return from_parquet(SlicePair, storage.read_bytes(storage.join(uri, PAIRS_FILE)))
-
-
-def read_failures(uri: str) -> list[FailureRow]:
-    """Return what was rejected while pairing."""
-    return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))

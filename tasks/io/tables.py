@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, ScanRow, SlicePair
+from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 
 Row = TypeVar("Row", bound=Record)
 
@@ -24,6 +24,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("fingerprint", pa.string()),
         ]
     ),
+    PatientRow: pa.schema([("patient_id", pa.string()), ("source", pa.string()), ("split", pa.string())]),
     CaseRow: pa.schema(
         [
             ("case_id", pa.string()),
@@ -31,6 +32,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("source", pa.string()),
             ("split", pa.string()),
             ("n_slices", pa.int32()),
+            ("n_source_slices", pa.int32()),
             ("lesion_fraction", pa.float64()),
             ("source_uri", pa.string()),
             ("source_fingerprint", pa.string()),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.core.errors import ConfigError
 from tasks.core.patient_metrics import PATIENT_METRICS, CaseMasks, mean_of_cases, score_case
 
 
@@ -43,7 +44,7 @@ class CaseScore:
     missing, every metric is undefined.
 
     Attributes:
-        n_slices: Number of slices of the case in the scored splits.
+        n_slices: Number of slices of the whole case in its source, with those rejected or in another split.
         spacing_mm: Spacing along (D, H, W), if it is known.
         slices: Slices by `slice_index`, while some are missing.
         values: Metrics by name, once all slices are there.
@@ -56,7 +57,7 @@ class CaseScore:
 
     def __add__(self, later: "CaseScore") -> "CaseScore":
         if self.values is not None or later.values is not None:
-            raise ValueError("A case that is whole has no further slices.")
+            raise ConfigError("Shards and cases.parquet of the dataset disagree. Prepare the dataset again.")
         return CaseScore(self.n_slices, self.spacing_mm, self.slices | later.slices).scored_if_whole()
 
     def scored_if_whole(self) -> "CaseScore":

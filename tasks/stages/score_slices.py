@@ -40,7 +40,7 @@ def score_shard(
         view: Scoring network and its patients.
         min_lesion_px: Area below which predicted lesions are removed.
         mask_rule: Rule for the stored values of references.
-        case_sizes: Number of slices of each case in the splits that are scored.
+        case_sizes: Number of slices of each whole case in its source.
     """
     (shard,) = shards
     uri, rows = shard.rest

@@ -17,7 +17,7 @@ from tasks.core.handles import (
 )
 from tasks.core.metrics import Counts, score
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, ScanRow, SlicePair
+from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 from tasks.core.schemas import (
     WEIGHTS_FILE,
     DatasetCard,
@@ -47,8 +47,6 @@ SOURCE_REF = SourceHandle(
     fingerprint="f1",
     n_slices=3,
     n_failed=1,
-    patients={"p1": "study"},
-    assignments={"p1": "train"},
     warnings=("odd names",),
 )
 FAILURE = FailureRow(uri="file:///in/frames/jane_doe.png", error_code="unreadable", error="Image is truncated.")
@@ -58,6 +56,7 @@ CASE = CaseRow(
     source="clinic",
     split="train",
     n_slices=3,
+    n_source_slices=3,
     lesion_fraction=0.5,
     source_uri="file:///in",
     source_fingerprint="f2",
@@ -209,6 +208,7 @@ SAMPLES: dict[type[Record], Record] = {
         EvaluationHandle(uri="file:///report", fingerprint="f8", n_failed=0),
         SegmentationHandle(uri="file:///out", fingerprint="f9", counts=MANIFEST.counts, n_new_failures=0),
         PAIR,
+        PatientRow(patient_id="patient_1", source="clinic", split="val"),
         CASE,
         FAILURE,
         DONE,

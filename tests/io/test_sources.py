@@ -6,7 +6,7 @@ import pytest
 
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.rows import FailureRow, SlicePair
-from tasks.io import file_systems, sources, storage
+from tasks.io import file_systems, source_tables, storage
 from tasks.io.sources import discover_source
 from tasks.io.stored_objects import fingerprint
 from tests.io.stores import failed, pair_names, put
@@ -239,20 +239,22 @@ def test_a_case_changes_when_any_of_its_files_does(tmp_path: Path) -> None:
     for n in (1, 2):
         put(root, f"frames/study_1_{n}.png", f"masks/study_1_{n}.png")
     before = discover_source(root).pairs
-    assert sources.case_fingerprint(before) == sources.case_fingerprint(reversed(before))
+    assert source_tables.case_fingerprint(before) == source_tables.case_fingerprint(reversed(before))
     storage.publish(f"{root}/masks/study_1_2.png", b"another")
     after = discover_source(root).pairs
     assert after[0] == before[0]
-    assert sources.case_fingerprint(after) != sources.case_fingerprint(before)
+    assert source_tables.case_fingerprint(after) != source_tables.case_fingerprint(before)
 
 
 def test_pairs_and_failures_make_the_round_trip(root: str) -> None:
     """What was found is the same when a later step reads it, empty tables included."""
     put(root, "frames/study_1_1.png", "masks/study_1_1.png", "frames/study_1_2.png")
     found = discover_source(root)
-    sources.publish(f"{root}/step", found)
-    assert sources.read_pairs(f"{root}/step") == found.pairs
-    assert sources.read_failures(f"{root}/step") == found.failures
-    found.failures = []
-    sources.publish(f"{root}/step", found)
-    assert sources.read_failures(f"{root}/step") == []
+    source_tables.publish_found(f"{root}/step", found.pairs, found.failures)
+    assert source_tables.read_pairs(f"{root}/step") == found.pairs
+    assert source_tables.read_failures(f"{root}/step") == found.failures
+    [patient] = source_tables.read_patients(f"{root}/step")
+    source_tables.publish_splits(f"{root}/step", [patient.model_copy(update={"split": "val"})])
+    assert source_tables.read_splits(f"{root}/step") == {found.pairs[0].patient_id: "val"}
+    source_tables.publish_found(f"{root}/step", found.pairs, [])
+    assert source_tables.read_failures(f"{root}/step") == []

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, ScanRow, SlicePair
+from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 from tasks.io.tables import SCHEMAS, from_parquet, table_to_parquet, to_parquet
 
 SLICE = SlicePair(
@@ -19,6 +19,7 @@ CASE = CaseRow(
     source="s",
     split="val",
     n_slices=2,
+    n_source_slices=3,
     lesion_fraction=0.125,
     source_uri="gs://b/s",
     source_fingerprint="f",
@@ -49,7 +50,8 @@ DONE = QUEUED.model_copy(
     }
 )
 ROWS: dict[type[Record], list[Record]] = {
-    SlicePair: [SLICE, SLICE.model_copy(update={"split": "test", "slice_index": 0})],
+    SlicePair: [SLICE, SLICE.model_copy(update={"slice_index": 0})],
+    PatientRow: [PatientRow(patient_id="p", source="s", split="val"), PatientRow(patient_id="q", source="s")],
     CaseRow: [CASE],
     FailureRow: [FAILURE, FAILURE],
     ScanRow: [DONE, QUEUED],

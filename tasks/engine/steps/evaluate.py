@@ -1,7 +1,6 @@
 """Score a bundle on one split: probabilities on the model's grid, counts on the source's own."""
 
 import logging
-from collections import Counter
 from functools import partial
 
 from tasks.core.catalog import SPLITS
@@ -58,9 +57,6 @@ def _score_shards(
     splits = SPLITS if request.split == "all" else (request.split,)
     uris = [uri for split in splits for uri in datasets.list_shards(request.dataset_uri, split)]
     cases = [case for case in datasets.read_cases(request.dataset_uri) if case.split in splits]
-    case_sizes = Counter[str]()
-    for case in cases:
-        case_sizes[case.case_id] += case.n_slices
     shards: list[ShardScore] = []
     for view in views(card, {case.patient_id for case in cases}):
         spec = PredictionSpec(
@@ -71,7 +67,7 @@ def _score_shards(
                 view=view,
                 min_lesion_px=card.min_lesion_px,
                 mask_rule=dataset.preparation.mask_rule,
-                case_sizes=case_sizes,
+                case_sizes={case.case_id: case.n_source_slices for case in cases},
             ),
             chunk_slices=1,
         )

@@ -1,32 +1,27 @@
 """Turn paired slices into shards: one Ray task a shard decodes, resizes and writes; a bad slice becomes a row."""
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray.data
 
-from tasks.core.catalog import SPLITS, Split
+from tasks.core.addresses import shown_uri
+from tasks.core.catalog import Split
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, as_refusal
 from tasks.core.handles import DatasetHandle
-from tasks.core.intensity import INTENSITY_RULE
-from tasks.core.rows import CaseRow, FailureRow, SlicePair
-from tasks.core.schemas import LEAKY, DatasetCard
-from tasks.core.splits import split_slices
+from tasks.core.rows import FailureRow, SlicePair
 from tasks.core.step_inputs import PrepareRequest
-from tasks.io import sources, storage
+from tasks.io import source_tables, storage
 from tasks.io.formats import is_volume
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
-from tasks.io.versions import code_version
+from tasks.stages.dataset_card import SplitOf, cases_of, draft_card, require_every_split, slice_key, split_of_slices
 from tasks.stages.labelled_pairs import preprocess_pair
 
 logger = logging.getLogger(__name__)
-
-SplitOf = Mapping[tuple[str, int], Split]
-"""By case_id and slice_index."""
 
 SLICES_PER_SHARD = 128
 """16 MiB of pixels at 256 px: one task's work, one object of the store."""
@@ -36,34 +31,39 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
     """Write shards, tables and card of a dataset whose slices are found and split.
 
     Raises:
-        ConfigError: If no slice of some split could be used.
+        ConfigError: If no slice of some split could be used, or another run listed the source again meanwhile.
         StorageError: If the store refuses.
     """
-    pairs = sources.read_pairs(request.source.uri)
-    failures = sources.read_failures(request.source.uri)
+    pairs = source_tables.read_pairs(request.source.uri)
+    failures = source_tables.read_failures(request.source.uri)
+    splits = source_tables.read_splits(request.source.uri)
+    _require_unchanged(request, pairs, failures, splits)
     earlier = datasets.find_card(request.dataset_uri)
     storage.remove_tree(storage.join(request.dataset_uri, datasets.SLICES_FOLDER))
-    split_of = _splits(pairs, request)
+    split_of = split_of_slices(pairs, splits, request.preparation)
     slices, new_failures = _write_shards(pairs, split_of, request.dataset_uri, request.preparation)
     failures = sorted([*failures, *new_failures], key=lambda failure: failure.uri)
-    cases = _cases(pairs, split_of, slices)
-    _check_splits(cases, failures)
-    card = _card(request, cases, earlier=earlier, n_failed=len(failures))
+    cases = cases_of(pairs, split_of, slices)
+    require_every_split(cases, failures)
+    card = draft_card(request, cases, splits, earlier=earlier, n_failed=len(failures))
     datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures)
     logger.info("prepare: %d slices from %d cases, %d failed", card.n_slices, card.n_cases, card.n_failed)
     return datasets.handle_of(card, request.dataset_uri)
 
 
-def _splits(pairs: Sequence[SlicePair], request: PrepareRequest) -> SplitOf:
-    """Return the split of each slice: that of its patient, or one of its own."""
-    if request.preparation.strategy == "patient":
-        return {_key(pair): request.source.assignments[pair.patient_id] for pair in pairs}
-    keys = [_key(pair) for pair in pairs]
-    return split_slices(keys, fractions=request.preparation.fractions, seed=request.preparation.seed)
-
-
-def _key(pair: SlicePair) -> tuple[str, int]:
-    return pair.case_id, pair.slice_index
+def _require_unchanged(
+    request: PrepareRequest,
+    pairs: Sequence[SlicePair],
+    failures: Sequence[FailureRow],
+    splits: Mapping[str, Split],
+) -> None:
+    """Refuse tables that are not those the request means: another run may have written them anew."""
+    listed = source_tables.source_fingerprint(pairs, failures, request.preparation)
+    if source_tables.split_fingerprint(listed, splits) != request.source.fingerprint:
+        raise ConfigError(
+            f"The tables below {shown_uri(request.source.uri)} were written anew after this run had listed its source, "
+            "perhaps by another run on the same dataset. Start this one again when the other has ended."
+        )
 
 
 def _write_shards(
@@ -91,7 +91,7 @@ def _plan_shards(
 ) -> list[dict[str, Any]]:  # Any: a URI and its pairs
     by_split: dict[Split, list[list[SlicePair]]] = defaultdict(list)
     for pair in pairs:
-        shards = by_split[split_of[_key(pair)]]
+        shards = by_split[split_of[slice_key(pair)]]
         is_full = not shards or len(shards[-1]) == SLICES_PER_SHARD or is_volume(shards[-1][-1].image_uri)
         if is_full or is_volume(pair.image_uri):  # a volume is a shard of its own
             shards.append([])
@@ -126,66 +126,3 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
     if kept:
         datasets.write_shard(shard["shard_uri"], kept)
     return rows
-
-
-def _cases(
-    pairs: Iterable[SlicePair], split_of: SplitOf, lesion_fractions: Mapping[tuple[str, int], float]
-) -> list[CaseRow]:
-    """Return a row a case, or a row a case and side where the split is by slice."""
-    of_volume: dict[str, list[float]] = defaultdict(list)
-    for (case_id, _), fraction in lesion_fractions.items():
-        of_volume[case_id].append(fraction)
-    members: dict[tuple[str, Split], list[SlicePair]] = defaultdict(list)
-    fractions: dict[tuple[str, Split], list[float]] = defaultdict(list)
-    for pair in pairs:
-        found = lesion_fractions.get(_key(pair))
-        if found is None:
-            continue
-        part = pair.case_id, split_of[_key(pair)]
-        members[part].append(pair)
-        fractions[part] += of_volume[pair.case_id] if is_volume(pair.image_uri) else [found]
-    return [
-        CaseRow(
-            case_id=case_id,
-            patient_id=slices[0].patient_id,
-            source=slices[0].source,
-            split=split,
-            n_slices=len(fractions[case_id, split]),
-            lesion_fraction=sum(fractions[case_id, split]) / len(fractions[case_id, split]),
-            source_uri=slices[0].image_uri.rsplit("/", 1)[0],
-            source_fingerprint=sources.case_fingerprint(slices),
-        )
-        for (case_id, split), slices in sorted(members.items())
-    ]
-
-
-def _check_splits(cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> None:
-    empty = [split for split in SPLITS if all(case.split != split for case in cases)]
-    if empty:
-        codes = ", ".join(f"{n} {code}" for code, n in Counter(failure.error_code for failure in failures).items())
-        first = f" The first: {failures[0].error}" if failures else ""
-        raise ConfigError(f"No usable slice is left for {', '.join(empty)}; rejected were: {codes or 'none'}.{first}")
-
-
-def _card(
-    request: PrepareRequest, cases: Sequence[CaseRow], *, earlier: DatasetCard | None, n_failed: int
-) -> DatasetCard:
-    is_by_patient = request.preparation.strategy == "patient"
-    # Patients that are gone, or whose slices all failed, keep their side for the day they come back.
-    assignments = (earlier.assignments if earlier else {}) | request.source.assignments
-    by_split = {split: sum(case.n_slices for case in cases if case.split == split) for split in SPLITS}
-    return DatasetCard(
-        fingerprint=request.source.fingerprint,
-        code_version=code_version(),
-        size_px=request.preparation.size_px,
-        intensity_rule=INTENSITY_RULE,
-        source_uri=request.source_uri,
-        preparation=request.preparation,
-        assignments=assignments if is_by_patient else {},
-        n_patients=len({case.patient_id for case in cases}),
-        n_cases=len({case.case_id for case in cases}),
-        n_slices=sum(by_split.values()),
-        n_slices_by_split=by_split,
-        n_failed=n_failed,
-        warnings=request.source.warnings if is_by_patient else (LEAKY, *request.source.warnings),
-    )

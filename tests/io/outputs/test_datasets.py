@@ -38,6 +38,7 @@ CASE = CaseRow(
     source="index",
     split="train",
     n_slices=2,
+    n_source_slices=3,
     lesion_fraction=0.5,
     source_uri="gs://bucket/source",
     source_fingerprint="f",

@@ -1,0 +1,122 @@
+"""Cases and card of a dataset, from its labelled slices and their splits."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from tasks.core.catalog import SPLITS, Split
+from tasks.core.config.preparation import PreparationConfig
+from tasks.core.errors import ConfigError
+from tasks.core.intensity import INTENSITY_RULE
+from tasks.core.rows import CaseRow, FailureRow, SlicePair
+from tasks.core.schemas import LEAKY, DatasetCard
+from tasks.core.splits import split_slices
+from tasks.core.step_inputs import PrepareRequest
+from tasks.io import source_tables
+from tasks.io.formats import is_volume
+from tasks.io.versions import code_version
+
+SplitOf = Mapping[tuple[str, int], Split]
+"""By case_id and slice_index."""
+
+
+def slice_key(pair: SlicePair) -> tuple[str, int]:
+    """Return what identifies a slice."""
+    return pair.case_id, pair.slice_index
+
+
+def split_of_slices(pairs: Sequence[SlicePair], splits: Mapping[str, Split], preparation: PreparationConfig) -> SplitOf:
+    """Return the split of each slice: that of its patient, or one of its own."""
+    if preparation.strategy == "patient":
+        return {slice_key(pair): splits[pair.patient_id] for pair in pairs}
+    keys = [slice_key(pair) for pair in pairs]
+    return split_slices(keys, fractions=preparation.fractions, seed=preparation.seed)
+
+
+def cases_of(
+    pairs: Sequence[SlicePair], split_of: SplitOf, lesion_fractions: Mapping[tuple[str, int], float]
+) -> list[CaseRow]:
+    """Return one row per case, or per case and split where the split is by slice.
+
+    Args:
+        pairs: Every labelled slice of the source.
+        split_of: Split of each.
+        lesion_fractions: Of the slices that were written, by `slice_key`.
+    """
+    of_volume: dict[str, list[float]] = defaultdict(list)
+    for (case_id, _), fraction in lesion_fractions.items():
+        of_volume[case_id].append(fraction)
+    n_listed = Counter(pair.case_id for pair in pairs)
+    members: dict[tuple[str, Split], list[SlicePair]] = defaultdict(list)
+    fractions: dict[tuple[str, Split], list[float]] = defaultdict(list)
+    for pair in pairs:
+        found = lesion_fractions.get(slice_key(pair))
+        if found is None:
+            continue
+        part = pair.case_id, split_of[slice_key(pair)]
+        members[part].append(pair)
+        fractions[part] += of_volume[pair.case_id] if is_volume(pair.image_uri) else [found]
+    return [
+        CaseRow(
+            case_id=case_id,
+            patient_id=slices[0].patient_id,
+            source=slices[0].source,
+            split=split,
+            n_slices=len(fractions[case_id, split]),
+            n_source_slices=len(of_volume[case_id]) if is_volume(slices[0].image_uri) else n_listed[case_id],
+            lesion_fraction=sum(fractions[case_id, split]) / len(fractions[case_id, split]),
+            source_uri=slices[0].image_uri.rsplit("/", 1)[0],
+            source_fingerprint=source_tables.case_fingerprint(slices),
+        )
+        for (case_id, split), slices in sorted(members.items())
+    ]
+
+
+def require_every_split(cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> None:
+    """Refuse a dataset of which a split has no slice.
+
+    Raises:
+        ConfigError: Naming the splits and why slices were rejected.
+    """
+    empty = [split for split in SPLITS if all(case.split != split for case in cases)]
+    if empty:
+        codes = ", ".join(f"{n} {code}" for code, n in Counter(failure.error_code for failure in failures).items())
+        first = f" The first: {failures[0].error}" if failures else ""
+        raise ConfigError(f"No usable slice is left for {', '.join(empty)}; rejected were: {codes or 'none'}.{first}")
+
+
+def draft_card(
+    request: PrepareRequest,
+    cases: Sequence[CaseRow],
+    splits: dict[str, Split],
+    *,
+    earlier: DatasetCard | None,
+    n_failed: int,
+) -> DatasetCard:
+    """Return the card of a dataset.
+
+    Args:
+        request: Input of the step.
+        cases: Rows of `cases.parquet`.
+        splits: Of the patients that were listed.
+        earlier: Card of the dataset that was at this URI before.
+        n_failed: Slices that were rejected.
+    """
+    is_by_patient = request.preparation.strategy == "patient"
+    # Patients that are gone, or whose slices all failed, keep their side for the day they come back.
+    assignments = (earlier.assignments if earlier else {}) | splits
+    by_split = {split: sum(case.n_slices for case in cases if case.split == split) for split in SPLITS}
+    return DatasetCard(
+        fingerprint=request.source.fingerprint,
+        code_version=code_version(),
+        size_px=request.preparation.size_px,
+        intensity_rule=INTENSITY_RULE,
+        source_uri=request.source_uri,
+        preparation=request.preparation,
+        assignments=assignments if is_by_patient else {},
+        n_patients=len({case.patient_id for case in cases}),
+        n_cases=len({case.case_id for case in cases}),
+        n_slices=sum(by_split.values()),
+        n_slices_by_split=by_split,
+        n_failed=n_failed,
+        warnings=request.source.warnings if is_by_patient else (LEAKY, *request.source.warnings),
+    )

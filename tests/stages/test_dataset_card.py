@@ -1,0 +1,30 @@
+"""What a dataset says of its cases."""
+
+from tasks.core.rows import SlicePair
+from tasks.stages.dataset_card import cases_of, slice_key
+
+PAIRS = [
+    SlicePair(
+        case_id="c",
+        slice_index=n,
+        patient_id="p",
+        source="s",
+        image_uri=f"file:///i/{n}.png",
+        mask_uri=f"file:///m/{n}.png",
+        fingerprint=str(n),
+    )
+    for n in range(4)
+]
+
+
+def test_a_case_counts_the_slices_it_lost() -> None:
+    """A rejected slice is missing from the dataset and not from the case, so that nobody takes the rest for all."""
+    [case] = cases_of(PAIRS, dict.fromkeys(map(slice_key, PAIRS), "test"), {("c", 1): 0.5, ("c", 2): 0.0})
+    assert (case.n_slices, case.n_source_slices, case.lesion_fraction) == (2, 4, 0.25)
+
+
+def test_a_case_split_by_slice_counts_its_slices_on_every_side() -> None:
+    """Of a case in two splits each part says how large the whole case is."""
+    split_of = {slice_key(pair): "train" if pair.slice_index else "test" for pair in PAIRS}
+    cases = cases_of(PAIRS, split_of, {slice_key(pair): 0.0 for pair in PAIRS})
+    assert [(case.split, case.n_slices, case.n_source_slices) for case in cases] == [("test", 1, 4), ("train", 3, 4)]
