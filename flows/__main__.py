@@ -109,8 +109,9 @@ def _explain(err: ValidationError) -> str:
     group = next((name for name, model in PARAMETER_GROUPS.items() if model.__name__ == err.title), err.title)
     lines = []
     for problem in err.errors():
-        name = ".".join([group, *map(str, problem["loc"])])
-        lines.append(f"{name} is {scrubbed(repr(problem['input']))}: {problem['msg'].removeprefix('Value error, ')}")
+        name, reason = ".".join([group, *map(str, problem["loc"])]), problem["msg"].removeprefix("Value error, ")
+        found = f" is {scrubbed(repr(problem['input']))}" if problem["loc"] else ""  # else it is the whole group
+        lines.append(f"{name}{found}: {reason}")
     return "\n".join(lines)
 
 

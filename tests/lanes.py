@@ -18,13 +18,14 @@ LANES = {
 
 def run_lanes(*options: str) -> dict[str, int]:
     """Run the lanes to their end and return the exit code of each; every line they print bears the lane's name."""
-    width, started, codes = max(map(len, LANES)), time.monotonic(), dict[str, int]()
+    width, started = max(map(len, LANES)), time.monotonic()
     running = {
         name: subprocess.Popen(
             [sys.executable, "-m", "pytest", "-o", f"cache_dir=.pytest_cache/{number}", *chosen, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",  # a test may print any bytes
         )
         for number, (name, chosen) in enumerate(LANES.items())
     }
@@ -33,8 +34,7 @@ def run_lanes(*options: str) -> dict[str, int]:
         for line in lines:
             sys.stdout.write(f"{name:{width}} | {line}")
             sys.stdout.flush()
-        codes[name] = running[name].wait()
-        sys.stdout.write(f"{name:{width}} | ended with {codes[name]} after {time.monotonic() - started:.0f} s\n")
+        sys.stdout.write(f"{name:{width}} | ended after {time.monotonic() - started:.0f} s\n")
 
     threads = [
         threading.Thread(target=relay, args=(name, lane.stdout)) for name, lane in running.items() if lane.stdout
@@ -43,7 +43,7 @@ def run_lanes(*options: str) -> dict[str, int]:
         thread.start()
     for thread in threads:
         thread.join()
-    return codes
+    return {name: lane.wait() for name, lane in running.items()}
 
 
 if __name__ == "__main__":

@@ -107,9 +107,7 @@ def list_members(archive: Archive) -> Iterator[ArchiveMember]:
         DataError: `corrupt_archive`, `truncated_archive` or `archive_bomb`; what was yielded before stays good.
         StorageError: If the archive is gone or the store does not answer.
     """
-    file = open_ranges(
-        functools.partial(storage.read_range, archive.uri), archive.size_bytes, read_ahead_bytes=HEADER_READ_BYTES
-    )
+    file = _open(archive, read_ahead_bytes=HEADER_READ_BYTES)
     with _errors(file):
         if archive.packing == "zip":
             yield from _zip_members(archive)
@@ -232,9 +230,7 @@ def _open(archive: Archive, *, read_ahead_bytes: int = READ_AHEAD_BYTES) -> io.B
 
 @functools.lru_cache(N_OPEN)
 def _open_zip(archive: Archive) -> tuple[zipfile.ZipFile, threading.Lock]:
-    return zipfile.ZipFile(
-        open_ranges(functools.partial(storage.read_range, archive.uri), archive.size_bytes)
-    ), threading.Lock()
+    return zipfile.ZipFile(_open(archive)), threading.Lock()
 
 
 @functools.lru_cache(N_OPEN)

@@ -27,7 +27,7 @@ def read_grid(uri: str) -> Grid:
 
 
 def _only_series(uri: str) -> tuple[ContainerIndex, ScanEntry, Grid]:
-    index = open_container(Container("", tuple(storage.list_objects(uri))), "memory://series")
+    index = open_container(Container("", tuple(storage.list_objects(uri))), "memory://series.gzidx")
     if len(index.entries) != 1:
         raise DataError(
             "ambiguous_series", f"{len(index.entries)} DICOM series were found where one was expected; keep one."

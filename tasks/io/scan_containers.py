@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.scan_entries import ScanEntry, ScanFile
-from tasks.io import storage
 from tasks.io.archives import Archive, ArchiveMember, Packing, list_members, packing_of
 from tasks.io.dicom_series import series_among
 from tasks.io.formats import has_telling_suffix, kind_of, shown_formats, without_suffix
@@ -15,18 +14,18 @@ from tasks.io.scan_index import ContainerIndex
 from tasks.io.scan_sources import Container
 
 
-def open_container(container: Container, folder_uri: str) -> ContainerIndex:
+def open_container(container: Container, seek_points_uri: str) -> ContainerIndex:
     """Return what a container holds, by reading it.
 
     Args:
         container: An archive, or the DICOM files of a folder.
-        folder_uri: Where the seek points of a gzipped tar are kept.
+        seek_points_uri: Where the seek points of a gzipped tar are kept.
 
     Raises:
         StorageError: If it is gone or the store does not answer.
     """
     packing = packing_of(container.objects[0].path)
-    found = _open_archive(container, folder_uri, packing) if packing else _open_folder(container)
+    found = _open_archive(container, seek_points_uri, packing) if packing else _open_folder(container)
     is_empty = packing is not None and not found.n_ignored
     if not found.entries and (is_empty or n_possible_scans(found.n_ignored)):
         what = f"Nothing in it is read as a scan: {shown(found.n_ignored)}." if found.n_ignored else "It is empty."
@@ -35,10 +34,10 @@ def open_container(container: Container, folder_uri: str) -> ContainerIndex:
     return found
 
 
-def open_or_reject(container: Container, folder_uri: str) -> ContainerIndex:
+def open_or_reject(container: Container, seek_points_uri: str) -> ContainerIndex:
     """Return what a container holds, or itself as one rejected scan, whatever reading it brings about."""
     try:
-        return open_container(container, folder_uri)
+        return open_container(container, seek_points_uri)
     except StorageError as err:  # its own sentence names the object
         return reject_container(container, err.as_refusal())
     except Exception as err:  # noqa: BLE001 - the boundary of one archive
@@ -60,9 +59,8 @@ def _open_folder(container: Container) -> ContainerIndex:
     return _index(list(zip(names, _files(container), strict=True)), None, [], origin="")
 
 
-def _open_archive(container: Container, folder_uri: str, packing: Packing) -> ContainerIndex:
+def _open_archive(container: Container, seek_points_uri: str, packing: Packing) -> ContainerIndex:
     [found] = container.objects
-    seek_points_uri = storage.join(folder_uri, f"{container.fingerprint}.gzidx")
     archive = Archive(found.uri, found.size_bytes, found.version, packing, seek_points_uri)
     files, rejected, origin = [], [], found.path
     try:

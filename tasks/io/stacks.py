@@ -3,6 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tasks.core.digests import digest
 from tasks.core.errors import ErrorCode
@@ -35,7 +36,7 @@ def stack(scans: Iterable[ScanSource], pattern: str) -> list[ScanSource]:
 
 def _joined(path: str, slices: list[tuple[int, ScanSource]]) -> ScanSource:
     numbers = tuple(number for number, _ in slices)
-    parts = tuple(part for _, part in slices)
+    parts = tuple(replace(part, path="", identity="") for _, part in slices)
     times = [part.modified_s for part in parts if part.modified_s is not None]
     return ScanSource(
         path,

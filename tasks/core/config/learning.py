@@ -5,7 +5,7 @@ The reasons for the defaults: infra/decisions/0006 and 0014.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tasks.core.catalog import Architecture, Loss, Precision, backbone_named
 from tasks.core.config.forms import FormModel
@@ -18,6 +18,10 @@ def _is_known_backbone(name: str) -> str:
     except ConfigError as err:
         raise ValueError(str(err)) from err
     return name
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value  # a form's field that was cleared
 
 
 BackboneName = Annotated[str, AfterValidator(_is_known_backbone)]
@@ -103,7 +107,7 @@ class ModelConfig(FormModel):
         description="Weight of per-slice statistics in the encoder's BatchNorm at inference, fraction (0 = moving "
         "averages only). Higher values help on scanners unlike the training data.",
     )
-    start_from: str | None = Field(
+    start_from: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None,
         title="Start from (URI)",
         description="URI of a bundle of the same network to fine-tune. Empty = start from the encoder weights.",

@@ -37,6 +37,6 @@ def _result(task: "ray.ObjectRef[ContainerIndex]", container: Container) -> Cont
 
 @ray.remote(max_retries=MAX_TRIES)
 def _index_and_keep(container: Container, kept: SealedFile) -> ContainerIndex:
-    found = open_or_reject(container, kept.uri.rpartition("/")[0])
+    found = open_or_reject(container, f"{kept.uri.rpartition('.')[0]}.gzidx")
     write_index(kept, found)
     return found

@@ -250,6 +250,9 @@ class PredictionStream(Generic[Item, Row]):
             ray.cancel(ref)
         if in_flight:
             ray.wait(list(in_flight), num_returns=len(in_flight), timeout=STOP_TIMEOUT_S)
+        for chunk in self._started.values():  # chunk and group name each other: Python would free them late
+            chunk.group.drop()
+        self._started.clear()
 
     def _in_flight(self) -> "dict[ray.ObjectRef[Any], Chunk[Item]]":  # Any: as above
         """Return what Ray works on."""

@@ -36,9 +36,11 @@ def list_scans(request: SegmentRequest, index: Index, youngest_s: float, seal: S
     objects, n_of_runs = list_inputs(request.scans_uri)
     found = survey(objects, youngest_s)
     found.n_of_runs = n_of_runs
-    stable = [c for c in found.containers if c.modified_s is None or c.modified_s <= youngest_s]
+    stable: list[Container] = []
     for container in found.containers:
-        if container not in stable:
+        if container.modified_s is None or container.modified_s <= youngest_s:
+            stable.append(container)
+        else:
             found.add_unopened(container)
     _add_containers(found, stable, request.output_uri, index=index, seal=seal)
     if request.segmentation.stack_pattern:
@@ -68,7 +70,9 @@ def _add_containers(
 
 def _index_file(folder: str, container: Container, seal: Seal | None) -> SealedFile:
     """Return where an index is kept; a sealed one has a name of its own, so that no other is taken for it."""
-    return SealedFile(storage.join(folder, f"{index_key(container)}.{'sealed' if seal else 'json'}"), seal)
+    key = index_key(container)
+    name = f"{seal.id_of(key)}.sealed" if seal else f"{key}.json"  # who has the container could make the key
+    return SealedFile(storage.join(folder, name), seal)
 
 
 def _is_to_be_tried_again(found: ContainerIndex) -> bool:

@@ -32,4 +32,6 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
 def index_here(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:
     """Open containers in this process; nothing is kept."""
     del kept
-    return [open_or_reject(container, "memory://lesions-plan") for container in containers]
+    return [
+        open_or_reject(container, f"memory://lesions-plan/{container.fingerprint}.gzidx") for container in containers
+    ]

@@ -55,7 +55,7 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
         bad = known_bad.get((scan.scan_id, scan.fingerprint))
         if scan.modified_s is not None and scan.modified_s > youngest_s:
             return run.row(scan, "deferred")
-        if run.request.segmentation.force:
+        if run.request.segmentation.force and scan.refused is None:
             return None
         if entry is not None and ledger.is_mask_intact(entry):
             is_reported = (scan.scan_id, scan.fingerprint) not in entries.unreported

@@ -14,6 +14,7 @@ from tasks.core.errors import ModelError
 from tasks.core.postprocess import threshold_probability
 from tasks.core.schemas import WEIGHTS_FILE, ModelCard
 from tasks.io import storage
+from tasks.io.record_files import read_record
 
 CARD_FILE = "model.json"
 SELF_TEST_FILE = "self_test.npz"
@@ -98,14 +99,14 @@ def read_card(uri: str) -> ModelCard:
     """Return the card of the bundle at a URI.
 
     Raises:
-        ModelError: If no finished bundle is there.
+        ModelError: If no finished bundle is there, or its card is damaged.
     """
     card_uri = storage.join(uri, CARD_FILE)
     if not storage.exists(card_uri):
         raise ModelError(
             f"{shown_uri(uri)} holds no {CARD_FILE}, so no finished model bundle. Run `lesions train` first."
         )
-    return ModelCard.model_validate_json(storage.read_bytes(card_uri))
+    return read_record(ModelCard, card_uri, error=ModelError, advice="Train the bundle again.")
 
 
 def read_bundle(uri: str) -> Bundle:

@@ -15,6 +15,7 @@ from tasks.core.handles import DatasetHandle
 from tasks.core.rows import CaseRow, FailureRow
 from tasks.core.schemas import DatasetCard
 from tasks.io import storage
+from tasks.io.record_files import read_record
 from tasks.io.tables import from_parquet, table_to_parquet, to_parquet
 
 CARD_FILE = "dataset.json"
@@ -106,7 +107,9 @@ def publish_dataset(uri: str, card: DatasetCard, *, cases: Sequence[CaseRow], fa
 def find_card(uri: str) -> DatasetCard | None:
     """Return the card of the dataset at a URI, or None where no dataset is finished."""
     card_uri = storage.join(uri, CARD_FILE)
-    return DatasetCard.model_validate_json(storage.read_bytes(card_uri)) if storage.exists(card_uri) else None
+    if not storage.exists(card_uri):
+        return None
+    return read_record(DatasetCard, card_uri, error=ConfigError, advice="Prepare the dataset in another folder.")
 
 
 def read_card(uri: str) -> DatasetCard:

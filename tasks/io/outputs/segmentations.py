@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from heapq import nlargest
 from typing import Final
 
+from tasks.core.errors import ConfigError
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
 from tasks.io import storage
 from tasks.io.pseudonyms import Seal
+from tasks.io.record_files import read_record
 from tasks.io.tables import from_parquet, to_parquet
 
 MASKS_FOLDER: Final = "masks"
@@ -33,7 +35,9 @@ def preview_uri(output_uri: str, scan_id: str) -> str:
 def find_manifest(output_uri: str) -> SegmentationManifest | None:
     """Return the manifest of the newest finished run, or None where none is finished."""
     uri = storage.join(output_uri, MANIFEST_FILE)
-    return SegmentationManifest.model_validate_json(storage.read_bytes(uri)) if storage.exists(uri) else None
+    if not storage.exists(uri):
+        return None
+    return read_record(SegmentationManifest, uri, error=ConfigError, advice="Choose another output.")
 
 
 def read_rows(output_uri: str) -> list[ScanRow]:

@@ -7,9 +7,10 @@ from pydantic import ValidationError
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.forms import FormModel
 from tasks.core.config.groups import PARAMETER_GROUPS
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig, require_start
 from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.errors import ConfigError
 
 FORMS: dict[str, type[FormModel]] = {**PARAMETER_GROUPS, "fractions": Fractions}
 FIELDS = [(name, field) for name, form in FORMS.items() for field in form.model_fields]
@@ -202,3 +203,11 @@ def test_settle_time_is_finite() -> None:
     """Infinity, which JSON cannot hold, is refused."""
     with pytest.raises(ValidationError):
         SegmentationConfig(settle_minutes=float("inf"))
+
+
+def test_a_cleared_start_means_no_bundle() -> None:
+    """An emptied field of a form is the same as one that was never filled."""
+    assert ModelConfig(start_from="").start_from is None
+    require_start(ModelConfig(start_from=""), TrainingConfig(folds=3))
+    with pytest.raises(ConfigError, match="freeze_batchnorm"):
+        require_start(ModelConfig(start_from=""), TrainingConfig(freeze_batchnorm=True))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,3 +190,11 @@ def test_a_clear_prediction_is_frozen_as_it_is() -> None:
 def test_an_empty_prediction_is_frozen_as_empty() -> None:
     """A model that predicts nothing has a self-test that says so."""
     assert not SelfTest.from_probability(IMAGE, np.zeros_like(IMAGE)).mask.any()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"architecture": "unet"}', b"[]"])
+def test_a_damaged_card_is_named(tmp_path: Path, content: bytes) -> None:
+    """A card that is cut short, or of another version, is no parameter's fault."""
+    (tmp_path / "model.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.json is damaged, or was written by another version"):
+        bundles.read_card(str(tmp_path))
