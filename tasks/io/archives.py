@@ -1,8 +1,8 @@
 """Archives of many scans, listed and read in place: never unpacked to disk, never whole in memory.
 
-A tar is walked by its headers, a zip by its directory; a gzipped tar gets seek points while it is read through once,
-which are kept, so that any member can be read later without what lies before it. Nothing is ever written under a
-member's name; names that point outside are refused all the same, because they tell of a broken or hostile archive.
+A tar is listed by its headers, a zip by its directory. A gzipped tar gets seek points while it is read once; they are
+kept, so that any member can be read later without unpacking all before it. Nothing is ever written under a member's
+name; names that point outside are still refused, because they indicate a broken or hostile archive.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ from tasks.io.tar_headers import BoundedTar
 
 Packing = Literal["tar", "tgz", "zip"]
 PACKINGS: dict[str, Packing] = {".tar": "tar", ".tgz": "tgz", ".tar.gz": "tgz", ".zip": "zip"}
-"""From suffix to how an archive is packed."""
+"""Packing of an archive by suffix."""
 
 MAX_RATIO = 200
 BOMB_FROM_BYTES = 64 << 20
-"""A member is a bomb if it is large and unpacks to more than `MAX_RATIO` of what it takes; CT compresses below 10."""
+"""A member of this size that unpacks to more than `MAX_RATIO` times its packed size is a bomb; CT has below 10."""
 
 MAX_UNPACKED_BYTES = 1 << 40
 MAX_MEMBERS = 2_000_000
@@ -43,26 +43,26 @@ _TOO_MUCH = f"The archive holds more than {MAX_MEMBERS} files, or than 1 TiB; sp
 HEADER_READ_BYTES = 64 << 10
 SEEK_POINT_BYTES = 4 << 20
 N_OPEN = 4
-"""Archives a worker keeps open: opening one reads its directory."""
+"""Number of archives a worker keeps open, because opening one reads its directory."""
 
 
 DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, ZranError, EOFError, NotImplementedError),
     *(lzma.LZMAError, struct.error, UnicodeDecodeError, LookupError, ValueError, OverflowError, OSError),
 )
-"""What archive libraries raise on damaged bytes; the second row was found by fuzzing (`make soak`)."""
+"""Errors of archive libraries on damaged bytes; the second row was found by fuzzing (`make soak`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive in the store.
+    """Archive in the store.
 
     Attributes:
-        uri: Where it is.
-        size_bytes: Its size, as listed.
-        version: What changes when its content does.
-        packing: How it is packed.
-        seek_points_uri: Where the seek points of a gzipped tar are kept.
+        uri: URI of the object.
+        size_bytes: Size, as listed.
+        version: Version, which changes with the content.
+        packing: Packing, by suffix.
+        seek_points_uri: URI of the seek points of a gzipped tar.
     """
 
     uri: str
@@ -74,13 +74,13 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
-    """A file in an archive.
+    """File in an archive.
 
     Attributes:
-        name: Its path there, as stored.
-        size_bytes: Unpacked.
-        offset: Of its bytes in the tar, or in what the gzip unpacks to; 0 in a zip.
-        refused: Why it is not read.
+        name: Path in the archive, as stored.
+        size_bytes: Unpacked size.
+        offset: Offset of its bytes in the unpacked tar; 0 in a zip.
+        refused: Reason not to read it.
     """
 
     name: str
@@ -90,21 +90,21 @@ class ArchiveMember:
 
     @property
     def path(self) -> str:
-        r"""Its name as every packer could have spelled it: `./a/b`, `a//b` and `a\b` are `a/b`."""
+        r"""Normalised name: `./a/b`, `a//b` and `a\b` are `a/b`."""
         return "/".join(part for part in self.name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def packing_of(path: str) -> Packing | None:
-    """Return how the archive of that name is packed; None if the name is not an archive's."""
+    """Return the packing of an archive by its name; None if it is no archive."""
     name = path.lower()
     return next((packing for suffix, packing in PACKINGS.items() if name.endswith(suffix)), None)
 
 
 def list_members(archive: Archive) -> Iterator[ArchiveMember]:
-    """Yield the files of an archive, in its order; folders are left out.
+    """Yield the files of an archive in stored order, without folders.
 
     Raises:
-        DataError: `corrupt_archive`, `truncated_archive` or `archive_bomb`; what was yielded before stays good.
+        DataError: `corrupt_archive`, `truncated_archive` or `archive_bomb`; files yielded before are good.
         StorageError: If the archive is gone or the store does not answer.
     """
     file = _open(archive, read_ahead_bytes=HEADER_READ_BYTES)
@@ -118,7 +118,7 @@ def list_members(archive: Archive) -> Iterator[ArchiveMember]:
                 try:
                     yield from _tar_members(unpacked, packed_bytes=archive.size_bytes)
                     unpacked.build_full_index()
-                finally:  # where it is damaged further on, what came before can still be read
+                finally:  # if it is damaged further on, members before can still be read
                     points = io.BytesIO()
                     unpacked.export_index(fileobj=points)
                     storage.publish(archive.seek_points_uri, _seal_of(archive).close(points.getvalue()))
@@ -192,7 +192,7 @@ def _tar_members(
 
 
 def _check_end(file: io.BufferedIOBase, offset: int) -> None:
-    """Raise unless a tar ends where it stopped to be read: a header that is damaged or cut short ends it silently."""
+    """Raise unless a tar ends where reading stopped; a damaged or truncated header ends it silently."""
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:
@@ -211,7 +211,7 @@ def _name_refused(name: str) -> tuple[ErrorCode, str] | None:
 
 
 def _printable(name: str) -> str:
-    """Return a name as UTF-8 can hold it."""
+    """Return a name that UTF-8 can encode."""
     whole = name.encode("utf-8", "backslashreplace").decode()
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in whole)
 
@@ -239,21 +239,21 @@ def _open_gzip(archive: Archive) -> tuple[IndexedGzipFile, threading.Lock, io.Bu
     unpacked = IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES)
     try:
         seek_points = _seal_of(archive).open(storage.read_bytes(archive.seek_points_uri))
-    except ConfigError as err:  # they were made of other bytes
+    except ConfigError as err:  # they belong to other content
         raise StorageError("The archive changed after it was opened.", can_pass=False, code="changed") from err
     unpacked.import_index(fileobj=io.BytesIO(seek_points))
     return unpacked, threading.Lock(), file
 
 
 def _seal_of(archive: Archive) -> Seal:
-    """Return what closes the seek points, which hold bits of the archive: who can read the one can open the other."""
+    """Return the seal of the seek points, which hold parts of the archive; its key follows from the archive itself."""
     head = storage.read_range(archive.uri, 0, HEADER_READ_BYTES)
     return Seal(hashlib.sha256(head).digest())
 
 
 @contextlib.contextmanager
 def _errors(file: io.BufferedReader | None) -> Iterator[None]:
-    """Raise what archive libraries raise on damage as one of ours, and the store's fault where that was the cause."""
+    """Raise errors of archive libraries as a `DataError`, or as the `StorageError` that caused them."""
     try:
         yield
     except DAMAGE as err:
@@ -266,5 +266,5 @@ def _errors(file: io.BufferedReader | None) -> Iterator[None]:
 
 
 def _corrupt(err: Exception) -> DataError:
-    """Return damage as a sentence; the library's own may hold member names."""
+    """Return the error of a damaged archive, without the library's message, which may hold member names."""
     return DataError("corrupt_archive", f"The archive is damaged ({type(err).__name__}). Upload it again.")

@@ -1,7 +1,7 @@
-"""Where a training stands: after each epoch all it needs to go on, so that whatever ends it costs an epoch at most.
+"""Checkpoints of a training: after each epoch all it needs to continue, so that an abort costs one epoch at most.
 
-`checkpoints/<digest>/epoch-<n>.npz` below the bundle's URI, one whole object a put; the digest is that of what was
-asked, so that another request never goes on from it. The best weights lie beside it, as they go into the bundle.
+`checkpoints/<digest>/epoch-<n>.npz` below the bundle's URI, one object per put; the digest is that of the
+request, so that another request never continues from it. The best weights are beside it, as in the bundle.
 """
 
 import io
@@ -26,16 +26,16 @@ N_DIGEST_HEX = 16
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A training after some epochs.
+    """Checkpoint of a training after some epochs.
 
     Attributes:
         outcome: History so far, best epoch and its histograms.
-        is_over: Whether the last epoch was the last of all.
-        weights: Of the network, in its own order.
+        is_over: Whether the training has ended.
+        weights: Weights of the network, in its own order.
         optimizer: Variables of the optimizer, in its own order.
-        stopping: What early stopping has seen.
-        slowing: What reduce-on-plateau has seen.
-        learning_rate: Of reduce-on-plateau.
+        stopping: State of early stopping.
+        slowing: State of reduce-on-plateau.
+        learning_rate: Learning rate of reduce-on-plateau.
     """
 
     outcome: TrainingOutcome
@@ -48,11 +48,11 @@ class Checkpoint:
 
     @property
     def n_epochs(self) -> int:
-        """Epochs that are done."""
+        """Number of finished epochs."""
         return len(self.outcome.history)
 
     def to_bytes(self) -> bytes:
-        """Return it as NumPy's .npz of arrays only, its small parts as JSON in one of them."""
+        """Return the checkpoint as NumPy's .npz, with small parts as JSON in one array."""
         by_kind = {"single": self.outcome.histograms, "flipped": self.outcome.flipped}
         small = {
             "history": self.outcome.history,
@@ -75,7 +75,7 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Return what `to_bytes` wrote; nothing is unpickled."""
+        """Return the checkpoint that `to_bytes` wrote; nothing is unpickled."""
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             small: dict[str, Any] = json.loads(file["small"].tobytes())  # Any: JSON
             by_kind = {}
@@ -95,17 +95,17 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints of one training."""
+    """Folder of the checkpoints of one training."""
 
     folder: str
 
     @classmethod
     def of(cls, model_uri: str, digest: str) -> Self:
-        """Return those of a training for a bundle.
+        """Return the checkpoints of a training for a bundle.
 
         Args:
             model_uri: URI of the bundle.
-            digest: Of all that decides the outcome.
+            digest: Digest of all that decides the outcome.
         """
         return cls(storage.join(model_uri, FOLDER, digest[:N_DIGEST_HEX]))
 
@@ -115,10 +115,10 @@ class Checkpoints:
         storage.remove_tree(storage.join(model_uri, FOLDER))
 
     def publish(self, checkpoint: Checkpoint, best_weights: bytes | None) -> None:
-        """Publish a checkpoint, then remove what it replaces.
+        """Publish a checkpoint, then remove the one it replaces.
 
         Args:
-            checkpoint: Where the training stands.
+            checkpoint: State of the training.
             best_weights: Content of the weight file, if its last epoch is the best.
         """
         outcome = checkpoint.outcome
@@ -132,7 +132,7 @@ class Checkpoints:
                 storage.remove(found.uri)
 
     def latest(self) -> Checkpoint | None:
-        """Return the newest checkpoint, or None where no epoch was finished."""
+        """Return the newest checkpoint, or None if no epoch was finished."""
         if not storage.exists(self.folder):
             return None
         uris = [found.uri for found in storage.list_objects(self.folder) if found.path.startswith("epoch-")]

@@ -1,4 +1,4 @@
-"""DICOM series: arranged from the headers of their files, and read file by file in the order of their positions."""
+"""DICOM series: arranged by the headers of their files, and read in the order of positions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -27,13 +27,13 @@ class _Head:
 def series_among(
     folder: str, candidates: Sequence[tuple[str, ScanFile]], archive: Archive | None, *, origin: str
 ) -> tuple[list[ScanEntry], Counter[str]]:
-    """Return the series among the files of a folder, and the kinds of files that neither are DICOM nor claim to be.
+    """Return the series among the files of a folder, and the number of files that are no DICOM, by kind.
 
     Args:
-        folder: Below the collection.
+        folder: Path below the collection.
         candidates: Paths and files that may be DICOM.
-        archive: That holds them; None where they are objects of the store.
-        origin: The archive's own path, which tells its members from what lies beside it.
+        archive: Archive that holds them; None for objects of the store.
+        origin: Path of the archive, to distinguish its members from files beside it.
     """
     entries: list[ScanEntry] = []
     series: dict[str, list[_Head]] = defaultdict(list)
@@ -52,7 +52,7 @@ def series_among(
 
 
 def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError | str:
-    """Return the header of a file, why it has none, or of a stranger what it is counted as."""
+    """Return the header of a file, its error, or the kind it counts as if it is no DICOM."""
     try:
         head = read_head(archive, file)
         if not dicom.is_dicom(head):
@@ -69,7 +69,7 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
 
 
 def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> ScanEntry:
-    """Return a series as a scan, or why it is none."""
+    """Return a series as a scan, which may be rejected."""
     path = folder or "series"
     files = [member.file for member in members]
     slices = {member.header.instance_uid: member for member in members if not member.header.is_localiser}
@@ -106,13 +106,13 @@ def read_slices(index: ContainerIndex, entry: ScanEntry, first: int, last: int) 
     """Return slices of a series as stored, float32 `(last - first, H, W)` in Hounsfield units.
 
     Raises:
-        DataError: If one of its files cannot be read, or is not what its header said.
+        DataError: If one of its files cannot be read, or differs from its header.
     """
     return np.stack(list(_frames(index, entry, range(first, last))))
 
 
 def read_or_refuse(index: ContainerIndex, file: ScanFile) -> bytes | DataError:
-    """Return the bytes of a file, or why they could not be had."""
+    """Return the bytes of a file, or the reason of its rejection."""
     try:
         return index.read(file)
     except StorageError as err:

@@ -1,4 +1,4 @@
-"""File systems by URI: what an address means, and the client that reaches it. The only importer of fsspec."""
+"""File systems by URI: absolute addresses and clients of stores. The only importer of fsspec."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ def absolute(uri: str) -> str:
 
 
 def resolved(uri: str) -> str:
-    """Return the URI by which two addresses of one place can be told to be the same: links of a disk are followed."""
+    """Return a canonical URI, with local links followed, by which addresses can be compared."""
     kind = _kind_of(uri)
     path = str(kind._strip_protocol(uri))
     return _with_scheme(kind, os.path.realpath(path) if issubclass(kind, LocalFileSystem) else path)

@@ -1,7 +1,7 @@
-"""Messages between a flow run and its job on a cluster, through storage: neither has to reach the other.
+"""Messages between a flow run and its job on a cluster, through storage, without a connection between them.
 
-A job's folder holds what it is asked (`request.json`), that its flow run still runs (`heartbeat.json`), how far it is
-(`progress.json`) and what came of it (`outcome.json`, written last).
+The folder of a job holds its request (`request.json`), the heartbeat of its flow run (`heartbeat.json`), its progress
+(`progress.json`) and its outcome (`outcome.json`, written last).
 """
 
 import uuid
@@ -22,13 +22,13 @@ _PROGRESS = TypeAdapter(Progress)
 
 
 class JobRequest(Record):
-    """What a job is asked to do.
+    """Request of a job.
 
     Attributes:
-        step: Which step.
-        request: Its request, as JSON.
-        code_version: Of the flow run; a cluster with another refuses.
-        orphan_minutes: Silence of the flow run after which the job stops itself.
+        step: Name of the step.
+        request: Input of the step, as JSON.
+        code_version: Code version of the flow run; a cluster with another one refuses.
+        orphan_minutes: Minutes without a heartbeat after which the job stops.
     """
 
     step: StepName
@@ -38,7 +38,7 @@ class JobRequest(Record):
 
 
 class JobOutcome(Record):
-    """What came of a job: a reference, or one of our errors."""
+    """Outcome of a job: the handle of its output, or an error."""
 
     ref: dict[str, JsonValue] | None = None
     error: str = ""
@@ -48,13 +48,13 @@ class JobOutcome(Record):
 
     @classmethod
     def of_error(cls, err: LesionWorkflowError) -> "JobOutcome":
-        """Return the outcome of a job that ended with an error of ours."""
+        """Return the outcome of a job that raised an error of this project."""
         code, can_pass = getattr(err, "code", None), getattr(err, "can_pass", False)
         return cls(error=type(err).__name__, sentence=str(err), code=code, can_pass=can_pass)
 
     @classmethod
     def of_bug(cls, err: Exception) -> "JobOutcome":
-        """Return the outcome of a job that ended with an error nobody meant; its text may hold a name."""
+        """Return the outcome of a job that triggered a bug, without its message, which may hold a name."""
         return cls(
             error="bug", sentence=f"The step broke with {type(err).__name__}; its traceback is in the job's log."
         )
@@ -73,7 +73,7 @@ class JobOutcome(Record):
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The folder of a job."""
+    """Folder of a job."""
 
     uri: str
 
@@ -83,11 +83,11 @@ class JobFiles:
         return cls(storage.join(output_uri, FOLDER, job_id))
 
     def ask(self, asked: JobRequest) -> None:
-        """Write what the job is asked."""
+        """Write the request of the job."""
         storage.publish(self._file("request"), asked.model_dump_json().encode())
 
     def asked(self) -> JobRequest:
-        """Return what the job is asked."""
+        """Return the request of the job."""
         return JobRequest.model_validate_json(storage.read_bytes(self._file("request")))
 
     def beat(self) -> None:
@@ -95,33 +95,33 @@ class JobFiles:
         storage.publish(self._file("heartbeat"), uuid.uuid4().bytes)
 
     def heartbeat(self) -> bytes:
-        """Return what changes with every beat: clocks of two machines are never compared."""
+        """Return the heartbeat, whose content changes every time, so that clocks need not agree."""
         return storage.read_bytes(self._file("heartbeat"))
 
     def report_progress(self, progress: Progress) -> None:
-        """Write how far the job is."""
+        """Write the progress of the job."""
         storage.publish(self._file("progress"), _PROGRESS.dump_json(progress))
 
     def progress(self) -> Progress | None:
-        """Return how far the job is, if it has written that."""
+        """Return the progress of the job, if it has written any."""
         return _PROGRESS.validate_json(content) if (content := self._read("progress")) else None
 
     def end(self, outcome: JobOutcome) -> None:
-        """Write what came of the job."""
+        """Write the outcome of the job."""
         storage.publish(self._file("outcome"), outcome.model_dump_json().encode())
 
     def outcome(self) -> JobOutcome | None:
-        """Return what came of the job, if it has written that."""
+        """Return the outcome of the job, if it has ended."""
         return JobOutcome.model_validate_json(content) if (content := self._read("outcome")) else None
 
     def clear(self) -> None:
-        """Remove all but what came of the job: a flow run that dies before it could keep that will ask again."""
+        """Remove all but the outcome of the job, which a restarted flow run may need again."""
         for name in ("request", "heartbeat", "progress"):
             storage.remove(self._file(name))
 
     @classmethod
     def remove_ended(cls, output_uri: str, *, keep: str) -> None:
-        """Remove what ended jobs left below an output, but those whose id begins with `keep`."""
+        """Remove the folders of ended jobs below an output, except those whose id begins with `keep`."""
         folder = storage.join(output_uri, FOLDER)
         names: dict[str, set[str]] = defaultdict(set)
         for found in storage.list_objects(folder) if storage.exists(folder) else []:

@@ -1,4 +1,4 @@
-"""A DICOM series as a labelled image: the one of a folder, or of a file."""
+"""DICOM series as labelled images: the only series of a folder, or of a file."""
 
 from tasks.core.errors import DataError
 from tasks.core.scan_entries import ScanEntry
@@ -11,7 +11,7 @@ from tasks.io.scan_sources import Container
 
 
 def read_series(uri: str) -> Volume:
-    """Return the one series of a folder, or of a file.
+    """Return the only series of a folder, or of a file.
 
     Raises:
         DataError: If there is none, more than one, or it does not lie on one grid.
@@ -22,7 +22,7 @@ def read_series(uri: str) -> Volume:
 
 
 def read_grid(uri: str) -> Grid:
-    """Return where the one series of a folder, or of a file, lies; no pixel is read (see `read_series`)."""
+    """Return the grid of the only series of a folder, or of a file, without reading pixels (see `read_series`)."""
     return _only_series(uri)[2]
 
 

@@ -1,8 +1,8 @@
-"""What has been segmented: one small object a scan and run, only ever added, never changed; a table a finished run.
+"""Ledger of a segmentation: one small object per scan and run, never changed; one table per finished run.
 
-A scan is finished when an entry has its fingerprint, the model's digest, the parameters' digest and the mask version,
-and the mask on storage still has the recorded sha256. A scan is known bad when an entry says that this version of the
-readers refused this content; another model would be refused it too.
+A scan is finished if an entry has its fingerprint, the digests of model and parameters and the mask version, and the
+mask on storage still has the recorded SHA-256. A scan is known to be bad if an entry records that this version of the
+readers rejected the content, whatever the model.
 """
 
 import hashlib
@@ -21,17 +21,17 @@ from tasks.io.tables import from_parquet, to_parquet
 FOLDER = "ledger"
 ENTRY_SUFFIX, TABLE_SUFFIX = ".json", ".parquet"
 N_MASK_READS = 3
-"""Reads of a mask before it counts as damaged: a body cut short on the way is no damage."""
+"""Number of reads of a mask before it counts as damaged; a truncated response is no damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The entries of one output as they were when it was opened, oldest run first.
+    """Entries of one output at the time it was opened, oldest run first.
 
     Attributes:
-        entries: Of every run.
-        unreported: (scan_id, source_fingerprint) of what runs recorded that were killed before they reported: a run
-            that ends well turns its entries, and theirs, into tables.
+        entries: Entries of every run.
+        unreported: (scan_id, source_fingerprint) recorded by runs that were killed before their report; the next run
+            that completes turns these entries into tables.
     """
 
     entries: Sequence[LedgerEntry] = ()
@@ -43,7 +43,7 @@ class Ledger:
 
         Args:
             uri: The segmentation output.
-            run_id: The run that opens it: what itself recorded in an earlier try is never reported yet.
+            run_id: Id of the current run, whose own entries from an earlier attempt are unreported.
         """
         folder = storage.join(uri, FOLDER)
         if not storage.exists(folder):
@@ -60,11 +60,11 @@ class Ledger:
         return {work_key(entry): entry for entry in self.entries if entry.status == "done"}
 
     def known_bad(self) -> dict[tuple[str, str], LedgerEntry]:
-        """Return the newest entry of each scan these readers refused, by (scan_id, source_fingerprint)."""
+        """Return the newest entry of each scan that these readers rejected, by (scan_id, source_fingerprint)."""
         bad: dict[tuple[str, str], LedgerEntry] = {}
         for entry in self.entries:
             key = (entry.scan_id, entry.source_fingerprint)
-            if entry.status == "done":  # what was done once is not bad
+            if entry.status == "done":  # a scan that was segmented once is not bad
                 bad.pop(key, None)
             elif _is_refusal(entry) and entry.reader_version == READER_VERSION:
                 bad[key] = entry
@@ -72,7 +72,7 @@ class Ledger:
 
 
 def work_key(row: ScanRow) -> tuple[str, ...]:
-    """Return what must be the same for two rows to mean the same mask."""
+    """Return the key of a mask: two rows with the same key have the same mask."""
     return (row.scan_id, row.source_fingerprint, row.model_digest, row.params_digest, row.mask_version)
 
 
@@ -83,7 +83,7 @@ def is_mask_intact(entry: LedgerEntry) -> bool:
     try:
         return any(_digest(entry.mask_uri) == entry.mask_sha256 for _ in range(N_MASK_READS))
     except StorageError as err:
-        if err.can_pass:  # an answer that did not come says nothing of the mask
+        if err.can_pass:  # a missing response does not mean a missing mask
             raise
         return False
 
@@ -93,20 +93,20 @@ def record(uri: str, row: ScanRow, run_id: str) -> None:
 
     Args:
         uri: The segmentation output.
-        row: What became of the scan.
-        run_id: Identity of the run; later runs must sort after earlier ones.
+        row: Row of the scan.
+        run_id: Id of the run; ids of later runs must sort after earlier ones.
     """
     entry = LedgerEntry(**row.model_dump(), reader_version=READER_VERSION)
     entry_uri, content = _entry_uri(uri, run_id, row.scan_id), entry.model_dump_json().encode()
     if storage.create(entry_uri, content):
         return
     earlier = LedgerEntry.model_validate_json(storage.read_bytes(entry_uri))
-    if earlier.status == "failed" and not _is_refusal(earlier):  # of an earlier try of this run, and passed since
+    if earlier.status == "failed" and not _is_refusal(earlier):  # of an earlier attempt of this run, and resolved since
         storage.publish(entry_uri, content)
 
 
 def recorded(uri: str, run_id: str, scan_ids: Iterable[str]) -> dict[str, ScanRow]:
-    """Return what this run already recorded of some scans: a worker may have died after its entries were written."""
+    """Return the entries this run already has of some scans; a worker may have died after writing them."""
     uris = [_entry_uri(uri, run_id, scan_id) for scan_id in scan_ids]
     found = [LedgerEntry.model_validate_json(storage.read_bytes(entry)) for entry in uris if storage.exists(entry)]
     rows = [
@@ -116,10 +116,10 @@ def recorded(uri: str, run_id: str, scan_ids: Iterable[str]) -> dict[str, ScanRo
 
 
 def compact(uri: str) -> None:
-    """Turn the entries of every run into one table a run; the lock on the output must be held.
+    """Turn the entries of every run into one table per run; the lock on the output must be held.
 
-    A listing of a hundred thousand small objects would cost each later run minutes. The table is whole before an entry
-    goes; one that is in both counts once.
+    Listing a hundred thousand small objects would take each later run minutes. The table is complete before an entry
+    is removed; one that is in both counts once.
     """
     folder = storage.join(uri, FOLDER)
     if not storage.exists(folder):
@@ -139,7 +139,7 @@ def compact(uri: str) -> None:
 
 
 def _is_refusal(entry: LedgerEntry) -> bool:
-    """Return whether the content was refused, and not just out of reach."""
+    """Return whether the content was rejected, and not only unreachable."""
     return entry.status == "failed" and entry.error_code not in PASSING_CODES
 
 
@@ -152,7 +152,7 @@ def _run_of(found: StoredObject) -> str:
 
 
 def _read_entries(found: StoredObject) -> list[tuple[str, LedgerEntry]]:
-    """Return the entries of an object of the ledger, each with its run."""
+    """Return the entries in an object of the ledger, each with its run."""
     content = storage.read_bytes(found.uri, size_bytes=found.size_bytes)
     if found.path.endswith(TABLE_SUFFIX):
         return [(_run_of(found), entry) for entry in from_parquet(LedgerEntry, content)]

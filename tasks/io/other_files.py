@@ -1,4 +1,4 @@
-"""Files that are no scans: what is said of them, and whether one could have been a chest CT."""
+"""Files that are no scans: how they are counted, and whether one could be a chest CT."""
 
 import posixpath
 from collections import Counter
@@ -14,7 +14,7 @@ TEXT: Final = "text without suffix"
 BARE: Final = "without suffix"
 
 MIN_SCAN_BYTES: Final = 132
-"""Preamble and magic of an empty DICOM file (PS3.10, 7.1); smaller files without a telling name are markers."""
+"""Preamble and magic of an empty DICOM file (PS3.10, 7.1); smaller files without a suffix are markers."""
 
 _NO_SCANS: Final = {
     *(MARKER, HIDDEN, TEXT, YOUNG),
@@ -23,13 +23,13 @@ _NO_SCANS: Final = {
     *(".cfg", ".complete", ".done", ".finished", ".lock", ".ok", ".ready", ".toml"),
     *(".bat", ".css", ".dll", ".exe", ".ico", ".inf", ".jar", ".js", ".md5", ".py", ".sh", ".sha256", ".svg", ".url"),
 }
-"""Of documents, tables, and what lies beside the scans on a CD."""
+"""Suffixes of documents, tables and other files beside scans on a CD."""
 
 _SYSTEM_FILES: Final = {"dicomdir", "thumbs.db", "desktop.ini"}
 
 
 def kind_of_other(path: str, size_bytes: int) -> str:
-    """Return how a file that no reader takes is counted: its suffix, or what stands for it."""
+    """Return the kind under which a file without a reader is counted: its suffix, or a substitute."""
     parts = path.lower().split("/")
     if parts[-1] in _SYSTEM_FILES or "__macosx" in parts or any(part.startswith(".") for part in parts):
         return HIDDEN
@@ -40,22 +40,22 @@ def kind_of_other(path: str, size_bytes: int) -> str:
 
 
 def kind_unless_young(kind: str, *, is_young: bool) -> str:
-    """Return how a file is counted that may be half of an upload under way: what it will be is for the next run."""
+    """Return the kind of a file that may still be uploading; the next run decides what it is."""
     return YOUNG if is_young and kind not in _NO_SCANS else kind
 
 
 def kind_of_stranger(head: bytes) -> str:
-    """Return how a file without suffix is counted that is no DICOM: images hold zeros, text does not."""
+    """Return the kind of a file without suffix that is no DICOM; images contain zero bytes, text does not."""
     return BARE if b"\0" in head else TEXT
 
 
 def n_possible_scans(counts: Mapping[str, int]) -> int:
-    """Return how many of the files could have been a chest CT in a form that is not read."""
+    """Return the number of files that could be a chest CT in a format that is not read."""
     return sum(n for kind, n in counts.items() if kind not in _NO_SCANS)
 
 
 def shown(counts: Mapping[str, int]) -> str:
-    """Return counts by kind; what else stands behind a dot may be a name, and is one of the others."""
+    """Return counts by kind; unknown suffixes may be names and are counted as others."""
     counted: Counter[str] = Counter()
     for kind, n in counts.items():
         counted[kind if kind in _NO_SCANS | SHOWN_SUFFIXES else "others"] += n
@@ -63,7 +63,7 @@ def shown(counts: Mapping[str, int]) -> str:
 
 
 def warnings_of(counts: Mapping[str, int]) -> Iterator[str]:
-    """Yield a sentence on files that are no scans, if there are any."""
+    """Yield a warning about files that are no scans, if there are any."""
     n = sum(counts.values())
     if n:
         what = f"{n} files are no scans and were left alone" if n > 1 else "1 file is no scan"

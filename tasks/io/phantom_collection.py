@@ -1,4 +1,4 @@
-"""Phantoms on storage, laid out as labelled slices are: for the demo and for tests."""
+"""Phantoms as labelled slices on storage, for the demo and the tests."""
 
 from tasks.core.phantoms import phantom_scan
 from tasks.io import storage
@@ -10,15 +10,15 @@ PATIENT_ID_PATTERN = r"^(?P<patient>phantom_\d+)_(?P<slice>\d+)$"
 def write_phantom_collection(
     uri: str, *, n_patients: int, n_slices: int, size_px: int, first_patient: int = 0, n_lesions: int = 4
 ) -> None:
-    """Write frames/ and masks/ of phantom patients, PNG `phantom_<patient>_<slice>.png`; the same every time.
+    """Write frames/ and masks/ of phantom patients, PNG `phantom_<patient>_<slice>.png`; always the same.
 
     Args:
-        uri: URI written to.
+        uri: URI to write to.
         n_patients: Number of patients.
-        n_slices: Slices of each.
+        n_slices: Slices per patient.
         size_px: Side of a slice.
-        first_patient: Number of the first, so that collections can be of different people.
-        n_lesions: Lesions of each.
+        first_patient: Number of the first patient, so that collections can have different patients.
+        n_lesions: Lesions per patient.
     """
     for patient in range(first_patient, first_patient + n_patients):
         scan = phantom_scan(patient, n_slices=n_slices, size_px=size_px, n_lesions=n_lesions)

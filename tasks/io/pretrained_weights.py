@@ -1,4 +1,4 @@
-"""Weights an encoder starts from: fetched, and used only when their digest is the declared one."""
+"""Pretrained weights of encoders: fetched, and used only if their digest is the declared one."""
 
 import hashlib
 
@@ -11,14 +11,14 @@ from tasks.io import storage
 IMAGENET_URL = (
     "https://github.com/qubvel/classification_models/releases/download/0.0.1/{backbone}_imagenet_1000_no_top.h5"
 )
-"""Where segmentation-models' own encoder weights are published."""
+"""URL of the encoder weights of segmentation-models."""
 
 
 def read_encoder_weights(model: ModelConfig) -> bytes | None:
     """Return the content of the encoder's weight file, or None for random weights.
 
     Raises:
-        ModelError: If the file cannot be fetched, or is not the one its digest names.
+        ModelError: If the file cannot be fetched, or has another digest.
     """
     if model.encoder_weights == "none":
         return None

@@ -1,6 +1,6 @@
-"""Names kept from whoever lacks a key: ids by HMAC-SHA-256 (RFC 2104), addresses and indexes by AES-SIV (RFC 5297).
+"""Pseudonymisation with a key: ids by HMAC-SHA-256 (RFC 2104), addresses and indexes by AES-SIV (RFC 5297).
 
-Both give the same answer every time, on purpose: a second run has to find the ids and the tables of the first.
+Both are deterministic on purpose: a second run has to find the ids and the tables of the first.
 """
 
 import base64
@@ -26,20 +26,20 @@ N_ID_HEX: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """A key, and what is done with it.
+    """Key for hashed ids and encrypted addresses.
 
     Attributes:
-        secret: What the keys of both methods are derived from.
+        secret: Secret from which the keys of both methods are derived.
     """
 
     secret: bytes = field(repr=False)
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Return the seal of the key in `LESIONS_ID_KEY`.
+        """Return the seal with the key in `LESIONS_ID_KEY`.
 
         Raises:
-            ConfigError: If there is none, or one that could be guessed.
+            ConfigError: If there is no key, or one that could be guessed.
         """
         secret = os.environ.get(KEY_VARIABLE, "").encode()
         if len(secret) < MIN_KEY_BYTES:
@@ -50,18 +50,18 @@ class Seal:
         return cls(secret)
 
     def id_of(self, name: str) -> str:
-        """Return an id that says nothing of the name it stands for."""
+        """Return the hashed id of a name."""
         return hmac.new(self._derived(b"ids", 32), _utf8(name), sha256).hexdigest()[:N_ID_HEX]
 
     def close(self, content: bytes) -> bytes:
-        """Return content as only this key opens it."""
+        """Return content encrypted with the key."""
         return AESSIV(self._derived(b"content", 64)).encrypt(content, None)
 
     def open(self, closed: bytes) -> bytes:
-        """Return what was closed with this key.
+        """Return content decrypted with the key.
 
         Raises:
-            ConfigError: If it was closed with another, or was changed.
+            ConfigError: If it was encrypted with another key, or was changed.
         """
         try:
             return AESSIV(self._derived(b"content", 64)).decrypt(closed, None)
@@ -72,14 +72,14 @@ class Seal:
             ) from err
 
     def close_text(self, text: str) -> str:
-        """Return a text as only this key opens it, marked."""
+        """Return a text encrypted with the key, with a mark."""
         return MARK + base64.urlsafe_b64encode(self.close(_utf8(text))).decode()
 
     def open_text(self, closed: str) -> str:
-        """Return a text that was closed with this key; one that is not marked never was closed.
+        """Return a text decrypted with the key; one without the mark is returned unchanged.
 
         Raises:
-            ConfigError: If it was closed with another, or was changed.
+            ConfigError: If it was encrypted with another key, or was changed.
         """
         if not closed.startswith(MARK):
             return closed

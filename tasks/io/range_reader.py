@@ -1,4 +1,4 @@
-"""An object of the store as a file that is read here and there: what archive libraries want."""
+"""Seekable file over byte ranges of an object, for archive libraries."""
 
 import io
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from tasks.core.errors import StorageError
 READ_AHEAD_BYTES = 256 << 10
 
 ReadRange = Callable[[int, int], bytes]
-"""From where, and how many bytes."""
+"""Function that reads a range, by offset and number of bytes."""
 
 
 class _Ranges(io.RawIOBase):
-    """Reads ranges of an object; every one is tried again like any other request.
+    """Reader of ranges of an object; each range is retried like any other request.
 
     Attributes:
-        failure: The last fault of the store that did not pass.
+        failure: Last fault of the store that remained after retries.
     """
 
     def __init__(self, read: ReadRange, size_bytes: int) -> None:
@@ -23,25 +23,25 @@ class _Ranges(io.RawIOBase):
         self.failure: StorageError | None = None
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return where the next read begins."""
+        """Return the position of the next read."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place, and return it."""
+        """Move to a position and return it."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a buffer, as io documents it
-        """Fill a buffer with what comes next, and return how many bytes that was."""
+        """Fill a buffer with the next bytes and return their number."""
         n = min(len(buffer), self._size - self._at)
         if n <= 0:
             return 0
@@ -56,11 +56,11 @@ class _Ranges(io.RawIOBase):
 
 
 def open_ranges(read: ReadRange, size_bytes: int, *, read_ahead_bytes: int = READ_AHEAD_BYTES) -> io.BufferedReader:
-    """Return an object as a seekable file; nothing is read before it is asked for.
+    """Return an object as a seekable file, which is read lazily.
 
     Args:
-        read: Reads a range of the object.
-        size_bytes: Its size, as listed.
-        read_ahead_bytes: Least that is read at once.
+        read: Function that reads a range of the object.
+        size_bytes: Size, as listed.
+        read_ahead_bytes: Least number of bytes per read.
     """
     return io.BufferedReader(_Ranges(read, size_bytes), read_ahead_bytes)

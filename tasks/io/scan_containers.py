@@ -1,4 +1,4 @@
-"""Containers, opened: an archive, or the DICOM files of a folder, to the scans they hold."""
+"""Opening of containers (archives, and folders of DICOM files): index of the scans in them."""
 
 import posixpath
 from collections import Counter, defaultdict
@@ -45,7 +45,7 @@ def open_or_reject(container: Container, seek_points_uri: str) -> ContainerIndex
 
 
 def reject_container(container: Container, refusal: DataError) -> ContainerIndex:
-    """Return a container as one rejected scan."""
+    """Return the index of a container that is one rejected scan."""
     path, identity = container.path or "series", container.identity
     return ContainerIndex(entries=(ScanEntry.rejected(path, _files(container), refusal, identity=identity),))
 
@@ -71,7 +71,7 @@ def _open_archive(container: Container, seek_points_uri: str, packing: Packing) 
                 rejected.append(ScanEntry.rejected(without_suffix(path), [file], refusal, identity=identity))
             else:
                 files.append((path, file))
-    except Exception as err:  # noqa: BLE001 - the boundary of one archive; what came before is good
+    except Exception as err:  # noqa: BLE001 - the boundary of one archive; members before it are good
         rejected.append(ScanEntry.rejected(container.path, _files(container), as_refusal(err), identity=origin))
     return _index(files, archive, rejected, origin=origin)
 
@@ -89,7 +89,7 @@ def _file_of(archive: Archive, member: ArchiveMember) -> ScanFile:
 def _index(
     files: Sequence[tuple[str, ScanFile]], archive: Archive | None, entries: list[ScanEntry], *, origin: str
 ) -> ContainerIndex:
-    """Return files as scans; `origin` is the archive's own path, which tells its members from what lies beside it."""
+    """Return files as scans; `origin` is the path of the archive, to distinguish its members from files beside it."""
     n_ignored: Counter[str] = Counter()
     folders: dict[str, list[tuple[str, ScanFile]]] = defaultdict(list)
     claims = Counter(name for name, _ in files)
@@ -113,7 +113,7 @@ def _index(
 
 
 def _misplaced(name: str, n_claims: int, archive: Archive | None) -> DataError | None:
-    """Return why a member cannot be taken whatever it holds."""
+    """Return why a member is refused whatever its content."""
     if n_claims > 1:
         return DataError(
             "duplicate_name",

@@ -1,7 +1,6 @@
 """Index of a container: the scans of an archive, or of a folder of DICOM files, each with its files.
 
-The index is kept beside the output, so that later runs, and the workers of this one, know the container's scans without
-opening it.
+The index is kept beside the output, so that workers and later runs need not open the container again.
 """
 
 from pydantic import Field
@@ -16,16 +15,16 @@ from tasks.io.formats.dicom import HEADER_BYTES, read_header
 from tasks.io.sealed_file import SealedFile
 
 MAX_FILE_BYTES = 2 << 30
-"""1,000 slices of 512x512 in float32 are 1 GiB."""
+"""Largest file that is read whole: 1,000 slices of 512x512 in float32 are 1 GiB."""
 
 
 class ContainerIndex(Record):
-    """All of a container.
+    """Index of a container.
 
     Attributes:
         entries: Its scans.
-        archive: How its files are read, where it is an archive.
-        n_ignored: Files that are no scans, by suffix.
+        archive: The archive, if it is one.
+        n_ignored: Number of files that are no scans, by suffix.
     """
 
     entries: tuple[ScanEntry, ...]
@@ -52,7 +51,7 @@ class ContainerIndex(Record):
 
 
 def write_index(kept: SealedFile, index: ContainerIndex) -> None:
-    """Keep an index.
+    """Write an index.
 
     Raises:
         StorageError: If the store refuses or does not answer.
@@ -61,10 +60,10 @@ def write_index(kept: SealedFile, index: ContainerIndex) -> None:
 
 
 def read_index(kept: SealedFile) -> ContainerIndex:
-    """Return a kept index.
+    """Return a stored index.
 
     Raises:
-        ConfigError: If it was closed with another key.
+        ConfigError: If it was encrypted with another key.
         StorageError: If it is gone, not whole, or the store does not answer.
     """
     try:
@@ -99,5 +98,5 @@ def read_head(archive: Archive | None, file: ScanFile) -> bytes:
     try:
         read_header(head, is_whole=len(head) == file.size_bytes)
     except DataError:
-        return read_file(archive, file)  # a header longer than most, or none
+        return read_file(archive, file)  # a header longer than usual, or none
     return head

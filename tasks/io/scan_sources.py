@@ -1,4 +1,4 @@
-"""What a listing finds: scans, and containers that hold some."""
+"""Results of a listing: scans, and containers of scans."""
 
 import posixpath
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from tasks.io.stored_objects import StoredObject, fingerprint
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An archive, or the DICOM files of a folder.
+    """Container of scans: an archive, or the DICOM files of a folder.
 
     Attributes:
-        path: Below the collection; of an archive without its suffix.
+        path: Path below the collection; of an archive without suffix.
         objects: The archive alone, or the files.
     """
 
@@ -25,12 +25,12 @@ class Container:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the content does."""
+        """Digest that changes with the content."""
         return fingerprint(self.objects)
 
     @property
     def identity(self) -> str:
-        """What tells it from another container of the same path."""
+        """Text that distinguishes containers with the same path."""
         return self.objects[0].path if packing_of(self.objects[0].path) else f"{self.path}/"
 
     @property
@@ -42,26 +42,26 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class ScanSource:
-    """A scan as listed.
+    """Scan as listed.
 
     Attributes:
-        path: Below the collection, without suffix: what its id is made of. Empty once it has one.
-        identity: What tells it from another of the same path. Empty once it has an id.
-        uri: Where its bytes lie; of a member, the archive's and `!/` and its path there; of a series, its folder's.
-            With a seal, closed with it.
-        fingerprint: Changes when the content does.
+        path: Path below the collection without suffix; the id is made from it. Empty once it has an id.
+        identity: Text that distinguishes scans with the same path. Empty once it has an id.
+        uri: URI of the file; of a member, URI of the archive, `!/` and its path there; of a series, URI of the folder.
+            Encrypted if ids are hashed.
+        fingerprint: Digest that changes with the content.
         kind: Name of its format.
-        n_slices: As far as is known before it is read.
-        modified_s: Time of its last change, seconds since the epoch; None where the store does not say.
-        scan_id: Relative path without suffix, `/` as `__`; a hash is added only where two scans would share it. With
-            a seal, a hash of the path and nothing else.
-        file: The one file it is, where it is no part of a container.
-        index: Where its container's index lies, and its number in it.
-        refused: Why it is rejected without being read.
-        can_be_cut: Whether a run of its slices can be read without the others.
-        piece: The slices meant, first and behind the last; None for all.
-        parts: Of a stack its slices, in order.
-        warnings: What a reader should know, as far as the listing shows.
+        n_slices: Number of slices, as far as it is known before reading.
+        modified_s: Time of its last change, seconds since the epoch; None if the store has none.
+        scan_id: Relative path without suffix, `/` as `__`; a hash is added only if two scans would share it. If
+            ids are hashed, a hash of the path alone.
+        file: Its file, if it is no part of a container.
+        index: File of the index of its container, and its number there.
+        refused: Reason of its rejection, if it is rejected without being read.
+        can_be_cut: Whether some of its slices can be read without the others.
+        piece: First slice and slice after the last of a piece; None for the whole scan.
+        parts: Slices of a stack, in order.
+        warnings: Warnings for the user, as far as the listing shows any.
     """
 
     path: str
@@ -82,7 +82,7 @@ class ScanSource:
 
     @classmethod
     def of_object(cls, o: StoredObject, *, path: str, kind: str) -> Self:
-        """Return a scan that is one object of the store."""
+        """Return the scan in one object of the store."""
         file = ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version)
         entry = ScanEntry(path=path, identity=o.path, kind=kind, files=(file,))
         return cls(path, o.path, o.uri, entry.fingerprint, kind, modified_s=o.modified_s, file=file)

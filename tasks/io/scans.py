@@ -1,4 +1,4 @@
-"""Scans of a collection: slices and volumes of a file each, DICOM series of folders, and all of these in archives."""
+"""Listing of a collection: slice and volume files, DICOM series in folders, and all of these in archives."""
 
 import hashlib
 import math
@@ -22,19 +22,19 @@ from tasks.io.sealed_file import SealedFile
 from tasks.io.stored_objects import StoredObject, fingerprint, is_utf8
 
 MAX_ID_BYTES = 180
-"""A file name may have 255 (POSIX NAME_MAX); masks, previews and ledger entries add suffixes and a temporary mark."""
+"""Largest scan id: a file name may have 255 bytes (POSIX NAME_MAX), with suffixes and a temporary mark."""
 
 
 @dataclass(slots=True)
 class Survey:
-    """What a listing shows before anything is opened.
+    """Result of listing a collection, before containers are opened.
 
     Attributes:
         sources: Scans, without ids.
         containers: Archives, and folders of DICOM files.
-        n_ignored: Files that are no scans, by what they are counted as (`other_files`).
-        n_objects: Of any kind, without those of other runs.
-        n_of_runs: Files that other runs wrote.
+        n_ignored: Number of files that are no scans, by kind (`other_files`).
+        n_objects: Number of objects, without those of other runs.
+        n_of_runs: Number of files that other runs wrote.
     """
 
     sources: list[ScanSource] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Survey:
     n_of_runs: int = 0
 
     def warnings(self) -> Iterator[str]:
-        """Yield a sentence on each sort of files that were left alone."""
+        """Yield a warning about each kind of ignored files."""
         yield from warnings_of(self.n_ignored)
         if self.n_of_runs:
             yield f"{counted(self.n_of_runs, 'file')} in the outputs of other runs are no scans and were left alone."
@@ -56,7 +56,7 @@ class Survey:
             self.sources.append(ScanSource.of_entry(entry, number, kept, container))
 
     def add_unopened(self, container: Container) -> None:
-        """Add a container as if it were one scan: it is too young to be opened."""
+        """Add a container that is too young to be opened, as one scan."""
         self.sources.append(
             ScanSource(
                 container.path or "series",
@@ -69,10 +69,10 @@ class Survey:
         )
 
     def scans(self, seal: Seal | None = None) -> list[ScanSource]:
-        """Return every scan that is known, with its id, sorted by it.
+        """Return every scan with its id, sorted by it.
 
         Args:
-            seal: Keeps names from readers of ids and URIs.
+            seal: Key for hashed ids and encrypted URIs.
         """
         if seal:
             named = [_sealed(source, seal) for source in self.sources]
@@ -83,10 +83,10 @@ class Survey:
 
 
 def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Survey:
-    """Return what a listing shows of a collection.
+    """Return the scans and containers among the objects of a collection.
 
     Args:
-        objects: Of the collection, without what other runs of ours wrote there.
+        objects: Objects of the collection, without those that runs wrote there.
         youngest_s: Time of change after which an object may still be uploading.
     """
     found = Survey()
@@ -110,7 +110,7 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
 
 
 def index_key(container: Container) -> str:
-    """Return what the index of a container is kept under: it changes with its content, the readers and the formats."""
+    """Return the key of a container's index, which changes with its content, the readers and the formats."""
     return digest(files=container.fingerprint, reader_version=READER_VERSION, kinds=sorted(KINDS))
 
 
@@ -130,7 +130,7 @@ def _read_index(kept: SealedFile) -> ContainerIndex:
 
 
 def _bad_name(o: StoredObject) -> ScanSource:
-    """Return an object whose name no table or manifest can hold as a scan that is rejected."""
+    """Return an object whose name cannot be stored in a table as a rejected scan."""
     path, uri = (text.encode("utf-8", "backslashreplace").decode() for text in (o.path, o.uri))
     sentence = "The name of the file is not UTF-8; rename it."
     content = fingerprint([replace(o, uri=uri)])
@@ -139,7 +139,7 @@ def _bad_name(o: StoredObject) -> ScanSource:
 
 
 def _sealed(source: ScanSource, seal: Seal) -> ScanSource:
-    """Return a scan with a hashed id; who has the file could tell by its fingerprint that it is it."""
+    """Return a scan with a hashed id and a hashed fingerprint, which would identify a known file."""
     return replace(
         source,
         path="",

@@ -1,4 +1,4 @@
-"""A file of ours whose content is closed with a key, where names are to be kept from readers of the output."""
+"""Files that are encrypted if ids are hashed."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from tasks.io.pseudonyms import Seal
 
 @dataclass(frozen=True, slots=True)
 class SealedFile:
-    """A file and what its content is closed with.
+    """File with an optional key.
 
     Attributes:
-        uri: Where it lies.
-        seal: None leaves it open.
+        uri: URI of the file.
+        seal: Key; None stores the content as it is.
     """
 
     uri: str
     seal: Seal | None = None
 
     def write(self, content: bytes) -> None:
-        """Publish it.
+        """Publish the content.
 
         Raises:
             StorageError: If the store refuses or does not answer.
@@ -27,11 +27,11 @@ class SealedFile:
         storage.publish(self.uri, self.seal.close(content) if self.seal else content)
 
     def read(self) -> bytes:
-        """Return its content.
+        """Return the content.
 
         Raises:
-            ConfigError: If it was closed with another key.
-            ValueError: If it is not whole.
+            ConfigError: If it was encrypted with another key.
+            ValueError: If it is incomplete.
             StorageError: If it is gone or the store does not answer.
         """
         content = storage.read_bytes(self.uri)

@@ -1,4 +1,4 @@
-"""A labelled source: which image belongs to which mask, and whose slice it is. Paired by name, never by order.
+"""Labelled sources: pairs of image and mask by name, never by order, and the patient of each.
 
 A source is a prefix with `frames/` and `masks/`, with `images/` and `masks/`, or with an `index.csv`.
 """
@@ -27,7 +27,7 @@ _MASK_FOLDER = "masks"
 _IMAGE_FOLDERS = ("frames", "images")
 MAX_INDEX_DIGITS = 9
 _NUMBER = re.compile(r"[-+]?[\d.,]{1,12}")
-"""What a cell that should be a number may be repeated as; with shifted columns it may be anything."""
+"""Pattern of a number in a cell that may be quoted; if columns are shifted, a cell may hold anything."""
 
 _KNOWN = ", ".join(KINDS)
 _LITTER = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
@@ -35,12 +35,12 @@ _LITTER = {"thumbs.db", "desktop.ini"}  # what file managers leave behind
 
 @dataclass(slots=True)
 class Discovery:
-    """What was found below a source.
+    """Result of discovering a source.
 
     Attributes:
         pairs: Labelled slices, sorted by (case_id, slice_index).
-        failures: Files rejected.
-        unknown: Images whose names no rule recognised, each made a patient of its own.
+        failures: Rejected files.
+        unknown: Images whose names match no rule, each a patient of its own.
     """
 
     pairs: list[SlicePair] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Discovery:
 
     @property
     def n_unknown(self) -> int:
-        """Number of labelled slices no naming rule recognised."""
+        """Number of labelled slices whose names match no naming rule."""
         return sum(pair.image_uri in self.unknown for pair in self.pairs)
 
     def reject(self, uri: str, code: ErrorCode, sentence: str) -> None:
@@ -119,7 +119,7 @@ def _pair_folders(uri: str, objects: list[StoredObject], discovery: Discovery, p
 def _pair(
     stem: str, images: list[StoredObject], masks: list[StoredObject], naming: Naming | None, discovery: Discovery
 ) -> None:
-    """Take what shares a name as a labelled slice, or set it aside."""
+    """Add files with the same name as a labelled slice, or reject them."""
     if len(images) == len(masks) == 1:
         discovery.add(images[0], masks[0], identify_slice(PurePosixPath(stem).name, naming))
     elif max(len(images), len(masks)) > 1:
@@ -135,7 +135,7 @@ def _pair(
 
 
 def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> dict[str, list[StoredObject]]:
-    """Return a folder's readable files by their path below it without suffix."""
+    """Return the readable files of a folder by their path without suffix."""
     claims: dict[str, list[StoredObject]] = defaultdict(list)
     inside = [
         o for o in objects if o.path.split("/", 1)[0] == folder and PurePosixPath(o.path).name.lower() not in _LITTER
@@ -153,7 +153,7 @@ def _by_stem(objects: list[StoredObject], folder: str, discovery: Discovery) -> 
 
 
 def _join_series(objects: list[StoredObject]) -> Iterator[StoredObject]:
-    """Yield files, and each folder below the first level that holds nothing but DICOM files as one, with a `/`."""
+    """Yield files, and each folder below the first level with only DICOM files as one path with a `/`."""
     folders: dict[PurePosixPath, list[StoredObject]] = defaultdict(list)
     for o in objects:
         folders[PurePosixPath(o.path).parent].append(o)
@@ -204,7 +204,7 @@ def _indexed_file(by_path: dict[str, StoredObject], row: dict[str, str | None], 
 
 
 def _indexed_identity(row: dict[str, str | None], n_seen: Counter[str]) -> SliceIdentity:
-    """Return whose slice a row is; without slice_index, slices are numbered in the order of the rows."""
+    """Return the identity of a row; without slice_index, slices are numbered in the order of the rows."""
     patient_id = (row["patient_id"] or "").strip()
     if not patient_id:
         raise DataError("index_row", "patient_id is empty; a patient is never guessed. Fill it in.")

@@ -1,4 +1,4 @@
-"""Slices of a file each that are one scan, because a declared rule says so; nothing is guessed from names."""
+"""Stacks: slice files joined into scans by a declared pattern."""
 
 import re
 from collections import Counter, defaultdict
@@ -15,10 +15,10 @@ MAX_DIGITS = 9
 
 
 def stack(scans: Iterable[ScanSource], pattern: str) -> list[ScanSource]:
-    """Return scans with those slices joined whose paths a pattern matches; what it does not match is left as it is.
+    """Return scans with slice files joined into stacks by a pattern; others are returned unchanged.
 
     Args:
-        scans: Of any kind, without ids.
+        scans: Scans of any kind, without ids.
         pattern: Regular expression over a whole path without suffix, with the groups `scan` and `slice`, a number.
     """
     rule = re.compile(pattern)

@@ -1,8 +1,8 @@
-"""Every byte that must last goes through here: list, read, publish.
+"""Storage: listing, reading and publishing of objects, for all data that must persist.
 
-A URI is a local path or anything fsspec knows (gs://, s3://, memory://). A published object is whole or absent: local
-files are written under a temporary name, synced and renamed; object stores get one put of the whole object. Faults that
-can pass are waited out (`storage_errors`); a read whose size is known is held against it.
+A URI is a local path or any that fsspec supports (gs://, s3://, memory://). A published object is complete or absent:
+local files are written under a temporary name, synced and renamed; object stores get one put of the whole object.
+Faults that can pass are retried (`storage_errors`); a read is checked against the size, if it is known.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 
 
 def join(uri: str, *parts: str) -> str:
-    """Return the URI of something below another."""
+    """Return the URI of a path below another URI."""
     root = uri if uri.endswith("://") else uri.rstrip("/") + "/"
     if uri.endswith(":///"):
         root = uri
@@ -41,7 +41,7 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
 
     Args:
         uri: The prefix.
-        hidden: Name of hidden files that are listed all the same.
+        hidden: Name of hidden files to list.
 
     Raises:
         StorageError: If nothing exists at the prefix.
@@ -72,7 +72,7 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
 
 @retrying
 def is_file(uri: str) -> bool:
-    """Return whether a URI is an object, and no folder."""
+    """Return whether a URI is an object and no folder."""
     fs, path = open_file_system(uri)
     with storage_errors(uri, "look up"):
         return bool(fs.isfile(path))
@@ -80,7 +80,7 @@ def is_file(uri: str) -> bool:
 
 @retrying
 def list_names(uri: str) -> list[str]:
-    """Return what lies directly below a prefix, folders with a `/`; nothing where nothing is.
+    """Return the names directly below a prefix, folders with a `/`; empty if there is nothing.
 
     Hidden files (a leading dot) are left out.
     """
@@ -104,7 +104,7 @@ def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
 
     Args:
         uri: The object.
-        size_bytes: Its size where it was listed, which tells a body cut short from a whole one.
+        size_bytes: Size as listed, to detect a truncated response.
 
     Raises:
         StorageError: If it does not exist, has another size, or the store does not answer.
@@ -120,7 +120,7 @@ def read_bytes(uri: str, *, size_bytes: int | None = None) -> bytes:
 
 @retrying
 def read_range(uri: str, start: int, n_bytes: int) -> bytes:
-    """Return some bytes of an object; fewer only where it ends before.
+    """Return a range of bytes of an object; fewer only at its end.
 
     Raises:
         StorageError: If it does not exist or the store does not answer.
@@ -133,13 +133,13 @@ def read_range(uri: str, start: int, n_bytes: int) -> bytes:
 
 
 def map_in_parallel(call: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
-    """Return what a call that waits for the store gives for each item, in their order, several at a time."""
+    """Return the results of a call that waits for the store, for each item in order, in parallel."""
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
         return list(pool.map(call, items))
 
 
 def read_all(uris: list[str]) -> list[bytes]:
-    """Return the content of many objects, several at a time.
+    """Return the content of many objects, read in parallel.
 
     Raises:
         StorageError: If one of them does not exist or the store does not answer.
@@ -157,7 +157,7 @@ def exists(uri: str) -> bool:
 
 @retrying
 def publish(uri: str, content: bytes) -> str:
-    """Write an object whole, replacing what was there.
+    """Write an object atomically, replacing an earlier one.
 
     Returns:
         sha256 of the content.
@@ -177,11 +177,11 @@ def publish(uri: str, content: bytes) -> str:
 
 @retrying
 def create(uri: str, content: bytes) -> bool:
-    """Write an object whole, but only if none is there.
+    """Write an object atomically, unless one exists.
 
     Returns:
-        False if something else was there, which is then left as it was. The same content counts as written: a put
-        whose answer was lost is tried again, and finds itself. So content must name its writer where that matters.
+        False if another object exists, which is left unchanged. The same content counts as written, because a put whose
+        response was lost is retried and finds itself; so content must name its writer if that matters.
 
     Raises:
         StorageError: If the store refuses or does not answer.
@@ -199,7 +199,7 @@ def create(uri: str, content: bytes) -> bool:
 
 @retrying
 def remove(uri: str) -> None:
-    """Remove an object; nothing happens where nothing is."""
+    """Remove an object, if it exists."""
     fs, path = open_file_system(uri)
     with storage_errors(uri, "remove"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(path)
@@ -208,7 +208,7 @@ def remove(uri: str) -> None:
 def remove_temporary(uri: str) -> int:
     """Remove temporary files of killed writers below a prefix and return their number; nobody may write there.
 
-    Object stores have none: there, an object is put whole or not at all.
+    Object stores have none, because a put is atomic.
     """
     fs, path = open_file_system(uri)
     return remove_parts(path) if is_local(fs) else 0
@@ -216,7 +216,7 @@ def remove_temporary(uri: str) -> int:
 
 @retrying
 def remove_tree(uri: str) -> None:
-    """Remove everything below a prefix; nothing happens where nothing is."""
+    """Remove everything below a prefix, if it exists."""
     fs, path = open_file_system(uri)
     with storage_errors(uri, "remove"):
         if is_local(fs):
@@ -229,13 +229,13 @@ def remove_tree(uri: str) -> None:
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """Return this storage as pyarrow sees it, and the path in it: for Ray Train's checkpoints."""
+    """Return the file system of a URI for pyarrow, and the path in it, for Ray Train."""
     fs, path = open_file_system(uri)
     return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs)), path
 
 
 def _succeeds(create: Callable[[], None]) -> bool:
-    """Return whether a create-only write found the name free."""
+    """Return whether a create-only write succeeded."""
     try:
         create()
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What a store's failure means, and how long it is waited for: faults that can pass are tried again, others are not."""
+"""Errors of stores as `StorageError`, and the retry policy for faults that can pass."""
 
 import contextlib
 import errno
@@ -10,10 +10,10 @@ from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.errors import StorageError
 
 PASSING_ERRNOS = {errno.EIO, errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE}
-"""What a local or network file system may get over; a full disk or a folder in the way it does not."""
+"""Errors of a local or network file system that can pass; a full disk cannot."""
 
 PASSING_STATUSES = {401, 408, 429}
-"""HTTP answers of the 400s that are worth another try: a token that ran out, a slow request, too many of them."""
+"""HTTP 4xx statuses worth a retry: expired token, slow request, too many requests."""
 
 N_TRIES = 6
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
@@ -29,7 +29,7 @@ retrying = retry(
     stop=stop_after_attempt(N_TRIES),
     reraise=True,
 )
-"""Decorator: try again while a `StorageError` says that it can pass. What is decorated may run more than once.
+"""Decorator that retries a function while it raises a `StorageError` that can pass.
 
 Pauses are drawn from [0, 0.2 s x 2^n]: «Exponential Backoff And Jitter», M. Brooker, AWS Architecture Blog, 2015.
 """
@@ -37,11 +37,11 @@ Pauses are drawn from [0, 0.2 s x 2^n]: «Exponential Backoff And Jitter», M. B
 
 @contextlib.contextmanager
 def storage_errors(uri: str, verb: str) -> Iterator[None]:
-    """Raise what a store or its client raises as a `StorageError` that says whether trying again may help.
+    """Raise errors of a store or its client as a `StorageError`, which records whether a retry may help.
 
     Args:
-        uri: What was asked of; sentences hold it as it may be shown.
-        verb: What was asked, for the sentence.
+        uri: URI of the request; messages show it redacted.
+        verb: Verb of the request, for the message.
     """
     shown = shown_uri(uri)
     try:

@@ -1,4 +1,4 @@
-"""What a store lists: an object, with what tells its content from an earlier one."""
+"""Objects as listed by a store, with the version of their content."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """A listed object.
+    """Object as listed by a store.
 
     Attributes:
         uri: Full URI, with its scheme.
         path: Path relative to the listed prefix, with `/`.
         size_bytes: Size.
-        version: What changes when the content does: etag, generation, or size and modification time in ns.
-        modified_s: Time of the last change, seconds since the epoch; None where the store does not say.
+        version: Text that changes with the content: etag, generation, or size and modification time in ns.
+        modified_s: Time of the last change, seconds since the epoch; None if the store has none.
     """
 
     uri: str
@@ -28,18 +28,18 @@ class StoredObject:
 
     @classmethod
     def from_listing(cls, info: dict[str, Any], *, uri: str, path: str) -> Self:  # Any: what fsspec says of a file
-        """Return what a store listed as an object."""
+        """Return the object of an entry in a listing."""
         return cls(uri, path, size_bytes=int(info["size"] or 0), version=_version(info), modified_s=_modified_s(info))
 
 
 def fingerprint(objects: Iterable[StoredObject]) -> str:
-    """Return the sha256 over the sorted URIs and versions: it changes when any object's content does."""
+    """Return the SHA-256 of the sorted URIs and versions; it changes when any content does."""
     lines = sorted(f"{o.uri}\t\t{o.version}" for o in objects)  # the empty column is the archive member's
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether a name can be written down: a disk may hold others."""
+    """Return whether a name is valid UTF-8; a disk may hold others."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Rows as Parquet: one schema a table, records in and out."""
+"""Tables as Parquet files, from and to records."""
 
 import io
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Tar headers within bounds: `tarfile` believes what an extended header says of its own size, number and place."""
+"""Bounded reading of tar headers: `tarfile` trusts the sizes and numbers in extended headers."""
 
 import re
 import tarfile
@@ -8,10 +8,10 @@ from typing import Final
 from tasks.core.errors import DataError
 
 MAX_EXTENDED_BYTES: Final = 1 << 20
-"""Of one extended header, and of all global ones together; a path has at most 4,096 bytes (Linux, PATH_MAX)."""
+"""Largest extended header, and all global ones together; a path has at most 4,096 bytes (Linux, PATH_MAX)."""
 
 MAX_CHAINED: Final = 16
-"""Extended headers one behind the other: a member has at most a long name, a long link and a pax header."""
+"""Largest number of consecutive extended headers: a member has at most a long name, a long link and a pax header."""
 
 MAX_SPARSE_BLOCKS: Final = 4096
 MAX_DIGITS: Final = 1024
@@ -52,7 +52,7 @@ class BoundedTarInfo(tarfile.TarInfo):
         return found
 
     def _proc_sparse(self, tar: "BoundedTar") -> tarfile.TarInfo:
-        """Walk past the map of a sparse member without keeping it: such a member is not read."""
+        """Skip the map of a sparse member, which is not read."""
         is_extended = self._sparse_structs[1]  # type: ignore[attr-defined]
         for _ in range(MAX_SPARSE_BLOCKS):
             if not is_extended:
@@ -69,19 +69,19 @@ class BoundedTarInfo(tarfile.TarInfo):
         return self
 
     def _proc_gnusparse_10(self, member: tarfile.TarInfo, _: object, __: object) -> None:
-        """Mark a sparse member of pax format 1.0; its map, of any length, stands in its data and is not read."""
+        """Mark a sparse member of pax format 1.0; its map, of any length, is in its data and not read."""
         member.sparse = ()  # type: ignore[assignment]
 
 
 class BoundedTar(tarfile.TarFile):
-    """A tar that is read from its start, one member at a time, within bounds."""
+    """Tar that is read from its start, one member at a time, within bounds."""
 
     tarinfo = BoundedTarInfo
     n_chained = 0
     n_global_bytes = 0
 
     def members_once(self) -> Iterator[tarfile.TarInfo]:
-        """Yield the headers of members; none is kept, as iterating over a `TarFile` would.
+        """Yield the headers of members without keeping them, unlike a `TarFile`.
 
         Raises:
             DataError: `corrupt_archive`, if a header goes beyond the bounds.

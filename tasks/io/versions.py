@@ -1,4 +1,4 @@
-"""Which code and which libraries made an output."""
+"""Versions of the code and the libraries, as provenance of outputs."""
 
 import hashlib
 import importlib.metadata
@@ -11,7 +11,7 @@ LIBRARIES = ("tensorflow", "segmentation-models", "albumentations", "numpy", "op
 
 @cache
 def code_version() -> str:
-    """Return this package's version and a digest of its sources: edited code is never taken for the released."""
+    """Return this package's version and a digest of its sources, which differs for edited code."""
     sources = sorted(files("tasks").rglob("*.py"), key=str)  # type: ignore[attr-defined]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     return f"{importlib.metadata.version('lung-lesion-workflow')}+{digest[:12]}"

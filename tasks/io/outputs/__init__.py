@@ -1,1 +1,1 @@
-"""The layout of each output: paths, reading, publishing."""
+"""Layouts of the outputs: paths, reading and publishing."""

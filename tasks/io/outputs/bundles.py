@@ -1,4 +1,4 @@
-"""A model bundle on storage: weights and their company, every file named by digest in the card that comes last."""
+"""Bundle on storage: weights, history, curves and self-tests, with their digests in the card, written last."""
 
 import csv
 import hashlib
@@ -22,17 +22,17 @@ HISTORY_FILE = "history.csv"
 FOLDS_FOLDER = "folds"
 CURVES_FOLDER = "curves"
 NEAR_LEVELS = 4
-"""How far, in 1/255, another machine's rounding or a reduced precision may move a probability."""
+"""Tolerance of probabilities, in 1/255, for rounding on other hardware and reduced precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What a loaded model must still predict.
+    """Self-test of a bundle: a phantom and its expected mask.
 
     Attributes:
         image: uint8 `(size_px, size_px)`, a phantom.
-        mask: uint8 `(size_px, size_px)` of 0 and 1, what the bundle predicted when it was made.
-        threshold: At which probability; not the operating point, but where the prediction is least ambiguous.
+        mask: uint8 `(size_px, size_px)` of 0 and 1, the prediction when the bundle was made.
+        threshold: Probability of the mask; not the operating point, but the least ambiguous threshold.
     """
 
     image: np.ndarray
@@ -41,7 +41,7 @@ class SelfTest:
 
     @classmethod
     def from_probability(cls, image: np.ndarray, probability: np.ndarray) -> "SelfTest":
-        """Freeze a prediction at the threshold fewest pixels are near to, so that rounding on other hardware passes.
+        """Return the self-test of a prediction, at the threshold with the fewest pixels near it, to tolerate rounding.
 
         Args:
             image: uint8 `(size_px, size_px)`.
@@ -56,7 +56,7 @@ class SelfTest:
         return cls(image, threshold_probability(probability, threshold), threshold)
 
     def to_bytes(self) -> bytes:
-        """Return this as an npz file."""
+        """Return the self-test as an npz file."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, image=self.image, mask=self.mask, threshold=np.float64(self.threshold))
         return buffer.getvalue()
@@ -70,7 +70,7 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose files have the digests its card names; weights of each of its networks."""
+    """Bundle with verified files: the card, and the weights of each network."""
 
     card: ModelCard
     weights: tuple[bytes, ...]
@@ -83,12 +83,12 @@ def publish_files(uri: str, files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def publish_card(uri: str, card: ModelCard) -> None:
-    """Publish the card: from now on the bundle is finished."""
+    """Publish the card, which completes the bundle."""
     storage.publish(storage.join(uri, CARD_FILE), card.model_dump_json(indent=2).encode())
 
 
 def remove_stale(uri: str, card: ModelCard) -> None:
-    """Remove the weights and self-tests of an earlier bundle that the card does not name: it had other networks."""
+    """Remove weights and self-tests of an earlier bundle that are not in the card."""
     for found in storage.list_objects(uri):
         is_networks = found.path == WEIGHTS_FILE or found.path.startswith(f"{FOLDS_FOLDER}/")
         if is_networks and found.path not in card.files:
@@ -150,7 +150,7 @@ def _read_verified(uri: str, path: str, card: ModelCard) -> bytes:
 
 
 def read_history(uri: str) -> list[dict[str, str]]:
-    """Return the training history, one row an epoch, values as written."""
+    """Return the training history, one row per epoch, values as written."""
     text = storage.read_bytes(storage.join(uri, HISTORY_FILE)).decode()
     return list(csv.DictReader(io.StringIO(text)))
 

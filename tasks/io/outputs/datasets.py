@@ -1,4 +1,4 @@
-"""A dataset on storage: its card, its cases, what was rejected, and its slices in Parquet shards by split."""
+"""Dataset on storage: card, cases, rejected inputs, and slices in Parquet shards by split."""
 
 import io
 from collections.abc import Sequence
@@ -26,11 +26,10 @@ SOURCE_FOLDER = "source"
 
 
 class SliceRow(TypedDict):
-    """A preprocessed slice, as shards and Ray carry it.
+    """Preprocessed slice in shards and Ray.
 
-    `image` is uint8 `(size_px, size_px)`, `mask` the same of 0 and 1; the source's height and width say to which grid a
-    prediction is brought back. `spacing_mm` is between its slices, rows and columns; None where a slice is a file of
-    its own.
+    `image` is uint8 `(size_px, size_px)`, `mask` the same of 0 and 1; height and width are those of the source grid.
+    `spacing_mm` is between slices, rows and columns; None for slice files.
     """
 
     case_id: str
@@ -61,7 +60,7 @@ _PIXEL_COLUMNS = ("image", "mask")
 
 
 def shard_uri(dataset_uri: str, split: Split, name: str) -> str:
-    """Return where a shard of a split lies."""
+    """Return the URI of a shard of a split."""
     return storage.join(dataset_uri, SLICES_FOLDER, f"split={split}", f"{name}.parquet")
 
 
@@ -105,7 +104,7 @@ def publish_dataset(uri: str, card: DatasetCard, *, cases: Sequence[CaseRow], fa
 
 
 def find_card(uri: str) -> DatasetCard | None:
-    """Return the card of the dataset at a URI, or None where no dataset is finished."""
+    """Return the card of the dataset at a URI, or None if no dataset is finished."""
     card_uri = storage.join(uri, CARD_FILE)
     if not storage.exists(card_uri):
         return None
@@ -127,7 +126,7 @@ def read_card(uri: str) -> DatasetCard:
 
 
 def handle_of(card: DatasetCard, uri: str) -> DatasetHandle:
-    """Return the reference that later steps are handed."""
+    """Return the handle of a dataset for later steps."""
     return DatasetHandle(
         uri=uri, fingerprint=card.fingerprint, n_slices=card.n_slices, n_failed=card.n_failed, warnings=card.warnings
     )
@@ -139,5 +138,5 @@ def read_cases(uri: str) -> list[CaseRow]:
 
 
 def read_failures(uri: str) -> list[FailureRow]:
-    """Return what a dataset rejected."""
+    """Return the rejected inputs of a dataset."""
     return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))

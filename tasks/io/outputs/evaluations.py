@@ -1,4 +1,4 @@
-"""An evaluation on storage: pictures, a report, and the metrics, written last."""
+"""Evaluation on storage: pictures, report, and metrics, written last."""
 
 from collections.abc import Mapping
 from typing import Final

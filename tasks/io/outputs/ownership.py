@@ -1,4 +1,4 @@
-"""Whose an output folder is: nothing is written where something lies that no run of ours wrote."""
+"""Ownership of output folders: runs write only to folders that are empty or that runs of this project wrote."""
 
 import json
 import posixpath
@@ -23,10 +23,10 @@ MANIFESTS: Final[dict[OutputKind, tuple[str, frozenset[str]]]] = {
     "evaluation": (evaluations.METRICS_FILE, frozenset({"per_patient", "model_digest"})),
     "segmentation": (segmentations.MANIFEST_FILE, frozenset({"run_id", "params_digest"})),
 }
-"""By kind: the file that is written last, and keys that tell it from somebody else's of the same name."""
+"""File of each kind of output that is written last, and keys that distinguish it from other files of that name."""
 
 MARK: Final = ".lesions.json"
-"""Written first, so that the output of a run that died before its manifest is known for ours; hidden from listings."""
+"""Hidden mark, written first, by which an output without manifest is recognised."""
 
 _FOLDERS: Final = {
     *(*segmentations.FOLDERS, ledger.FOLDER),
@@ -38,24 +38,24 @@ _FILES: Final = {
     *(segmentations.SCANS_FILE, segmentations.REPORT_FILE, evaluations.REPORT_FILE),
     *(datasets.CASES_FILE, datasets.FAILURES_FILE, bundles.HISTORY_FILE, bundles.SELF_TEST_FILE, WEIGHTS_FILE),
 }
-"""What an output of ours holds; anything else below it is somebody else's."""
+"""Files of each kind of output; any other file below it is foreign."""
 
 _WORKING_FILES: Final = (
     (re.compile(r"lease/\d{8}\.json"), frozenset({"run_id", "heartbeat_at"})),
     (re.compile(r"ledger/\d{8}T\d{12}Z-[^/]+/.+\.json"), frozenset({"scan_id", "reader_version"})),
     (re.compile(r"ledger/\d{8}T\d{12}Z-[^/]+\.parquet"), None),
 )
-"""What a run leaves that has not ended, by its path in the output, and keys of it where it is JSON."""
+"""Files of a run that has not ended, by path in the output, and keys of those that are JSON."""
 
 _MAX_JSON_BYTES: Final = 64 << 20
 _KNOWN_NAMES: Final = {"frames/", "images/", "masks/", "lungs/", "previews/", "slices/", "index.csv"}
 
 
 def claim(uri: str, kind: OutputKind) -> None:
-    """Make an empty output ours; one that is ours already stays as it is.
+    """Mark an empty output as owned; an owned one is left unchanged.
 
     Raises:
-        ConfigError: If something lies there that no run of this kind wrote.
+        ConfigError: If it has files that no run of this kind wrote.
         StorageError: If the store refuses or does not answer.
     """
     require_ours(uri, kind)
@@ -64,10 +64,10 @@ def claim(uri: str, kind: OutputKind) -> None:
 
 
 def require_ours(uri: str, kind: OutputKind) -> None:
-    """Refuse to write where something lies that no run of this kind wrote.
+    """Refuse an output with files that no run of this kind wrote.
 
     Raises:
-        ConfigError: Saying what was found.
+        ConfigError: If there are any.
         StorageError: If the store does not answer.
     """
     if storage.is_file(uri):
@@ -83,7 +83,7 @@ def require_ours(uri: str, kind: OutputKind) -> None:
 
 
 def list_inputs(uri: str) -> tuple[list[StoredObject], int]:
-    """Return the objects below a URI without those that runs of ours wrote there, and the number of the latter.
+    """Return the objects below a URI without those that runs wrote there, and the number of the latter.
 
     Raises:
         ConfigError: If the URI is itself an output, or the masks or previews of one.
@@ -98,21 +98,21 @@ def list_inputs(uri: str) -> tuple[list[StoredObject], int]:
 
 
 def outputs_among(objects: Iterable[StoredObject]) -> set[str]:
-    """Return the paths of the folders, each with its `/`, that outputs of ours lie in; the listed root is empty.
+    """Return the paths of folders with outputs, each with a `/`; that of the root is empty.
 
     Args:
-        objects: As listed, with the hidden marks.
+        objects: Objects as listed, with the hidden marks.
     """
     by_root: dict[str, list[StoredObject]] = {}
     for o in objects:
         for root in _possible_roots(o.path):
             by_root.setdefault(root, []).append(o)
-    found = storage.map_in_parallel(lambda item: any(map(_tells, item[1])), by_root.items())
+    found = storage.map_in_parallel(lambda item: any(map(_is_ours, item[1])), by_root.items())
     return {root for root, is_ours in zip(by_root, found, strict=True) if is_ours}
 
 
 def is_written_by(root: str, path: str) -> bool:
-    """Return whether a path is what a run writes to an output at a root, which ends with a `/` or is empty."""
+    """Return whether a path is a file of the output at a root, which ends with a `/` or is empty."""
     if not path.startswith(root):
         return False
     first, _, rest = path[len(root) :].partition("/")
@@ -120,7 +120,7 @@ def is_written_by(root: str, path: str) -> bool:
 
 
 def is_part_of_output(uri: str) -> bool:
-    """Return whether a URI, links followed, is a folder that a run of ours fills."""
+    """Return whether a URI, links followed, is a folder inside an output."""
     parent, _, name = file_systems.resolved(uri).rstrip("/").rpartition("/")
     if name not in _FOLDERS:
         return False
@@ -130,7 +130,7 @@ def is_part_of_output(uri: str) -> bool:
 
 
 def _possible_roots(path: str) -> Iterable[str]:
-    """Yield the folder a path would tell of as an output of ours, if it has the name of what tells."""
+    """Yield the folder that would be an output if the file at a path is what its name suggests."""
     folder, _, name = path.rpartition("/")
     if name == MARK or any(name == manifest for manifest, _ in MANIFESTS.values()):
         yield f"{folder}/" if folder else ""
@@ -140,8 +140,8 @@ def _possible_roots(path: str) -> Iterable[str]:
             yield found["root"]
 
 
-def _tells(o: StoredObject) -> bool:
-    """Return whether an object of a telling name was written by a run of ours."""
+def _is_ours(o: StoredObject) -> bool:
+    """Return whether an object with the name of an output file was written by a run."""
     name = o.path.rpartition("/")[2]
     keys = next((keys for manifest, keys in MANIFESTS.values() if manifest == name), None)
     if name == MARK:
@@ -154,11 +154,11 @@ def _tells(o: StoredObject) -> bool:
 
 
 def _has_begun(uri: str, names: Sequence[str]) -> bool:
-    """Return whether a run of ours has written its lease or its ledger there."""
+    """Return whether a run has written its lock or its ledger there."""
     for folder in {"lease/", "ledger/"} & set(names):
         for o in storage.list_objects(storage.join(uri, folder.rstrip("/"))):
             known = StoredObject(o.uri, f"{folder}{o.path}", o.size_bytes, o.version, o.modified_s)
-            if "" in _possible_roots(known.path) and _tells(known):
+            if "" in _possible_roots(known.path) and _is_ours(known):
                 return True
     return False
 
@@ -174,7 +174,7 @@ def _marked_kind(uri: str) -> str | None:
 
 
 def _read_json(uri: str) -> dict[str, Any]:  # Any: any JSON
-    """Return the object of a JSON file; of anything else, and of what may not be read, an empty one."""
+    """Return the object in a JSON file; empty for any other or unreadable file."""
     try:
         found = json.loads(storage.read_bytes(uri))
     except (ValueError, RecursionError):
@@ -187,7 +187,7 @@ def _read_json(uri: str) -> dict[str, Any]:  # Any: any JSON
 
 
 def _shown(names: Iterable[str]) -> str:
-    """Return names that are known, and the number of the others: those may name a patient."""
+    """Return known names, and the number of all others, which may hold a patient's name."""
     told = Counter("folder" if name.endswith("/") else f"{posixpath.splitext(name)[1]} file" for name in names)
     known = sorted(_KNOWN_NAMES & set(names))
     for name in known:

@@ -1,4 +1,4 @@
-"""A segmentation on storage: masks and previews by scan, a table of scans, a report, and the manifest, written last."""
+"""Segmentation on storage: masks and previews by scan, table of scans, report, and manifest, written last."""
 
 from collections.abc import Sequence
 from heapq import nlargest
@@ -23,17 +23,17 @@ FOLDERS: Final = (MASKS_FOLDER, PREVIEWS_FOLDER, INDEX_FOLDER)
 
 
 def mask_uri(output_uri: str, scan_id: str, suffix: str) -> str:
-    """Return where a scan's mask lies; the suffix is a writer's."""
+    """Return the URI of a scan's mask, with the suffix of its writer."""
     return storage.join(output_uri, MASKS_FOLDER, f"{scan_id}.{suffix}")
 
 
 def preview_uri(output_uri: str, scan_id: str) -> str:
-    """Return where a scan's preview lies."""
+    """Return the URI of a scan's preview."""
     return storage.join(output_uri, PREVIEWS_FOLDER, f"{scan_id}.png")
 
 
 def find_manifest(output_uri: str) -> SegmentationManifest | None:
-    """Return the manifest of the newest finished run, or None where none is finished."""
+    """Return the manifest of the newest finished run, or None if none is finished."""
     uri = storage.join(output_uri, MANIFEST_FILE)
     if not storage.exists(uri):
         return None
@@ -50,12 +50,12 @@ def read_rows(output_uri: str) -> list[ScanRow]:
 
 
 def n_rows(output_uri: str) -> int:
-    """Return how many scans the table holds; 0 where there is none."""
+    """Return the number of scans in the table; 0 without a table."""
     return len(read_rows(output_uri)) if storage.exists(storage.join(output_uri, SCANS_FILE)) else 0
 
 
 def read_largest(output_uri: str, rows: Sequence[ScanRow], n: int) -> list[tuple[ScanRow, bytes]]:
-    """Return the scans with the most lesion voxels, each with its preview; one that was cleared away is left out."""
+    """Return the scans with the most lesion voxels, with their previews, unless these were removed."""
     largest = nlargest(n, (row for row in rows if row.lesion_voxels), key=lambda row: row.lesion_voxels or 0)
     kept = [row for row in largest if storage.exists(preview_uri(output_uri, row.scan_id))]
     return list(zip(kept, storage.read_all([preview_uri(output_uri, row.scan_id) for row in kept]), strict=True))
@@ -69,10 +69,10 @@ def publish(output_uri: str, manifest: SegmentationManifest, rows: Sequence[Scan
 
 
 def reveal(output_uri: str) -> list[tuple[str, str]]:
-    """Return id and source URI of every scan of a segmentation whose ids were hashed.
+    """Return id and source URI of every scan of a segmentation with hashed ids.
 
     Raises:
-        ConfigError: If the key is missing or another.
+        ConfigError: If the key is missing or wrong.
         StorageError: If there is no segmentation.
     """
     seal = Seal.from_environment()
