@@ -15,11 +15,11 @@ from tasks.io.scan_sources import Container
 
 
 def open_container(container: Container, seek_points_uri: str) -> ContainerIndex:
-    """Return what a container holds, by reading it.
+    """Return the index of a container, by reading it.
 
     Args:
         container: An archive, or the DICOM files of a folder.
-        seek_points_uri: Where the seek points of a gzipped tar are kept.
+        seek_points_uri: URI for the seek points of a gzipped tar.
 
     Raises:
         StorageError: If it is gone or the store does not answer.
@@ -35,10 +35,10 @@ def open_container(container: Container, seek_points_uri: str) -> ContainerIndex
 
 
 def open_or_reject(container: Container, seek_points_uri: str) -> ContainerIndex:
-    """Return what a container holds, or itself as one rejected scan, whatever reading it brings about."""
+    """Return the index of a container; if it cannot be read, the container is one rejected scan."""
     try:
         return open_container(container, seek_points_uri)
-    except StorageError as err:  # its own sentence names the object
+    except StorageError as err:  # its message names the object
         return reject_container(container, err.as_refusal())
     except Exception as err:  # noqa: BLE001 - the boundary of one archive
         return reject_container(container, as_refusal(err))
