@@ -1,1 +1,1 @@
-"""Ray session, its capacity, and its failures."""
+"""Cluster: Ray session, capacity and failures."""

@@ -1,4 +1,4 @@
-"""Cluster capacity for the workers of a training: waited for as long as asked, and reported."""
+"""Cluster capacity for the workers of a training: checks, waiting and reports."""
 
 import itertools
 from collections.abc import Callable
@@ -13,20 +13,20 @@ from tasks.core.plural import counted
 from tasks.engine.cluster.session import SPARE_CPUS
 
 AT_ONCE_S: Final = 2.0
-"""What is free now is reserved within this time."""
+"""Seconds within which free capacity is reserved."""
 
 
 class NoCapacityError(ClusterError):
-    """The cluster has no capacity for a training now; another that ends may leave some."""
+    """The cluster has no capacity for a training now; another training may free some when it ends."""
 
 
 def needs_of_one(training: TrainingConfig) -> dict[str, float]:
-    """Return what a worker asks of the cluster; one on GPUs asks for no CPU, which nodes with GPUs may not offer."""
+    """Return the resources of a worker; one with GPUs requests no CPU, which GPU nodes may not offer."""
     return {"CPU": 0, "GPU": training.gpus_per_worker} if training.gpus_per_worker else {"CPU": 1}
 
 
 def n_at_once(training: TrainingConfig) -> int:
-    """Return how many such trainings the cluster holds at a time, each with CPUs of its own for its slices."""
+    """Return the number of such trainings that fit the cluster at once, each with its own CPUs for slices."""
     n_cpus = _n_cpus()
     if training.gpus_per_worker:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -36,18 +36,18 @@ def n_at_once(training: TrainingConfig) -> int:
 
 
 def wait_for_workers(training: TrainingConfig, *, fewest: int, report: Callable[[str], object] = lambda _: None) -> int:
-    """Return how many workers the cluster holds now, at most as many as were asked for, with even shares of a batch.
+    """Wait for capacity and return the number of workers that fit, at most those requested, with equal batch shares.
 
-    Capacity is asked for as a placement group, for which an autoscaler starts nodes and which ends with this job. Ray
+    Capacity is requested as a placement group, for which an autoscaler starts nodes and which ends with this job. Ray
     Train itself would wait for ever.
 
     Args:
-        training: What was asked for.
-        fewest: Workers below which it is not worth to begin.
-        report: Called with a sentence before it waits.
+        training: Parameters of the training.
+        fewest: Least number of workers to start with.
+        report: Called with a sentence before waiting.
 
     Raises:
-        NoCapacityError: If the cluster holds fewer after `node_wait_minutes`.
+        NoCapacityError: If fewer fit after `node_wait_minutes`.
     """
     wanted = training.num_workers
     if _fits(training, wanted, within_s=AT_ONCE_S):
@@ -69,9 +69,9 @@ def wait_for_workers(training: TrainingConfig, *, fewest: int, report: Callable[
 
 
 def _fits(training: TrainingConfig, n_workers: int, *, within_s: float) -> bool:
-    """Return whether the cluster holds that many workers within a time, beside the CPUs for their slices.
+    """Return whether that many workers fit within a time, besides the CPUs for their slices.
 
-    Those are fewer, but one at least, on a cluster that would never have as many beside a single worker.
+    A cluster that is too small for all these CPUs besides one worker reserves fewer, but at least one.
     """
     needs = needs_of_one(training)
     n_cpus_beside_one = _n_cpus() - int(needs["CPU"])

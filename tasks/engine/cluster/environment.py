@@ -1,4 +1,4 @@
-"""What processes of a Ray session find in their environment, and what they must not; knows no Ray."""
+"""Environment variables of the processes of a Ray session, without importing Ray."""
 
 from tasks.io.pseudonyms import KEY_VARIABLE
 
@@ -10,9 +10,9 @@ WORKER_ENVIRONMENT = {
     "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version of itself at import
 }
 WITHHELD_FROM_WORKERS = {KEY_VARIABLE: ""}
-"""What workers would inherit and never need: they decode bytes from outside, which must not find it in their process.
+"""Secrets that workers do not need; they decode foreign files, so an exploit must not find secrets in their process.
 
-Ray sets it before it executes a worker, so that the block /proc/self/environ shows lacks it too; drivers keep it.
+Ray removes them before it executes a worker, so that /proc/self/environ lacks them, too; drivers keep them.
 """
 
 START_ENVIRONMENT = {

@@ -1,4 +1,4 @@
-"""What a training failed of: lost workers, which may go better on others, or something that was found wrong."""
+"""Failures of a training: lost workers, after which a restart may help, or errors."""
 
 from typing import Final
 
@@ -8,11 +8,11 @@ from ray.train import TrainingFailedError
 from tasks.engine.cluster.session import own_error
 
 LOST_IN_TENSORFLOW: Final = {"UnavailableError", "AbortedError", "DeadlineExceededError", "InternalError"}
-"""What a collective raises in a worker when another is gone."""
+"""Errors of a collective in a worker after another one died."""
 
 
 def can_pass(err: TrainingFailedError) -> bool:
-    """Return whether a restart may help: a worker died or a collective broke, and nothing was found wrong."""
+    """Return whether a restart may help: a worker died or a collective broke, and there is no other error."""
     if own_error(err) is not None:
         return False
     failures = _failures(err)
@@ -20,12 +20,12 @@ def can_pass(err: TrainingFailedError) -> bool:
 
 
 def reason(err: TrainingFailedError) -> str:
-    """Return by which errors the workers were lost, for a sentence."""
+    """Return the errors by which workers were lost, as text."""
     return ", ".join(sorted({type(failure).__name__ for failure in _failures(err)})) or type(err).__name__
 
 
 def _failures(err: TrainingFailedError) -> list[BaseException]:
-    """Return what each worker, or Ray Train's controller, died of, freed of Ray Train's wrapping."""
+    """Return the error of each worker, or of Ray Train's controller, without Ray Train's wrapper."""
     found = list(getattr(err, "worker_failures", {}).values()) or [getattr(err, "controller_failure", None)]
     unwrapped = [getattr(failure, "health_check_failure", None) or failure for failure in found]
     return [getattr(failure, "_base_exc", failure) for failure in unwrapped if failure is not None]

@@ -1,4 +1,4 @@
-"""A Ray session: reuse what runs, else start one; stop only what was started here. Sets the workers' environment."""
+"""Ray session: joins a cluster or starts Ray here, and stops only what it started."""
 
 import contextlib
 import logging
@@ -18,10 +18,10 @@ from tasks.engine.cluster.environment import START_ENVIRONMENT, WITHHELD_FROM_WO
 logger = logging.getLogger(__name__)
 
 SPARE_CPUS = 2
-"""Logical CPUs beyond the training workers', without which Ray Data starves and training waits for ever."""
+"""Logical CPUs besides those of training workers, without which Ray Data and the training would wait for ever."""
 
 N_STARTS = 2
-"""A second start as a rule works: the files are in memory by then."""
+"""Number of start attempts; the second is faster, because the files are in the page cache."""
 
 
 @contextlib.contextmanager
@@ -31,16 +31,16 @@ def session(
     """Hold a Ray session while the body runs.
 
     Args:
-        compute: Where the work runs; without an address, in this process tree, bound to loopback.
-        n_reserved_cpus: Logical CPUs that actors of the step hold throughout.
-        n_gpus: GPUs the step cannot do without; a Ray that is started here never gets more than this machine has.
-        has_dashboard: Whether a Ray that is started here has one, on loopback; Ray Train logs failed queries without
-            end where it is missing, and everything else starts faster without.
+        compute: Cluster; without an address, Ray starts on this machine, bound to loopback.
+        n_reserved_cpus: Logical CPUs that the step's actors hold while it runs.
+        n_gpus: GPUs the step needs; Ray on this machine never gets more than it has.
+        has_dashboard: Whether Ray on this machine has a dashboard, on loopback; without one it starts faster, but Ray
+            Train logs failed queries without end.
 
     Raises:
         ClusterError: If the cluster cannot be reached, Ray does not start here, or this machine lacks the GPUs.
         ConfigError: If the address holds credentials.
-        LesionWorkflowError: What a worker raised, freed from Ray's wrapping.
+        LesionWorkflowError: An error of a worker, without Ray's wrapper.
     """
     require_no_credentials(compute.ray_address)
     if compute.is_remote:  # each step is a job, which holds a session of its own
@@ -79,7 +79,7 @@ def _size() -> str:
 
 @contextlib.contextmanager
 def _unwrapped() -> Iterator[None]:
-    """Raise our own error where one lies inside what Ray raises, so that the user reads one sentence."""
+    """Raise the project's error inside an error of Ray, so that the user reads one sentence."""
     try:
         yield
     except RayError as err:
@@ -92,7 +92,7 @@ def _unwrapped() -> Iterator[None]:
 
 
 def own_error(err: BaseException | None) -> LesionWorkflowError | None:
-    """Return the project's error in what Ray raises, if there is one: among causes, and those of each worker."""
+    """Return the project's error inside an error of Ray, if there is one, among causes and workers."""
     if err is None:
         return None
     # Ray's wrapper poses as the class of its cause, but its text is a traceback.
@@ -125,7 +125,7 @@ def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool)
 
 
 def _start_here(n_cpus: int, runtime_env: dict[str, dict[str, str]], *, has_dashboard: bool) -> None:
-    """Start Ray in this process tree, a second time if need be.
+    """Start Ray on this machine, with a second attempt if needed.
 
     Raises:
         ClusterError: If it did not start.
@@ -154,7 +154,7 @@ def _start_here(n_cpus: int, runtime_env: dict[str, dict[str, str]], *, has_dash
                     "busy: start again later, raise RAY_gcs_server_port_wait_time_s and RAY_raylet_start_wait_time_s, "
                     "or set compute.ray_address to a cluster that runs."
                 ) from err
-            logger.warning("cluster: Ray did not start in time, it is started again")
+            logger.warning("cluster: Ray did not start in time; restarting it")
         else:
             return
 

@@ -1,1 +1,1 @@
-"""Many scans through load, predict and finish."""
+"""Inference: a stream of scans through the stages load, predict and finish."""

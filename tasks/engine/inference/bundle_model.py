@@ -1,4 +1,4 @@
-"""Model of a bundle, as an actor loads it."""
+"""Loading of a bundle's model in an actor."""
 
 from typing import Protocol
 
@@ -6,11 +6,11 @@ from tasks.core.catalog import Precision
 from tasks.engine.inference.model_pool import Model
 
 BATCH_SIZE = 16
-"""Slices per forward pass; no other size has been measured yet."""
+"""Slices per forward pass; no other size was measured."""
 
 
 class LoadModel(Protocol):
-    """How an actor gets the model of a bundle."""
+    """Function that loads the model of a bundle in an actor."""
 
     def __call__(
         self, model_uri: str, precision: Precision, member: int | None = None, *, test_time_flips: bool | None = None
@@ -25,12 +25,12 @@ def load_predictor(
 
     Args:
         model_uri: URI of the bundle.
-        precision: Arithmetic.
-        member: Index of the one network of an ensemble that is wanted; None takes them all.
-        test_time_flips: Whether it flips; None does as the bundle says.
+        precision: Floating-point type.
+        member: Index of one network of an ensemble; None = all networks.
+        test_time_flips: Whether to use test-time flips; None = as in the bundle.
 
     Raises:
-        ModelError: If the bundle is damaged, or predicts something else than it did.
+        ModelError: If the bundle is damaged, or fails its self-test.
     """
     from tasks.engine.inference.predictor import Predictor
     from tasks.engine.network.model import share_cores  # loads TensorFlow, here in the actor

@@ -1,4 +1,4 @@
-"""What a prediction stream is given to do, and the pieces it does it in.
+"""Specification of a prediction stream, and its chunks.
 
 Small items share a chunk of slices; a long one is cut into several, so that it is loaded while it is predicted.
 """
@@ -19,27 +19,27 @@ Item = TypeVar("Item")
 Row = TypeVar("Row")
 
 Load = Callable[[Sequence[Item]], Loaded]
-"""Items, or one piece of one, to slices."""
+"""Stage load: from items, or one piece of an item, to slices."""
 Finish = Callable[[Sequence[Predicted]], tuple[list[Row], int]]
-"""The predicted chunks of a group to its rows and the bytes written."""
+"""Stage finish: from the predicted chunks of a group to its rows and the bytes written."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionSpec(Generic[Item, Row]):
-    """What is done with items; every part is pickled and called in a worker, but `cut`, `recall` and `give_up`.
+    """Specification of a prediction stream; all functions but `cut`, `recall` and `give_up` run in workers.
 
     Attributes:
-        load: Items, or one piece of one, to slices.
-        load_model: Makes the model, in an actor.
-        finish: The predicted chunks of a group to rows, one per item, and bytes written: one chunk of whole items, or
-            all pieces of one item, in order.
-        chunk_slices: Slices that whole items share a chunk up to.
-        n_slices: How many slices an item has, as far as is known.
-        cut: Pieces of an item, each to be loaded and predicted apart; most items are one.
-        recall: Rows of items that an earlier try already finished, by their index among those asked for.
-        give_up: The row of an item whose workers keep dying, or that a stage keeps raising an error over which nobody
-            meant, and that as a refusal; without it the run ends there.
-        n_gpus: To ask the cluster for, which may have to start them; 0 takes what is there.
+        load: Function from items, or one piece of an item, to slices.
+        load_model: Function that loads the model, in an actor.
+        finish: Function from the predicted chunks of a group (one chunk of whole items, or all pieces of one item, in
+            order) to one row per item and the bytes written.
+        chunk_slices: Number of slices up to which whole items share a chunk.
+        n_slices: Number of slices of an item, as far as it is known.
+        cut: Function from an item to its pieces, each loaded and predicted separately; most items are one piece.
+        recall: Function from items to rows that an earlier attempt already finished, by index.
+        give_up: Function from an item whose workers keep dying, or that triggers a bug, to its row; without it the run
+            fails.
+        n_gpus: Number of GPUs to request from the cluster; 0 = use those that are there.
     """
 
     load: Load[Item]
@@ -53,7 +53,7 @@ class PredictionSpec(Generic[Item, Row]):
     n_gpus: int = 0
 
     def groups(self, items: Sequence[Item]) -> "Iterator[ChunkGroup[Item]]":
-        """Yield items in groups: those of several pieces alone, the others together up to `chunk_slices`."""
+        """Yield items in groups: an item of several pieces alone, others together up to `chunk_slices`."""
         together: list[Item] = []
         n_slices = 0
         for item in items:
@@ -71,33 +71,33 @@ class PredictionSpec(Generic[Item, Row]):
 
 
 class ChunkState(Enum):
-    """Where a chunk is on its way through a stream."""
+    """State of a chunk in a stream."""
 
     WAITING = auto()
-    """To be loaded."""
+    """Not loaded yet."""
     LOADING = auto()
     LOADED = auto()
-    """Its slices are in the object store; no actor has it yet."""
+    """Loaded into the object store, and not yet assigned to an actor."""
     PREDICTING = auto()
     PREDICTED = auto()
-    """Kept until its whole group is."""
+    """Predicted, and kept until its whole group is."""
     FINISHING = auto()
-    """With its whole group, which the chunk that was predicted last stands for."""
+    """In the stage finish, with its whole group, which the last predicted chunk represents."""
     DROPPED = auto()
-    """Its group was requeued; what is still in flight for it is discarded on arrival."""
+    """Dropped, because its group was requeued; results of running tasks are discarded."""
 
 
 @dataclass(eq=False, slots=True)
 class ChunkGroup(Generic[Item]):
-    """Items that are finished together.
+    """Group of chunks whose items are finished together.
 
     Attributes:
-        items: Whole.
-        parts: What is loaded and predicted apart.
-        n_tries: How often a crash was blamed on it.
+        items: Whole items.
+        parts: Parts that are loaded and predicted separately.
+        n_tries: Number of crashes attributed to it.
         is_suspect: Whether it is predicted alone on its actor, so that a crash there is certainly its own.
-        n_bytes: What its chunks hold in the object store.
-        chunks: One per part.
+        n_bytes: Bytes of its chunks in the object store.
+        chunks: One chunk per part.
     """
 
     items: Sequence[Item]
@@ -112,11 +112,11 @@ class ChunkGroup(Generic[Item]):
 
     @property
     def is_predicted(self) -> bool:
-        """Whether every chunk is."""
+        """Whether every chunk is predicted."""
         return all(chunk.state is ChunkState.PREDICTED for chunk in self.chunks)
 
     def drop(self) -> None:
-        """Drop its chunks, wherever they are."""
+        """Drop its chunks in any state."""
         for chunk in self.chunks:
             chunk.state = ChunkState.DROPPED
             chunk.release()
@@ -124,17 +124,17 @@ class ChunkGroup(Generic[Item]):
 
 @dataclass(eq=False, slots=True)
 class Chunk(Generic[Item]):
-    """What is loaded and predicted in one go.
+    """Chunk of slices that is loaded and predicted together.
 
     Attributes:
-        group: It belongs to.
-        items: Its items, or its piece of one.
-        state: Where it is.
+        group: Its group.
+        items: Its items, or its piece of an item.
+        state: Its state.
         images: Its slices, in the object store.
-        rest: What else `finish` needs of it, in the object store.
-        n_slices: Of its items, once they are loaded.
-        slot: The actor that predicts it, as long as it does.
-        probability: In the object store.
+        rest: Everything else `finish` needs, in the object store.
+        n_slices: Number of its slices, once loaded.
+        slot: Actor that predicts it, while it does.
+        probability: Its probabilities, in the object store.
     """
 
     group: ChunkGroup[Item]
@@ -147,5 +147,5 @@ class Chunk(Generic[Item]):
     probability: "ray.ObjectRef[np.ndarray] | None" = None
 
     def release(self) -> None:
-        """Let the object store have its memory back; a task that was handed a reference still keeps what it needs."""
+        """Free its memory in the object store; tasks keep what they have references to."""
         self.images = self.rest = self.probability = None

@@ -1,4 +1,4 @@
-"""Containers opened in Ray tasks, each once and in parallel; their indexes are kept."""
+"""Indexing of containers in parallel Ray tasks."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ MAX_TRIES = 3
 
 
 def index_on_cluster(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:
-    """Open containers in Ray tasks and keep their indexes; one that cannot be opened is a rejected scan.
+    """Open containers in Ray tasks and store their indexes; one that cannot be opened is a rejected scan.
 
     Args:
-        containers: Archives, and folders of DICOM files.
-        kept: Where the index of each is kept; seek points of gzipped tars are kept beside it.
+        containers: Archives and folders of DICOM files.
+        kept: File of each index; seek points of gzipped tars are stored beside it.
     """
     tasks = [_index_and_keep.remote(container, file) for container, file in zip(containers, kept, strict=True)]
     return [_result(task, container) for task, container in zip(tasks, containers, strict=True)]

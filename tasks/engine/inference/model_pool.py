@@ -18,18 +18,18 @@ from tasks.core.errors import ClusterError
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 2
-"""Chunks at an actor: the one it works on and the next, so that it never waits for the driver."""
+"""Chunks per actor: the current and the next, so that it never waits for the driver."""
 
 CHUNKS_WORTH_AN_ACTOR = 4
 MAX_LOSSES_IN_A_ROW = 5
 NODES_KNOWN_FOR_S = 5.0
 WARN_EVERY_S = 60.0
 FIRST_MODEL_WITHIN_S = 1200.0
-"""A GPU node takes minutes: a machine, its driver, an image of some GB."""
+"""Timeout for the first model, because a GPU node takes minutes to start."""
 
 
 class Model(Protocol):
-    """What an actor holds."""
+    """Model in an actor."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return a probability per pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
@@ -37,14 +37,14 @@ class Model(Protocol):
 
 @ray.remote(max_restarts=0)
 class ModelActor:
-    """A process that holds a model."""
+    """Actor that holds a model."""
 
     def __init__(self) -> None:
         self._model: Model | None = None
 
     @ray.method
     def load(self, load_model: Callable[[], Model]) -> None:
-        """Load the model; apart from the constructor, whose errors Ray wraps beyond recognition."""
+        """Load the model; not in the constructor, whose errors Ray wraps."""
         self._model = load_model()
 
     @ray.method(num_returns=2)
@@ -59,15 +59,15 @@ class ModelActor:
 
 @dataclass(eq=False, slots=True)
 class ActorSlot:
-    """An actor and what it has to do.
+    """Slot of an actor in the pool, with its chunks.
 
     Attributes:
-        actor: The process.
-        node_id: Where it must run; None lets Ray find a GPU.
-        loading: Ready when its model is loaded.
-        is_loaded: Whether it was.
-        waiting: What was handed to it and is not predicted yet; it works on the first.
-        is_reserved: Whether nothing else may wait beside that.
+        actor: The actor.
+        node_id: Node it must run on; None = any node with a GPU.
+        loading: Reference that is ready once its model is loaded.
+        is_loaded: Whether its model is loaded.
+        waiting: Chunks assigned to it and not yet predicted; it works on the first.
+        is_reserved: Whether no other chunk may wait here.
     """
 
     actor: "ActorProxy[ModelActor]"
@@ -79,7 +79,7 @@ class ActorSlot:
 
 
 class ActorPool:
-    """Pool of actors: as many as the work needs and the cluster has slots for, as it grows or shrinks."""
+    """Pool of model actors, as many as the work needs and the cluster has capacity for."""
 
     def __init__(self, load_model: Callable[[], Model], n_gpus_asked: int = 0) -> None:
         self._load_model = ray.put(load_model)
@@ -92,19 +92,19 @@ class ActorPool:
 
     @property
     def size(self) -> int:
-        """How many actors there are, loaded or not."""
+        """Number of actors, loaded or not."""
         return len(self._slots)
 
     @property
     def loading(self) -> "list[ray.ObjectRef[None]]":
-        """What is ready once a further actor is loaded."""
+        """References that are ready once another actor is loaded."""
         return [slot.loading for slot in self._slots if not slot.is_loaded]
 
     def resize(self, n_chunks_left: int) -> None:
-        """Start and stop actors so that they fit the work left and the slots there are.
+        """Start and stop actors to fit the remaining work and the capacity.
 
         Raises:
-            ClusterError: If no model was loaded for long.
+            ClusterError: If no model was loaded within the timeout.
         """
         self._check_patience()
         wanted = min(math.ceil(n_chunks_left / CHUNKS_WORTH_AN_ACTOR), self._n_slots())
@@ -115,18 +115,20 @@ class ActorPool:
                 self._stop(slot)
 
     def _check_patience(self) -> None:
-        """Raise if a model has been waited for too long: a GPU that was asked for may never come."""
+        """Raise if no model was loaded within the timeout; a requested GPU may never come."""
         waited_s = time.monotonic() - self._opened
         if self._is_waiting_for_first and waited_s > self._warned_s + WARN_EVERY_S:
             self._warned_s = waited_s
-            logger.warning("stream: no model is loaded after %.0f s; is there a GPU, or one to come?", waited_s)
+            logger.warning(
+                "stream: no model is loaded after %.0f s; check that the cluster has a GPU or starts one", waited_s
+            )
         if self._is_waiting_for_first and waited_s > FIRST_MODEL_WITHIN_S:
             raise ClusterError(
                 f"No model was loaded within {waited_s:.0f} s. Does the cluster have, or start, GPU nodes?"
             )
 
     def note_loaded(self, loading: "ray.ObjectRef[None]") -> None:
-        """Take an actor into service, or drop one that died while it loaded.
+        """Mark an actor as loaded, or drop one that died while loading.
 
         Raises:
             ModelError: If the bundle cannot be used.
@@ -147,11 +149,11 @@ class ActorPool:
         self._n_losses = 0
 
     def hand(self, what: object, *, is_alone: bool) -> ActorSlot | None:
-        """Return the actor with least to do after handing it something; None where no actor can take it.
+        """Assign a chunk to the actor with the fewest, and return its slot; None if no actor has a free place.
 
         Args:
             what: A chunk.
-            is_alone: Whether nothing else may wait there: of two that wait when an actor dies, either may be to blame.
+            is_alone: Whether no other chunk may wait there, so that a crash can be attributed.
         """
         most = 0 if is_alone else MAX_WAITING - 1
         able = [
@@ -166,17 +168,17 @@ class ActorPool:
         return slot
 
     def note_predicted(self, slot: ActorSlot, what: object) -> None:
-        """Take note that an actor has predicted what was handed to it."""
+        """Record that an actor has predicted its chunk."""
         slot.waiting.remove(what)
         self._n_broken = 0
 
     def drop(self, slot: ActorSlot, err: RayError, *, is_broken: bool = False) -> None:
-        """Forget an actor that died; over work, that is bounded by the tries of a chunk.
+        """Remove an actor that died; while predicting, the number is bounded by the attempts of a chunk.
 
         Args:
-            slot: The actor.
-            err: What came of it.
-            is_broken: Whether it raised what nobody meant instead: its accelerator may not come round.
+            slot: Slot of the actor.
+            err: Its error.
+            is_broken: Whether it raised an unexpected error instead, perhaps of its accelerator.
 
         Raises:
             ClusterError: If actors keep dying while they load, or one after the other is broken.
@@ -223,7 +225,7 @@ class ActorPool:
         return self._n_gpus() or len(self._cpu_nodes())
 
     def _n_gpus(self) -> int:
-        """Return the GPUs there are, or that were asked for: actors that wait for one are what makes a cluster grow."""
+        """Return the number of GPUs, present or requested; actors waiting for one make a cluster grow."""
         return max(int(sum(node["Resources"].get("GPU", 0) for node in self._alive())), self._n_gpus_asked)
 
     def _cpu_nodes(self) -> list[dict[str, Any]]:  # Any: as above

@@ -1,4 +1,4 @@
-"""A bundle at work: loaded once, checked against its own phantom, then called on fixed-size batches."""
+"""Predictor: a loaded bundle, checked by its self-test, that predicts batches of a fixed size."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ MIN_SELF_TEST_DICE = 0.995
 
 
 class Predictor:
-    """A loaded bundle that turns slices into probabilities, the mean over its networks and, if it has them, flips.
+    """Loaded bundle that predicts probabilities, averaged over its networks and test-time flips.
 
     Calls go through one `tf.function` of a fixed signature: `model.predict` in a loop leaks, and every new shape would
-    be compiled anew. A slice's probabilities do not depend on what shares its batch.
+    be compiled again. Probabilities of a slice do not depend on the other slices in its batch.
     """
 
     def __init__(self, card: ModelCard, weights: Sequence[bytes], *, precision: Precision, batch_size: int) -> None:
@@ -46,7 +46,7 @@ class Predictor:
     def from_bundle(
         cls, bundle: Bundle, *, precision: Precision, batch_size: int, test_time_flips: bool | None = None
     ) -> "Predictor":
-        """Load a bundle and hold it against its self-test, then let it flip or not, where that is asked.
+        """Load a bundle, check it by its self-test, and set its test-time flips if requested.
 
         Raises:
             ModelError: If the loaded model no longer predicts what it did when the bundle was made.
@@ -83,11 +83,11 @@ class Predictor:
 
 
 def make_self_test(card: ModelCard, weights: Sequence[bytes], image: np.ndarray) -> SelfTest:
-    """Return what these networks together predict on a phantom, in float32.
+    """Return the self-test: what the networks together predict on a phantom, in float32.
 
     Args:
-        card: The bundle's card.
-        weights: Of each network.
+        card: Card of the bundle.
+        weights: Weights of each network.
         image: uint8 `(size_px, size_px)`.
     """
     predictor = Predictor(card, weights, precision="float32", batch_size=1)

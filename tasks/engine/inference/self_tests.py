@@ -1,4 +1,4 @@
-"""Self-tests of a bundle: what its networks predict on a phantom, made in Ray's workers, which load TensorFlow."""
+"""Self-tests of a bundle, made in Ray workers, which load TensorFlow."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def make_self_tests(card: ModelCard, weights: Sequence[bytes]) -> dict[str, byte
     """Return the self-test of a bundle, and of each network of an ensemble, by path in the bundle.
 
     Args:
-        card: The bundle's card.
+        card: Card of the bundle.
         weights: Content of each network's weight file.
     """
     phantom = phantom_scan(0, n_slices=3, size_px=card.input_size_px).image[1]

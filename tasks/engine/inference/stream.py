@@ -1,4 +1,4 @@
-"""Stream of items through load → predict → finish: CPUs around the accelerators, a bounded number of bytes at once.
+"""Stream of items through load → predict → finish, on CPUs and accelerators, with bounded memory.
 
 Each chunk is loaded and predicted by one Ray task of each kind, and finished with the other chunks of its group. When a
 worker, an actor or a node dies, the group is requeued; a group that keeps failing is split, and an item that keeps
@@ -26,17 +26,17 @@ from tasks.stages.chunk import Loaded, Predicted
 
 MAX_TRIES = 3
 N_TRIES_ALONE = 2
-"""Of the last ones: a scan is given up only after it brought down an actor with nothing beside it."""
+"""Attempts of an item alone: it is given up only after it crashed an actor without other chunks."""
 
 CHUNKS_PER_CPU = 2
 BYTES_IN_PROGRESS_FRACTION = 0.3
-"""Of the object store: pixels loaded and not yet finished; beyond half of it Ray would start to write to disk."""
+"""Fraction of the object store for unfinished chunks; beyond half of it Ray would spill to disk."""
 
 POLL_S = 1.0
 STOP_TIMEOUT_S = 30.0
 
 Head = tuple[float, int, int, int]
-"""Of a loaded chunk: seconds, slices, bytes held and bytes read."""
+"""Head of a loaded chunk: seconds, slices, bytes in memory and bytes read."""
 
 
 @ray.remote(max_retries=0)
@@ -61,11 +61,10 @@ def _finish(finish: Callable[..., Any], *parts: Any) -> tuple[list[Any], float, 
 
 
 def _lower_priority() -> None:
-    """Leave this machine's processors to the models where both want them, for the life of this worker.
+    """Lower the CPU priority of this worker below that of model actors.
 
-    A model on a CPU waits for the slowest of its threads at every layer, so a worker that takes a tenth of a core costs
-    it far more than that. A low niceness is not enough: a thread that wakes would still wait for the worker's turn to
-    end.
+    A model on a CPU waits for the slowest of its threads at every layer, so a worker that uses a tenth of a core costs
+    it far more than that. Niceness alone is not enough: a waking thread would still wait for the worker's time slice.
     """
     if hasattr(os, "SCHED_IDLE") and os.sched_getscheduler(0) == os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -73,7 +72,7 @@ def _lower_priority() -> None:
 
 @dataclass(slots=True)
 class PredictionStream(Generic[Item, Row]):
-    """A run over many items; iterate over `rows` once.
+    """Stream over many items; iterate over `rows` once.
 
     Each chunk carries its own state. It is in one of two containers: `_waiting`, the next to be loaded first; or
     `_started`, by the reference of the latest task it was given to. Those in `_started` are loaded but not yet with an
@@ -91,7 +90,7 @@ class PredictionStream(Generic[Item, Row]):
         """Yield the rows of each group as it is finished, in any order; exactly one row per item.
 
         Raises:
-            LesionWorkflowError: What a stage raised on purpose; wrapped by Ray (see `cluster.session`).
+            LesionWorkflowError: An error of a stage; wrapped by Ray (see `cluster.session`).
             ClusterError: If actors keep dying.
         """
         for group in self.spec.groups(items):
@@ -124,7 +123,7 @@ class PredictionStream(Generic[Item, Row]):
             self._started[head] = chunk
 
     def _start_predicting(self, pool: ActorPool) -> None:
-        """Hand loaded chunks to actors that can take them."""
+        """Assign loaded chunks to actors."""
         loaded = [(ref, chunk) for ref, chunk in self._started.items() if chunk.state is ChunkState.LOADED]
         for ref, chunk in loaded:
             chunk.slot = pool.hand(chunk, is_alone=chunk.group.is_suspect)
@@ -140,7 +139,7 @@ class PredictionStream(Generic[Item, Row]):
             self._started[seconds] = chunk
 
     def _collect(self, finish: "ray.ObjectRef[Finish[Row]]", pool: ActorPool) -> Iterator[list[Row]]:
-        """Wait until something has arrived, and take what has."""
+        """Wait for results of tasks and process them."""
         in_flight = [*self._in_flight(), *pool.loading]
         if not in_flight:  # every node is gone for the moment
             time.sleep(POLL_S)
@@ -160,7 +159,7 @@ class PredictionStream(Generic[Item, Row]):
         finish: "ray.ObjectRef[Finish[Row]]",
         pool: ActorPool,
     ) -> list[Row]:
-        """Take what one stage returned; return rows if it was the last."""
+        """Process the result of one stage; return rows after the last."""
         chunk = self._started.pop(ref)
         try:
             returned = ray.get(ref)
@@ -205,7 +204,7 @@ class PredictionStream(Generic[Item, Row]):
                 each.release()
 
     def _requeue_after_crash(self, chunk: Chunk[Item], err: RayError, pool: ActorPool) -> list[Row]:
-        """Put the items of a chunk's group back to the start; return rows of those already finished."""
+        """Requeue the items of a chunk's group; return rows of those already finished."""
         group, bug = chunk.group, _bug_in(err)
         is_blamed = chunk.slot is None or _take_from_actor(chunk, chunk.slot, err, pool)
         if chunk.state is ChunkState.DROPPED:
@@ -227,7 +226,7 @@ class PredictionStream(Generic[Item, Row]):
         return rows
 
     def _drop(self, group: ChunkGroup[Item]) -> None:
-        """Forget the chunks of a group, but those in flight until they arrive."""
+        """Drop the chunks of a group; running tasks are kept until they return."""
         in_flight = self._in_flight()
         group.drop()
         self._n_bytes -= group.n_bytes
@@ -244,7 +243,7 @@ class PredictionStream(Generic[Item, Row]):
             self._waiting.extendleft(reversed(group.chunks))
 
     def _stop(self) -> None:
-        """End what is still in flight, so that nothing is written after this run."""
+        """Cancel running tasks, so that nothing is written after this run."""
         in_flight = self._in_flight()
         for ref in in_flight:
             ray.cancel(ref)
@@ -255,7 +254,7 @@ class PredictionStream(Generic[Item, Row]):
         self._started.clear()
 
     def _in_flight(self) -> "dict[ray.ObjectRef[Any], Chunk[Item]]":  # Any: as above
-        """Return what Ray works on."""
+        """Return the chunks of running tasks."""
         return {ref: chunk for ref, chunk in self._started.items() if chunk.state is not ChunkState.LOADED}
 
 
@@ -271,12 +270,12 @@ def _take_from_actor(chunk: Chunk[Item], slot: ActorSlot, err: RayError, pool: A
 
 
 def _is_meant(err: RayError) -> bool:
-    """Return whether a stage raised an error of ours, such as the store's fault, which no other try would mend."""
+    """Return whether a stage raised an error of this project, for which a retry would not help."""
     return isinstance(err, RayTaskError) and own_error(err) is not None
 
 
 def _bug_in(err: RayError) -> DataError | None:
-    """Return what a stage raised that nobody meant, as a refusal; None where its process died."""
+    """Return the bug that a stage triggered, as a rejection; None if its process died."""
     cause = err.cause if isinstance(err, RayTaskError) else None
     if not isinstance(cause, Exception) or isinstance(cause, RayError):
         return None
@@ -287,6 +286,6 @@ def _bug_in(err: RayError) -> DataError | None:
 
 
 def _capacity() -> tuple[float, float]:
-    """Return CPUs and bytes of object store of the cluster as it is now."""
+    """Return the CPUs and the bytes of object store of the cluster now."""
     resources = ray.cluster_resources()
     return resources.get("CPU", 1.0), resources.get("object_store_memory", 0.0)

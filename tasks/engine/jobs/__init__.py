@@ -1,1 +1,1 @@
-"""Steps as jobs of a remote Ray cluster."""
+"""Jobs: steps on a remote Ray cluster."""

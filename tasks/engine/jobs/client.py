@@ -1,7 +1,7 @@
-"""A step as a job of a Ray cluster, from the side of the flow run: submit or find again, watch, and stop.
+"""Client of jobs on a Ray cluster: submits, finds, watches and stops the job of a step.
 
-A job's id is `<flow_run_id>-<step>-<n>`: a flow run that was killed and started again finds the job it had. Only HTTP
-to the head is needed, and it may be away for a while; no Ray Client, which dies after 30 s without the network.
+The id of a job is `<flow_run_id>-<step>-<n>`, so that a restarted flow run finds its job. Only HTTP to the head is
+needed, which may be unreachable for a while; no Ray Client, which fails after 30 s without a connection.
 """
 
 import contextlib
@@ -33,30 +33,30 @@ Response = TypeVar("Response")
 
 POLL_S: Final = 2.0
 RELAY_EVERY_S: Final = 10.0
-"""Log and progress; the head sends all of a log each time."""
+"""Interval of relaying log and progress; the head sends the whole log each time."""
 
 HEARTBEAT_EVERY_S: Final = 30.0
 HEARTBEATS_PER_ORPHAN_TIME: Final = 10
-"""At least so many within `orphan_minutes`: one that is slow orphans no job."""
+"""Least number of heartbeats within `orphan_minutes`, so that a slow one orphans no job."""
 
 LOST_AFTER_S: Final = 60.0
-"""Silence of the head after which it counts as lost."""
+"""Seconds without a response of the head after which it counts as lost."""
 
 MARK: Final = "lesions| "
-"""How lines begin that a job means for the flow run's log; what else it prints stays on the cluster."""
+"""Prefix of a job's output lines for the flow run's log; other output stays on the cluster."""
 
 _NO_RESPONSE: Final = (OSError, RayError, RuntimeError)
-"""What the client raises where the head does not respond, refuses, or knows no such job; requests' are OSErrors."""
+"""Errors of the client if the head does not respond, refuses, or has no such job; those of requests are OSErrors."""
 
 
 @dataclass(frozen=True, slots=True)
 class RayJob:
-    """A step of a flow run, on a cluster.
+    """Ray job of a step.
 
     Attributes:
         key: `<flow_run_id>-<step>`.
-        output_uri: What the step writes.
-        compute: Where it runs.
+        output_uri: URI of the step's output.
+        compute: Cluster and limits.
     """
 
     key: str
@@ -64,12 +64,12 @@ class RayJob:
     compute: ComputeConfig
 
     def run(self, step: StepName, request: Record, report_progress: ReportProgress) -> Any:  # Any: a handle as JSON
-        """Return what the step gives back, as JSON: of the job that runs already, or of a new one.
+        """Return the handle of the step as JSON, from a job that exists already or a new one.
 
         Raises:
             ClusterError: If the cluster refuses, is lost, or took too long.
             StoppedError: If the job was stopped.
-            LesionWorkflowError: What the step raised there.
+            LesionWorkflowError: An error of the step.
         """
         client = connect(self.compute.ray_address)
         job_id = self._newest(client)
@@ -98,7 +98,7 @@ class RayJob:
         return max((job_id for job_id in known if job_id.startswith(f"{self.key}-")), key=_number, default=None)
 
     def _is_of_use(self, client: JobSubmissionClient, job_id: str) -> bool:
-        """Return whether a job runs, or has succeeded and left what came of it."""
+        """Return whether a job runs, or has succeeded and left its outcome."""
         with _as_cluster_error(self.compute.ray_address):
             status = client.get_job_status(job_id)
         if status == JobStatus.SUCCEEDED:
@@ -123,7 +123,7 @@ class RayJob:
     def _watch(
         self, client: JobSubmissionClient, job_id: str, files: JobFiles, report_progress: ReportProgress
     ) -> None:
-        """Relay log and progress until the job has ended."""
+        """Relay log lines and progress until the job has ended."""
         started = reached_at = time.monotonic()
         relayed_at, n_relayed, is_over = -math.inf, 0, False
         while not is_over:
@@ -143,7 +143,7 @@ class RayJob:
             time.sleep(0 if is_over else POLL_S)
 
     def _check_lost(self, job_id: str, err: BaseException, silent_s: float) -> None:
-        """Raise once the head has been silent for long, or at once if it has come back without the job."""
+        """Raise after the timeout of the head, or at once if it responds without the job."""
         todo = "What was finished is recorded; another try goes on from there."
         if "does not exist" in str(err):
             raise ClusterError(f"The Ray head came back without job {job_id}. {todo}") from err
@@ -155,7 +155,7 @@ class RayJob:
 
 
 def connect(address: str) -> JobSubmissionClient:
-    """Return a client of the cluster at an address; its token, if it wants one, is in RAY_AUTH_TOKEN.
+    """Return a client of the cluster at an address, with the token in RAY_AUTH_TOKEN.
 
     Raises:
         ClusterError: If it does not respond, or refuses.
@@ -167,7 +167,7 @@ def connect(address: str) -> JobSubmissionClient:
 
 
 def stop(client: JobSubmissionClient, job_id: str) -> None:
-    """Stop a job; one that has ended, or is unknown, is left as it is."""
+    """Stop a job, unless it has ended or is unknown."""
     with contextlib.suppress(*_NO_RESPONSE):
         client.stop_job(job_id)
 
@@ -191,7 +191,7 @@ def stop_all(address: str, flow_run_id: str) -> list[str]:
 
 
 def _retrying(call: Callable[..., Response]) -> Callable[..., Response]:
-    """Return a call that waits for a head which is being started anew, and takes no job before its agent is there."""
+    """Return a call with retries, for a head that restarts and refuses jobs until its agent runs."""
     return retry(
         retry=retry_if_exception_message(match="(?s).*(No available agent|Failed to connect)"),
         wait=wait_fixed(POLL_S),
@@ -235,7 +235,7 @@ def _heartbeat(files: JobFiles, every_s: float) -> Iterator[None]:
 
 
 def _relay(log: str, n_relayed: int) -> int:
-    """Log the lines of a job that were not logged yet, and return how many there are by now."""
+    """Log the new lines of a job and return the number of all its lines."""
     lines = [line for line in log.splitlines(keepends=True) if line.startswith(MARK) and line.endswith("\n")]
     for line in lines[n_relayed:]:
         logger.info("%s", line.removeprefix(MARK).rstrip())
@@ -243,14 +243,14 @@ def _relay(log: str, n_relayed: int) -> int:
 
 
 def _relay_progress(files: JobFiles, report_progress: ReportProgress) -> None:
-    with contextlib.suppress(StorageError):  # the next try may get through
+    with contextlib.suppress(StorageError):  # the next attempt may succeed
         progress = files.progress()
         if progress:
             report_progress(progress)
 
 
 def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflowError:
-    """Return why a job ended that left no outcome."""
+    """Return the error of a job that ended without an outcome."""
     try:
         status = client.get_job_status(job_id)
     except _NO_RESPONSE as err:
@@ -259,7 +259,7 @@ def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflow
         return StoppedError(
             f"Ray job {job_id} was stopped. What was finished is recorded; start the run again to go on."
         )
-    # its log stays on the cluster: what a crash prints last may hold a name
+    # its log stays on the cluster, because a crash may print a name
     return ClusterError(
         f"Ray job {job_id} ended as {status.value} and left no result; `ray job logs {job_id}` shows more."
     )
