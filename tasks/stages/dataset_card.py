@@ -81,7 +81,7 @@ def require_every_split(cases: Sequence[CaseRow], failures: Sequence[FailureRow]
     if empty:
         codes = ", ".join(f"{n} {code}" for code, n in Counter(failure.error_code for failure in failures).items())
         first = f" The first: {failures[0].error}" if failures else ""
-        raise ConfigError(f"No usable slice is left for {', '.join(empty)}; rejected were: {codes or 'none'}.{first}")
+        raise ConfigError(f"No usable slice is left for {', '.join(empty)}; rejected: {codes or 'none'}.{first}")
 
 
 def draft_card(

@@ -149,7 +149,7 @@ class ActorPool:
         self._n_losses = 0
 
     def hand(self, what: object, *, is_alone: bool) -> ActorSlot | None:
-        """Assign a chunk to the actor with the fewest, and return its slot; None if no actor has a free place.
+        """Assign a chunk to the actor with the fewest, and return its slot; None if no actor can take it.
 
         Args:
             what: A chunk.

@@ -1,1 +1,1 @@
-"""The network, its BatchNorm and its losses: TensorFlow."""
+"""Network, BatchNorm and losses in TensorFlow."""

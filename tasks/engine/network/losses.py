@@ -1,11 +1,11 @@
-"""Losses on logits, one value a slice, so that padding and workers weigh in exactly."""
+"""Losses on logits, one value per slice, so that padding and shares of workers are weighted exactly."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
 DICE_SMOOTHING_PX = 1.0
-"""Added above and below the fraction: keeps the loss of an empty slice finite, and 0 when nothing is predicted."""
+"""Smoothing of numerator and denominator: the loss of an empty slice is finite, and 0 without predictions."""
 
 
 def bce_loss(logits: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:

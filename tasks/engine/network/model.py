@@ -1,4 +1,4 @@
-"""The network: built, initialised, saved and loaded. The one door to segmentation-models."""
+"""Network: building, initial weights, saving and loading. The only module that uses segmentation-models."""
 
 import os
 import tempfile
@@ -15,17 +15,17 @@ from tasks.engine.network.batchnorm import mix_slice_statistics, set_batchnorm_m
 ARCHITECTURES = {"unet": sm.Unet, "linknet": sm.Linknet, "fpn": sm.FPN}
 
 INPUT_BATCHNORM = "bn_data"
-"""First layer of classification_models' ResNets, which take images of 0 to 255 as they are."""
+"""First layer of classification_models' ResNets, which expect images of 0 to 255."""
 
 
 def set_precision(precision: Precision) -> None:
-    """Set the arithmetic of models built from now on in this process.
+    """Set the floating-point type of models built from now on in this process.
 
     bfloat16 on a CPU keeps weights and sensitive operations in float32 and lets oneDNN run the rest in bfloat16; on a
     GPU both reduced precisions are Keras' mixed policies.
 
     Raises:
-        ModelError: If float16 is asked for without a GPU.
+        ModelError: If float16 is set without a GPU.
     """
     has_gpu = bool(tf.config.get_visible_devices("GPU"))
     if precision == "float16" and not has_gpu:
@@ -38,11 +38,11 @@ def set_precision(precision: Precision) -> None:
 
 
 def share_cores() -> None:
-    """Give TensorFlow two threads a core; to be called before it does anything in this process.
+    """Give TensorFlow two threads per core; must be called before any other use of it in this process.
 
-    A layer waits for its slowest thread. With one thread a core, whatever else takes a core for a moment holds up all
-    of them; with two, the other cores take the rest. On 2 cores with a tenth of one taken: 45.1 ms a slice became 42.3
-    in bfloat16, 83.9 became 80.6 in float32; undisturbed there is no difference.
+    A layer waits for its slowest thread. With one thread per core, any other load on a core delays all of them;
+    with two, the other cores do the rest. On 2 cores with a tenth of one in use: 45.1 ms per slice became 42.3 in
+    bfloat16, 83.9 became 80.6 in float32; without other load there is no difference.
     """
     tf.config.threading.set_intra_op_parallelism_threads(2 * len(os.sched_getaffinity(0)))
 
@@ -59,7 +59,7 @@ def build_model(
     Args:
         architecture: Decoder.
         backbone: Encoder.
-        slice_statistics: Fraction that is a slice's own of mean and variance in the encoder's BatchNorm.
+        slice_statistics: Weight of per-slice statistics in the encoder's BatchNorm.
         encoder_weights: Content of a Keras .h5 file with the encoder's weights; None starts from random ones.
 
     Raises:
@@ -116,10 +116,9 @@ def load_weights(model: tf.keras.Model, content: bytes) -> None:
 
 
 def _rescale_input_batchnorm(network: tf.keras.Model) -> None:
-    """Make averages of images of 0 to 255 those of the same images in [0, 1]; of [0, 1] they are left as they are.
+    """Rescale averages of images of 0 to 255 to those of images in [0, 1]; others are left unchanged.
 
-    Else every input would look black to the encoder until the averages have moved, and what is published would be
-    judged on that.
+    Otherwise every input would look black to the encoder until the averages have adapted.
     """
     layer = network.get_layer(INPUT_BATCHNORM)
     *affine, mean, variance = layer.get_weights()

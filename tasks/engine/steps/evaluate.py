@@ -1,4 +1,4 @@
-"""Score a bundle on one split: probabilities on the model's grid, counts on the source's own."""
+"""Step evaluate: predicts a split, scores it on the source grid, and publishes the report."""
 
 import logging
 from functools import partial
@@ -24,8 +24,8 @@ def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor
     """Score a bundle and publish metrics, figures and report.
 
     Args:
-        request: What to do.
-        load_model: How an actor gets the model of a bundle.
+        request: Input of the step.
+        load_model: Function that loads the model of a bundle in an actor.
 
     Raises:
         ConfigError: If dataset and bundle do not fit each other.
@@ -53,7 +53,7 @@ def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor
 def _score_shards(
     request: EvaluateRequest, card: ModelCard, dataset: DatasetCard, load_model: LoadModel
 ) -> list[ShardScore]:
-    """Return the scores of each shard, a patient scored by the network that never saw them if there is one."""
+    """Return the scores of each shard; held-out patients are scored by their network."""
     splits = SPLITS if request.split == "all" else (request.split,)
     uris = [uri for split in splits for uri in datasets.list_shards(request.dataset_uri, split)]
     cases = [case for case in datasets.read_cases(request.dataset_uri) if case.split in splits]

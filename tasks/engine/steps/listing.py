@@ -1,4 +1,4 @@
-"""What a segmentation finds below the scans' address, and whether that can be all."""
+"""Listing of the scans of a segmentation, and the check that none are lost."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ from tasks.io.stacks import stack
 logger = logging.getLogger(__name__)
 
 Index = Callable[[Sequence[Container], Sequence[SealedFile]], list[ContainerIndex]]
-"""Opens containers; where it keeps their indexes stands in the second argument."""
+"""Function that opens containers and stores their indexes in the given files."""
 
 
 def youngest_stable_s(request: SegmentRequest) -> float:
@@ -51,7 +51,7 @@ def list_scans(request: SegmentRequest, index: Index, youngest_s: float, seal: S
 def _add_containers(
     found: Survey, containers: Sequence[Container], output_uri: str, *, index: Index, seal: Seal | None
 ) -> None:
-    """Add the scans of containers to a survey; those whose index is kept are not opened."""
+    """Add the scans of containers to a survey; only those without a stored index are opened."""
     folder = storage.join(output_uri, INDEX_FOLDER)
     names = {o.path for o in storage.list_objects(folder)} if storage.exists(folder) else set()
     kept = {container: _index_file(folder, container, seal) for container in containers}
@@ -76,21 +76,21 @@ def _index_file(folder: str, container: Container, seal: Seal | None) -> SealedF
 
 
 def _is_to_be_tried_again(found: ContainerIndex) -> bool:
-    """Return whether something in it was out of reach and not bad."""
+    """Return whether something in an index was unreachable rather than bad."""
     return any(entry.error_code in PASSING_CODES for entry in found.entries)
 
 
 def require_scans(found: Survey, new: Sequence[ScanSource], known: Iterable[ScanRow], output_uri: str) -> None:
-    """Refuse to replace a table by an empty one where scans were lost rather than absent.
+    """Refuse to replace a table by an empty one if scans were lost.
 
     Args:
-        found: What was listed.
+        found: Result of the listing.
         new: Scans without a row of an earlier run.
-        known: Rows of the others.
-        output_uri: Where the table of earlier runs lies.
+        known: Rows of the other scans.
+        output_uri: URI of the output with the table of earlier runs.
 
     Raises:
-        IncompleteError: If something could have been a chest CT and nothing was taken, or nothing lies there any more.
+        IncompleteError: If files could be chest CTs but none was read, or no file is there any more.
     """
     if any(row.status != "deferred" for row in known) or any(_is_scan(scan) for scan in new):
         return
@@ -101,7 +101,7 @@ def require_scans(found: Survey, new: Sequence[ScanSource], known: Iterable[Scan
             "lost mount, or another address? What was published before stays."
         )
     n_possible = n_possible_scans(found.n_ignored) + len(new)
-    if n_possible and (n_earlier or not new):  # archives of which nothing was taken are rows of a first table
+    if n_possible and (n_earlier or not new):  # archives without scans are rows of a first table
         kinds = shown(found.n_ignored) or counted(len(new), "archive")
         raise IncompleteError(
             f"Found {counted(found.n_objects, 'object')} below the scans' address, {n_possible:,} of which could be "

@@ -1,4 +1,4 @@
-"""What a segmentation would do: the dry run, on this machine alone."""
+"""Plan of a segmentation: the dry run, on this machine only."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from tasks.stages.segmentation_run import Run
 
 
 def plan(request: SegmentRequest) -> SegmentationPlan:
-    """Say what a run would do; nothing is written and no lock is taken.
+    """Return the scans that a run would segment; writes nothing and takes no lock.
 
     Raises:
         ModelError: If the bundle is missing or damaged.
@@ -30,7 +30,7 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
 
 
 def index_here(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:
-    """Open containers in this process; nothing is kept."""
+    """Open containers in this process, without storing their indexes."""
     del kept
     return [
         open_or_reject(container, f"memory://lesions-plan/{container.fingerprint}.gzidx") for container in containers

@@ -1,4 +1,4 @@
-"""Turn paired slices into shards: one Ray task a shard decodes, resizes and writes; a bad slice becomes a row."""
+"""Step prepare: one Ray task per shard decodes, resizes and writes slices; a rejected slice becomes a row."""
 
 import logging
 from collections import defaultdict
@@ -24,11 +24,11 @@ from tasks.stages.labelled_pairs import preprocess_pair
 logger = logging.getLogger(__name__)
 
 SLICES_PER_SHARD = 128
-"""16 MiB of pixels at 256 px: one task's work, one object of the store."""
+"""Slices per shard, task and object: 16 MiB of pixels at 256 px."""
 
 
 def prepare(request: PrepareRequest) -> DatasetHandle:
-    """Write shards, tables and card of a dataset whose slices are found and split.
+    """Write shards, tables and card of a dataset whose slices are listed and split.
 
     Raises:
         ConfigError: If no slice of some split could be used, or another run listed the source again meanwhile.
@@ -107,7 +107,7 @@ def _plan_shards(
 
 
 def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> list[dict[str, Any]]:
-    """Write one shard; return a row a slice: its lesion fraction, or why it was rejected."""
+    """Write one shard; return a row per slice: its lesion fraction, or why it was rejected."""
     kept: list[SliceRow] = []
     rows: list[dict[str, Any]] = []
     for pair in (SlicePair.model_validate(values) for values in shard["pairs"]):

@@ -1,4 +1,4 @@
-"""Scans through the prediction stream: load on CPUs, predict, finish on CPUs."""
+"""Prediction stream of a segmentation: scans to rows."""
 
 import logging
 import time
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 def segment_due(
     due: Sequence[ScanSource], run: Run, sums: StageSums, load_model: LoadModel, *, known: Sequence[ScanRow]
 ) -> Iterator[tuple[list[ScanRow], Progress]]:
-    """Yield the rows of scans as they are finished, with how far the run is.
+    """Yield the rows of scans as they are finished, with the progress of the run.
 
     Args:
-        due: Scans to be segmented.
-        run: What decides their masks.
-        sums: Times and bytes, added to while it goes on.
-        load_model: How the model of a bundle is had; called in the actors.
+        due: Scans to segment.
+        run: Segmentation run.
+        sums: Sums of times and bytes, updated by the stream.
+        load_model: Function that loads the model of a bundle in an actor.
         known: Rows of the other scans, which count in the progress.
     """
     n_failed = sum(row.status == "failed" for row in known)
@@ -73,5 +73,5 @@ def _spec(run: Run, load_model: LoadModel) -> PredictionSpec[ScanSource, ScanRow
 
 
 def _n_slices(scan: ScanSource) -> int:
-    """Return how many slices a scan counts for in a chunk; a volume whose depth is not known yet fills one."""
+    """Return the number of slices a scan counts as in a chunk; a volume of unknown depth fills one."""
     return BATCH_SIZE if layout_of(scan.kind) == "volume" else scan.n_slices

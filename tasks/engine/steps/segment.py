@@ -1,4 +1,4 @@
-"""Segment every scan below a URI that is new, exactly once: list, sort, stream, publish."""
+"""Step segment: list the scans, sort out those up to date, segment the others, publish."""
 
 import logging
 import time
@@ -22,23 +22,23 @@ from tasks.stages.segmentation_run import Run
 
 logger = logging.getLogger(__name__)
 
-MIN_TO_BLAME_US = 3
-"""Scans that all end in the same bug, from which on the run is broken rather than they."""
+MIN_WITH_COMMON_BUG = 3
+"""Number of scans with the same bug from which the installation counts as broken, not the scans."""
 
 
 def segment(
     request: SegmentRequest, report_progress: ReportProgress = lambda _: None, *, load_model: LoadModel = load_predictor
 ) -> SegmentationHandle:
-    """Segment what is new, publish table, report and manifest, and count what happened.
+    """Segment new scans, publish table, report and manifest, and return the counts by status.
 
     Args:
-        request: What to do.
+        request: Input of the step.
         report_progress: Called with the progress after every few scans.
-        load_model: How the model of a bundle is had; called in the actors.
+        load_model: Function that loads the model of a bundle in an actor.
 
     Raises:
-        IncompleteError: If there was nothing to take although something lies there, or did; nothing is published.
-        LockedError: If a live run holds the output.
+        IncompleteError: If no scan was read although files are or were there; nothing is published.
+        LockedError: If another running flow holds the output.
         ModelError: If the bundle is missing, damaged or fails its self-test.
         StorageError: If scans cannot be listed or outputs not written.
     """
@@ -83,16 +83,16 @@ def segment(
 
 
 def common_bug(new: Sequence[ScanRow]) -> str | None:
-    """Return the sentence of the bug that every scan of a run ended in, if there are enough to blame ourselves."""
+    """Return the sentence of the bug that every scan of a run failed with, if there are enough scans."""
     sentences = {row.error if row.error_code == "internal_error" else None for row in new}
-    return sentences.pop() if len(new) >= MIN_TO_BLAME_US and len(sentences) == 1 else None
+    return sentences.pop() if len(new) >= MIN_WITH_COMMON_BUG and len(sentences) == 1 else None
 
 
 def _check_ids(request: SegmentRequest) -> None:
     """Refuse to mix hashed ids and names in one output: the names of earlier masks would stay.
 
     Raises:
-        ConfigError: If the earlier run did it the other way.
+        ConfigError: If the earlier run did it differently.
     """
     earlier = segmentations.find_manifest(request.output_uri)
     if earlier is not None and earlier.segmentation.hash_ids != request.segmentation.hash_ids:

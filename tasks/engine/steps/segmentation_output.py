@@ -1,4 +1,4 @@
-"""The output of a segmentation run: held while it writes, published at the end."""
+"""Output of a segmentation run: locked while it writes, published at the end."""
 
 import contextlib
 import logging
@@ -23,11 +23,11 @@ N_PREVIEWS = 12
 
 @contextlib.contextmanager
 def held_output(run: Run) -> Iterator[output_lock.OutputLock]:
-    """Hold the lock of a run's output while the body writes; afterwards its ledger is one table.
+    """Hold the lock on a run's output while the body writes, then turn its ledger into one table.
 
     Raises:
-        ConfigError: If the output is somebody else's.
-        LockedError: If a live run holds it.
+        ConfigError: If the output holds foreign files.
+        LockedError: If another running flow holds it.
     """
     output_uri = run.request.output_uri
     claim(output_uri, "segmentation")
@@ -52,7 +52,7 @@ def publish_run(
 
 
 def speed_of(run: Run, sums: StageSums, seconds: float, *, n_done: int, n_nodes: int) -> Speed:
-    """Return where a run's time went, and what it costs."""
+    """Return the throughput and the cost of a run."""
     return Speed(
         seconds=round(seconds, 2),
         load_seconds=round(sums.load_seconds, 2),
@@ -95,7 +95,7 @@ def _manifest(
 
 
 def _remove_temporary(output_uri: str) -> None:
-    """Remove temporary files of killed writers where only the holder of the lock writes."""
+    """Remove temporary files of killed writers in folders that only the holder of the lock writes to."""
     n_removed = sum(
         storage.remove_temporary(storage.join(output_uri, f)) for f in (*segmentations.FOLDERS, ledger.FOLDER)
     )

@@ -1,4 +1,4 @@
-"""Train a bundle: trainings that outlive their workers, then the operating point, the self-tests and the card."""
+"""Step train: trains one network or an ensemble, chooses the operating point, and publishes the bundle."""
 
 import uuid
 
@@ -21,13 +21,13 @@ from tasks.stages.model_card import draft_card
 def train(request: TrainRequest) -> ModelHandle:
     """Train, choose the operating point on the validation patients, and publish the bundle.
 
-    A run that was killed is started again with the same request: it goes on after its last finished epoch.
+    A killed run that is restarted with the same request continues after its last finished epoch.
 
     Raises:
         ConfigError: If no dataset is there, or it holds fewer patients than folds.
-        LockedError: If a live run trains for the same bundle.
-        ModelError: If weights cannot be had or used.
-        ClusterError: If Ray lost the workers more often than they may be started again.
+        LockedError: If another running flow trains the same bundle.
+        ModelError: If weights cannot be read or used.
+        ClusterError: If Ray lost the workers more often than `max_restarts`.
     """
     dataset = datasets.read_card(request.dataset_uri)
     first = FirstWeights.read(request.model)
@@ -48,7 +48,7 @@ def train(request: TrainRequest) -> ModelHandle:
 
 
 def _publish(model_uri: str, card: ModelCard, trained: TrainedNetworks) -> ModelHandle:
-    """Publish weights, self-tests, history and curves, then the card; the checkpoints are of no use any more."""
+    """Publish weights, self-tests, history and curves, then the card; then remove the checkpoints."""
     outcome = trained.outcome
     files = dict(zip(card.weights_files, trained.weights, strict=True))
     files |= make_self_tests(card, trained.weights)

@@ -1,4 +1,4 @@
-"""Which scans need work in a run, and the rows of those that need none."""
+"""Sorting of scans into those that are up to date and those to segment, by the ledger."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,10 @@ from tasks.stages.segmentation_run import Run
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Scans by what is to be done with them.
+    """Scans sorted by whether they need work.
 
     Attributes:
-        known: Rows of scans that are finished, known bad, or too young.
+        known: Rows of scans that are finished, known to be bad, or too young.
         new: Every other scan.
         n_unreported: Rows among the known ones of scans that a killed run rejected and never reported.
     """
@@ -28,7 +28,7 @@ class Sorted:
 
     @property
     def due(self) -> list[ScanSource]:
-        """The new scans that the listing did not reject."""
+        """New scans that the listing did not reject."""
         return [scan for scan in self.new if scan.refused is None]
 
     def rejected(self, run: Run) -> list[ScanRow]:
@@ -37,14 +37,14 @@ class Sorted:
 
 
 def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sorted:
-    """Return which scans need no work in this run, by the ledger of its output, and which do.
+    """Return the scans of a run, sorted by the ledger of its output.
 
-    What a killed run did and never reported is this run's to report: a scan it finished is done, not skipped, and one
-    it rejected is a new failure.
+    This run reports what a killed run recorded and never reported: a scan it finished counts as done, not skipped, and
+    one it rejected as a new failure.
 
     Args:
-        scans: As listed.
-        run: What decides the masks, and its output.
+        scans: Scans as listed.
+        run: Segmentation run.
         youngest_s: Time of change after which an object may still be uploading.
     """
     entries = ledger.Ledger.open(run.request.output_uri, run.request.run_id)
@@ -76,6 +76,6 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
 
 
 def count_by_status(rows: Iterable[ScanRow]) -> dict[ScanStatus, int]:
-    """Return how many rows have each status; every status is named."""
+    """Return the number of rows by status, with every status."""
     found = Counter(row.status for row in rows)
     return {status: found[status] for status in get_args(ScanStatus)}

@@ -1,4 +1,4 @@
-"""Trained networks of a bundle: one, or those of the folds, together an ensemble."""
+"""Trained networks of a bundle: one network, or the ensemble of all folds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from tasks.io.outputs.bundles import FOLDS_FOLDER, HISTORY_FILE, SELF_TEST_FILE
 
 @dataclass(frozen=True, slots=True)
 class TrainedNetworks:
-    """What the trainings of a bundle left.
+    """Trained networks of a bundle and their outcomes.
 
     Attributes:
-        outcomes: Of each training.
+        outcomes: Outcome of each training.
         weights: Content of each network's weight file.
-        members: The networks of an ensemble; empty where there is one network.
+        members: Networks of an ensemble; empty for a single network.
     """
 
     outcomes: Sequence[TrainingOutcome]
@@ -26,7 +26,7 @@ class TrainedNetworks:
 
     @classmethod
     def of(cls, folds: Sequence[Fold], asked: TrainingConfig) -> "TrainedNetworks":
-        """Return what finished trainings left in their checkpoints.
+        """Return the networks in the checkpoints of finished trainings.
 
         Raises:
             ModelError: If one of them finished no epoch.
@@ -36,21 +36,21 @@ class TrainedNetworks:
 
     @property
     def outcome(self) -> TrainingOutcome:
-        """Outcome of all trainings together."""
+        """Joint outcome of all trainings."""
         return TrainingOutcome.of_folds(self.outcomes) if self.members else self.outcomes[0]
 
 
 def members_of(
     folds: Sequence[Fold], outcomes: Sequence[TrainingOutcome], asked: TrainingConfig
 ) -> tuple[EnsembleMember, ...]:
-    """Return the ensemble's networks, each with the operating point for the patients it never saw.
+    """Return the networks of an ensemble, each with the operating point for its held-out patients.
 
-    That is the best for the patients of all other folds: no patient takes part in choosing their own.
+    It is chosen on the held-out patients of all other folds, so that no patient affects their own operating point.
 
     Args:
-        folds: The trainings.
-        outcomes: What came of each; the histograms are those of the patients held out.
-        asked: What is set for all, and what may be chosen.
+        folds: Folds of the cross-validation.
+        outcomes: Outcome of each fold, with the histograms of its held-out patients.
+        asked: Parameters, which may set the operating point.
     """
     members = []
     for index, fold in enumerate(folds):

@@ -1,6 +1,6 @@
-"""Order of the slices in each epoch: a table with a row per slice and epoch, made before anything runs.
+"""Plan of the slices in each epoch: a table with one row per slice and epoch, made before the training.
 
-So every number of workers gets the same global batches, and nothing depends on which task finishes first.
+Global batches are the same for any number of workers, and do not depend on which task finishes first.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is trained on, in which order.
+    """Slices of a training, in order.
 
     Attributes:
         table: Rows of `SliceStore.index` with `epoch` and `weight`; padding rows have weight 0.
@@ -23,22 +23,22 @@ class Plan:
 
 
 def plan_training(index: pa.Table, *, epochs: range, batch_size: int, lesion_free_fraction: float, seed: int) -> Plan:
-    """Return the order of epochs: every lesion slice, a fraction of the lesion-free ones, shuffled each time.
+    """Return the plan of epochs: all slices with lesions and a fraction of the others, shuffled per epoch.
 
-    Each epoch is filled up to whole batches with rows of weight 0.
+    Each epoch is padded to whole batches with rows of weight 0.
 
     Args:
         index: Rows of `SliceStore.index`.
-        epochs: Numbers of the epochs, the first of all is 0; the order of each depends on its number alone.
+        epochs: Numbers of the epochs, from 0; the order of each depends on its number only.
         batch_size: Global batch size.
-        lesion_free_fraction: Share of the lesion-free slices drawn each epoch.
+        lesion_free_fraction: Fraction of the lesion-free slices drawn per epoch.
         seed: Seed of draws and order.
     """
     has_lesion = index.column("has_lesion").to_numpy(zero_copy_only=False)
     lesion, lesion_free = np.flatnonzero(has_lesion), np.flatnonzero(~has_lesion)
     n_free = round(lesion_free_fraction * len(lesion_free))
     if not len(lesion):
-        n_free = len(lesion_free)  # nothing else to learn from
+        n_free = len(lesion_free)  # there are no slices with lesions
     n_slices = len(lesion) + n_free
     n_padding = -n_slices % batch_size
     parts = []

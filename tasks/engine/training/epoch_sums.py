@@ -1,4 +1,4 @@
-"""What is summed up over an epoch, and whether it went well."""
+"""Sums over an epoch, and the check that weights and losses are finite."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from tasks.core.plural import counted
 
 @dataclass(slots=True)
 class EpochSums:
-    """Sums over an epoch's slices; padding weighs 0."""
+    """Sums over the slices of an epoch; padding has weight 0."""
 
     n_steps: int = 0
     weight: float = 0.0
@@ -39,7 +39,7 @@ def timed(batches: Any) -> Iterator[tuple[float, dict[str, np.ndarray]]]:  # Any
 
 
 def check_numbers(row: EpochRow, weights: Sequence[np.ndarray]) -> None:
-    """Refuse weights or losses that are not finite: ReLU hides them, and the masks look like those of healthy patients.
+    """Refuse weights or losses that are not finite; ReLU would hide them, and all masks would be empty.
 
     Raises:
         ModelError: If a weight or a loss is not finite.

@@ -1,4 +1,4 @@
-"""Trainings of a bundle: one, or one per fold of a cross-validation, each patient held out of one of them."""
+"""Folds of a training: one training, or one per fold of a cross-validation."""
 
 from dataclasses import dataclass, replace
 
@@ -18,16 +18,16 @@ from tasks.io.versions import code_version
 from tasks.stages.first_weights import FirstWeights
 
 NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "node_wait_minutes", "stall_minutes"}
-"""Fields of the training that may change between a run and the one that goes on from its checkpoints."""
+"""Parameters that may change between a run and one that continues from its checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A training, and whom it holds out; without cross-validation there is one, which holds nobody out.
+    """Training and its held-out patients; without cross-validation there is one, without held-out patients.
 
     Attributes:
-        run: What is to be done.
-        held_out: Patients it never sees.
+        run: The training.
+        held_out: Patients it is not trained on.
     """
 
     run: TrainingRun
@@ -35,12 +35,12 @@ class Fold:
 
 
 def folds_of(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -> list[Fold]:
-    """Return the trainings that were asked for, their slices in the object store.
+    """Return the folds of a request, with their slices in the object store.
 
     Args:
-        request: What was asked.
+        request: Input of the training.
         dataset: Card of the dataset.
-        first: Weights to start from.
+        first: Initial weights.
 
     Raises:
         ConfigError: If there are fewer patients than folds.
@@ -81,7 +81,7 @@ def folds_of(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -
 
 
 def _outcome_digest(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -> str:
-    """Return the digest of all that decides what comes of a training: only then does it go on from checkpoints."""
+    """Return the digest of all that decides the outcome of a training; it must match to continue from checkpoints."""
     return digest(
         dataset=dataset.fingerprint,
         model=request.model.model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""Journal of a training: its workers write, the driver reads while the training goes on."""
+"""Journal of a training, which workers write and the driver reads during the training."""
 
 import ray
 
@@ -7,17 +7,17 @@ from tasks.core.history import EpochRow
 
 @ray.remote(num_cpus=0)
 class Journal:
-    """Finished epochs, and what happened between two, in order."""
+    """Actor with the finished epochs and the events between them, in order."""
 
     def __init__(self) -> None:
         self._lines: list[EpochRow | str] = []
 
     @ray.method
     def append(self, line: EpochRow | str) -> None:
-        """Add an epoch, or a sentence on what happened between two."""
+        """Add an epoch, or a sentence about an event."""
         self._lines.append(line)
 
     @ray.method
     def after(self, n_seen: int) -> list[EpochRow | str]:
-        """Return what lies beyond the first `n_seen`."""
+        """Return the entries after the first `n_seen`."""
         return self._lines[n_seen:]

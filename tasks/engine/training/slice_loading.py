@@ -1,4 +1,4 @@
-"""Shards of a dataset to Ray's object store."""
+"""Loading of a dataset's shards into Ray's object store."""
 
 from typing import cast
 

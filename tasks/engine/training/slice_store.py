@@ -1,6 +1,6 @@
-"""A dataset's slices as Ray sees them: held once in the object store, drawn in any order, augmented on CPU workers.
+"""Slice store: the slices of a dataset once in Ray's object store, and streams of them for workers.
 
-Order and content of the training stream are decided before anything runs, by a plan (see `epoch_plan`).
+Order and content of the training stream are fixed by a plan before the training (see `epoch_plan`).
 """
 
 import math
@@ -16,13 +16,13 @@ from tasks.core.config.learning import AugmentConfig
 from tasks.engine.training.epoch_plan import Plan, worker_share
 
 BATCHES_PER_BLOCK = 2
-"""Global batches one augmentation task makes: enough to outweigh its scheduling, small enough to keep memory flat."""
+"""Global batches per augmentation task: enough to outweigh its scheduling, few enough to bound memory."""
 
 MAX_BLOCKS = 10_000
-"""Tasks of all workers' streams: Ray looks at each before it starts the first, so a long training has longer ones."""
+"""Largest number of tasks of all streams, because Ray plans all tasks before it starts the first."""
 
 ROWS_PER_BLOCK = 64
-"""Slices one validation task hands over."""
+"""Slices per validation task."""
 
 Batch = dict[str, np.ndarray]
 
@@ -61,12 +61,12 @@ def training_stream(
 
 
 def _batches_per_block(n_shares: int) -> int:
-    """Return how many workers' shares of global batches, of that many in all, one augmentation task makes."""
+    """Return the number of shares of global batches per augmentation task, for a total number."""
     return max(BATCHES_PER_BLOCK, math.ceil(n_shares / MAX_BLOCKS))
 
 
 def validation_stream(store: SliceStore, index: pa.Table) -> ray.data.Dataset:
-    """Return these rows of the store's index as slices, as they are: image, mask (uint8), patient_id."""
+    """Return rows of the store's index as slices without augmentation: image, mask (uint8), patient_id."""
     pieces = [index.slice(start, ROWS_PER_BLOCK) for start in range(0, len(index), ROWS_PER_BLOCK)]
     return ray.data.from_arrow(pieces).map_batches(
         _draw,  # type: ignore[arg-type]  # as above
@@ -89,7 +89,7 @@ def _draw(index: pa.Table, *, blocks: "Sequence[ray.ObjectRef[Batch]]") -> Batch
 def _draw_augmented(
     plan: pa.Table, *, blocks: "Sequence[ray.ObjectRef[Batch]]", augment: AugmentConfig, seed: int
 ) -> Batch:
-    # Imported here because the driver plans, and must not load albumentations for it.
+    # imported here, because the driver only plans and does not need albumentations
     from tasks.core.augment import augment_slice, augmentation_seed, build_augmentation
 
     augmentation = build_augmentation(augment)

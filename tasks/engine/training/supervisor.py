@@ -1,4 +1,4 @@
-"""Supervisor of trainings: Ray Train over a planned stream, started again from the last epoch when workers die."""
+"""Supervisor of trainings: runs Ray Train and restarts it from the last checkpoint when workers die."""
 
 import logging
 import time
@@ -30,18 +30,18 @@ logger = logging.getLogger(__name__)
 
 POLL_S: Final = 2.0
 NODE_IS_DEAD_AFTER_S: Final = 10.0
-"""Most lost nodes are known to be lost by then; one that is not costs another restart."""
+"""Seconds after which Ray has noticed most lost nodes; others cost another restart."""
 MAX_FAILED_STARTS: Final = 3
-"""Of a group of workers, each of which has a minute to start; Ray Train would try for ever."""
+"""Number of failed starts of a group of workers, of a minute each; Ray Train would retry for ever."""
 
 
 def train_all(runs: Sequence[TrainingRun], held: OutputLock) -> None:
-    """Do trainings, as many at once as the cluster holds, each in the order given; log each epoch when it ends.
+    """Run trainings in the given order, as many at once as fit the cluster, and log each epoch.
 
     Raises:
-        LockedError: If another run has taken the bundle.
-        LesionWorkflowError: What a worker found wrong.
-        ClusterError: If the workers of one died too often; what the others reached is kept.
+        LockedError: If another run has taken the output lock.
+        LesionWorkflowError: An error of a worker.
+        ClusterError: If the workers of a training died too often; checkpoints of the others are kept.
     """
     waiting = list(runs)
     running: dict[ray.ObjectRef[None], _Running] = {}
@@ -66,7 +66,7 @@ def train_all(runs: Sequence[TrainingRun], held: OutputLock) -> None:
                 except NoCapacityError:
                     if not running:
                         raise
-                    logger.warning("train: %sno capacity beside the others, goes on after one of them", one.run.name)
+                    logger.warning("train: %sno capacity besides the others, continues after one of them", one.run.name)
                     waiting.append(one.run)
     finally:
         for reference in running:
@@ -75,14 +75,14 @@ def train_all(runs: Sequence[TrainingRun], held: OutputLock) -> None:
 
 @dataclass(slots=True)
 class _Running:
-    """A training on its way, and how much of its journal was read."""
+    """Running training, and the number of journal entries read."""
 
     run: TrainingRun
     journal: "ActorProxy[Journal]"
     n_seen: int = 0
 
     def log(self) -> None:
-        """Log what is new."""
+        """Log the new entries of the journal."""
         for line in ray.get(self.journal.after.remote(self.n_seen)):
             self.n_seen += 1
             if isinstance(line, str):
@@ -102,15 +102,15 @@ def _sentence(row: EpochRow, n_epochs: int) -> str:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def fit(run: TrainingRun, journal: "ActorProxy[Journal]") -> None:
-    """Train to the end, from the last checkpoint if there is one; what comes of it are the checkpoints.
+    """Train to the end, from the last checkpoint if there is one; the results are the checkpoints.
 
     Args:
-        run: What is to be done.
-        journal: Gets each finished epoch, and what happens between two.
+        run: The training.
+        journal: Receives finished epochs and events.
 
     Raises:
-        LesionWorkflowError: What a worker found wrong.
-        NoCapacityError: If the cluster has no capacity for them.
+        LesionWorkflowError: An error of a worker.
+        NoCapacityError: If the cluster has no capacity for the workers.
         ClusterError: If the workers died more than `max_restarts` times.
     """
     has_begun = False
@@ -145,7 +145,7 @@ def fit(run: TrainingRun, journal: "ActorProxy[Journal]") -> None:
 def _run_epochs(
     run: TrainingRun, checkpoint: Checkpoint | None, *, n_workers: int, journal: "ActorProxy[Journal]"
 ) -> None:
-    """Run Ray Train over the epochs that are left."""
+    """Run Ray Train over the remaining epochs."""
     from ray.train.tensorflow import TensorflowTrainer
 
     training = run.training

@@ -1,4 +1,4 @@
-"""A network that learns: its optimizer, the compiled step over all workers and devices, its state."""
+"""Learner: a network with its optimizer, compiled step and state."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from tasks.engine.network.model import build_model, load_weights, to_input
 
 
 class Learner:
-    """The network, its optimizer and the compiled step of one worker."""
+    """Learner of one worker: network, optimizer and compiled step."""
 
     def __init__(
         self,
@@ -28,11 +28,11 @@ class Learner:
 
         Args:
             model: Network.
-            training: Loss, precision and what is frozen.
-            strategy: How gradients are shared among devices and workers.
-            n_workers: Workers that share a global batch.
+            training: Loss, precision and frozen layers.
+            strategy: Distribution over devices and workers.
+            n_workers: Number of workers that share a global batch.
             encoder_weights: Content of an encoder's weight file.
-            first_weights: Content of a bundle's weight file, which the training starts from.
+            first_weights: Content of the weight file of a bundle to fine-tune.
         """
         self._model, self._encoder_weights, self._first_weights = model, encoder_weights, first_weights
         self._freeze_batchnorm = training.freeze_batchnorm
@@ -55,20 +55,20 @@ class Learner:
         self._compiled_forward = tf.function(self._forward, reduce_retracing=True)
 
     def gather(self) -> None:
-        """Bring the averaged weights of all devices into `plain`; all workers call it together."""
+        """Copy the averaged weights of all devices into `plain`; all workers call it together."""
         if self.plain is not self.network:
             self.plain.set_weights(self.network.get_weights())
 
     def step(
         self, images: np.ndarray, masks: np.ndarray, weights: np.ndarray, *, learning_rate: float
     ) -> tuple[float, float, list[int]]:
-        """Take one optimizer step over the global batch, of which this worker's share is given.
+        """Run one optimizer step over the global batch, given this worker's share.
 
         Args:
             images: uint8 `(B, H, W)`.
             masks: uint8 `(B, H, W)` of 0 and 1.
             weights: float32 `(B,)`, 0 for padding.
-            learning_rate: Of this step.
+            learning_rate: Learning rate of this step.
 
         Returns:
             Weighted loss, weight, and pixels tp, fp, fn, tn at threshold 0.5, summed over all workers.
@@ -83,12 +83,12 @@ class Learner:
         return losses.numpy(), probability.numpy()
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return probability uint8 `(B, H, W)` in units of 1/255 of `plain`; compiled already, if validated before."""
+        """Return probability uint8 `(B, H, W)` in units of 1/255 of `plain`; already compiled after a validation."""
         _, probability = self.forward(images, np.zeros_like(images))
         return probability
 
     def load(self, weights: bytes) -> None:
-        """Put a weight file into `plain`, which may be what is trained: after the last step only."""
+        """Load a weight file into `plain`, which may be the trained network; after the last step only."""
         load_weights(self.plain, weights)
 
     def state(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -96,7 +96,7 @@ class Learner:
         return self.plain.get_weights(), [variable.numpy() for variable in self.optimizer.variables]
 
     def restore(self, weights: Sequence[np.ndarray], optimizer: Sequence[np.ndarray]) -> None:
-        """Go on from a state; all workers call it with the same one."""
+        """Restore a state; all workers call it with the same one."""
         self.network.set_weights(weights)
         for variable, value in zip(self.optimizer.variables, optimizer, strict=True):
             variable.assign(value)
@@ -116,12 +116,12 @@ class Learner:
         return network
 
     def _build_optimizer(self) -> None:
-        """Create the optimizer's variables now, so that a state can be put into them before the first step."""
+        """Create the optimizer's variables, so that a state can be restored before the first step."""
         inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         inner.build(self.network.trainable_variables)
 
     def _spread(self, share: np.ndarray) -> tf.Tensor:
-        """Return this worker's share of a batch, an even part of it to each of its devices."""
+        """Return this worker's share of a batch, split evenly over its devices."""
         n_devices = self._strategy.num_replicas_in_sync // self._n_workers
         if n_devices == 1:
             return tf.convert_to_tensor(share)
@@ -158,7 +158,7 @@ class Learner:
 
 
 def choose_strategy(n_workers: int) -> tf.distribute.Strategy:
-    """Return how gradients are shared: across workers, across the GPUs of one, or not at all."""
+    """Return the distribution strategy: over workers, over the GPUs of one worker, or none."""
     if n_workers > 1:  # which also uses all GPUs of each worker
         return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_logical_devices("GPU")) > 1:

@@ -1,4 +1,4 @@
-"""What a training is: its settings and data, for the driver and for each worker."""
+"""Settings and data of a training, for the driver and for workers."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,20 @@ from tasks.io.checkpoints import Checkpoint, Checkpoints
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """A training to be done.
+    """Training of one network.
 
     Attributes:
-        name: How log lines about it begin.
+        name: Prefix of its log lines.
         model: Network.
         training: Optimisation.
-        augment: Random changes to training slices.
-        store: The slices.
+        augment: Random augmentation of training slices.
+        store: Slice store.
         train: Rows of the store's index to train on.
         val: Rows to validate on.
         encoder_weights: Reference to an encoder's weight file, or to None.
         first_weights: Reference to a bundle's weight file, or to None.
-        checkpoints: Where it stands.
-        keeps_last: Whether the last epoch is kept, not the best.
+        checkpoints: Its checkpoints.
+        keeps_last: Whether the last epoch is kept instead of the best.
     """
 
     name: str
@@ -45,7 +45,7 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker needs to know; the streams come by name through Ray Train.
+    """Settings of a worker; streams are passed by name through Ray Train.
 
     Attributes:
         model: Network.
@@ -53,10 +53,10 @@ class WorkerSettings:
         steps_per_epoch: Global batches per epoch.
         encoder_weights: Content of an encoder's weight file.
         first_weights: Content of a bundle's weight file.
-        checkpoints: Where what comes of it is put.
-        checkpoint: What to go on from.
-        keeps_last: Whether the last epoch is kept: the validation patients will judge it, so must not choose it.
-        journal: Gets each finished epoch.
+        checkpoints: Checkpoints to write.
+        checkpoint: Checkpoint to continue from.
+        keeps_last: Whether the last epoch is kept, because held-out patients must not choose the epoch.
+        journal: Receives each finished epoch.
     """
 
     model: ModelConfig

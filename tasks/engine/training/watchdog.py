@@ -1,4 +1,4 @@
-"""Ends a process in which nothing moves: a hung collective never returns, and every other worker waits for it."""
+"""Watchdog: ends a stalled worker, because a hung collective never returns and blocks all other workers."""
 
 import contextlib
 import faulthandler
@@ -13,18 +13,18 @@ from typing import Final, Self
 logger = logging.getLogger(__name__)
 
 STALLED_EXIT: Final = 75
-"""EX_TEMPFAIL of sysexits.h: what failed may succeed when tried again."""
+"""Exit code of a stalled worker: EX_TEMPFAIL of sysexits.h, a failure that a retry may solve."""
 
 CHECKS_PER_LIMIT: Final = 20
 PATIENCE: Final = 4
-"""How much longer than a step a validation may take; the others wait for it."""
+"""Factor by which a validation may take longer than a step, while other workers wait."""
 PATIENCE_WITH_FLIPS: Final = 4 * PATIENCE
 
 
 def end(silent_s: float) -> None:
-    """Log where every thread stands, and end without clean-up, which would wait for what hangs."""
+    """Log the stack of every thread and exit without clean-up, which would hang, too."""
     try:
-        logger.critical("watchdog: nothing moved for %.0f s, this worker ends", silent_s)
+        logger.critical("watchdog: no step finished for %.0f s, this worker exits", silent_s)
         faulthandler.dump_traceback(sys.stderr)
     finally:
         os._exit(STALLED_EXIT)
@@ -43,11 +43,11 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self) -> None:
-        """Note that something has moved."""
+        """Record that a step has finished."""
         self._moved_at = self._clock()
 
     def check(self) -> bool:
-        """Call `end` if nothing has moved for longer than the limit; return whether it was called."""
+        """Call `end` if no step has finished within the limit; return whether it was called."""
         silent_s = self._clock() - self._moved_at
         is_stalled = silent_s > self._factor * self._limit_s
         if is_stalled:
@@ -56,7 +56,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def patient(self, factor: int = PATIENCE) -> Iterator[None]:
-        """Wait for what takes longer than a step: the first worker's validation, for instance."""
+        """Raise the limit while the body runs, for example during a validation."""
         before, self._factor = self._factor, factor
         try:
             yield

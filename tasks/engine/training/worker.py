@@ -1,4 +1,4 @@
-"""What one training worker does: steps over its share of the stream; after each epoch it validates and saves."""
+"""Training worker: steps over its share of the stream, with validation and a checkpoint after each epoch."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -28,17 +28,17 @@ from tasks.engine.training.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchd
 from tasks.io.checkpoints import Checkpoint
 
 Histograms = dict[str, ProbabilityHistogram]
-"""By patient."""
+"""Histograms by patient."""
 
 REPORT_S = 5.0
 WATCH_THRESHOLD = 0.5
-"""At which the training curves and the best epoch are judged; the operating point is chosen afterwards."""
+"""Threshold of the training curves and the choice of the best epoch; the operating point is chosen afterwards."""
 
 
 def train_worker(settings: WorkerSettings) -> None:
     """Train until the stream ends or the validation Dice no longer improves; called by Ray Train on each worker.
 
-    What comes of it are the checkpoints, which the first worker publishes.
+    Its results are the checkpoints, which the first worker publishes.
 
     Raises:
         ModelError: If weights or precision cannot be used as asked, or the training diverges.
@@ -74,7 +74,7 @@ def train_worker(settings: WorkerSettings) -> None:
 
 
 class TrainingState:
-    """A training on its way: the learner, what has come of it so far, and where the learning rate stands."""
+    """State of a training: learner, outcome so far, and state of the learning rate."""
 
     def __init__(self, settings: WorkerSettings, n_workers: int, watchdog: Watchdog) -> None:
         self._settings, training, self._watchdog = settings, settings.training, watchdog
@@ -101,7 +101,7 @@ class TrainingState:
 
     @property
     def _learning_rate(self) -> float:
-        """Learning rate of the coming step."""
+        """Learning rate of the next step."""
         training, per_epoch = self._settings.training, self._settings.steps_per_epoch
         if training.schedule == "reduce_on_plateau":
             return self._plateau_rate
@@ -109,7 +109,7 @@ class TrainingState:
         return warmup_cosine(self._n_steps, n_steps=n_steps, steps_per_epoch=per_epoch, peak=training.learning_rate)
 
     def step(self, batch: dict[str, np.ndarray], sums: EpochSums) -> None:
-        """Take one optimizer step and add the batch to the epoch's sums."""
+        """Run one optimizer step and add the batch to the sums of the epoch."""
         loss, weight, counts = self._learner.step(
             batch["image"], batch["mask"], batch["weight"], learning_rate=self._learning_rate
         )
@@ -120,7 +120,7 @@ class TrainingState:
         self._n_steps += 1
 
     def finish_epoch(self, sums: EpochSums, *, is_chief: bool) -> bool:
-        """Validate, judge and publish the epoch, the first worker for all; say whether it was the last."""
+        """Validate and publish the epoch, on the first worker, and return whether it was the last."""
         training, outcome = self._settings.training, self._outcome
         self._learner.gather()
         row: EpochRow = {}
@@ -142,16 +142,16 @@ class TrainingState:
         with self._watchdog.patient(PATIENCE_WITH_FLIPS if is_over else PATIENCE):
             if is_chief:
                 self._publish(row, is_better=is_better, is_over=is_over)
-            ray.train.report(row)  # a barrier: nobody starts the next epoch before this one is safe
+            ray.train.report(row)  # a barrier: no worker starts the next epoch before this one is saved
         return is_over
 
     def _publish(self, row: EpochRow, *, is_better: bool, is_over: bool) -> None:
-        """Publish where the training stands, at its end with what flips would give.
+        """Publish a checkpoint, at the end of the training with the scores of flips.
 
         Raises:
             ModelError: If the training diverged.
         """
-        checkpoint = self._checkpoint(is_over=is_over)  # the state of now: flips put the best weights in its place
+        checkpoint = self._checkpoint(is_over=is_over)  # taken before flips load the best weights
         check_numbers(row, checkpoint.weights)
         best_weights = weights_to_bytes(self._learner.plain) if is_better else None
         if is_over and self._settings.training.test_time_flips is not False:  # once: up to four times the work
@@ -160,7 +160,7 @@ class TrainingState:
         self._settings.journal.append.remote(row)
 
     def _row(self, sums: EpochSums) -> tuple[EpochRow, Histograms]:
-        """Return the epoch's row of the history and the histogram of each validation patient."""
+        """Return the history row of the epoch and the histogram of each validation patient."""
         trained_s = time.monotonic() - sums.started_s
         val_sums, histograms = self._validate()
         patients, level = [*histograms.values()], probability_level(WATCH_THRESHOLD)
@@ -192,10 +192,10 @@ class TrainingState:
         return sums, histograms
 
     def _validate_with_flips(self, best_weights: bytes | None) -> None:
-        """Add the histograms of what a bundle with flips would predict, at the end of all.
+        """Add the histograms of predictions with flips, at the end of the training.
 
         Args:
-            best_weights: Of the best epoch, if that is the last; else they are read from the checkpoints.
+            best_weights: Weights of the best epoch, if that is the last; else they are read from the checkpoints.
         """
         outcome = self._outcome
         self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
@@ -204,7 +204,7 @@ class TrainingState:
             _add(outcome.flipped, patients, predict_with_flips(predict, images), masks)
 
     def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
-        """Yield the patient of each validation slice of a batch, then images and masks, filled up to the batch size."""
+        """Yield the patient of each validation slice of a batch, then images and masks, padded to the batch size."""
         size = self._settings.training.batch_size
         for batch in ray.train.get_dataset_shard("val").iter_batches(batch_size=size, prefetch_batches=2):
             self._watchdog.beat()
@@ -225,13 +225,13 @@ class TrainingState:
 
 def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarray, masks: np.ndarray) -> None:
     """Add slices to the histograms of their patients."""
-    for patient_id, predicted, mask in zip(patients, probability, masks, strict=False):  # masks are filled up
+    for patient_id, predicted, mask in zip(patients, probability, masks, strict=False):  # padded masks
         histogram = probability_histogram(predicted, mask)
         histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
 
 
 def _end_stalled(journal: "ActorProxy[Journal]", silent_s: float) -> None:
-    """Write down why this worker ends, then end it."""
+    """Write to the journal why this worker ends, then end it."""
     try:
         ray.get(journal.append.remote(f"a worker has not moved for {silent_s:.0f} s and ends"), timeout=REPORT_S)
     finally:

@@ -77,7 +77,7 @@ def test_a_job_raises_what_the_step_raises(cluster: RayCluster, phantoms: Path, 
     run = _prepare(cluster, source, tmp_path / "dataset")
     assert run.returncode == 2, run.stderr
     told = " ".join(run.stderr[run.stderr.rindex("ConfigError:") :].split())
-    assert told.startswith("ConfigError: No usable slice is left for train, val, test; rejected were: 40 empty_file.")
+    assert told.startswith("ConfigError: No usable slice is left for train, val, test; rejected: 40 empty_file.")
 
 
 CONNECT = """
