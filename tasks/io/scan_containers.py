@@ -8,7 +8,7 @@ from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.scan_entries import ScanEntry, ScanFile
 from tasks.io.archives import Archive, ArchiveMember, Packing, list_members, packing_of
 from tasks.io.dicom_series import series_among
-from tasks.io.formats import has_telling_suffix, kind_of, shown_formats, without_suffix
+from tasks.io.formats import has_known_suffix, kind_of, shown_formats, without_suffix
 from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other, n_possible_scans, shown
 from tasks.io.scan_index import ContainerIndex
 from tasks.io.scan_sources import Container
@@ -99,7 +99,7 @@ def _index(
         refusal = _misplaced(name, claims[name], archive)
         if refusal:
             entries.append(ScanEntry.rejected(without_suffix(name), [file], refusal, identity=identity))
-        elif kind is None or other == HIDDEN or (file.size_bytes < MIN_SCAN_BYTES and not has_telling_suffix(name)):
+        elif kind is None or other == HIDDEN or (file.size_bytes < MIN_SCAN_BYTES and not has_known_suffix(name)):
             n_ignored[other] += 1
         elif kind == "dicom":
             folders[posixpath.dirname(name)].append((name, file))

@@ -13,7 +13,7 @@ from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry
 from tasks.io.archives import packing_of
-from tasks.io.formats import KINDS, has_telling_suffix, kind_of, without_suffix
+from tasks.io.formats import KINDS, has_known_suffix, kind_of, without_suffix
 from tasks.io.other_files import MIN_SCAN_BYTES, kind_of_other, kind_unless_young, warnings_of
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
@@ -98,7 +98,7 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
             found.sources.append(_bad_name(o))
         elif packing_of(o.path):
             found.containers.append(Container(without_suffix(o.path), (o,)))
-        elif kind is None or (o.size_bytes < MIN_SCAN_BYTES and not has_telling_suffix(o.path)):
+        elif kind is None or (o.size_bytes < MIN_SCAN_BYTES and not has_known_suffix(o.path)):
             is_young = o.modified_s is not None and o.modified_s > youngest_s
             found.n_ignored[kind_unless_young(kind_of_other(o.path, o.size_bytes), is_young=is_young)] += 1
         elif kind == "dicom":

@@ -17,7 +17,7 @@ SPLITS_FILE = "splits.parquet"
 
 
 def publish_found(uri: str, pairs: Sequence[SlicePair], failures: Sequence[FailureRow]) -> None:
-    """Publish the labelled slices of a source, its patients, and what was rejected."""
+    """Publish the labelled slices of a source, its patients, and its rejected files."""
     patients = {pair.patient_id: PatientRow(patient_id=pair.patient_id, source=pair.source) for pair in pairs}
     storage.publish(storage.join(uri, PAIRS_FILE), to_parquet(SlicePair, pairs))
     storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))
@@ -35,7 +35,7 @@ def read_pairs(uri: str) -> list[SlicePair]:
 
 
 def read_failures(uri: str) -> list[FailureRow]:
-    """Return what was rejected while pairing."""
+    """Return the files rejected while pairing."""
     return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))
 
 

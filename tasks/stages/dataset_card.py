@@ -16,11 +16,11 @@ from tasks.io.formats import is_volume
 from tasks.io.versions import code_version
 
 SplitOf = Mapping[tuple[str, int], Split]
-"""By case_id and slice_index."""
+"""Split by case_id and slice_index."""
 
 
 def slice_key(pair: SlicePair) -> tuple[str, int]:
-    """Return what identifies a slice."""
+    """Return the key of a slice."""
     return pair.case_id, pair.slice_index
 
 
@@ -75,7 +75,7 @@ def require_every_split(cases: Sequence[CaseRow], failures: Sequence[FailureRow]
     """Refuse a dataset of which a split has no slice.
 
     Raises:
-        ConfigError: Naming the splits and why slices were rejected.
+        ConfigError: If a split is empty; the message has the reasons of rejections.
     """
     empty = [split for split in SPLITS if all(case.split != split for case in cases)]
     if empty:
@@ -102,7 +102,7 @@ def draft_card(
         n_failed: Slices that were rejected.
     """
     is_by_patient = request.preparation.strategy == "patient"
-    # Patients that are gone, or whose slices all failed, keep their side for the day they come back.
+    # Patients that are gone, or whose slices were all rejected, keep their split in case they return.
     assignments = (earlier.assignments if earlier else {}) | splits
     by_split = {split: sum(case.n_slices for case in cases if case.split == split) for split in SPLITS}
     return DatasetCard(

@@ -1,4 +1,4 @@
-"""Input formats, a module each. A new one is a module here, its `Format` at the end, and a line in `FORMATS`."""
+"""Registry of input formats. A new format is a module here with its `Format` at the end, and a line in `FORMATS`."""
 
 import posixpath
 from pathlib import PurePosixPath
@@ -25,12 +25,12 @@ FORMATS: dict[str, Format] = {
         NRRD,
     )
 }
-"""Every format that is read, by name."""
+"""Registry of input formats by name."""
 
 STACK = "stack"
 
 KINDS: dict[str, Kind] = {suffix: name for name, found in FORMATS.items() for suffix in found.suffixes}
-"""From suffix to format; a file without a suffix, or with a number for one, may be DICOM."""
+"""Format by suffix; a file without a suffix, or with a number as suffix, may be DICOM."""
 
 _DOUBLE_SUFFIXES = (".tar.gz", *(suffix for suffix in KINDS if suffix.count(".") > 1))
 
@@ -48,41 +48,41 @@ def suffix_of(path: str) -> str:
 
 
 def shown_suffix(path: str) -> str:
-    """Return the suffix of a path as it may be said."""
+    """Return the suffix of a path as it may be quoted."""
     suffix = suffix_of(path) or "without suffix"
     return known_or_described(suffix, SHOWN_SUFFIXES | KINDS.keys(), "suffix")
 
 
 def shown_formats() -> str:
-    """Return every format as an advice names them: «slices (…) or volumes (…)»."""
+    """Return all formats as text for messages: «slices (…) or volumes (…)»."""
     slices = ", ".join(found.shown for found in FORMATS.values() if found.layout == "slice")
     volumes = ", ".join(found.shown for found in FORMATS.values() if found.layout != "slice")
     return f"slices ({slices}) or volumes ({volumes})"
 
 
 def kind_of(path: str) -> Kind | None:
-    """Return what reads a file of that name; None where nothing does, or the name is a hidden one."""
+    """Return the format of a file by its name; None without a reader, or for a hidden file."""
     if path.endswith("/"):  # a folder of DICOM files
         return "dicom"
     name = PurePosixPath(path.lower())
     if name.name.startswith(".") or "__macosx" in name.parts or name.name == "dicomdir":
         return None
-    return KINDS.get(suffix_of(path)) if has_telling_suffix(path) else "dicom"
+    return KINDS.get(suffix_of(path)) if has_known_suffix(path) else "dicom"
 
 
-def has_telling_suffix(path: str) -> bool:
-    """Return whether a file's name says what reads it; without a suffix, or with a number for one, DICOM is a guess."""
+def has_known_suffix(path: str) -> bool:
+    """Return whether a file's suffix determines its format; without one, or with a number, DICOM is only a guess."""
     suffix = suffix_of(path)
     return bool(suffix) and not suffix[1:].isdecimal()
 
 
 def layout_of(kind: Kind) -> Layout:
-    """Return how scans of a kind lie in files."""
+    """Return the layout of a format in files."""
     return "stack" if kind == STACK else FORMATS[kind].layout
 
 
 def axis_order_of(kind: Kind) -> AxisOrder:
-    """Return in which order the mask of a scan of a kind has its axes."""
+    """Return the axis order of masks of a format."""
     return "kji" if kind == STACK else FORMATS[kind].axis_order
 
 
@@ -99,10 +99,10 @@ def is_volume(path: str) -> bool:
 
 
 def read_volume(path: str, content: bytes) -> Volume:
-    """Return the volume of a file, by the reader its suffix names.
+    """Return the volume of a file, read by the format of its suffix.
 
     Raises:
-        DataError: If no reader takes that suffix, or the reader refuses the content.
+        DataError: If there is no reader for the suffix, or the reader rejects the content.
     """
     if not content:
         raise DataError("empty_file", "File has 0 bytes; a volume was expected. Upload it again.")
@@ -113,20 +113,20 @@ def read_volume(path: str, content: bytes) -> Volume:
 
 
 def read_grid(path: str, content: bytes) -> Grid:
-    """Return where the voxels of a file's volume lie, from its header alone where the format has a reader of that.
+    """Return the grid of a file's volume, from its header alone if the format allows it.
 
     Raises:
-        DataError: If no reader takes that suffix, or the reader refuses the content.
+        DataError: If there is no reader for the suffix, or the reader rejects the content.
     """
     found = _format_of(path)
     return found.read_grid(content) if found and found.read_grid and content else read_volume(path, content).grid
 
 
 def read_image(path: str, content: bytes) -> np.ndarray:
-    """Return the grey values `(H, W)` of a slice, by the reader its suffix names.
+    """Return the grey values `(H, W)` of a slice, read by the format of its suffix.
 
     Raises:
-        DataError: If no reader takes that suffix, or the reader refuses the content.
+        DataError: If there is no reader for the suffix, or the reader rejects the content.
     """
     found = _format_of(path)
     if found is None or found.read_slice is None:
@@ -135,10 +135,10 @@ def read_image(path: str, content: bytes) -> np.ndarray:
 
 
 def read_labels(path: str, content: bytes) -> np.ndarray:
-    """Return the stored values `(H, W)` of a mask, by the reader its suffix names.
+    """Return the stored values `(H, W)` of a mask, read by the format of its suffix.
 
     Raises:
-        DataError: If no reader takes that suffix, or the reader refuses the content.
+        DataError: If there is no reader for the suffix, or the reader rejects the content.
     """
     found = _format_of(path)
     if found is None or found.read_labels is None:

@@ -24,10 +24,10 @@ from tasks.io.formats.format import Format
 PREAMBLE_BYTES: Final = 132
 MAGIC: Final = b"DICM"
 HEADER_BYTES: Final = 32 << 10
-"""Read of a file to know its header; a header is some KiB, private elements may make it more."""
+"""First bytes of a file, which hold its header: some KiB, more with private elements."""
 
 MAX_PIXELS: Final = 4096 * 4096
-"""Of a frame: scanners make 512x512, research ones 2048x2048; a compressed stream may claim far more."""
+"""Largest frame: scanners make 512x512, research ones 2048x2048; a compressed stream may claim far more."""
 
 CT_CLASSES: Final = {CTImageStorage, EnhancedCTImageStorage}
 MODALITIES: Final = frozenset(
@@ -38,7 +38,7 @@ MODALITIES: Final = frozenset(
     XAPROTOCOL XC
     """.split()  # noqa: SIM905 - a list would be eighty lines
 )
-"""Defined terms of Modality (PS3.3 C.7.3.1.1.1): what may be repeated of one."""
+"""Defined terms of Modality (PS3.3 C.7.3.1.1.1), which may be quoted."""
 
 UID_NAMES: Final = frozenset(name for name, *_ in UID_dictionary.values())
 """Names of the SOP classes and transfer syntaxes of the standard (PS3.6, annex A)."""
@@ -46,14 +46,14 @@ UID_NAMES: Final = frozenset(name for name, *_ in UID_dictionary.values())
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself.
+    """Header of a DICOM file.
 
     Attributes:
-        series_uid: Series it belongs to.
-        instance_uid: Its own identity.
-        is_localiser: Whether it is an overview and no slice.
-        planes: Where its frames lie.
-        refused: Why it cannot be used.
+        series_uid: Series Instance UID.
+        instance_uid: SOP Instance UID.
+        is_localiser: Whether it is an overview image and no slice.
+        planes: Planes of its frames.
+        refused: Reason of its rejection.
     """
 
     series_uid: str
@@ -69,19 +69,19 @@ def is_dicom(head: bytes) -> bool:
 
 
 def read_header(head: bytes, *, is_whole: bool = True) -> Header:
-    """Return what a file's first bytes say of it.
+    """Return the header in the first bytes of a file.
 
     Args:
         head: First bytes of the file.
-        is_whole: Whether they are all of it.
+        is_whole: Whether they are the whole file.
 
     Raises:
-        DataError: `unreadable`, if they are no DICOM header, or end before it does.
+        DataError: `unreadable`, if they are no DICOM header, or an incomplete one.
     """
     with _errors():
         buffer = io.BytesIO(head)
         dataset = pydicom.dcmread(buffer, stop_before_pixels=True, specific_tags=list(TAGS))
-        if buffer.tell() >= len(head) and not is_whole:  # pydicom takes a header that ends early for a short one
+        if buffer.tell() >= len(head) and not is_whole:  # pydicom accepts a truncated header as a short one
             raise DataError("unreadable", f"The header is longer than {len(head)} bytes.")
         return Header(
             series_uid=str(dataset.get("SeriesInstanceUID", "")),
@@ -97,7 +97,7 @@ def read_frames(content: bytes, frames: Sequence[int]) -> np.ndarray:
 
     Args:
         content: The whole file.
-        frames: Numbers of the frames, from 0.
+        frames: Indices of the frames.
 
     Returns:
         float32 `(len(frames), H, W)`: stored values x Rescale Slope + Rescale Intercept (PS3.3 C.11.1.1.2).
@@ -134,7 +134,7 @@ def _planes(dataset: pydicom.Dataset) -> Iterator[SlicePlane]:
 
 
 def _found(dataset: pydicom.Dataset, frame: int, sequence: str, keyword: str) -> Any:  # Any: a DICOM value
-    """Return an attribute of a frame: its own, else what all frames share, else the dataset's (PS3.3 C.7.6.16)."""
+    """Return an attribute of a frame: its own, else the shared one, else that of the dataset (PS3.3 C.7.6.16)."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     for group in [*per_frame[frame : frame + 1], *shared[:1]]:
@@ -195,7 +195,7 @@ def _is_decodable(syntax: UID) -> bool:
 
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
-    """Raise what pydicom and its decoders raise on damaged input as a `DataError`; they raise nearly anything."""
+    """Raise any error of pydicom and its decoders on damaged input as a `DataError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about values that do not keep to the standard
@@ -211,4 +211,4 @@ def _errors() -> Iterator[None]:
 
 
 DICOM = Format("dicom", "DICOM", (".dcm", ".dicom", ".ima"))
-"""A series of files, arranged by their headers: `dicom_series` reads it."""
+"""DICOM series, which `dicom_series` reads."""

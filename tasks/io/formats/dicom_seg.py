@@ -1,7 +1,7 @@
-"""Masks as DICOM segmentation objects: written so that they refer to the images they were made of and name nobody.
+"""Masks as DICOM segmentation objects that refer to their source images and name no patient.
 
-Patient and study are those of the source by UID alone: name, id and dates stay empty, so that a mask can leave the
-hospital. An archive finds the study by its UID.
+The study is that of the source by UID only: name, id and dates stay empty, so that a mask can leave the hospital. An
+archive finds the study by its UID.
 """
 
 import hashlib
@@ -38,15 +38,15 @@ _NOBODY: Final = (
 def write_segmentation(
     heads: Sequence[bytes], mask: np.ndarray, *, spacing_mm: float, model_digest: str, code_version: str
 ) -> bytes:
-    """Return a mask as a DICOM-SEG file (PS3.3 A.51), binary, its UIDs made of what it was made of.
+    """Return a mask as a DICOM-SEG file (PS3.3 A.51), binary, with UIDs derived from its source.
 
     Args:
         heads: First bytes of each source file, with the whole header, in the order of the mask's slices; of a
             multi-frame source the one file.
         mask: 0 and 1, `(slice, row, column)`; of a multi-frame source in the order of its frames.
-        spacing_mm: Distance of neighbouring slices.
-        model_digest: Of the bundle.
-        code_version: Of this package.
+        spacing_mm: Distance between neighbouring slices.
+        model_digest: Digest of the bundle.
+        code_version: Version of this package.
 
     Raises:
         DataError: `unreadable`, if the source's headers lack what a segmentation object needs.
@@ -79,10 +79,10 @@ def read_segmentation(content: bytes, grid: Grid) -> np.ndarray:
 
     Args:
         content: The whole file.
-        grid: Of the image, in the order of its slices' positions.
+        grid: Grid of the image, in the order of its slices' positions.
 
     Returns:
-        Number of the segment, 0 where there is none, of the grid's shape; a fractional segment counts from one half.
+        Segment numbers of the grid's shape, 0 outside; a fractional segment counts from one half.
 
     Raises:
         DataError: `unreadable`, or `mixed_geometry` if it lies on another grid: nothing is interpolated.
@@ -123,7 +123,7 @@ def _read(content: bytes, grid: Grid) -> np.ndarray:
 def _write(
     heads: Sequence[bytes], mask: np.ndarray, *, spacing_mm: float, model_digest: str, code_version: str
 ) -> bytes:
-    import highdicom as hd  # here, because only runs that are asked for it need it
+    import highdicom as hd  # imported here, because only runs with dicom_seg need it
     from highdicom.sr.coding import CodedConcept
 
     sources = [_source(head, spacing_mm) for head in heads]
@@ -181,4 +181,4 @@ def _uid(what: str, made_of: Sequence[str]) -> UID:
 
 
 DICOM_SEG = MaskWriter("dicom-seg", "DICOM-SEG", "dcm", frozenset({"series"}), _write_mask, asked_by="dicom_seg")
-"""Binary segments that refer to the images of the series."""
+"""Writer of binary segments that refer to the images of the series."""

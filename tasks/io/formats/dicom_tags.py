@@ -1,4 +1,4 @@
-"""The tags that are read from DICOM headers: none of them names a patient."""
+"""Tags read from DICOM headers; none of them identifies a patient."""
 
 from typing import Final
 
@@ -21,4 +21,4 @@ TAGS: Final = [
     "SeriesInstanceUID",
     "SharedFunctionalGroupsSequence",
 ]
-"""All that is read of a header: nothing here names a person."""
+"""All tags that are read from headers; none of them identifies a person."""

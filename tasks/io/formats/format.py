@@ -1,4 +1,4 @@
-"""Records of formats: what reads the files of scans, and what writes those of masks."""
+"""Records of formats: readers of scans and writers of masks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ import numpy as np
 from tasks.core.volumes import AxisOrder, Grid, Layout, Volume
 
 Kind = str
-"""Name of a scan's format, or `stack`: slices of a file each that are one scan."""
+"""Name of a scan's format, or `stack` for slice files joined into one scan."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """Input format: an entry of `FORMATS`.
 
-    Readers take the whole file and raise a `DataError` on whatever else they are given. A format of slices has
-    `read_slice` and `read_labels`, one of volumes `read_volume`; a series of files has none of them (`dicom_series`).
+    Readers take the whole file and raise a `DataError` on invalid content. A format of slices has `read_slice` and
+    `read_labels`, one of volumes `read_volume`; a series of files has none of them (`dicom_series`).
     Heavy libraries are imported inside readers.
 
     Attributes:
-        name: What indexes and the ledger call it.
-        shown: What sentences call it.
-        suffixes: Of its files, lower case, with the dot; may be double, as `.nii.gz`.
-        read_slice: Grey values `(H, W)` of a slice.
-        read_labels: Values `(H, W)` of a mask of one slice, as stored.
-        read_volume: Voxels and grid of a volume; a mask of one is read by it too.
-        read_grid: Grid of a volume from its header alone; without it the volume is read.
-        axis_order: Of the volume's array; its mask is written in the same.
+        name: Name in indexes and in the ledger.
+        shown: Name in messages.
+        suffixes: Suffixes of its files, lower case, with the dot; may be double, as `.nii.gz`.
+        read_slice: Reader of the grey values `(H, W)` of a slice.
+        read_labels: Reader of the stored values `(H, W)` of a slice's mask.
+        read_volume: Reader of a volume, also of its mask.
+        read_grid: Reader of the grid from the header alone; without it the volume is read.
+        axis_order: Axis order of the array, and of the mask that is written.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Format:
 
     @property
     def layout(self) -> Layout:
-        """How a scan of this format lies in files."""
+        """Layout of a scan of this format in files."""
         if self.read_slice:
             return "slice"
         return "volume" if self.read_volume else "series"
@@ -52,9 +52,9 @@ class DicomHeads:
     """Headers of a DICOM series.
 
     Attributes:
-        heads: First bytes of each file, with its whole header, in the order of the slices as stored; of a multi-frame
-            source of the one file.
-        frames: Of a multi-frame source, the frame of each slice as stored; else empty.
+        heads: First bytes of each file, with its whole header, in the order of the stored slices; of a multi-frame
+            source, those of its file.
+        frames: Frame of each stored slice of a multi-frame source; else empty.
     """
 
     heads: Sequence[bytes]
@@ -63,15 +63,15 @@ class DicomHeads:
 
 @dataclass(frozen=True, slots=True)
 class ScanMask:
-    """Mask of a scan, and what a writer may need besides.
+    """Mask of a scan, with all that a writer may need.
 
     Attributes:
-        voxels: uint8 of 0 and 1, `(D, H, W)`, as a reader sees the scan; of a slice `(1, H, W)`.
-        grid: Of the scan as stored; None where it has no position in space.
-        axis_order: Of the scan as stored.
-        read_heads: Reads the headers of a DICOM series again, which only some formats need.
-        model_digest: Of the bundle.
-        code_version: Of this package.
+        voxels: uint8 of 0 and 1, `(D, H, W)`, in reading orientation; of a slice `(1, H, W)`.
+        grid: Grid of the stored scan; None if it has no position in space.
+        axis_order: Axis order of the stored scan.
+        read_heads: Function that reads the headers of a DICOM series again, for formats that need them.
+        model_digest: Digest of the bundle.
+        code_version: Version of this package.
     """
 
     voxels: np.ndarray
@@ -82,7 +82,7 @@ class ScanMask:
     code_version: str = ""
 
     def as_stored(self, axis_order: AxisOrder) -> tuple[np.ndarray, Grid]:
-        """Return the mask as the scan is stored, its axes in an order, and its grid; without one, in voxels."""
+        """Return the mask in the stored orientation and a given axis order, and its grid, which may be in voxels."""
         if self.grid is None:
             stored, grid, found = self.voxels.T, Grid(self.voxels.T.shape, np.eye(4)), "ijk"
         else:
@@ -94,16 +94,16 @@ class ScanMask:
 class MaskWriter:
     """Output format of masks: an entry of `WRITERS`.
 
-    The first writer of a scan writes its mask, which the table of scans names. The others write beside it: what they
-    cannot write is a warning.
+    The first writer of a scan writes its mask, which the table of scans names. The others write beside it; if one
+    fails, the scan has a warning.
 
     Attributes:
-        name: What the parameters' digest calls it.
-        shown: What sentences call it.
-        suffix: Of its files, without the first dot.
-        layouts: Scans it is for, by how they lie in files.
-        write: Returns the file of a mask; of a first writer the same mask gives the same bytes.
-        asked_by: Field of `SegmentationConfig` that switches it on; None is always on.
+        name: Name in the parameters' digest.
+        shown: Name in messages.
+        suffix: Suffix of its files, without the first dot.
+        layouts: Layouts of the scans it is for.
+        write: Function from a mask to its file; a first writer returns the same bytes for the same mask.
+        asked_by: Field of `SegmentationConfig` that switches it on; None = always on.
     """
 
     name: str

@@ -67,7 +67,7 @@ _FIELDS: Final = {
     "Offset",
     "TransformMatrix",
 }
-"""What changes the meaning of voxels. All else is metadata, skipped: it may name the patient."""
+"""Fields that change the meaning of voxels; all others are metadata and skipped, because they may name the patient."""
 
 
 def read_metaimage(content: bytes) -> Volume:
@@ -103,7 +103,7 @@ def _grid(fields: dict[str, str]) -> Grid:
 
 
 def _header(content: bytes) -> tuple[dict[str, str], int]:
-    """Return the fields that count, and where voxels begin: behind ElementDataFile, whatever its value is."""
+    """Return the fields of the header and the offset of the voxels, after ElementDataFile."""
     if content.startswith(b"NRRD") or b"NDims" not in content[:HEADER_BYTES]:
         raise DataError("wrong_suffix", "File is not a MetaImage. Upload it again under its own suffix.")
     lines, start = header_lines(content, lambda line: _split(line)[0] == "ElementDataFile")
@@ -118,13 +118,13 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
 
 
 def _split(line: str) -> tuple[str, str | None]:
-    """Return name and value of a line; lines without a separator are of metadata that goes on."""
+    """Return name and value of a line; lines without a separator continue metadata."""
     name, *value = (part.strip(" \t") for part in re.split("[=:]", line, maxsplit=1))
     return _SYNONYMS.get(name, name), value[0] if value else None
 
 
 def _check_form(fields: dict[str, str]) -> None:
-    """Refuse what is no volume of single numbers in millimetres that stands in this file."""
+    """Refuse all but volumes of single numbers in millimetres within this file."""
     if fields.get("ElementDataFile", "").upper() != "LOCAL":
         raise detached_voxels("ElementDataFile is not LOCAL")
     [n_dimensions] = whole_numbers(fields, "NDims", 1)
@@ -148,7 +148,7 @@ def _check_form(fields: dict[str, str]) -> None:
 
 
 def _window_bits(fields: dict[str, str], n_found: int) -> int | None:
-    """Return how voxels are packed; None where they are not."""
+    """Return the window bits of packed voxels; None if they are not packed."""
     if not flag(fields, "CompressedData", default=False):
         return None
     if "CompressedDataSize" in fields:
@@ -172,8 +172,8 @@ def _dtype(fields: dict[str, str]) -> np.dtype:
 def _steps_mm(fields: dict[str, str]) -> np.ndarray:
     """Return the steps along column, row and slice axis as columns, LPS+, mm, `(3, 3)`.
 
-    TransformMatrix gives one axis after the other. ElementSize is the extent of a voxel and stands for the spacing
-    where that is not given, as in MetaIO.
+    TransformMatrix has one axis after the other. ElementSize is the extent of a voxel and replaces a missing spacing,
+    as in MetaIO.
     """
     name = "ElementSpacing" if "ElementSpacing" in fields else "ElementSize"
     if name not in fields:

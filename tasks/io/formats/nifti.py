@@ -1,4 +1,4 @@
-"""NIfTI-1 and -2 volumes, plain or gzipped, in and out."""
+"""NIfTI-1 and -2 volumes, plain or gzipped: reading and writing."""
 
 import contextlib
 import gzip
@@ -17,7 +17,7 @@ from tasks.io.formats.format import Format, MaskWriter, ScanMask
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_BYTES = 2 << 30
-"""Of a file unpacked: 1,000 slices of 512x512 in float32 are 1 GiB."""
+"""Largest unpacked file: 1,000 slices of 512x512 in float32 are 1 GiB."""
 
 CHUNK_BYTES = 16 << 20
 
@@ -53,7 +53,7 @@ def read_nifti(content: bytes) -> Volume:
 
 
 def read_nifti_grid(content: bytes) -> Grid:
-    """Return the grid a volume is stored on, from its header; voxels are unpacked with it and not looked at.
+    """Return the grid a volume is stored on, from its header; voxels are unpacked with it, but not used.
 
     Raises:
         DataError: As `read_nifti` over its header.
@@ -76,7 +76,7 @@ def write_nifti_mask(mask: np.ndarray, grid: Grid) -> bytes:
 
     Args:
         mask: uint8, of the grid's shape.
-        grid: Where it lies.
+        grid: Its grid.
     """
     import nibabel as nib
 
@@ -90,7 +90,7 @@ def _write(mask: ScanMask) -> bytes:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """Return what a gzip file unpacks to, up to a limit: it may be made to fill the memory."""
+    """Return the content of a gzip file, up to a limit, because a hostile one could fill the memory."""
     if not content.startswith(GZIP_MAGIC):
         return content
     parts, n_bytes = [], 0
@@ -116,7 +116,7 @@ def _parse(content: bytes) -> "nib.Nifti1Image":
 
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
-    """Raise what nibabel raises on damaged input as a `DataError`; it raises nearly anything."""
+    """Raise any error of nibabel on damaged input as a `DataError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -141,4 +141,4 @@ NIFTI = Format(
 )
 
 NIFTI_MASK = MaskWriter("nifti", "NIfTI", "nii.gz", frozenset({"stack", "volume", "series"}), _write)
-"""0 and 1, on the grid of the scan."""
+"""Writer of masks of 0 and 1 on the grid of the scan."""

@@ -46,7 +46,7 @@ _TO_LPS: Final = {
     **dict.fromkeys(("rightanteriorsuperior", "ras"), (-1, -1, 1)),
     **dict.fromkeys(("leftanteriorsuperior", "las"), (1, -1, 1)),
 }
-"""Signs that turn a space's coordinates into left, posterior, superior."""
+"""Signs that convert the coordinates of a space to left, posterior, superior."""
 
 _WITH_TIME: Final = re.compile(r"(.*time|lpst|rast|last|scannerxyzt)")
 
@@ -70,7 +70,7 @@ _FIELDS: Final = {
     "type",
     "units",
 }
-"""What changes the meaning of voxels, without blanks, which names may have or not."""
+"""Fields that change the meaning of voxels, without blanks, which are optional in names."""
 
 _IGNORED_FIELDS: Final = {
     "axismaxs",
@@ -86,7 +86,7 @@ _IGNORED_FIELDS: Final = {
     "sampleunits",
     "thicknesses",
 }
-"""What NRRD defines besides: nothing of it moves or changes single voxels."""
+"""Other fields of NRRD, which neither move nor change voxels."""
 
 
 def read_nrrd(content: bytes) -> Volume:
@@ -117,7 +117,7 @@ def read_nrrd_grid(content: bytes) -> Grid:
 
 
 def _header(content: bytes) -> tuple[dict[str, str], int]:
-    """Return the fields that count, and where voxels begin: behind the first empty line."""
+    """Return the fields of the header and the offset of the voxels, after the first empty line."""
     if not content.startswith(b"NRRD"):
         raise DataError("wrong_suffix", "File is not NRRD. Upload it again under its own suffix.")
     lines, start = header_lines(content, lambda line: not line)
@@ -139,7 +139,7 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
 
 
 def _check_form(fields: dict[str, str]) -> None:
-    """Refuse what is no volume of single numbers in millimetres that stands in this file."""
+    """Refuse all but volumes of single numbers in millimetres within this file."""
     [n_dimensions] = whole_numbers(fields, "dimension", 1)
     n_space = whole_numbers(fields, "spacedimension", 1)[0] if "spacedimension" in fields else 3
     if (n_dimensions, n_space) != (3, 3):
@@ -168,7 +168,7 @@ def _dtype(fields: dict[str, str]) -> np.dtype:
 
 
 def _grid(fields: dict[str, str]) -> tuple[Grid, tuple[str, ...]]:
-    """Return where voxels lie, and what a reader should know of it."""
+    """Return the grid of the voxels, and warnings about it."""
     sides = whole_numbers(fields, "sizes", 3)
     check_sides(sides)
     if "space" not in fields and "spacedimension" not in fields:
@@ -221,7 +221,7 @@ def _grid_of_spacings(fields: dict[str, str], sides: list[int]) -> Grid:
 
 
 def _known(fields: dict[str, str], name: str) -> list[float] | None:
-    """Return the three numbers of a field; None where it is missing, or has NaN, which NRRD writes for unknown."""
+    """Return the three numbers of a field; None if it is missing or has NaN, which means unknown in NRRD."""
     words = fields.get(name, "nan").lower().split()
     return None if "nan" in words else numbers(fields, name, 3)
 

@@ -14,7 +14,7 @@ from tasks.core.mask_colours import check_transparency, palette_values
 from tasks.io.formats.format import Format, MaskWriter, ScanMask
 
 MAX_PIXELS = 64_000_000
-"""8000 x 8000: far beyond any CT slice, far below what fills a worker's memory."""
+"""Largest slice, 8000 x 8000: far larger than any CT slice, far smaller than a worker's memory."""
 
 _GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 _COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "LA", "1", "RGBX", "CMYK", "YCbCr"}
@@ -44,18 +44,18 @@ def read_raster(content: bytes) -> np.ndarray:
 
 
 def read_raster_labels(content: bytes) -> np.ndarray:
-    """Return a mask's values: grey values as stored, of a palette what `palette_values` makes of it.
+    """Return the values of a mask: grey values as stored, or those of `palette_values`.
 
     Args:
         content: The whole file.
 
     Returns:
-        `(H, W)`, integers. In colours, a pixel's value is its largest channel. Transparency is dropped where it can
-        mean no other mask.
+        `(H, W)`, integers. In colours, a pixel's value is its largest channel. Transparency is ignored if it
+        cannot mean another mask.
 
     Raises:
-        DataError: `empty_file`, `unreadable`, `unsupported_format`, `too_large`, or `mask_values` where colours,
-            palette or transparency leave open what is lesion.
+        DataError: `empty_file`, `unreadable`, `unsupported_format`, `too_large`, or `mask_values` if colours,
+            palette or transparency do not define what is lesion.
     """
     with _decoding(content) as image:
         stored = _stored(image, content)
@@ -96,9 +96,9 @@ def write_png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
 
 @contextlib.contextmanager
 def _decoding(content: bytes) -> Iterator[Image.Image]:
-    """Hold a decoded image; whatever Pillow raises on damaged input becomes a `DataError`.
+    """Hold a decoded image; any error of Pillow on damaged input becomes a `DataError`.
 
-    Pillow's decoders raise nearly anything (OSError, SyntaxError, TypeError, KeyError, struct.error …), and warn.
+    Pillow's decoders raise OSError, SyntaxError, TypeError, KeyError, struct.error and others, and warn.
     """
     if not content:
         raise DataError("empty_file", "File has 0 bytes; an image was expected. Upload it again.")
@@ -137,9 +137,9 @@ def _check(image: Image.Image) -> None:
 
 
 def _check_depth(image: Image.Image, content: bytes) -> None:
-    """Refuse a BMP that Pillow would decode at another depth than it is stored at, which shifts or blackens its pixels.
+    """Refuse a BMP that Pillow would decode at another depth than stored, which shifts or blackens its pixels.
 
-    It takes a palette of black and white for one bit a pixel, one of rising greys for eight, whatever the header says.
+    Pillow decodes a palette of black and white as one bit per pixel, and one of rising greys as eight.
     """
     if image.format != "BMP" or image.mode not in ("1", "L"):
         return
@@ -152,7 +152,7 @@ def _check_depth(image: Image.Image, content: bytes) -> None:
 
 
 def _bits_per_sample(image: Image.Image, content: bytes) -> int:
-    """Return the stored depth, which Pillow's modes do not keep: 4-bit grey and 16-bit colour come out as 8 bits."""
+    """Return the stored depth, which Pillow's modes lose: 4-bit grey and 16-bit colour become 8 bits."""
     if image.format == "PNG":
         return content[24]  # PNG specification, 11.2.2: IHDR is first, its ninth byte is the bit depth
     if image.format == "TIFF":
@@ -162,7 +162,7 @@ def _bits_per_sample(image: Image.Image, content: bytes) -> int:
 
 
 def _stored(image: Image.Image, content: bytes) -> np.ndarray:
-    """Return what a mask's file holds: grey values or indices, `(H, W)`, or colours, `(H, W, 3)`."""
+    """Return the stored pixels of a mask: grey values or indices, `(H, W)`, or colours, `(H, W, 3)`."""
     if image.mode == "PA":
         return _pixels(image.getchannel("P"))
     if image.mode == "P":
@@ -218,4 +218,4 @@ RASTER = Format(
 )
 
 PNG_MASK = MaskWriter("png", "PNG", "png", frozenset({"slice"}), _write)
-"""0 and 255, in the pixels of the slice."""
+"""Writer of masks of 0 and 255 on the pixels of the slice."""

@@ -1,7 +1,7 @@
-"""Voxels that stand behind a text header, packed or not: their number, their grid and their array.
+"""Voxels after a text header, packed or not: their number, grid and array.
 
-A foreign header never reaches a library that opens paths, and voxels are taken only if there are exactly as many as
-the header claims and, where they are packed, their checksum is right.
+A foreign header never reaches a library that opens paths. Voxels are accepted only if there are exactly as many as the
+header claims and, if they are packed, their checksum is right.
 """
 
 import math
@@ -15,29 +15,29 @@ from tasks.core.errors import DataError
 from tasks.core.volumes import LPS_TO_RAS, Grid, Volume
 
 MAX_VOXELS: Final = 1 << 29
-"""1,000 slices of 512x512 are half of it."""
+"""Largest volume: 1,000 slices of 512x512 are half of it."""
 
 ZLIB_OR_GZIP: Final = 47
 GZIP: Final = 31
-"""Window bits of zlib: 15, and which header and checksum are expected."""
+"""Window bits of zlib: 15, plus the expected header and checksum."""
 
 _MAX_INFLATION: Final = 1032
-"""Most that deflate makes of a byte. Source: zlib.net/zlib_tech.html, «Maximum Compression Factor»."""
+"""Largest compression factor of deflate. Source: zlib.net/zlib_tech.html, «Maximum Compression Factor»."""
 
 _PIECE_BYTES: Final = 1 << 20
-"""Inflated at once, beside the array: 3 MB of a CT, all of it in the worst case. Smaller pieces take 5 % longer."""
+"""Packed bytes inflated at once: 3 MB of a CT beside the array. Smaller pieces take 5 % longer."""
 
 NO_ORIENTATION: Final = "The header gives no orientation; the array is taken as stored in LPS+."
 NO_POSITION: Final = "The header gives no position; the first voxel is taken to lie at 0, 0, 0."
 
 
 def detached_voxels(reason: str) -> DataError:
-    """Return the refusal of a header that takes its voxels from another file: it could name any of this machine."""
+    """Return the rejection of a header that refers to another file, which could be any on this machine."""
     return DataError("unsupported_format", f"Voxels must stand in the file itself ({reason}); send both as one file.")
 
 
 def check_sides(sides: Sequence[int]) -> None:
-    """Refuse a volume without voxels, or with too many, before room is made for them.
+    """Refuse a volume without voxels, or with too many, before memory is allocated.
 
     Raises:
         DataError: `unreadable` or `too_large`.
@@ -72,14 +72,14 @@ def lps_grid(sides: Sequence[int], steps_mm: np.ndarray, origin_mm: Sequence[flo
 def read_volume_body(
     body: memoryview, grid: Grid, dtype: np.dtype, *, window_bits: int | None, warnings: tuple[str, ...] = ()
 ) -> Volume:
-    """Return the volume whose voxels a file holds behind its header.
+    """Return the volume of a file whose voxels follow its header.
 
     Args:
         body: The file from its first voxel to its end.
-        grid: Where they lie.
-        dtype: Of a voxel, in the byte order it is stored in.
-        window_bits: `ZLIB_OR_GZIP` or `GZIP` where voxels are packed.
-        warnings: What a reader should know.
+        grid: Grid of the voxels.
+        dtype: Type of a stored voxel, with its byte order.
+        window_bits: `ZLIB_OR_GZIP` or `GZIP` if voxels are packed.
+        warnings: Warnings for the user.
 
     Returns:
         Voxels in the byte order of this machine.
@@ -101,9 +101,9 @@ def read_volume_body(
 
 
 def _inflated(body: memoryview, n_bytes: int, window_bits: int) -> np.ndarray:
-    """Return what a zlib or gzip stream unpacks to, uint8 `(n_bytes,)`; not a byte more is ever unpacked.
+    """Return the content of a zlib or gzip stream, uint8 `(n_bytes,)`; never a byte more is unpacked.
 
-    zlib compares the checksum when it comes to the end of the stream.
+    zlib checks the checksum at the end of the stream.
     """
     if n_bytes > _MAX_INFLATION * len(body):
         raise _damaged(f"{len(body)} packed bytes cannot hold the {n_bytes} that the header claims")

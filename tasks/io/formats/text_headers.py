@@ -1,4 +1,4 @@
-"""Lines and values of the text headers of MetaImage and NRRD files: bounded, and never quoted."""
+"""Text headers of MetaImage and NRRD files: lines and values, within bounds and never quoted."""
 
 import re
 from collections.abc import Callable
@@ -7,26 +7,26 @@ from typing import Final
 from tasks.core.errors import DataError
 
 HEADER_BYTES: Final = 64 << 10
-"""Most that a header may take: a plain one has half a KiB, one with the metadata of a DICOM series some KiB."""
+"""Largest header: a plain one has half a KiB, one with metadata of a DICOM series some KiB."""
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
-"""All but tab, line ends and escape, which metadata taken from DICOM may hold."""
+"""Control characters, except tab, line ends and escape, which metadata from DICOM may hold."""
 
 _NUMBER: Final = re.compile(r"[+-]?(\d{1,20}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII)
 _MAX_NUMBER: Final = 1e15
-"""No side, size or millimetre is larger, and products of four stay finite."""
+"""Largest number: no side, size or millimetre is larger, and products of four are finite."""
 
 _FLAGS: Final = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
 def header_lines(content: bytes, is_last: Callable[[str], bool]) -> tuple[list[str], int]:
-    """Return the lines of a header and the offset behind it.
+    """Return the lines of a header and the offset after it.
 
-    Lines end in LF or CR LF. What is not ASCII becomes U+FFFD: it can only be metadata, which is never looked at.
+    Lines end in LF or CR LF. Bytes that are not ASCII become U+FFFD: they can only be metadata, which is not used.
 
     Args:
         content: The whole file.
-        is_last: Says whether a line ends the header.
+        is_last: Function that returns whether a line ends the header.
 
     Raises:
         DataError: `unreadable` if no line ends it, or it holds control characters.
@@ -49,8 +49,7 @@ def add_field(fields: dict[str, str], name: str, value: str) -> None:
     """Add a field to those of a header.
 
     Raises:
-        DataError: `unreadable` if it is there already, or its value goes on behind a lone CR: what is meant cannot be
-            known.
+        DataError: `unreadable` if it exists already, or its value continues after a lone CR, which is ambiguous.
     """
     if name in fields:
         raise DataError("unreadable", f"The header gives {name} twice; once was expected. Export the scan again.")

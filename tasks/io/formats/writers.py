@@ -1,4 +1,4 @@
-"""Output formats of masks. A new one is a module with its `MaskWriter`, and a line in `WRITERS`."""
+"""Registry of output formats of masks. A new one is a module with its `MaskWriter`, and a line in `WRITERS`."""
 
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.volumes import Layout
@@ -15,7 +15,7 @@ WRITERS: dict[str, MaskWriter] = {
         DICOM_SEG,
     )
 }
-"""Every output format of masks, by name; of those that take a scan the first writes the mask that its row names."""
+"""Registry of output formats by name; the first one for a scan writes the mask that its row names."""
 
 
 def writers_asked(asked: SegmentationConfig) -> tuple[MaskWriter, ...]:
@@ -24,5 +24,5 @@ def writers_asked(asked: SegmentationConfig) -> tuple[MaskWriter, ...]:
 
 
 def writers_of(asked: SegmentationConfig, layout: Layout) -> tuple[MaskWriter, ...]:
-    """Return the writers of a run that take a scan, the one of its mask first."""
+    """Return the writers of a run for a scan, the one of its mask first."""
     return tuple(found for found in writers_asked(asked) if layout in found.layouts)
