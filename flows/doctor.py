@@ -9,7 +9,7 @@ from tasks.runtime.doctor import CHECKS
 
 
 def doctor() -> None:
-    """Check installation, storage, Ray and Prefect, and say what to do about each failed check.
+    """Check installation, storage, Ray and Prefect, and show what to do about each failed check.
 
     Exits with 5 if a check fails.
     """

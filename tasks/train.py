@@ -31,8 +31,8 @@ def training_request(
     """Return the input of the training step, for URIs with scheme.
 
     Raises:
-        ConfigError: If parameters contradict each other, or an address holds credentials; the message says what to
-            set.
+        ConfigError: If parameters contradict each other, or an address holds credentials; the message has the
+            remedy.
     """
     start_from = locate(model.start_from) if model.start_from else None
     require_no_credentials(model.encoder_weights)

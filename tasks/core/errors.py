@@ -1,6 +1,6 @@
 """Tree of the project's errors, with the exit code of each.
 
-LesionWorkflowError          1  a bug, unless a subclass says otherwise
+LesionWorkflowError          1  a bug, unless it is a subclass
 ├── InternalError            1  every scan of a run ended in the same bug
 ├── ConfigError              2  the parameters cannot work together
 ├── DataError                3  one input is bad: a row with a code, never the end of a run

@@ -35,14 +35,14 @@ def palette_values(indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
     if not is_black.any():
         raise DataError(
             "mask_values",
-            "The mask uses index 0 of its palette, which is not black, and no index that is: what is background cannot "
-            "be told. Save it as grey 0/255.",
+            "The mask uses index 0 of its palette, which is not black, and no index that is: the background is "
+            "unknown. Save it as grey 0/255.",
         )
     if used[0] == 0 and np.count_nonzero(brightness[used] == brightness[0]) > 1:
         raise DataError(
             "mask_values",
-            "The mask's palette shows index 0 as bright as another that is used: labels would tell them apart, colours "
-            "do not. Save it as grey 0/255.",
+            "The mask's palette shows index 0 as bright as another that is used: they differ as labels, not as "
+            "colours. Save it as grey 0/255.",
         )
     values: np.ndarray = brightness[indices]
     return values
@@ -65,8 +65,8 @@ def check_transparency(values: np.ndarray, alpha: np.ndarray) -> None:
     if is_lesion.all() or not is_lesion.any():
         raise DataError(
             "mask_values",
-            "The mask is transparent in places and its colours do not say where the lesion is: the transparency may be "
-            "the mask. Save it as grey 0/255.",
+            "The mask is partly transparent and its colours do not show the lesion: the transparency may be the mask. "
+            "Save it as grey 0/255.",
         )
     n_apart = int(np.count_nonzero(is_lesion != is_shown))
     if n_apart:

@@ -33,7 +33,7 @@ def split_patients(
     if len(source_of) < len(SPLITS):
         raise ConfigError(
             f"Found {counted(len(source_of), 'patient')}; a split by patient needs at least 3. "
-            "Add patients, set preparation.patient_id_pattern so that patients are told apart, "
+            "Add patients, set preparation.patient_id_pattern so that patients are distinguished, "
             "or set preparation.strategy to slice and accept the leak."
         )
     assigned = {patient: split for patient, split in (earlier or {}).items() if patient in source_of}

@@ -57,7 +57,7 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
         head = read_head(archive, file)
         if not dicom.is_dicom(head):
             is_claimed = suffix_of(file.member or file.uri) in dicom.DICOM.suffixes
-            claim = DataError("wrong_suffix", "The name says DICOM, the content does not.")
+            claim = DataError("wrong_suffix", "The suffix is that of DICOM, the content is not.")
             return claim if is_claimed else kind_of_stranger(head)
         return dicom.read_header(head)
     except StorageError as err:

@@ -8,7 +8,7 @@ from tasks.io.pseudonyms import Seal
 
 @dataclass(frozen=True, slots=True)
 class SealedFile:
-    """File with an optional key.
+    """File that is encrypted with a key, if there is one.
 
     Attributes:
         uri: URI of the file.

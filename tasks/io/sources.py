@@ -53,7 +53,7 @@ class Discovery:
         return sum(pair.image_uri in self.unknown for pair in self.pairs)
 
     def reject(self, uri: str, code: ErrorCode, sentence: str) -> None:
-        """Add a failure."""
+        """Add a rejected file."""
         self.failures.append(FailureRow(uri=uri, error_code=code, error=sentence))
 
     def add(self, image: StoredObject, mask: StoredObject, identity: SliceIdentity) -> None:

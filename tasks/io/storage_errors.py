@@ -53,7 +53,7 @@ def storage_errors(uri: str, verb: str) -> Iterator[None]:
     except PermissionError as err:
         raise _denied(shown, verb) from err
     except Exception as err:  # each store has errors of its own: aiohttp's, gcsfs's, botocore's
-        if str(err).startswith("Forbidden"):  # gcsfs's way to say so
+        if str(err).startswith("Forbidden"):  # gcsfs raises it only as text
             raise _denied(shown, verb) from err
         said = f"{type(err).__name__}: {scrubbed(str(err), uri)}"
         raise StorageError(f"Could not {verb} {shown}: {said}", can_pass=_may_pass(err)) from err

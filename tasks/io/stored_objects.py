@@ -27,7 +27,7 @@ class StoredObject:
     modified_s: float | None
 
     @classmethod
-    def from_listing(cls, info: dict[str, Any], *, uri: str, path: str) -> Self:  # Any: what fsspec says of a file
+    def from_listing(cls, info: dict[str, Any], *, uri: str, path: str) -> Self:  # Any: entry of fsspec
         """Return the object of an entry in a listing."""
         return cls(uri, path, size_bytes=int(info["size"] or 0), version=_version(info), modified_s=_modified_s(info))
 

@@ -18,11 +18,11 @@ MAX_DIGITS: Final = 1024
 _PAX: Final = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
 _EXTENDED: Final = _PAX | {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 _LONG_NUMBER: Final = re.compile(rb"\d{%d}" % (MAX_DIGITS + 1))
-"""tarfile looks for «digits, a space, hdrcharset» from every digit anew: the square of how many stand in a row."""
+"""Run of digits for which tarfile's search for «digits, a space, hdrcharset» would take quadratic time."""
 
 
 class BoundedTarInfo(tarfile.TarInfo):
-    """A header; `_proc_member` and what it calls are what `tarfile` lets a subclass override (its own comment says so).
+    """Tar header within bounds; `tarfile` lets subclasses override `_proc_member` and what it calls (by its comments).
 
     Python 3.11.7, `tarfile.py`: `_proc_pax`, `_proc_gnulong` read all that a header claims, and call themselves for the
     header behind; `_proc_sparse`, `_proc_gnusparse_10` read maps of any length.

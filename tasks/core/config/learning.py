@@ -82,7 +82,9 @@ class ModelConfig(FormModel):
     """Network and initial weights."""
 
     architecture: Architecture = Field(
-        "unet", title="Architecture", description="Architecture of the decoder, as in segmentation-models."
+        "unet",
+        title="Architecture",
+        description="Network architecture (type of decoder), as named in segmentation-models.",
     )
     backbone: BackboneName = Field(
         "resnet34", title="Backbone", description="Encoder, as named in segmentation-models, for example resnet34."
@@ -251,7 +253,7 @@ class TrainingConfig(FormModel):
 
 
 def require_start(model: ModelConfig, training: TrainingConfig) -> None:
-    """Refuse a start that the rest of a training contradicts.
+    """Refuse initial weights that contradict other parameters of the training.
 
     Raises:
         ConfigError: Saying what to set.

@@ -68,7 +68,7 @@ class PreparationConfig(FormModel):
         "patient",
         title="Split by",
         description="Unit of the split: patient or slice. slice puts slices of one patient into several splits; "
-        "scores are too good.",
+        "scores are then optimistic.",
     )
     fractions: Fractions = Field(
         Fractions(),

@@ -144,7 +144,7 @@ class RayJob:
 
     def _check_lost(self, job_id: str, err: BaseException, silent_s: float) -> None:
         """Raise after the timeout of the head, or at once if it responds without the job."""
-        todo = "What was finished is recorded; another try goes on from there."
+        todo = "What was finished is recorded; another attempt continues from there."
         if "does not exist" in str(err):
             raise ClusterError(f"The Ray head came back without job {job_id}. {todo}") from err
         if silent_s > LOST_AFTER_S:
@@ -257,7 +257,7 @@ def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflow
         return ClusterError(f"Ray job {job_id} is not known to the cluster any more ({type(err).__name__}).")
     if status == JobStatus.STOPPED:
         return StoppedError(
-            f"Ray job {job_id} was stopped. What was finished is recorded; start the run again to go on."
+            f"Ray job {job_id} was stopped. What was finished is recorded; start the run again to continue."
         )
     # its log stays on the cluster, because a crash may print a name
     return ClusterError(

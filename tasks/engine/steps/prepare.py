@@ -57,7 +57,7 @@ def _require_unchanged(
     failures: Sequence[FailureRow],
     splits: Mapping[str, Split],
 ) -> None:
-    """Refuse tables that are not those the request means: another run may have written them anew."""
+    """Refuse tables that another run has replaced since the request was made."""
     listed = source_tables.source_fingerprint(pairs, failures, request.preparation)
     if source_tables.split_fingerprint(listed, splits) != request.source.fingerprint:
         raise ConfigError(

@@ -134,7 +134,7 @@ def fit(run: TrainingRun, journal: "ActorProxy[Journal]") -> None:
             if n_left == 0:
                 raise ClusterError(
                     f"The training lost its workers {run.training.max_restarts + 1} times, at last by {reason(err)}. "
-                    "Its last finished epoch is kept; run it again to go on from there."
+                    "Its last finished epoch is kept; run it again to continue from there."
                 ) from err
             journal.append.remote(f"lost workers ({reason(err)}), {counted(n_left, 'restart')} left")
             time.sleep(NODE_IS_DEAD_AFTER_S)

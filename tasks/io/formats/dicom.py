@@ -200,7 +200,7 @@ def _errors() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about values that do not keep to the standard
             yield
-    except (DataError, MemoryError):  # the latter says nothing of the file
+    except (DataError, MemoryError):  # a MemoryError is not the fault of the file
         raise
     except InvalidDicomError as err:
         raise DataError("unreadable", "File is not a DICOM file: its preamble is missing. Export it again.") from err

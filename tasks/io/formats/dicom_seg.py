@@ -91,7 +91,7 @@ def read_segmentation(content: bytes, grid: Grid) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about values that do not keep to the standard
             return _read(content, grid)
-    except (DataError, MemoryError):  # the latter says nothing of the file
+    except (DataError, MemoryError):  # a MemoryError is not the fault of the file
         raise
     except Exception as err:  # highdicom and pydicom raise nearly anything; their text may quote a header
         raise DataError(

@@ -109,7 +109,7 @@ def _parse(content: bytes) -> "nib.Nifti1Image":
     kind = nib.Nifti2Image if content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
     header = kind.header_class.from_fileobj(io.BytesIO(content))
     n_claimed = math.prod(map(int, header.get_data_shape())) * header.get_data_dtype().itemsize
-    if n_claimed > len(content):  # nibabel would make room for all of it first
+    if n_claimed > len(content):  # nibabel would allocate memory for all of it first
         raise DataError("unreadable", f"File of {len(content)} bytes claims {n_claimed} of voxels. Upload it again.")
     return kind.from_bytes(content)
 
@@ -121,7 +121,7 @@ def _errors() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (DataError, MemoryError):  # the latter says nothing of the file
+    except (DataError, MemoryError):  # a MemoryError is not the fault of the file
         raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise DataError("unreadable", "The gzip file is damaged or cut short. Upload it again.") from err

@@ -110,7 +110,7 @@ def _decoding(content: bytes) -> Iterator[Image.Image]:
             _check_depth(image, content)
             image.load()
             yield image
-    except (DataError, MemoryError):  # the latter says nothing of the file
+    except (DataError, MemoryError):  # a MemoryError is not the fault of the file
         raise
     except UnidentifiedImageError as err:
         raise DataError(

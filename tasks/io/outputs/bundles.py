@@ -143,7 +143,7 @@ def _read_verified(uri: str, path: str, card: ModelCard) -> bytes:
     found, expected = hashlib.sha256(content).hexdigest(), card.files.get(path)
     if found != expected:
         raise ModelError(
-            f"{path} of the bundle {shown_uri(uri)} has sha256 {found}, its card says {expected}: "
+            f"{path} of the bundle {shown_uri(uri)} has sha256 {found}, its card has {expected}: "
             "it was changed or half replaced. Train again or restore the bundle."
         )
     return content

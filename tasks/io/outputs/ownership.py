@@ -188,9 +188,9 @@ def _read_json(uri: str) -> dict[str, Any]:  # Any: any JSON
 
 def _shown(names: Iterable[str]) -> str:
     """Return known names, and the number of all others, which may hold a patient's name."""
-    told = Counter("folder" if name.endswith("/") else f"{posixpath.splitext(name)[1]} file" for name in names)
+    counts = Counter("folder" if name.endswith("/") else f"{posixpath.splitext(name)[1]} file" for name in names)
     known = sorted(_KNOWN_NAMES & set(names))
     for name in known:
-        told["folder" if name.endswith("/") else f"{posixpath.splitext(name)[1]} file"] -= 1
-    others = [counted(n, what.strip()) for what, n in sorted(told.items()) if n]
+        counts["folder" if name.endswith("/") else f"{posixpath.splitext(name)[1]} file"] -= 1
+    others = [counted(n, what.strip()) for what, n in sorted(counts.items()) if n]
     return ", ".join([*known, *others])

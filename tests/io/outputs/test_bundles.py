@@ -111,7 +111,7 @@ def test_a_file_the_card_does_not_name_is_refused(root: str) -> None:
     """Weights without a digest in the card are not loaded."""
     storage.publish(f"{root}/{WEIGHTS_FILE}", WEIGHTS)
     bundles.publish_card(root, _card({}))
-    with pytest.raises(ModelError, match="its card says None"):
+    with pytest.raises(ModelError, match="its card has None"):
         bundles.read_bundle(root)
 
 
