@@ -23,7 +23,7 @@ def evaluate(
     """Score the bundle on a split and publish metrics and report."""
     request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split)
     with logging_to_prefect():
-        ref = run_step(
+        handle = run_step(
             "evaluate",
             request,
             EvaluationHandle,
@@ -38,4 +38,4 @@ def evaluate(
     create_table_artifact(
         json.loads(json.dumps(report.per_patient)), key="evaluation-patients", description="Metrics per patient."
     )
-    return ref
+    return handle

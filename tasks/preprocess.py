@@ -21,11 +21,11 @@ def preprocess(
     """Check and resize every slice and write shards, unless the same dataset already exists."""
     card = datasets.find_card(dataset)
     if card is not None and card.fingerprint == split_source.fingerprint:
-        ref = datasets.handle_of(card, dataset)
+        handle = datasets.handle_of(card, dataset)
     else:
         request = PrepareRequest(source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation)
         with logging_to_prefect():
-            ref = run_step(
+            handle = run_step(
                 "prepare", request, DatasetHandle, compute=compute, output_uri=dataset, flow_run_id=flow_run_id()
             )
     card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)
@@ -35,4 +35,4 @@ def preprocess(
         key="dataset-failures",
         description="Rejected slices, by reason.",
     )
-    return ref
+    return handle

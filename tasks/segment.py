@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationHandle:
     """Segment every new scan, and publish masks, previews, table, report and manifest."""
     with logging_to_prefect():
-        ref = run_step(
+        handle = run_step(
             "segment",
             request,
             SegmentationHandle,
@@ -48,7 +48,7 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationH
         )
     rows = segmentations.read_rows(request.output_uri)
     failed = [row for row in rows if row.status == "failed"]
-    counts = {str(status): n for status, n in ref.counts.items()}
+    counts = {str(status): n for status, n in handle.counts.items()}
     create_table_artifact([counts], key="segmentation", description="Scans by status.")
     create_markdown_artifact(
         failures_markdown("Rejected scans", failed, n_all=len(rows)),
@@ -57,7 +57,7 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationH
     )
     named = [row.model_dump(include={"scan_id", "error_code", "error"}) for row in failed[:MAX_ROWS]]
     create_table_artifact(named, key="segmentation-failed-scans", description="Rejected scans, one per row.")
-    return ref
+    return handle
 
 
 @task(name="plan-segmentation", **STORAGE_RETRIES)

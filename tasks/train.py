@@ -20,9 +20,9 @@ def train(request: TrainRequest, *, compute: ComputeConfig) -> ModelHandle:
     """Train on Ray workers and publish the bundle."""
     uri = request.model_uri
     with logging_to_prefect():
-        ref = run_step("train", request, ModelHandle, compute=compute, output_uri=uri, flow_run_id=flow_run_id())
+        handle = run_step("train", request, ModelHandle, compute=compute, output_uri=uri, flow_run_id=flow_run_id())
     create_table_artifact(bundles.read_history(uri), key="training-history", description="One row per epoch.")
-    return ref
+    return handle
 
 
 def training_request(

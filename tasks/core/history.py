@@ -43,9 +43,9 @@ class TrainingOutcome:
     flipped: dict[str, ProbabilityHistogram] = field(default_factory=dict)
 
     @property
-    def best_merit(self) -> float | None:
+    def best_penalised_dice(self) -> float | None:
         """Penalised mean Dice of the best epoch; None before the first epoch, or without a validation lesion."""
-        return self.history[self.best_epoch - 1]["val_merit"] if self.best_epoch else None
+        return self.history[self.best_epoch - 1]["val_penalised_dice"] if self.best_epoch else None
 
     @property
     def best_validation(self) -> EpochRow:

@@ -58,7 +58,7 @@ class OperatingPoint:
         n_patients: Number of these patients.
         flips: Whether test-time flips are used.
         dice_otherwise: Mean Dice with the other choice of flips; None if it was not measured.
-        merit: Criterion of the choice (`penalised_mean_dice`); None if no patient has lesions.
+        penalised_dice: Criterion of the choice (`penalised_mean_dice`); None if no patient has lesions.
     """
 
     threshold: float
@@ -66,7 +66,7 @@ class OperatingPoint:
     n_patients: int
     flips: bool = False
     dice_otherwise: float | None = None
-    merit: float | None = None
+    penalised_dice: float | None = None
 
 
 def probability_histogram(probability: np.ndarray, reference: np.ndarray) -> ProbabilityHistogram:
@@ -98,7 +98,10 @@ def choose_threshold(patients: Sequence[ProbabilityHistogram]) -> OperatingPoint
         return OperatingPoint(threshold=0.5, mean_dice=None, n_patients=len(patients))
     n_sick = sum(bool(patient.lesion.any()) for patient in patients)
     tie = max(by_level.values()) - NEAR_TIE_DICE / n_sick**0.5
-    level = min((level for level, merit in by_level.items() if merit >= tie), key=lambda level: abs(level - 127.5))
+    level = min(
+        (level for level, penalised_dice in by_level.items() if penalised_dice >= tie),
+        key=lambda level: abs(level - 127.5),
+    )
     return _point_at(level / 255, patients)
 
 
@@ -121,7 +124,7 @@ def choose_operating_point(
     if flips is False:
         return without
     with_flips = _point(flipped, threshold)
-    gain = (with_flips.merit or 0.0) - (without.merit or 0.0)
+    gain = (with_flips.penalised_dice or 0.0) - (without.penalised_dice or 0.0)
     if flips or gain >= MIN_FLIPS_GAIN:
         return replace(with_flips, flips=True, dice_otherwise=without.mean_dice)
     return replace(without, dice_otherwise=with_flips.mean_dice)
@@ -136,9 +139,9 @@ def _point(patients: Sequence[ProbabilityHistogram], threshold: float | None) ->
 def _point_at(threshold: float, patients: Sequence[ProbabilityHistogram]) -> OperatingPoint:
     """Return the operating point of a fixed threshold."""
     level = probability_level(threshold)
-    merit = penalised_mean_dice(patients, level)
-    mean_dice = None if merit is None else mean_dice_at(patients, level)
-    return OperatingPoint(threshold, mean_dice, len(patients), merit=merit)
+    penalised_dice = penalised_mean_dice(patients, level)
+    mean_dice = None if penalised_dice is None else mean_dice_at(patients, level)
+    return OperatingPoint(threshold, mean_dice, len(patients), penalised_dice=penalised_dice)
 
 
 def mean_dice_at(patients: Sequence[ProbabilityHistogram], level: int) -> float | None:

@@ -40,7 +40,7 @@ class JobRequest(Record):
 class JobOutcome(Record):
     """Outcome of a job: the handle of its output, or an error."""
 
-    ref: dict[str, JsonValue] | None = None
+    handle: dict[str, JsonValue] | None = None
     error: str = ""
     sentence: str = ""
     code: str | None = None

@@ -213,8 +213,8 @@ def test_whoever_has_the_key_finds_the_scan_behind_an_id(
     asked = SegmentationConfig(settle_minutes=0, hash_ids=True)
     for counted in ("done", "skipped"):
         monkeypatch.setenv(KEY_VARIABLE, "correct horse battery staple")
-        ref = segment_scans(bright_bundle, str(scans), str(output), segmentation=asked)
-        assert ref.counts[counted] == 2
+        handle = segment_scans(bright_bundle, str(scans), str(output), segmentation=asked)
+        assert handle.counts[counted] == 2
     capsys.readouterr()
     names(str(output))
     told = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())

@@ -87,9 +87,9 @@ class RayJob:
         if outcome is None:
             raise _without_outcome(client, job_id)
         files.clear()
-        if outcome.ref is None:
+        if outcome.handle is None:
             raise outcome.as_error()
-        return outcome.ref
+        return outcome.handle
 
     def _newest(self, client: JobSubmissionClient) -> str | None:
         """Return the newest job of this step that the cluster knows."""

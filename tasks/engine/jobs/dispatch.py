@@ -23,19 +23,19 @@ STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
 
 REPORT_EVERY_S: Final = 10.0
 HAS_PROGRESS: Final[frozenset[StepName]] = frozenset({"segment"})
-Ref = TypeVar("Ref", bound=Record)
+Handle = TypeVar("Handle", bound=Record)
 
 
 def run_step(
     step: StepName,
     request: Record,
-    handle_type: type[Ref],
+    handle_type: type[Handle],
     *,
     compute: ComputeConfig,
     output_uri: str,
     flow_run_id: str,
     report_progress: ReportProgress = lambda _: None,
-) -> Ref:
+) -> Handle:
     """Run a step and return its handle.
 
     Args:

@@ -66,8 +66,8 @@ def _do(asked: JobRequest, files: JobFiles) -> JobOutcome:
             logger.warning("job: progress not written, %s", err)
 
     on_cluster = ComputeConfig(ray_address="auto")
-    ref = call_step(asked.step, request, compute=on_cluster, report_progress=at_intervals(report_progress))
-    return JobOutcome(ref=ref.model_dump(mode="json"))
+    handle = call_step(asked.step, request, compute=on_cluster, report_progress=at_intervals(report_progress))
+    return JobOutcome(handle=handle.model_dump(mode="json"))
 
 
 def _log_to_stdout() -> None:

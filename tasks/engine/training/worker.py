@@ -130,14 +130,14 @@ class TrainingState:
         row = broadcast_from_rank_zero(row)
         self._watchdog.beat()
         outcome.history.append(row)
-        merit, best_merit = row["val_merit"], outcome.best_merit
+        dice, best_dice = row["val_penalised_dice"], outcome.best_penalised_dice
         keeps_last = self._settings.keeps_last
-        is_better = keeps_last or merit is None or best_merit is None or merit > best_merit
+        is_better = keeps_last or dice is None or best_dice is None or dice > best_dice
         if is_better:
             outcome.best_epoch, outcome.histograms = len(outcome.history), histograms
         if self._slowing.is_stuck_at(row["val_loss"] or 0.0):
             self._plateau_rate *= PLATEAU_FACTOR
-        is_stuck = not keeps_last and merit is not None and self._stopping.is_stuck_at(-merit)
+        is_stuck = not keeps_last and dice is not None and self._stopping.is_stuck_at(-dice)
         is_over = is_stuck or len(outcome.history) == training.epochs
         with self._watchdog.patient(PATIENCE_WITH_FLIPS if is_over else PATIENCE):
             if is_chief:
@@ -170,7 +170,7 @@ class TrainingState:
             **sums.figures("train"),
             **val_sums.figures("val"),
             "val_dice_per_patient": mean_dice_at(patients, level),
-            "val_merit": penalised_mean_dice(patients, level),
+            "val_penalised_dice": penalised_mean_dice(patients, level),
             **{f"train_{name}": n for name, n in asdict(sums.counts).items()},
             **{f"val_{name}": n for name, n in asdict(val_sums.counts).items()},
             "train_slices": int(sums.weight),

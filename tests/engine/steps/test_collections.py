@@ -63,9 +63,9 @@ def test_every_good_scan_is_done_and_no_bad_one_is_decoded_again(
     report = (tmp_path / "report.html").read_text()
     assert all(scan_id in report for scan_id in failed if "&" not in scan_id and "<" not in scan_id)
     indexes = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "index").iterdir()}
-    ref = _segment(bright_bundle, collection, tmp_path)
-    assert ref.n_new_failures == 0
-    assert ref.counts == {"done": 0, "skipped": len(done), "deferred": 0, "failed": len(failed)}
+    handle = _segment(bright_bundle, collection, tmp_path)
+    assert handle.n_new_failures == 0
+    assert handle.counts == {"done": 0, "skipped": len(done), "deferred": 0, "failed": len(failed)}
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "index").iterdir()} == indexes
     tables = [path.read_bytes() for path in (tmp_path / "ledger").glob("*.parquet")]
     entries = [entry for table in tables for entry in from_parquet(LedgerEntry, table)]
@@ -77,8 +77,8 @@ def test_files_that_are_no_scans_are_counted_not_lost(bright_bundle: str, tmp_pa
     scans, output = tmp_path / "scans", tmp_path / "output"
     for path, content in {"a.png": good()["good/slice.png"], "notes.txt": b"x", "README": b"no DICOM"}.items():
         storage.publish(str(scans / path), content)
-    ref = _segment(bright_bundle, scans, output)
-    assert ref.counts["done"] == 1
+    handle = _segment(bright_bundle, scans, output)
+    assert handle.counts["done"] == 1
     [warning] = [text for text in json.loads((output / "manifest.json").read_text())["warnings"] if "no scans" in text]
     assert warning == "2 files are no scans and were left alone: 1 .txt, 1 marker."
 
@@ -86,5 +86,5 @@ def test_files_that_are_no_scans_are_counted_not_lost(bright_bundle: str, tmp_pa
 def test_a_young_archive_is_not_opened(bright_bundle: str, tmp_path: Path) -> None:
     """An archive that may still be uploading is one deferred scan; it is neither opened nor called damaged."""
     storage.publish(str(tmp_path / "scans" / "half.zip"), b"PK half of it")
-    ref = _segment(bright_bundle, tmp_path / "scans", tmp_path / "output", SegmentationConfig())
-    assert ref.counts == {"done": 0, "skipped": 0, "deferred": 1, "failed": 0}
+    handle = _segment(bright_bundle, tmp_path / "scans", tmp_path / "output", SegmentationConfig())
+    assert handle.counts == {"done": 0, "skipped": 0, "deferred": 1, "failed": 0}

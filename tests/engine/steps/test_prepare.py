@@ -37,16 +37,16 @@ def _slices(dataset: Path) -> list[datasets.SliceRow]:
 
 def test_dataset_holds_every_slice_of_every_patient_on_one_side(phantoms: Path, tmp_path: Path) -> None:
     """All slices arrive, resized and binary, and no patient stands on two sides."""
-    ref = prepare_dataset(str(phantoms), str(tmp_path / "dataset"), preparation=PREPARATION)
+    handle = prepare_dataset(str(phantoms), str(tmp_path / "dataset"), preparation=PREPARATION)
     rows = _slices(tmp_path / "dataset")
-    assert ref.n_slices == len(rows) == 5 * 8
+    assert handle.n_slices == len(rows) == 5 * 8
     assert {row["image"].shape for row in rows} == {(SIZE_PX, SIZE_PX)}
     assert set(np.unique([row["mask"] for row in rows])) == {0, 1}
     assert {(row["source_height"], row["source_width"]) for row in rows} == {(96, 96)}
     cases = _cases(tmp_path / "dataset")
     assert len({case.patient_id for case in cases}) == len(cases) == 5
     assert {case.split for case in cases} == set(SPLITS)
-    assert sum(case.n_slices for case in cases) == ref.n_slices
+    assert sum(case.n_slices for case in cases) == handle.n_slices
 
 
 def test_preparing_twice_gives_the_same_bytes(phantoms: Path, tmp_path: Path) -> None:
@@ -107,11 +107,11 @@ def test_bad_slices_are_rows_and_the_rest_is_published(phantoms: Path, tmp_path:
 def test_split_by_slice_is_stamped_leaky(phantoms: Path, tmp_path: Path) -> None:
     """The classic random-slice split has the asked fractions, patients on both sides, and says so."""
     preparation = PREPARATION.model_copy(update={"strategy": "slice", "fractions": Fractions(val=0.1, test=0.2)})
-    ref = prepare_dataset(str(phantoms), str(tmp_path / "dataset"), preparation=preparation)
+    handle = prepare_dataset(str(phantoms), str(tmp_path / "dataset"), preparation=preparation)
     card = datasets.read_card(str(tmp_path / "dataset"))
     assert card.n_slices_by_split == {"train": 28, "val": 4, "test": 8}
     assert LEAKY in card.warnings
-    assert LEAKY in ref.warnings
+    assert LEAKY in handle.warnings
     sides: dict[str, set[str]] = {}
     for case in _cases(tmp_path / "dataset"):
         sides.setdefault(case.patient_id, set()).add(case.split)
@@ -155,9 +155,9 @@ def test_two_patients_cannot_be_split(tmp_path: Path) -> None:
 @pytest.mark.data
 def test_real_slices_of_two_sources_are_identified(data_folder: Path, tmp_path: Path) -> None:
     """The public sets' names give their patients: seven coronacases patients, volumes of one patient kept together."""
-    ref = prepare_dataset(
+    handle = prepare_dataset(
         str(data_folder / "radiopaedia_256"), str(tmp_path / "dataset"), preparation=PreparationConfig(size_px=32)
     )
-    assert ref.n_slices == 250
+    assert handle.n_slices == 250
     assert _sides(tmp_path / "dataset").keys() == {f"radiopaedia_{number}" for number in (4, 10, 27, 29, 40)}
     assert len(_cases(tmp_path / "dataset")) == 7

@@ -53,8 +53,8 @@ def _digests(output: Path) -> dict[str, str]:
 
 def test_every_scan_gets_a_mask_of_its_own_size(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
     """Each scan has a 0/255 mask in its own grid, a preview, and a row whose figures are the mask's."""
-    ref = _segment(bright_bundle, new_scans, tmp_path)
-    assert ref.counts == {"done": 6, "skipped": 0, "deferred": 0, "failed": 0}
+    handle = _segment(bright_bundle, new_scans, tmp_path)
+    assert handle.counts == {"done": 6, "skipped": 0, "deferred": 0, "failed": 0}
     for scan_id, row in _rows(tmp_path).items():
         mask = np.asarray(Image.open(tmp_path / "masks" / f"{scan_id}.png"))
         assert mask.shape == (96, 96)
@@ -119,8 +119,8 @@ def test_corrupt_slice_is_named_and_what_a_killed_run_left_is_reported(
     after = {path.stem: path.stat().st_mtime_ns for path in (output / "masks").iterdir()}
     assert {scan_id for scan_id in before if before[scan_id] == after[scan_id]} == recorded - {"phantom_050_2"}
     assert {row.status for row in _rows(output).values()} == {"done", "failed"}
-    ref = _segment(bright_bundle, scans, output)
-    assert ref.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1}
+    handle = _segment(bright_bundle, scans, output)
+    assert handle.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1}
 
 
 def test_a_runs_word_on_flips_reaches_the_model(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_young_objects_are_left_for_the_next_run(bright_bundle: str, new_scans: 
     """What may still be uploading is counted as deferred, not segmented, and loses nothing."""
     scans = tmp_path / "scans"
     shutil.copytree(new_scans, scans, copy_function=shutil.copyfile)
-    ref = _segment(bright_bundle, scans, tmp_path / "output", settle_minutes=30)
-    assert ref.counts == {"done": 0, "skipped": 0, "deferred": 6, "failed": 0}
+    handle = _segment(bright_bundle, scans, tmp_path / "output", settle_minutes=30)
+    assert handle.counts == {"done": 0, "skipped": 0, "deferred": 6, "failed": 0}
 
 
 def test_scans_in_folders_get_ids_of_their_paths(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
