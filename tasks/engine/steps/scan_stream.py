@@ -73,5 +73,5 @@ def _spec(run: Run, load_model: LoadModel) -> PredictionSpec[ScanSource, ScanRow
 
 
 def _n_slices(scan: ScanSource) -> int:
-    """Return the number of slices a scan counts as in a chunk; a volume of unknown depth fills one."""
+    """Return the number of slices by which a scan fills a chunk; a volume of unknown depth fills one alone."""
     return BATCH_SIZE if layout_of(scan.kind) == "volume" else scan.n_slices
