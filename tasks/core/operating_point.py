@@ -53,7 +53,7 @@ class OperatingPoint:
     """Operating point and its scores on the patients it was chosen on.
 
     Attributes:
-        threshold: Probability from which a pixel is lesion.
+        threshold: Smallest probability at which a pixel is labelled lesion.
         mean_dice: Mean Dice over these patients; None if no patient has lesions.
         n_patients: Number of these patients.
         flips: Whether test-time flips are used.

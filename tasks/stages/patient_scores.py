@@ -16,7 +16,7 @@ class Scorer:
 
     Attributes:
         member: Index of the network in the ensemble; None = the whole bundle.
-        threshold: Probability from which a pixel is lesion.
+        threshold: Smallest probability at which a pixel is labelled lesion.
         test_time_flips: Whether test-time flips are used.
     """
 

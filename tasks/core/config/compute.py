@@ -13,8 +13,8 @@ class ComputeConfig(FormModel):
     ray_address: str = Field(
         "",
         title="Ray address",
-        description="Ray cluster that runs the steps: http(s)://HEAD:8265 submits jobs; auto or HOST:PORT joins from "
-        "a node of the cluster. Empty = this machine.",
+        description="Address of the Ray cluster: http(s)://HEAD:8265 to submit jobs; auto or HOST:PORT on a node of "
+        "the cluster. Empty = this machine.",
     )
     gpus: int = Field(
         0,
@@ -33,7 +33,7 @@ class ComputeConfig(FormModel):
         10.0,
         title="Orphan timeout (min)",
         ge=1,
-        description="Minutes without a heartbeat from its flow run after which a job on a cluster stops.",
+        description="Minutes after which a job on a cluster stops if its flow run sends no heartbeat.",
     )
     price_per_node_hour: float | None = Field(
         None,

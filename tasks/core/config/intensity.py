@@ -13,8 +13,8 @@ class HuConfig(FormModel):
     mapping: Literal["window", "slice_min_max"] = Field(
         "window",
         title="Mapping of CT values",
-        description="window: CT window of level ± width/2. slice_min_max: minimum to maximum of each slice, for "
-        "models trained on slices exported that way.",
+        description="Range of CT values mapped to 8 bits: window (level ± width/2) or slice_min_max (minimum to "
+        "maximum of each slice). slice_min_max suits models trained on slices exported that way.",
     )
     window_level_hu: float = Field(
         -600.0, title="Window level (HU)", ge=-1024, le=3071, description="Centre of the CT window, HU."

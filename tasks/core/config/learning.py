@@ -28,7 +28,7 @@ BackboneName = Annotated[str, AfterValidator(_is_known_backbone)]
 
 
 class AugmentConfig(FormModel):
-    """Random augmentation of training slices, image and mask together; 0 switches a change off.
+    """Random augmentation of training slices, image and mask together; 0 switches an augmentation off.
 
     Geometric parameters are half-ranges: `rotate_degrees=20` draws uniformly from [-20, 20].
     """
@@ -67,7 +67,11 @@ class AugmentConfig(FormModel):
         description="Largest change in brightness, fraction of full scale.",
     )
     contrast: float = Field(
-        0.2, title="Contrast (fraction)", ge=0, le=1, description="Largest change in contrast, fraction."
+        0.2,
+        title="Contrast (fraction)",
+        ge=0,
+        le=1,
+        description="Largest relative change in contrast, fraction: 0.2 = 80 to 120 %.",
     )
     noise: float = Field(
         0.02,
@@ -99,7 +103,7 @@ class ModelConfig(FormModel):
         None,
         title="SHA-256 of the encoder weights",
         pattern="^[0-9a-f]{64}$",
-        description="Expected SHA-256 of the .h5 file given as URI. Empty = that of the published ImageNet file.",
+        description="Expected SHA-256 of the .h5 file. Empty = the file must be the published ImageNet weights.",
     )
     slice_statistics: float = Field(
         0.2,
@@ -112,7 +116,8 @@ class ModelConfig(FormModel):
     start_from: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None,
         title="Start from (URI)",
-        description="URI of a bundle of the same network to fine-tune. Empty = start from the encoder weights.",
+        description="URI of a bundle to fine-tune, with the same architecture and backbone. Empty = start from the "
+        "encoder weights.",
     )
 
 
@@ -145,14 +150,14 @@ class TrainingConfig(FormModel):
     schedule: Literal["warmup_cosine", "reduce_on_plateau"] = Field(
         "warmup_cosine",
         title="Learning rate schedule",
-        description="warmup_cosine: rises over half an epoch, then falls to zero. reduce_on_plateau: times 0.1 after "
-        "`patience`/2 epochs without a better validation loss.",
+        description="warmup_cosine: rises over half an epoch, then falls to zero. reduce_on_plateau: multiplied by 0.1 "
+        "after `patience`/2 epochs without a better validation loss.",
     )
     patience: int = Field(
         10,
         title="Patience (epochs)",
         ge=1,
-        description="Epochs without a better validation Dice after which training stops early. Cross-validation never "
+        description="Epochs to wait for a better validation Dice before training stops early. Cross-validation never "
         "stops early.",
     )
     threshold: float | None = Field(
@@ -160,26 +165,26 @@ class TrainingConfig(FormModel):
         title="Threshold (probability)",
         gt=0,
         lt=1,
-        description="Probability from which the bundle marks a pixel as lesion. Empty = chosen on the validation "
-        "patients.",
+        description="Smallest probability at which a pixel is labelled lesion; stored in the bundle. Empty = chosen on "
+        "the validation patients.",
     )
     test_time_flips: bool | None = Field(
         None,
         title="Test-time flips",
-        description="Whether the bundle also predicts mirrored slices and averages (test-time augmentation), at up to "
-        "4 times the computation. Empty = decided on the validation patients.",
+        description="Average the predictions of each slice and its mirror images (test-time augmentation), at up to 4 "
+        "times the computation. Empty = decided on the validation patients.",
     )
     freeze_batchnorm: bool = Field(
         False,
         title="Freeze BatchNorm",
-        description="Keep BatchNorm's moving averages and weights at their initial values. Needs start_from.",
+        description="Keep BatchNorm's moving averages and weights at their initial values. Requires model.start_from.",
     )
     num_workers: int = Field(
         1,
         title="Workers",
         ge=1,
-        description="Number of Ray Train workers, which share each batch evenly. Fewer continue if a cluster loses "
-        "nodes.",
+        description="Number of Ray Train workers; each takes an equal share of every batch. Training continues with "
+        "fewer if the cluster loses nodes.",
     )
     gpus_per_worker: int = Field(
         0, title="GPUs per worker", ge=0, le=16, description="Number of GPUs per worker. 0 = train on CPUs."
@@ -196,7 +201,7 @@ class TrainingConfig(FormModel):
         3,
         title="Restarts",
         ge=0,
-        description="Number of times the workers are restarted from the last checkpoint after one died.",
+        description="Maximum number of restarts from the last checkpoint after a worker has died.",
     )
     node_wait_minutes: float = Field(
         10.0,
@@ -209,8 +214,8 @@ class TrainingConfig(FormModel):
         15.0,
         title="Stall timeout (min)",
         ge=0.2,
-        description="Minutes without a finished optimisation step after which a worker is restarted. Compilation and "
-        "validation have 4 times as long, the last validation 16 times.",
+        description="Minutes an optimisation step may take before its worker counts as stalled and is restarted. "
+        "Compilation and validation may take 4 times as long, the last validation 16 times.",
     )
     precision: Precision = Field(
         "float32",

@@ -90,7 +90,7 @@ class PreparationConfig(FormModel):
         None,
         title="Patient pattern (regular expression)",
         description="Regular expression for file names without suffix, with the group `(?P<patient>)`, optionally "
-        "`(?P<case>)` and `(?P<slice>)`. Empty = namings of public collections.",
+        "`(?P<case>)` and `(?P<slice>)`. Empty = built-in patterns of public collections.",
     )
     seed: int = Field(0, title="Seed", ge=0, description="Seed of the split.")
     max_failed_fraction: float = Field(
@@ -98,5 +98,5 @@ class PreparationConfig(FormModel):
         title="Tolerated rejections (fraction)",
         ge=0,
         le=1,
-        description="Largest fraction of rejected slices with which a pipeline continues after preparation.",
+        description="Maximum fraction of rejected slices. Above it, a pipeline stops after the preparation.",
     )

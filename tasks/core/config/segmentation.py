@@ -23,32 +23,33 @@ class SegmentationConfig(FormModel):
         title="Threshold (probability)",
         gt=0,
         lt=1,
-        description="Probability from which a pixel is lesion. Empty = the bundle's operating point.",
+        description="Smallest probability at which a pixel is labelled lesion. Empty = the bundle's threshold.",
     )
     min_lesion_px: int | None = Field(
         None,
         title="Smallest lesion (px)",
         ge=0,
-        description="Area per slice below which lesions are removed, px of the source. Empty = the bundle's value.",
+        description="Area in a slice below which lesions are removed, px of the original image. Empty = the bundle's "
+        "value.",
     )
     min_lesion_mm3: float | None = Field(
         None,
         title="Smallest lesion (mm³)",
         ge=0,
-        description="Volume below which lesions are removed, mm³; only for volumes. Empty = the smallest area per "
-        "slice.",
+        description="Volume below which lesions of a 3D scan are removed, mm³; replaces the limit in px. Empty = the "
+        "limit in px.",
     )
     test_time_flips: bool | None = Field(
         None,
         title="Test-time flips",
-        description="Also predict mirrored slices and average (test-time augmentation), at up to 4 times the "
-        "computation. Empty = as chosen in training.",
+        description="Average the predictions of each slice and its mirror images (test-time augmentation), at up to 4 "
+        "times the computation. Empty = as chosen in training.",
     )
     stack_pattern: StackPattern = Field(
         None,
         title="Stack pattern (regular expression)",
-        description="Regular expression that joins slice files into scans, with groups `(?P<scan>)` and "
-        r"`(?P<slice>)`, over paths without suffix. `(?P<scan>.+)/.*?(?P<slice>\d+)`: one scan per folder; empty: one "
+        description="Regular expression for paths without suffix that joins slice files into scans, with groups "
+        r"`(?P<scan>)` and `(?P<slice>)`. `(?P<scan>.+)/.*?(?P<slice>\d+)` = one scan per folder; empty = one scan "
         "per file.",
     )
     dicom_seg: bool = Field(
