@@ -4,7 +4,7 @@ LesionWorkflowError          1  a bug, unless it is a subclass
 ├── InternalError            1  every scan of a run ended in the same bug
 ├── ConfigError              2  the parameters cannot work together
 ├── DataError                3  one input is bad: a row with a code, never the end of a run
-├── IncompleteError          3  good outputs are published, some inputs are lost and named
+├── IncompleteError          3  some inputs could not be used and are listed; the rest is published
 ├── LockedError              4  another running flow holds the output
 ├── StorageError             5  the store did not respond, or refused
 ├── ClusterError             5  Ray could not be reached or started, or lost its workers
@@ -124,7 +124,7 @@ class InternalError(LesionWorkflowError):
 
 
 class IncompleteError(LesionWorkflowError):
-    """Some inputs were lost, all others are published: the flow run must fail."""
+    """Some inputs could not be used; the results of all others are published, and the flow run must fail."""
 
     exit_code = 3
 

@@ -16,7 +16,7 @@ def require_complete(
 
     Raises:
         InternalError: If every scan of the run failed with the same bug.
-        IncompleteError: If inputs were lost; the message has their number and where they are listed.
+        IncompleteError: If inputs could not be used; the message has their number and where they are listed.
     """
     if segmentation and segmentation.common_bug:
         n_failed = counted(segmentation.n_new_failures, "scan")
