@@ -28,7 +28,7 @@ COMMANDS = {
     "doctor": "flows.doctor:doctor",
     "names": "flows.names:names",
 }
-"""Import path of each command; it is imported when called, so that no command loads what only another needs."""
+"""Import path of each command, imported when the command is called, so that each loads only its own dependencies."""
 FLOW_MODULES = {path.partition(":")[0] for path in COMMANDS.values()} - {"flows.doctor", "flows.names"}
 """Modules of the commands that run flows."""
 SERVER_START_S = 120

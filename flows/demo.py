@@ -16,11 +16,11 @@ from tasks.io.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collec
 SIZE_PX = 128
 OWN_FOLDERS = {f"{name}/" for name in ("labelled", "scans", "dataset", "model", "evaluation", "segmentation")}
 GENTLE = AugmentConfig(rotate_degrees=10, shear_degrees=0, zoom=0.1, shift=0.05, brightness=0.1, contrast=0.1)
-"""Weak augmentation: it learns fastest in the few dozen steps of the demo (infra/decisions/0014)."""
+"""Weak augmentation, because the network must learn in the few dozen steps of the demo (infra/decisions/0014)."""
 
 
 def demo(out: Path = Path("demo-output")) -> None:
-    """Generate phantom scans, prepare, train and evaluate on them, and segment new ones.
+    """Run every step on generated phantom scans: prepare, train, evaluate and segment.
 
     Args:
         out: Folder for the phantoms and all outputs; empty or from an earlier demo.

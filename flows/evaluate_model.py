@@ -1,4 +1,4 @@
-"""Flow that evaluates a bundle on patients it was not trained on."""
+"""Flow that evaluates a bundle on one split of a dataset."""
 
 from prefect import flow
 

@@ -25,8 +25,8 @@ def prepare_dataset(
     """Prepare a dataset from labelled slices or volumes, split by patient.
 
     Writes shards, cases.parquet, failures.parquet and, last, dataset.json. Running it again changes nothing while the
-    source is unchanged; new patients are added, and no patient changes splits. Ends incomplete if a slice was
-    rejected.
+    source is unchanged; new patients are added, and no patient moves to another split. If a slice is rejected,
+    the run publishes the rest and then fails (exit code 3).
 
     Args:
         source: URI of a folder with frames/ and masks/, with images/ and masks/, or with an index.csv.

@@ -32,10 +32,11 @@ def run_pipeline(
     segmentation: SegmentationConfig = SegmentationConfig(),
     compute: ComputeConfig = ComputeConfig(),
 ) -> EvaluationHandle:
-    """Prepare a dataset, train and evaluate a model; with `scans`, also segment them with it.
+    """Prepare a dataset, train and evaluate a model and, if `scans` is given, segment these scans with it.
 
     Writes `out`/dataset, `out`/model, `out`/evaluation and, with `scans`, `out`/segmentation. If slices
-    are rejected, it ends incomplete; if more than `max_failed_fraction` are, it stops after the preparation.
+    are rejected, the run finishes all steps and then fails (exit code 3). If more than `max_failed_fraction` are, it
+    fails before training.
 
     Args:
         source: URI of a folder with frames/ and masks/, with images/ and masks/, or with an index.csv.

@@ -25,7 +25,7 @@ def segment_scans(
     """Segment every scan below a URI and publish masks, previews, scans.parquet, report.html and manifest.json.
 
     Running it again skips every scan whose content, model, parameters and mask version are unchanged and whose mask is
-    intact. Ends incomplete if a scan newly failed; all other scans are published first.
+    intact. If a scan is newly rejected, the run publishes all others and then fails (exit code 3).
 
     Args:
         model_uri: URI of a bundle.

@@ -24,9 +24,10 @@ def train_model(
 ) -> ModelHandle:
     """Train a network and publish it as a bundle: weights, card, history, curves and a self-test.
 
-    Keeps the epoch with the best mean validation Dice per patient and chooses the operating point on the same
-    patients. Cross-validation keeps the last epoch and chooses on the held-out patients. Running it again continues a
-    killed run; after a finished run it trains a new bundle and replaces the old one.
+    Keeps the weights of the epoch with the best validation Dice (mean over patients). Chooses the operating point
+    (threshold and test-time flips) on the same patients. Cross-validation keeps the last epoch and chooses the
+    operating point on the held-out patients. Running it again continues a killed run; after a finished run, it
+    trains a new bundle and replaces the old one.
 
     Args:
         dataset: URI of a prepared dataset.
