@@ -34,7 +34,7 @@ def shown_uri(uri: str) -> str:
 
 
 def scrubbed(text: str, uri: str = "") -> str:
-    """Return a message of a library with every address and query in it redacted.
+    """Return a library's message with every address and query in it redacted.
 
     Args:
         text: Message, for example of an exception.

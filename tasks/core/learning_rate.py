@@ -35,7 +35,7 @@ class Plateau:
     n_bad: int = 0
 
     def is_stuck_at(self, value: float) -> bool:
-        """Add the value of an epoch; return whether the patience is exceeded, and then restart the count."""
+        """Record an epoch's value and return whether the patience is used up; if so, the count restarts."""
         if value < self.best:
             self.best, self.n_bad = value, 0
             return False

@@ -81,7 +81,7 @@ def score(counts: Counts) -> dict[str, float | None]:
 
 
 def mean_defined(values: Sequence[float | None]) -> float | None:
-    """Return the mean of the defined values; None without any."""
+    """Return the mean of the defined values, or None if no value is defined."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 

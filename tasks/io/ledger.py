@@ -139,7 +139,7 @@ def compact(uri: str) -> None:
 
 
 def _is_refusal(entry: LedgerEntry) -> bool:
-    """Return whether the content was rejected, and not only unreachable."""
+    """Return whether the scan was rejected for its content, so that another attempt cannot help."""
     return entry.status == "failed" and entry.error_code not in PASSING_CODES
 
 

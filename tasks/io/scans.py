@@ -110,7 +110,7 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
 
 
 def index_key(container: Container) -> str:
-    """Return the key of a container's index, which changes with its content, the readers and the formats."""
+    """Return the key of a container's index; it changes with the content, the reader version and the known formats."""
     return digest(files=container.fingerprint, reader_version=READER_VERSION, kinds=sorted(KINDS))
 
 

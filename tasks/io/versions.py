@@ -18,5 +18,5 @@ def code_version() -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that decide a result."""
+    """Return the versions of Python and of the libraries that influence results."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}

@@ -1,4 +1,4 @@
-"""Resolution of URIs, and the check that scans and output lie apart."""
+"""Resolution of URIs, and the check that scans and output do not contain each other."""
 
 from prefect.runtime import deployment
 
@@ -24,7 +24,7 @@ def locate(uri: str) -> str:
 
 
 def require_apart(scans: str, output: str) -> None:
-    """Refuse scans and an output of which one lies in the other: masks would be taken for scans, or replace them.
+    """Require that neither address lies below the other: masks would be taken for scans, or replace them.
 
     Raises:
         ConfigError: If they are the same, or one lies below the other; links are followed.

@@ -22,7 +22,7 @@ from tasks.stages.patient_scores import PatientScore, Picture, ShardScore, View
 
 
 def load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:
-    """Return the slices of a shard for the patients of a view; the rest is its URI and their rows."""
+    """Return the slices of a shard that show patients of a view; `rest` is the shard's URI and the slices' rows."""
     (uri,) = shard_uris
     found = datasets.read_shard(uri)
     rows = [row for row in found if row["patient_id"] in view.patients]

@@ -286,6 +286,6 @@ def _bug_in(err: RayError) -> DataError | None:
 
 
 def _capacity() -> tuple[float, float]:
-    """Return the CPUs and the bytes of object store of the cluster now."""
+    """Return the cluster's current number of CPUs and size of the object store in bytes."""
     resources = ray.cluster_resources()
     return resources.get("CPU", 1.0), resources.get("object_store_memory", 0.0)

@@ -53,7 +53,7 @@ def plan_training(index: pa.Table, *, epochs: range, batch_size: int, lesion_fre
 
 
 def worker_share(table: pa.Table, *, batch_size: int, rank: int, num_workers: int) -> pa.Table:
-    """Return one worker's rows of a plan: of each global batch, [rank, rank + 1) x batch_size / num_workers."""
+    """Return the rows of one worker: its part of every global batch, batch_size / num_workers consecutive rows."""
     local_size = batch_size // num_workers
     first = np.arange(0, len(table), batch_size) + rank * local_size
     return table.take((first[:, np.newaxis] + np.arange(local_size)).ravel())

@@ -78,12 +78,12 @@ class Learner:
         return float(loss), float(weight), [int(n) for n in counts.numpy()]
 
     def forward(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return loss float32 `(B,)` and probability uint8 `(B, H, W)` in units of 1/255 of `plain`."""
+        """Return loss, float32 `(B,)`, and probability, uint8 `(B, H, W)` in units of 1/255, computed by `plain`."""
         losses, probability = self._compiled_forward(images, masks)
         return losses.numpy(), probability.numpy()
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return probability uint8 `(B, H, W)` in units of 1/255 of `plain`; already compiled after a validation."""
+        """Return the probability as `forward` does, with the function that validation has already compiled."""
         _, probability = self.forward(images, np.zeros_like(images))
         return probability
 

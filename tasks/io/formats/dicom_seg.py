@@ -1,7 +1,7 @@
-"""Masks as DICOM segmentation objects that refer to their source images and name no patient.
+"""Masks as DICOM segmentation objects that refer to their source images and hold no name or id of the patient.
 
-The study is that of the source by UID only: name, id and dates stay empty, so that a mask can leave the hospital. An
-archive finds the study by its UID.
+Of the source's study, only the UID is copied, by which an archive finds the study. The patient's name and id and the
+dates stay empty, so that a mask can leave the hospital.
 """
 
 import hashlib

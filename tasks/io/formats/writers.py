@@ -24,5 +24,5 @@ def writers_asked(asked: SegmentationConfig) -> tuple[MaskWriter, ...]:
 
 
 def writers_of(asked: SegmentationConfig, layout: Layout) -> tuple[MaskWriter, ...]:
-    """Return the writers of a run for a scan, the one of its mask first."""
+    """Return the writers of a run for a scan; the first one writes the mask that its row names."""
     return tuple(found for found in writers_asked(asked) if layout in found.layouts)
