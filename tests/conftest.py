@@ -134,12 +134,10 @@ def dataset_uri(
 
 @pytest.fixture(scope="session")
 def trained(dataset_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A small bundle trained on the phantoms through the real flow."""
-    from flows.train_model import train_model
+    """A dataset, and the bundle of a network that learned for a few steps in this process."""
+    from tests.engine.learned_bundle import publish_learned_bundle
 
-    model_uri = str(tmp_path_factory.mktemp("trained") / "model")
-    train_model(dataset_uri, model_uri, model=MODEL, training=TRAINING, augment=MILD)
-    return Trained(dataset_uri, model_uri)
+    return Trained(dataset_uri, publish_learned_bundle(tmp_path_factory.mktemp("learned"), dataset_uri))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Self-tests of a bundle, made in Ray workers, which load TensorFlow."""
+"""Self-tests of a bundle, made in a Ray worker, which loads TensorFlow."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,14 @@ def make_self_tests(card: ModelCard, weights: Sequence[bytes]) -> dict[str, byte
         weights: Content of each network's weight file.
     """
     phantom = phantom_scan(0, n_slices=3, size_px=card.input_size_px).image[1]
-    tasks = {bundles.SELF_TEST_FILE: _make_self_test.remote(card, weights, phantom)}
-    for index, member in enumerate(card.members):
-        tasks[member.self_test_file] = _make_self_test.remote(card.alone(index), (weights[index],), phantom)
-    return {path: made.to_bytes() for path, made in zip(tasks, ray.get([*tasks.values()]), strict=True)}
+    networks = {bundles.SELF_TEST_FILE: (card, tuple(weights))}
+    networks |= {m.self_test_file: (card.alone(i), (weights[i],)) for i, m in enumerate(card.members)}
+    return ray.get(_make_self_tests.remote(networks, phantom))
 
 
 @ray.remote
-def _make_self_test(card: ModelCard, weights: Sequence[bytes], phantom: np.ndarray) -> bundles.SelfTest:
+def _make_self_tests(networks: dict[str, tuple[ModelCard, tuple[bytes, ...]]], phantom: np.ndarray) -> dict[str, bytes]:
+    """Return every self-test, one after the other: a process each would load TensorFlow once per network."""
     from tasks.engine.inference.predictor import make_self_test  # loads TensorFlow, here in the worker
 
-    return make_self_test(card, weights, phantom)
+    return {path: make_self_test(card, weights, phantom).to_bytes() for path, (card, weights) in networks.items()}

@@ -1,5 +1,4 @@
 import hashlib
-import re
 import shutil
 from pathlib import Path
 
@@ -11,10 +10,8 @@ import tensorflow as tf
 from flows.train_model import train_model
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.errors import ModelError
-from tasks.core.history import CURVES
 from tasks.core.learning_rate import warmup_cosine
 from tasks.core.metrics import count_pixels, dice
-from tasks.core.operating_point import MIN_FLIPS_GAIN
 from tasks.core.postprocess import threshold_probability
 from tasks.engine.inference.predictor import Predictor
 from tasks.engine.network.model import build_model, load_weights
@@ -27,30 +24,6 @@ from tests.conftest import MILD, MODEL, NO_CHANGE, TRAINING, Trained
 from tests.engine.steps.conftest import WINDOW
 
 pytestmark = [pytest.mark.ray, pytest.mark.tf, pytest.mark.server]
-
-
-def test_bundle_names_every_file_by_digest(trained: Trained) -> None:
-    """The card lists weights, history, self-test and six curves, each with the digest the file has."""
-    card = bundles.read_card(trained.model_uri)
-    expected = {"model.weights.h5", "self_test.npz", "history.csv", *(f"curves/{name}.png" for name in CURVES)}
-    assert card.files.keys() == expected
-    for path, digest in card.files.items():
-        assert hashlib.sha256(Path(trained.model_uri, path).read_bytes()).hexdigest() == digest
-    assert not Path(trained.model_uri, "checkpoints").exists()
-
-
-def test_history_has_a_row_an_epoch_with_train_and_val(trained: Trained) -> None:
-    """The history holds each epoch once, with the six figures of both sides and their counts."""
-    history = bundles.read_history(trained.model_uri)
-    assert [row["epoch"] for row in history] == ["1", "2"]
-    for figure in ("loss", "f1", "precision", "recall", "accuracy", "tp", "fp", "fn", "tn"):
-        assert {f"train_{figure}", f"val_{figure}"} <= history[0].keys()
-
-
-def test_loss_falls(trained: Trained) -> None:
-    """Two epochs on phantoms are enough to see the training loss fall."""
-    first, last = (float(row["train_loss"]) for row in bundles.read_history(trained.model_uri))
-    assert last < first
 
 
 def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path) -> None:
@@ -147,17 +120,6 @@ def _learned_alone(dataset_uri: str, first_weights: bytes, training: TrainingCon
         of_step = learner.step(batch["image"], batch["mask"], batch["weight"], learning_rate=rate)
         loss, weight = loss + of_step[0], weight + of_step[1]
     return learner, loss / weight
-
-
-def test_the_card_says_what_flips_change(trained: Trained) -> None:
-    """Nobody asked for flips or against them, so validation decided, and the card says how."""
-    card = bundles.read_card(trained.model_uri)
-    way = "with" if card.test_time_flips else "without"
-    reached, otherwise = (
-        float(dice) for dice in re.findall(r"mean Dice ([01]\.\d{3}),.*them ([01]\.\d{3})\)$", card.threshold_choice)[0]
-    )
-    assert f"; {way} flips (" in card.threshold_choice
-    assert (reached - otherwise >= MIN_FLIPS_GAIN - 0.001) if card.test_time_flips else (otherwise - reached < 0.006)
 
 
 @pytest.mark.soak
