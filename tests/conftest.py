@@ -27,7 +27,7 @@ PREPARATION = PreparationConfig(
 )
 MODEL = ModelConfig(backbone="resnet18", encoder_weights="none")
 TRAINING = TrainingConfig(epochs=2, batch_size=8)
-IN_FOLDS = TRAINING.model_copy(update={"folds": 2, "epochs": 1, "test_time_flips": False})
+IN_FOLDS = TRAINING.model_copy(update={"folds": 2})
 MILD = AugmentConfig(rotate_degrees=5, shear_degrees=0, zoom=0.05, shift=0.05, noise=0)
 
 NO_CHANGE = AugmentConfig(

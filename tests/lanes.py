@@ -1,6 +1,6 @@
-"""Runs all tests in two lanes side by side: `python -m tests.lanes [options of pytest]`.
+"""Runs all tests in three lanes side by side: `python -m tests.lanes [options of pytest]`.
 
-One lane loads TensorFlow, the other does not: each takes a core most of the time. The exit code is 0 if both passed.
+Networks, and deployments with a server, run beside what needs neither. The exit code is 0 if all passed.
 """
 
 import subprocess
@@ -9,11 +9,13 @@ import threading
 import time
 from typing import IO
 
+DEPLOYED = "tests/flows"
 LANES = {
     "without TensorFlow": ["-m", "not tf and not soak"],
-    "with TensorFlow": ["-m", "tf and not soak"],
+    "networks": ["-m", "tf and not soak", "--ignore", DEPLOYED],
+    "deployments": ["-m", "tf and not soak", DEPLOYED],
 }
-"""By marker, so that every test is in one of them."""
+"""By marker and folder, so that every test is in one of them; each lane waits half of its time for processes."""
 
 
 def run_lanes(*options: str) -> dict[str, int]:
@@ -48,5 +50,5 @@ def run_lanes(*options: str) -> dict[str, int]:
 
 if __name__ == "__main__":
     failed = [name for name, code in run_lanes(*sys.argv[1:]).items() if code]
-    sys.stdout.write(f"Failed: the lane {' and the lane '.join(failed)}.\n" if failed else "Both lanes passed.\n")
+    sys.stdout.write(f"Failed: the lane {' and the lane '.join(failed)}.\n" if failed else "All lanes passed.\n")
     sys.exit(bool(failed))

@@ -1,20 +1,28 @@
-"""The whole mission from a deployment: what the run, and the bundle that it trained, must be."""
+"""The whole mission from a deployment, with cross-validation: the run, its bundle, its evaluation and its masks."""
 
-import hashlib
+import json
 import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from infra.automations import SILENT_S
-from tasks.core.history import CURVES
+from tasks.core.geometry import restore_probability
+from tasks.core.metrics import Counts, count_pixels
 from tasks.core.operating_point import MIN_FLIPS_GAIN
-from tasks.io.outputs import bundles
-from tests.conftest import MILD, MODEL, PREPARATION, TRAINING
+from tasks.core.postprocess import threshold_probability
+from tasks.core.schemas import ModelCard, SegmentationManifest
+from tasks.engine.inference.predictor import Predictor
+from tasks.io.outputs import bundles, datasets
+from tasks.stages.load_scans import load_scans
+from tests.conftest import IN_FOLDS, MILD, MODEL, PREPARATION, SIZE_PX
 from tests.flows.deployed import Server
+from tests.stages.bright import bright_run, scans_of
 
 pytestmark = [pytest.mark.server, pytest.mark.ray, pytest.mark.tf]
 
@@ -27,6 +35,11 @@ class Pipeline:
     root: Path
 
     @property
+    def dataset_uri(self) -> str:
+        """Dataset that it prepared."""
+        return str(self.root / "dataset")
+
+    @property
     def model_uri(self) -> str:
         """Bundle that it trained."""
         return str(self.root / "model")
@@ -34,7 +47,7 @@ class Pipeline:
 
 @pytest.fixture(scope="module")
 def pipeline(server: Server, phantoms: Path, new_scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """The phantoms taken through every step by a worker, new scans included."""
+    """The phantoms taken through every step by a worker, cross-validation and new scans included."""
     root = tmp_path_factory.mktemp("pipeline")
     parameters = {
         "source": str(phantoms),
@@ -42,7 +55,7 @@ def pipeline(server: Server, phantoms: Path, new_scans: Path, tmp_path_factory: 
         "scans": str(new_scans),
         "preparation": PREPARATION.model_dump(),
         "model": MODEL.model_dump(),
-        "training": TRAINING.model_dump(),
+        "training": IN_FOLDS.model_dump(),
         "augment": MILD.model_dump(),
         "segmentation": {"settle_minutes": 0},
     }
@@ -65,16 +78,6 @@ def test_run_pipeline_completes(server: Server, pipeline: Pipeline) -> None:
     beats = server.heartbeats(pipeline.run)
     assert len(beats) > 1
     assert max((later - earlier).total_seconds() for earlier, later in pairwise(beats)) < SILENT_S
-
-
-def test_bundle_names_every_file_by_digest(pipeline: Pipeline) -> None:
-    """The card lists weights, history, self-test and six curves, each with the digest the file has."""
-    card = bundles.read_card(pipeline.model_uri)
-    expected = {"model.weights.h5", "self_test.npz", "history.csv", *(f"curves/{name}.png" for name in CURVES)}
-    assert card.files.keys() == expected
-    for path, digest in card.files.items():
-        assert hashlib.sha256(Path(pipeline.model_uri, path).read_bytes()).hexdigest() == digest
-    assert not Path(pipeline.model_uri, "checkpoints").exists()
 
 
 def test_history_has_a_row_an_epoch_with_train_and_val(pipeline: Pipeline) -> None:
@@ -100,3 +103,94 @@ def test_the_card_says_what_flips_change(pipeline: Pipeline) -> None:
     )
     assert f"; {way} flips (" in card.threshold_choice
     assert (reached - otherwise >= MIN_FLIPS_GAIN - 0.001) if card.test_time_flips else (otherwise - reached < 0.006)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """A bundle of two networks, and predictors of them together and each alone."""
+
+    uri: str
+    card: ModelCard
+    together: Predictor
+    alone: tuple[Predictor, Predictor]
+
+
+@pytest.fixture(scope="module")
+def ensemble(pipeline: Pipeline) -> Ensemble:
+    """The pipeline's bundle, loaded here."""
+    uri = pipeline.model_uri
+    how = {"precision": "float32", "batch_size": 8}
+    alone = [Predictor.from_bundle(bundles.read_member(uri, index), **how) for index in (0, 1)]
+    return Ensemble(uri, bundles.read_card(uri), Predictor.from_bundle(bundles.read_bundle(uri), **how), tuple(alone))
+
+
+def test_every_patient_is_held_out_of_one_network(ensemble: Ensemble, pipeline: Pipeline) -> None:
+    """Of every split; the bundle names all files of its networks by digest and holds nothing else."""
+    held_out = [patient for member in ensemble.card.members for patient in member.held_out]
+    assert sorted(held_out) == sorted(datasets.read_card(pipeline.dataset_uri).assignments)
+    folder = Path(ensemble.uri)
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files - {"model.json", ".lesions.json"} == ensemble.card.files.keys()
+    assert {path for path in files if path.endswith(".h5")} == set(ensemble.card.weights_files)
+    assert len({ensemble.card.files[path] for path in ensemble.card.weights_files}) == 2
+
+
+def test_each_patient_is_scored_by_the_network_that_never_saw_them(
+    ensemble: Ensemble, pipeline: Pipeline, phantoms: Path
+) -> None:
+    """Of all patients, as the report says; each one's counts are those of that network at its own threshold."""
+    report = json.loads((pipeline.root / "evaluation" / "metrics.json").read_text())
+    assert report["n_patients"] == report["n_held_out"] == 5
+    assert (
+        "5 of 5 patients scored by the one of 2 networks that was not trained on them"
+        in (pipeline.root / "evaluation" / "report.html").read_text()
+    )
+    scored_by = {patient: index for index, member in enumerate(ensemble.card.members) for patient in member.held_out}
+    expected: dict[str, Counts] = {}
+    for uri in (uri for split in ("train", "val", "test") for uri in datasets.list_shards(pipeline.dataset_uri, split)):
+        rows = datasets.read_shard(uri)
+        images = np.stack([row["image"] for row in rows])
+        by_network = [predictor.predict(images) for predictor in ensemble.alone]
+        for n, row in enumerate(rows):
+            index = scored_by[row["patient_id"]]
+            reference = np.asarray(Image.open(phantoms / "masks" / f"{row['case_id']}_{row['slice_index']}.png")) > 0
+            prediction = threshold_probability(
+                restore_probability(by_network[index][n], reference.shape), ensemble.card.members[index].threshold
+            )
+            counts = count_pixels(prediction, reference.astype(np.uint8))
+            expected[row["patient_id"]] = expected.get(row["patient_id"], Counts()) + counts
+    for row in report["per_patient"]:
+        counts = expected.pop(row["patient_id"])
+        index = scored_by[row["patient_id"]]
+        assert (row["member"], row["threshold"]) == (index, ensemble.card.members[index].threshold)
+        assert (row["tp"], row["fp"], row["fn"], row["tn"]) == (counts.tp, counts.fp, counts.fn, counts.tn)
+    assert not expected
+
+
+def test_new_scans_get_the_mean_of_all_networks(
+    ensemble: Ensemble, pipeline: Pipeline, new_scans: Path, tmp_path: Path
+) -> None:
+    """Masks are those of the networks' mean at the bundle's threshold; the run says that its price."""
+    output = pipeline.root / "segmentation"
+    manifest = SegmentationManifest.model_validate_json((output / "manifest.json").read_text())
+    assert (manifest.n_predictions, manifest.counts["done"]) == (8 if ensemble.card.test_time_flips else 2, 6)
+    assert "predictions averaged" in (output / "report.html").read_text()
+    scans = scans_of(bright_run(new_scans.as_uri(), (tmp_path / "unused").as_uri()))
+    images = load_scans(scans, size_px=SIZE_PX, hu=ensemble.card.hu).images
+    for scan, probability in zip(scans, ensemble.together.predict(images), strict=True):
+        mask = np.asarray(Image.open(output / "masks" / f"{scan.scan_id}.png")) > 0
+        expected = threshold_probability(restore_probability(probability, mask.shape), ensemble.card.threshold)
+        np.testing.assert_array_equal(mask, expected.astype(bool))
+
+
+def test_the_mean_is_that_of_the_networks_probabilities(ensemble: Ensemble) -> None:
+    """The ensemble's probability of a pixel is the mean of its networks', to rounding; flips apart."""
+    once = ensemble.card.model_copy(update={"test_time_flips": False})
+    bundle = bundles.read_bundle(ensemble.uri)
+    image = bundle.self_test.image[np.newaxis]
+    together, *alone = (
+        Predictor(once, weights, precision="float32", batch_size=1).predict(image).astype(int)
+        for weights in (bundle.weights, *((content,) for content in bundle.weights))
+    )
+    assert np.abs(together - np.mean(alone, axis=0)).max() <= 1.5
+    assert not np.array_equal(*alone)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from flows.train_model import train_model
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.errors import ModelError
+from tasks.core.history import CURVES
 from tasks.core.learning_rate import warmup_cosine
 from tasks.core.metrics import count_pixels, dice
 from tasks.core.postprocess import threshold_probability
@@ -83,6 +84,9 @@ def test_two_workers_go_on_from_a_bundle_as_one_would(trained: Trained, volume_d
     assert _n_train_workers() == n_before + 2
     bundle, parent = (bundles.read_bundle(uri) for uri in (str(tmp_path / "model"), trained.model_uri))
     assert (bundle.card.parent_digest, bundle.card.hu) == (parent.card.digest, WINDOW)
+    files = {"model.weights.h5", "self_test.npz", "history.csv", *(f"curves/{name}.png" for name in CURVES)}
+    assert bundle.card.files.keys() == files
+    assert not (tmp_path / "model" / "checkpoints").exists()
     learner, loss = _learned_alone(str(volume_dataset), parent.weights[0], frozen)
     [epoch] = bundles.read_history(str(tmp_path / "model"))
     assert float(epoch["train_loss"]) == pytest.approx(loss, rel=1e-4)
