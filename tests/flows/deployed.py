@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
 TIMEOUT_S = 420
+BUSY_S = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Server:
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Ask the server's API."""
-        return httpx.post(f"{self.url}{path}", json=body, timeout=30).raise_for_status().json()
+        return self._ask("POST", path, json=body).json()
 
     def newest_gpu_step(self) -> dict[str, Any] | None:
         """Return the newest task run that wants a GPU slot."""
@@ -94,7 +95,16 @@ class Server:
 
     def delete(self, path: str) -> None:
         """Delete something by the server's API."""
-        httpx.delete(f"{self.url}{path}", timeout=30).raise_for_status()
+        self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Send a request, again while the server is busy: on a loaded machine its database is locked now and then."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            response = httpx.request(method, f"{self.url}{path}", timeout=30, **content)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                return response.raise_for_status()
+            time.sleep(0.5)
 
     def ended(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """Return the one flow run that a filter finds, once it has ended."""
