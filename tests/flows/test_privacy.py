@@ -224,6 +224,7 @@ def test_whoever_has_the_key_finds_the_scan_behind_an_id(
     for call in (
         lambda: names(str(output)),
         lambda: segment_scans(bright_bundle, str(scans), str(output), segmentation=asked),
+        lambda: segment_scans(bright_bundle, str(scans), str(output), segmentation=asked, dry_run=True),
     ):
         with pytest.raises(ConfigError, match="another LESIONS_ID_KEY"):
             call()

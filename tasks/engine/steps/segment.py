@@ -45,7 +45,7 @@ def segment(
     started = time.monotonic()
     card = bundles.read_card(request.model_uri)
     run = Run.of(request, card)
-    _check_ids(run)
+    _check_ids(request)
     with held_output(run) as lock:
         youngest_s = youngest_stable_s(request)  # once: no container comes of age meanwhile
         found = list_scans(request, index_on_cluster, youngest_s, run.seal)
@@ -88,18 +88,15 @@ def common_bug(new: Sequence[ScanRow]) -> str | None:
     return sentences.pop() if len(new) >= MIN_WITH_COMMON_BUG and len(sentences) == 1 else None
 
 
-def _check_ids(run: Run) -> None:
-    """Refuse to mix hashed ids and names, or ids of two keys, in one output: every scan would be new under another id.
+def _check_ids(request: SegmentRequest) -> None:
+    """Refuse to mix hashed ids and names in one output: the names of earlier masks would stay.
 
     Raises:
         ConfigError: If the earlier run did it differently.
     """
-    request = run.request
     earlier = segmentations.find_manifest(request.output_uri)
     if earlier is not None and earlier.segmentation.hash_ids != request.segmentation.hash_ids:
         raise ConfigError(
             f"hash_ids is {request.segmentation.hash_ids}, and was {earlier.segmentation.hash_ids} when this output "
             "was begun. Choose another output: what it holds is named the other way."
         )
-    if earlier is not None and run.seal:
-        segmentations.require_key(request.output_uri, run.seal)

@@ -46,8 +46,14 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
         scans: Scans as listed.
         run: Segmentation run.
         youngest_s: Time of change after which an object may still be uploading.
+
+    Raises:
+        ConfigError: If the ids of earlier runs were hashed with another key: every scan would be new under another id.
     """
     entries = ledger.Ledger.open(run.request.output_uri, run.request.run_id)
+    if run.seal:
+        for entry in entries.entries[:1]:
+            run.seal.open_text(entry.source_uri)
     finished, known_bad = entries.finished(), entries.known_bad()
 
     def known_row(scan: ScanSource) -> ScanRow | None:

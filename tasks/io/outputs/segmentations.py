@@ -77,14 +77,3 @@ def reveal(output_uri: str) -> list[tuple[str, str]]:
     """
     seal = Seal.from_environment()
     return [(row.scan_id, seal.open_text(row.source_uri)) for row in read_rows(output_uri)]
-
-
-def require_key(output_uri: str, seal: Seal) -> None:
-    """Refuse a key that is not that of a segmentation with hashed ids.
-
-    Raises:
-        ConfigError: If it is another.
-        StorageError: If there is no segmentation.
-    """
-    for row in read_rows(output_uri)[:1]:
-        seal.open_text(row.source_uri)
