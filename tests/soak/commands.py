@@ -11,6 +11,7 @@ import psutil
 
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.io import ledger, storage
+from tasks.io.outputs import ownership
 from tasks.io.tables import from_parquet
 from tests.benchmarks.processes import LESIONS
 
@@ -86,7 +87,8 @@ def compare(undisturbed: str, disturbed: str) -> None:
     names = {o.path.split("/")[0] for o in storage.list_objects(disturbed)}
     assert names - {"index"} == {"masks", "previews", "ledger", "scans.parquet", "report.html", "manifest.json"}
     if "://" not in disturbed:
-        assert not list(Path(disturbed).rglob(".*"))
+        hidden = {path.name for path in Path(disturbed).rglob(".*")}
+        assert hidden == {ownership.MARK}, "a killed writer's temporary file was left"
 
 
 def _title(process: psutil.Process) -> str:
