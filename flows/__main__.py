@@ -1,5 +1,6 @@
 """Command line `lesions`: one command per flow; its flags are the flows' parameters."""
 
+import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator
@@ -19,29 +20,38 @@ from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError, LesionWorkflowError
 
 COMMANDS = {
-    "prepare": "flows.prepare_dataset:prepare_dataset",
-    "train": "flows.train_model:train_model",
-    "evaluate": "flows.evaluate_model:evaluate_model",
-    "segment": "flows.segment_scans:segment_scans",
-    "run": "flows.run_pipeline:run_pipeline",
-    "demo": "flows.demo:demo",
-    "doctor": "flows.doctor:doctor",
-    "names": "flows.names:names",
+    "demo": ("flows.demo:demo", "Run every step on artificial scans."),
+    "run": ("flows.run_pipeline:run_pipeline", "Prepare, train and evaluate, then segment new scans if asked."),
+    "prepare": ("flows.prepare_dataset:prepare_dataset", "Make a dataset of labelled slices or volumes."),
+    "train": ("flows.train_model:train_model", "Train a model on a dataset."),
+    "evaluate": ("flows.evaluate_model:evaluate_model", "Score a model on the patients of a dataset."),
+    "segment": ("flows.segment_scans:segment_scans", "Segment every new scan of a folder."),
+    "names": ("flows.names:names", "Show the file names behind hashed scan ids."),
+    "doctor": ("flows.doctor:doctor", "Check installation, storage, Ray, Prefect and GPU."),
 }
-"""Import path of each command, imported when the command is called, so that each loads only its own dependencies."""
-FLOW_MODULES = {path.partition(":")[0] for path in COMMANDS.values()} - {"flows.doctor", "flows.names"}
+"""Import path of each command, imported when the command is called, so that each loads only its own dependencies; and
+its line in the help, for which nothing is imported."""
+FLOW_MODULES = {path.partition(":")[0] for path, _ in COMMANDS.values()} - {"flows.doctor", "flows.names"}
 """Modules of the commands that run flows."""
 SERVER_START_S = 120
 """Start-up timeout of Prefect's temporary server; its default of 20 s is too short on a busy machine."""
 
-app = App(
-    name="lesions",
-    help="Segment lung lesions in CT scans: prepare a dataset, train and evaluate a model, segment new scans.",
-    result_action="return_value",
-)
+
+def _new_app(*, is_overview: bool) -> App:
+    """Return the commands; of an overview each has its line instead of its flow's text, and none is imported."""
+    commands = App(
+        name="lesions",
+        help="Segment lung lesions in CT scans: prepare a dataset, train and evaluate a model, segment new scans.",
+        version=lambda: importlib.metadata.version("lung-lesion-workflow"),
+        result_action="return_value",
+    )
+    for name, (path, line) in COMMANDS.items():
+        commands.command(path, name=name, help=line if is_overview else None)
+    return commands
+
+
+app = _new_app(is_overview=False)
 app.meta.group_parameters = app.group_parameters
-for _name, _path in COMMANDS.items():
-    app.command(_path, name=_name)
 
 
 @app.meta.default
@@ -92,6 +102,9 @@ def main() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(SERVER_START_S))
     console = Console(stderr=True)
+    if sys.argv[1:] in ([], ["--help"], ["-h"]):
+        _new_app(is_overview=True).help_print([])
+        return
     try:
         app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except LesionWorkflowError as err:

@@ -39,7 +39,7 @@ def page() -> str:
 def _commands() -> Iterator[str]:
     """Yield the table of commands with their arguments and groups."""
     yield from ("## Commands", "", "| command | parameter groups |", "|---|---|")
-    for name, address in COMMANDS.items():
+    for name, (address, _) in COMMANDS.items():
         arguments, groups = _signature(address)
         usage = " ".join(["lesions", name, *arguments])
         yield f"| `{usage}` | {', '.join(f'[{group}](#{group})' for group in groups)} |"

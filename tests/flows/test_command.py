@@ -52,7 +52,7 @@ def test_bad_parameters_exit_2_and_say_which(
     assert "Traceback" not in told
 
 
-@pytest.mark.parametrize("address", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("address", [path for path, _ in COMMANDS.values()], ids=COMMANDS)
 def test_flow_takes_groups_under_their_shared_names(address: str) -> None:
     """A group has the same name and type in every flow, a default, and a description in the docstring."""
     flow = resolve_name(address)
@@ -217,3 +217,15 @@ def test_a_local_ray_that_does_not_start_exits_5(prefect_server: None, phantoms:
 def test_doctor_finds_this_machine_well(monkeypatch: pytest.MonkeyPatch, ray_session: None) -> None:
     """On a machine where the tests run, the doctor finds nothing wrong."""
     assert _exit_code(monkeypatch, "doctor") == 0
+
+
+def test_overview_says_what_each_command_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked for nothing or for help, the command line lists every command with its line, and exits with 0."""
+    for arguments in ([], ["--help"]):
+        monkeypatch.setattr("sys.argv", ["lesions", *arguments])
+        main()
+        told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        for name, (_, line) in COMMANDS.items():
+            assert f"{name} {line}" in told
