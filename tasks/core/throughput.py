@@ -62,10 +62,11 @@ class Progress:
     Attributes:
         n_scans: Scans found.
         n_done: Scans segmented by this run.
-        n_skipped: Scans finished before, or left for the next run.
+        n_skipped: Scans finished before.
         n_failed: Scans rejected.
         n_slices: Slices predicted by this run.
         seconds: Seconds since the first scan was started.
+        n_deferred: Scans left for the next run, because they may still be uploading.
     """
 
     n_scans: int
@@ -74,18 +75,24 @@ class Progress:
     n_failed: int
     n_slices: int
     seconds: float
+    n_deferred: int = 0
+
+    @property
+    def n_over(self) -> int:
+        """Number of scans that need no more work in this run."""
+        return self.n_done + self.n_skipped + self.n_deferred + self.n_failed
 
     @property
     def fraction(self) -> float:
-        """Fraction of the scans that need no more work."""
-        return (self.n_done + self.n_skipped + self.n_failed) / self.n_scans if self.n_scans else 1.0
+        """Fraction of the scans that need no more work in this run."""
+        return self.n_over / self.n_scans if self.n_scans else 1.0
 
     @property
     def seconds_left(self) -> float | None:
         """Estimated seconds left, at the rate so far; None before the first scan."""
         if not self.n_done:
             return None
-        return (self.n_scans - self.n_done - self.n_skipped - self.n_failed) * self.seconds / self.n_done
+        return (self.n_scans - self.n_over) * self.seconds / self.n_done
 
     def sentence(self) -> str:
         """Return the progress in one line."""
@@ -93,8 +100,8 @@ class Progress:
         left = self.seconds_left
         ahead = "" if left is None else f", {_duration(left)} left"
         return (
-            f"{self.n_done + self.n_skipped + self.n_failed} of {self.n_scans} scans: {self.n_done} done, "
-            f"{self.n_skipped} skipped, {self.n_failed} failed, {rate}{ahead}"
+            f"{self.n_over} of {self.n_scans} scans: {self.n_done} done, {self.n_skipped} skipped, "
+            f"{self.n_deferred} deferred, {self.n_failed} failed, {rate}{ahead}"
         )
 
 

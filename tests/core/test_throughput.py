@@ -36,10 +36,12 @@ def test_cost_is_unknown_without_scans_or_price(n_scans: int, price: float | Non
 
 def test_progress_says_how_long_it_will_take() -> None:
     """What is left goes at this run's own pace."""
-    progress = Progress(n_scans=100, n_done=20, n_skipped=30, n_failed=10, n_slices=20, seconds=10.0)
+    progress = Progress(n_scans=100, n_done=20, n_skipped=20, n_deferred=10, n_failed=10, n_slices=20, seconds=10.0)
     assert progress.fraction == 0.6
     assert progress.seconds_left == pytest.approx(20.0)
-    assert progress.sentence() == ("60 of 100 scans: 20 done, 30 skipped, 10 failed, 2.0 slices/s, 20 s left")
+    assert progress.sentence() == (
+        "60 of 100 scans: 20 done, 20 skipped, 10 deferred, 10 failed, 2.0 slices/s, 20 s left"
+    )
 
 
 def test_progress_before_the_first_scan_promises_nothing() -> None:

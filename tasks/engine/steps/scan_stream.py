@@ -32,14 +32,15 @@ def segment_due(
         load_model: Function that loads the model of a bundle in an actor.
         known: Rows of the other scans, which count in the progress.
     """
-    n_failed = sum(row.status == "failed" for row in known)
-    counts, started = Counter[ScanStatus](failed=n_failed), time.monotonic()
+    before = Counter(row.status for row in known)
+    counts, started = Counter[ScanStatus](failed=before["failed"]), time.monotonic()
 
     def progress() -> Progress:
         return Progress(
             n_scans=len(due) + len(known),
             n_done=counts["done"],
-            n_skipped=len(known) - n_failed,
+            n_skipped=len(known) - before["failed"] - before["deferred"],
+            n_deferred=before["deferred"],
             n_failed=counts["failed"],
             n_slices=sums.n_slices,
             seconds=time.monotonic() - started,

@@ -8,6 +8,7 @@ import ray
 
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle
+from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import ReportProgress, StageSums
@@ -70,6 +71,13 @@ def segment(
             n_new_failures=scans.n_unreported + counts["failed"],
             speed=speed_of(run, sums, time.monotonic() - started, n_done=counts["done"], n_nodes=n_nodes),
             warnings=warnings,
+        )
+    if manifest.counts["deferred"]:
+        logger.warning(
+            "segment: %s deferred, younger than %g min (segmentation.settle_minutes), so perhaps still uploading; the "
+            "next run takes them",
+            counted(manifest.counts["deferred"], "scan"),
+            request.segmentation.settle_minutes,
         )
     by_status = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
     logger.info("segment: %s, %.0f s", by_status, manifest.seconds)

@@ -168,12 +168,15 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(
     assert len(_rows(output)) == 6
 
 
-def test_young_objects_are_left_for_the_next_run(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
-    """What may still be uploading is counted as deferred, not segmented, and loses nothing."""
+def test_young_objects_are_left_for_the_next_run(
+    bright_bundle: str, new_scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What may still be uploading is counted as deferred, not segmented, loses nothing, and the log says why."""
     scans = tmp_path / "scans"
     shutil.copytree(new_scans, scans, copy_function=shutil.copyfile)
     handle = _segment(bright_bundle, scans, tmp_path / "output", settle_minutes=30)
     assert handle.counts == {"done": 0, "skipped": 0, "deferred": 6, "failed": 0}
+    assert "6 scans deferred, younger than 30 min (segmentation.settle_minutes)" in caplog.text
 
 
 def test_scans_in_folders_get_ids_of_their_paths(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
