@@ -27,13 +27,22 @@ EMPTY_MASK_CONVENTION: Final = (
 )
 
 
-def _as_stored(group: type[FormModel]) -> WrapValidator:
-    """Read a parameter group from a file; unlike a form, it may have unknown fields of a later minor version."""
+BEFORE_DECODER_WIDTH: Final = 256
+"""Filters of the first decoder block in bundles that do not name them."""
+
+
+def _as_stored(group: type[FormModel], **before: object) -> WrapValidator:
+    """Read a parameter group from a file; unlike a form, it may have unknown fields of a later minor version.
+
+    Args:
+        group: Parameter group.
+        before: Values of fields that earlier versions did not write, where these are not today's defaults.
+    """
 
     def drop_unknown(values: object, handler: ValidatorFunctionWrapHandler) -> Any:  # Any: the group
         if not isinstance(values, dict):
             return handler(values)
-        return handler({name: value for name, value in values.items() if name in group.model_fields})
+        return handler(before | {name: value for name, value in values.items() if name in group.model_fields})
 
     return WrapValidator(drop_unknown)
 
@@ -83,6 +92,7 @@ class ModelCard(Record):
     schema_version: str = SCHEMA_VERSION
     architecture: Architecture
     backbone: str
+    decoder_filters: int = BEFORE_DECODER_WIDTH
     input_size_px: int
     intensity_rule: IntensityRule
     hu: HuConfig
@@ -93,7 +103,7 @@ class ModelCard(Record):
     test_time_flips: bool
     dataset_uri: str
     dataset_fingerprint: str
-    model: Annotated[ModelConfig, _as_stored(ModelConfig)]
+    model: Annotated[ModelConfig, _as_stored(ModelConfig, decoder_filters=BEFORE_DECODER_WIDTH)]
     training: Annotated[TrainingConfig, _as_stored(TrainingConfig)]
     augment: Annotated[AugmentConfig, _as_stored(AugmentConfig)]
     parent_digest: str | None = None

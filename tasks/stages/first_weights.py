@@ -48,4 +48,9 @@ def _read_parent(uri: str, asked: ModelConfig) -> bundles.Bundle:
             f"The bundle {shown_uri(uri)} holds a {found.architecture} on {found.backbone}, a {asked.architecture} on "
             f"{asked.backbone} was asked for. Set model.architecture and model.backbone to the bundle's."
         )
+    if found.decoder_filters != asked.decoder_filters:
+        raise ModelError(
+            f"The decoder of the bundle {shown_uri(uri)} has {found.decoder_filters} filters, {asked.decoder_filters} "
+            f"were asked for. Set model.decoder_filters to {found.decoder_filters}."
+        )
     return bundle

@@ -32,6 +32,7 @@ def draft_card(
     return ModelCard(
         architecture=request.model.architecture,
         backbone=request.model.backbone,
+        decoder_filters=request.model.decoder_filters,
         input_size_px=dataset.size_px,
         intensity_rule=dataset.intensity_rule,
         hu=dataset.preparation.hu,

@@ -34,7 +34,8 @@ from tasks.engine.network.model import build_model, load_weights
 from tasks.io.outputs.bundles import read_bundle
 bundle = read_bundle(sys.argv[1])
 card = bundle.card
-model = build_model(card.architecture, card.backbone, slice_statistics=card.slice_statistics)
+width = card.decoder_filters
+model = build_model(card.architecture, card.backbone, decoder_filters=width, slice_statistics=card.slice_statistics)
 load_weights(model, bundle.weights[0])
 size, out = card.input_size_px, Path(sys.argv[4])
 out.mkdir()

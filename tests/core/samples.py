@@ -124,6 +124,7 @@ MEMBER = EnsembleMember(
 MODEL = ModelCard(
     architecture="unet",
     backbone="resnet34",
+    decoder_filters=256,
     input_size_px=256,
     intensity_rule="slice_8bit",
     hu=HuConfig(),

@@ -159,6 +159,16 @@ def test_parameters_inside_a_file_come_back_typed() -> None:
         DatasetCard.model_validate(DATASET.model_dump() | {"preparation": {"size_px": 100}})
 
 
+def test_a_bundle_from_before_the_decoder_had_a_width_has_that_of_then() -> None:
+    """Neither the card nor its parameters name it; both are read as the network that its weights are of."""
+    content = MODEL.model_dump(mode="json")
+    del content["decoder_filters"], content["model"]["decoder_filters"]
+    card = ModelCard.model_validate(content)
+    assert (card.decoder_filters, card.model.decoder_filters) == (256, 256)
+    assert card.digest == MODEL.digest
+    assert ModelCard.model_validate(MODEL.model_dump() | {"decoder_filters": 64}).decoder_filters == 64
+
+
 def test_parameters_of_a_later_minor_version_are_read() -> None:
     """A group inside a file may hold fields this version does not know."""
     content = MODEL.model_dump(mode="json")

@@ -36,6 +36,7 @@ def publish_learned_bundle(folder: Path, dataset_uri: str) -> str:
     card = CARD.model_copy(
         update={
             "backbone": MODEL.backbone,
+            "decoder_filters": MODEL.decoder_filters,
             "input_size_px": SIZE_PX,
             "model": MODEL,
             "training": TRAINING,

@@ -19,7 +19,12 @@ def _bundle(folder: Path, **card: object) -> ModelConfig:
     files = {WEIGHTS_FILE: b"weights", MEMBER.weights_file: b"member", bundles.SELF_TEST_FILE: SELF_TEST.to_bytes()}
     digests = bundles.publish_files(folder.as_uri(), files)
     bundles.publish_card(folder.as_uri(), MODEL.model_copy(update={"files": digests, **card}))
-    return ModelConfig(backbone=MODEL.backbone, architecture=MODEL.architecture, start_from=folder.as_uri())
+    return ModelConfig(
+        backbone=MODEL.backbone,
+        architecture=MODEL.architecture,
+        decoder_filters=MODEL.decoder_filters,
+        start_from=folder.as_uri(),
+    )
 
 
 def test_random_weights_are_no_weights() -> None:
@@ -53,3 +58,6 @@ def test_a_bundle_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     other = _bundle(tmp_path).model_copy(update={"backbone": "resnet18"})
     with pytest.raises(ModelError, match=r"holds a unet on resnet34, a unet on resnet18 .*Set model\.architecture"):
         FirstWeights.read(other)
+    narrower = _bundle(tmp_path).model_copy(update={"decoder_filters": 64})
+    with pytest.raises(ModelError, match=r"has 256 filters, 64 were asked for\. Set model\.decoder_filters to 256\."):
+        FirstWeights.read(narrower)

@@ -17,7 +17,7 @@ def _request(**training: object) -> TrainRequest:
     return TrainRequest(
         dataset_uri="memory://dataset",
         model_uri="memory://model",
-        model=ModelConfig(slice_statistics=0.25),
+        model=ModelConfig(backbone="resnet50", decoder_filters=64, slice_statistics=0.25),
         training=TrainingConfig.model_validate({"test_time_flips": False} | training),
         augment=AugmentConfig(),
     )
@@ -32,6 +32,7 @@ def test_a_card_holds_what_predicting_needs() -> None:
     """Input, network and operating point are those of dataset, request and validation; no file is named yet."""
     card = _draft(_request())
     assert (card.input_size_px, card.intensity_rule, card.hu) == (256, "slice_8bit", DATASET.preparation.hu)
+    assert (card.architecture, card.backbone, card.decoder_filters) == ("unet", "resnet50", 64)
     assert (card.slice_statistics, card.test_time_flips, card.min_lesion_px) == (0.25, False, 0)
     assert card.threshold == 127 / 255  # up to 200 all are as good
     assert card.dataset_fingerprint == DATASET.fingerprint

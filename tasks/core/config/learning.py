@@ -93,6 +93,15 @@ class ModelConfig(FormModel):
     backbone: BackboneName = Field(
         "resnet34", title="Backbone", description="Encoder, as named in segmentation-models, for example resnet34."
     )
+    decoder_filters: int = Field(
+        256,
+        title="Decoder width (filters)",
+        ge=16,
+        le=1024,
+        multiple_of=16,
+        description="Filters of the decoder's first block, halved block by block down to 16; of an fpn, those of every "
+        "level. A linknet uses it in its last block only.",
+    )
     encoder_weights: str = Field(
         "imagenet",
         title="Encoder weights",
@@ -116,8 +125,8 @@ class ModelConfig(FormModel):
     start_from: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None,
         title="Start from (URI)",
-        description="URI of a bundle to fine-tune, with the same architecture and backbone. Empty = start from the "
-        "encoder weights.",
+        description="URI of a bundle to fine-tune, with the same architecture, backbone and decoder width. Empty = "
+        "start from the encoder weights.",
     )
 
 

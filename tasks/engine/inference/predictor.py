@@ -28,11 +28,7 @@ class Predictor:
         set_precision(precision)
         self._batch_size = batch_size
         self._flips = card.test_time_flips
-        networks = [
-            build_model(card.architecture, card.backbone, slice_statistics=card.slice_statistics) for _ in weights
-        ]
-        for network, content in zip(networks, weights, strict=True):
-            load_weights(network, content)
+        networks = [_loaded(card, content) for content in weights]
         signature = tf.TensorSpec((batch_size, card.input_size_px, card.input_size_px), tf.uint8)
 
         @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]  # TensorFlow ships no types
@@ -80,6 +76,17 @@ class Predictor:
                 f"{agreement:.4f}, at least {MIN_SELF_TEST_DICE} was expected. Try precision float32; "
                 "else train the bundle anew."
             )
+
+
+def _loaded(card: ModelCard, content: bytes) -> tf.keras.Model:
+    network = build_model(
+        card.architecture,
+        card.backbone,
+        decoder_filters=card.decoder_filters,
+        slice_statistics=card.slice_statistics,
+    )
+    load_weights(network, content)
+    return network
 
 
 def make_self_test(card: ModelCard, weights: Sequence[bytes], image: np.ndarray) -> SelfTest:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,30 @@ from tasks.core.catalog import Architecture, Precision
 from tasks.core.errors import ModelError
 from tasks.engine.network.batchnorm import mix_slice_statistics, set_batchnorm_momentum
 
-ARCHITECTURES = {"unet": sm.Unet, "linknet": sm.Linknet, "fpn": sm.FPN}
+N_BLOCKS, MIN_FILTERS = 5, 16
+"""Blocks of a decoder, one per halving of the encoder, and the fewest filters of one."""
+
+
+def block_filters(first: int) -> tuple[int, ...]:
+    """Return the filters of the decoder's blocks: halved block by block, at least 16; 128 → 128, 64, 32, 16, 16."""
+    return tuple(max(first >> block, MIN_FILTERS) for block in range(N_BLOCKS))
+
+
+def _unet(backbone: str, decoder_filters: int, **head: object) -> tf.keras.Model:
+    return sm.Unet(backbone, decoder_filters=block_filters(decoder_filters), **head)
+
+
+def _linknet(backbone: str, decoder_filters: int, **head: object) -> tf.keras.Model:
+    """Return a LinkNet; its blocks have the filters of the skips they are added to, only the last has its own."""
+    return sm.Linknet(backbone, decoder_filters=block_filters(decoder_filters), **head)
+
+
+def _fpn(backbone: str, decoder_filters: int, **head: object) -> tf.keras.Model:
+    return sm.FPN(backbone, pyramid_block_filters=decoder_filters, **head)
+
+
+ARCHITECTURES: dict[Architecture, Callable[..., tf.keras.Model]] = {"unet": _unet, "linknet": _linknet, "fpn": _fpn}
+"""Networks by name: from the backbone's name and `decoder_filters` of `build_model`, and the head's parameters."""
 
 INPUT_BATCHNORM = "bn_data"
 """First layer of classification_models' ResNets, which expect images of 0 to 255."""
@@ -51,6 +75,7 @@ def build_model(
     architecture: Architecture,
     backbone: str,
     *,
+    decoder_filters: int,
     slice_statistics: float = 0.0,
     encoder_weights: bytes | None = None,
 ) -> tf.keras.Model:
@@ -59,13 +84,17 @@ def build_model(
     Args:
         architecture: Decoder.
         backbone: Encoder.
+        decoder_filters: Filters of the decoder's first block, halved block by block. Of an FPN, those of its pyramid,
+            and half as many in its segmentation blocks. A LinkNet's blocks follow the encoder, whatever this is.
         slice_statistics: Weight of per-slice statistics in the encoder's BatchNorm.
         encoder_weights: Content of a Keras .h5 file with the encoder's weights; None starts from random ones.
 
     Raises:
         ModelError: If the weights do not fit the encoder.
     """
-    network = ARCHITECTURES[architecture](backbone, encoder_weights=None, classes=1, activation="linear")
+    network = ARCHITECTURES[architecture](
+        backbone, decoder_filters, encoder_weights=None, classes=1, activation="linear"
+    )
     set_batchnorm_momentum(network)
     if encoder_weights is not None:
         _load_encoder(network, encoder_weights, backbone)

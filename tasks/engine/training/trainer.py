@@ -105,6 +105,7 @@ class Learner:
         network = build_model(
             self._model.architecture,
             self._model.backbone,
+            decoder_filters=self._model.decoder_filters,
             slice_statistics=self._model.slice_statistics,
             encoder_weights=self._encoder_weights,
         )

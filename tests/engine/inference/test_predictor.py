@@ -2,12 +2,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import segmentation_models as sm
+import tensorflow as tf
 
 from tasks.core.errors import ModelError
 from tasks.core.phantoms import phantom_scan
+from tasks.core.schemas import ModelCard
 from tasks.engine.inference.predictor import Predictor
+from tasks.engine.network.model import predict_probability, weights_to_bytes
 from tasks.io.outputs.bundles import Bundle, SelfTest, read_bundle
 from tests.conftest import MODEL, SIZE_PX, Trained
+from tests.core.samples import MODEL as CARD
 
 pytestmark = [pytest.mark.tf, pytest.mark.ray, pytest.mark.server]
 
@@ -45,6 +50,18 @@ def test_no_slices_give_no_probabilities(bundle: Bundle) -> None:
     """An empty batch is answered with an empty array."""
     predictor = Predictor(bundle.card, bundle.weights, precision="float32", batch_size=4)
     assert predictor.predict(np.empty((0, SIZE_PX, SIZE_PX), np.uint8)).shape == (0, SIZE_PX, SIZE_PX)
+
+
+def test_a_bundle_from_before_the_decoder_had_a_width_predicts_as_then(images: np.ndarray) -> None:
+    """Its card names no width, its weights are of segmentation-models' own ResNet34 U-Net: the same probabilities."""
+    network = sm.Unet("resnet34", encoder_weights=None, classes=1, activation="linear")
+    content = CARD.model_dump(mode="json") | {"input_size_px": SIZE_PX}
+    del content["decoder_filters"]
+    card = ModelCard.model_validate(content)
+    predictor = Predictor(card, [weights_to_bytes(network)], precision="float32", batch_size=len(images))
+    expected = np.rint(predict_probability(network, tf.constant(images)).numpy() * 255)
+    assert expected.std() > 0, "the same everywhere"
+    assert np.abs(predictor.predict(images) - expected).max() <= 1
 
 
 def test_a_bundle_leans_on_slices_as_its_card_says(bundle: Bundle, images: np.ndarray) -> None:

@@ -9,6 +9,8 @@ from tasks.core import catalog
 from tasks.engine.network.model import build_model
 
 SLICE_STATISTICS = 0.2
+DECODER_FILTERS = 32
+"""A narrow decoder, which is built and run faster."""
 
 
 @cache
@@ -16,11 +18,11 @@ def built(
     architecture: catalog.Architecture, backbone: str, slice_statistics: float = SLICE_STATISTICS
 ) -> tf.keras.Model:
     """Return a network from random weights."""
-    return build_model(architecture, backbone, slice_statistics=slice_statistics)
+    return build_model(architecture, backbone, decoder_filters=DECODER_FILTERS, slice_statistics=slice_statistics)
 
 
 @cache
 def encoder(backbone: str) -> tf.keras.Model:
-    """Return an encoder as classification_models builds it, from random weights."""
+    """Return an encoder as it is without a decoder, from random weights."""
     build, _ = Classifiers.get(backbone)
     return build(input_shape=(None, None, 3), weights=None, include_top=False)

@@ -4,12 +4,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import segmentation_models as sm
 import tensorflow as tf
 
 from tasks.core import catalog
 from tasks.core.errors import ModelError
 from tasks.engine.network import model
-from tests.engine.network.networks import built, encoder
+from tests.engine.network.networks import DECODER_FILTERS, built, encoder
 
 pytestmark = pytest.mark.tf
 
@@ -33,13 +34,45 @@ def test_architecture_gives_a_float32_logit_a_pixel(architecture: catalog.Archit
 
 @pytest.mark.parametrize("backbone", catalog.BACKBONES)
 def test_backbone_builds(backbone: str) -> None:
-    """Every backbone of the catalogue is known to segmentation-models."""
+    """Every backbone of the catalogue is known to segmentation-models, and larger than what a decoder has alone."""
     assert built("unet", backbone).count_params() > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (256, (256, 128, 64, 32, 16)),
+        (128, (128, 64, 32, 16, 16)),
+        (16, (16, 16, 16, 16, 16)),
+        (48, (48, 24, 16, 16, 16)),
+    ],
+)
+def test_a_decoder_is_halved_block_by_block(first: int, expected: tuple[int, ...]) -> None:
+    """From the first block's filters down to 16; 256 gives the decoder that segmentation-models has by itself."""
+    assert model.block_filters(first) == expected
+
+
+@pytest.mark.parametrize("architecture", catalog.ARCHITECTURES)
+def test_width_of_256_is_the_network_of_segmentation_models(architecture: catalog.Architecture) -> None:
+    """Weights of bundles from before the decoder had a width fit, which they do only if every layer is as it was."""
+    build = {"unet": sm.Unet, "linknet": sm.Linknet, "fpn": sm.FPN}[architecture]
+    plain = build("resnet18", encoder_weights=None, classes=1, activation="linear")
+    ours = model.build_model(architecture, "resnet18", decoder_filters=256)
+    assert [weight.shape for weight in ours.get_weights()] == [weight.shape for weight in plain.get_weights()]
+
+
+@pytest.mark.parametrize("architecture", ["unet", "fpn"])
+def test_width_makes_a_decoder_narrower(architecture: catalog.Architecture) -> None:
+    """Half the filters are fewer weights, and the encoder stays."""
+    narrow, wide = (model.build_model(architecture, "resnet18", decoder_filters=width) for width in (32, 64))
+    assert narrow.count_params() < wide.count_params()
+    with pytest.raises(ModelError, match="do not fit"):
+        model.load_weights(narrow, model.weights_to_bytes(wide))
 
 
 def test_weights_survive_a_round_trip() -> None:
     """A network with loaded weights gives the very logits of the one they came from."""
-    one, two = built("unet", "resnet18", 0.0), model.build_model("unet", "resnet18")
+    one, two = built("unet", "resnet18", 0.0), model.build_model("unet", "resnet18", decoder_filters=DECODER_FILTERS)
     picture = model.to_input(_picture())
     assert not np.allclose(one(picture), two(picture))
     model.load_weights(two, model.weights_to_bytes(one))
@@ -70,6 +103,10 @@ def _encoder_file(backbone: str, folder: Path, *, mean: float = 0.0, variance: f
     return path.read_bytes()
 
 
+def _on_resnet18(encoder_weights: bytes) -> tf.keras.Model:
+    return model.build_model("unet", "resnet18", decoder_filters=DECODER_FILTERS, encoder_weights=encoder_weights)
+
+
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> list[tf.keras.Model]:
     """Two networks from one encoder that learned from images of 0 to 255, or of 0 to 1."""
@@ -78,7 +115,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> list[tf.keras.Model]
         _encoder_file("resnet18", folder, mean=mean, variance=variance)
         for mean, variance in ((120.0, 4000.0), (0.47, 0.0615))
     ]
-    return [model.build_model("unet", "resnet18", encoder_weights=content) for content in contents]
+    return [_on_resnet18(content) for content in contents]
 
 
 def test_encoder_weights_are_taken_over(pretrained: list[tf.keras.Model]) -> None:
@@ -103,14 +140,14 @@ def test_pretrained_averages_fit_the_scale_of_the_input(pretrained: list[tf.kera
 def test_encoder_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     """The file of a deeper encoder names layers this one lacks, and is refused by name."""
     with pytest.raises(ModelError, match="resnet18 does not have"):
-        model.build_model("unet", "resnet18", encoder_weights=_encoder_file("resnet34", tmp_path))
+        _on_resnet18(_encoder_file("resnet34", tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a weight file"])
 def test_encoder_file_that_is_no_hdf5_is_refused(content: bytes) -> None:
     """A file of another kind gives one clear sentence."""
     with pytest.raises(ModelError, match="not an HDF5 file"):
-        model.build_model("unet", "resnet18", encoder_weights=content)
+        _on_resnet18(content)
 
 
 def test_encoder_file_without_layers_is_refused() -> None:
@@ -118,7 +155,7 @@ def test_encoder_file_without_layers_is_refused() -> None:
     buffer = io.BytesIO()
     h5py.File(buffer, "w").close()
     with pytest.raises(ModelError, match="hold 0 layers"):
-        model.build_model("unet", "resnet18", encoder_weights=buffer.getvalue())
+        _on_resnet18(buffer.getvalue())
 
 
 @pytest.mark.parametrize("is_pretrained", [False, True])

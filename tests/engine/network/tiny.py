@@ -3,8 +3,10 @@
 import tensorflow as tf
 
 
-def tiny(backbone: str, *, encoder_weights: None, classes: int, activation: str) -> tf.keras.Model:
-    """Return a network with BatchNorm behind each of its convolutions; called as segmentation-models' are."""
+def tiny(
+    backbone: str, decoder_filters: int, *, encoder_weights: None, classes: int, activation: str
+) -> tf.keras.Model:
+    """Return a network with BatchNorm behind each of its convolutions; called as those of `ARCHITECTURES` are."""
     image = tf.keras.Input((None, None, 3))
     seen = image
     for name in ("stage0", "decoder_stage0"):

@@ -29,7 +29,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.tf, pytest.mark.server]
 
 def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path) -> None:
     """A mirror that cannot be reached is named with the two ways out, before a worker starts."""
-    unreachable = ModelConfig(encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5")
+    unreachable = ModelConfig(
+        backbone="resnet34", encoder_weights="http://127.0.0.1:9/resnet34_imagenet_1000_no_top.h5"
+    )
     with pytest.raises(ModelError, match=r"Set model\.encoder_weights to none \(random\), or to the URI of a mirror"):
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=unreachable, training=TRAINING)
 
@@ -37,7 +39,7 @@ def test_offline_imagenet_is_one_clear_sentence(trained: Trained, tmp_path: Path
 @pytest.mark.soak
 def test_a_training_without_numbers_publishes_nothing(trained: Trained, tmp_path: Path) -> None:
     """Weights that are no numbers would give empty masks, as of healthy patients: the run ends and says what to set."""
-    network = build_model(MODEL.architecture, MODEL.backbone)
+    network = build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters)
     encoder = tf.keras.Model(network.input, network.get_layer("relu1").output)
     encoder.set_weights([np.full_like(value, np.nan) for value in encoder.get_weights()])
     encoder.save_weights(tmp_path / "encoder.h5")
@@ -90,7 +92,7 @@ def test_two_workers_go_on_from_a_bundle_as_one_would(trained: Trained, volume_d
     learner, loss = _learned_alone(str(volume_dataset), parent.weights[0], frozen)
     [epoch] = bundles.read_history(str(tmp_path / "model"))
     assert float(epoch["train_loss"]) == pytest.approx(loss, rel=1e-4)
-    together = build_model(MODEL.architecture, MODEL.backbone)
+    together = build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters)
     load_weights(together, bundle.weights[0])
     for one, two in zip(learner.plain.get_weights(), together.get_weights(), strict=True):
         assert np.linalg.norm(two - one) <= 1e-4 * max(np.linalg.norm(one), 1e-12)

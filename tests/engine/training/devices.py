@@ -48,7 +48,7 @@ def compare(strategy: tf.distribute.Strategy, first: bytes, *, freeze_batchnorm:
     """Return how far two devices end from one, by layer and in norm, and what each said of its steps."""
     alone, said_alone = learn(tf.distribute.get_strategy(), first, freeze_batchnorm=freeze_batchnorm)
     both, said_both = learn(strategy, first, freeze_batchnorm=freeze_batchnorm)
-    network = build_model(MODEL.architecture, MODEL.backbone)
+    network = build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters)
     load_weights(network, first)
     if freeze_batchnorm:
         for layer in network.layers:
@@ -72,7 +72,7 @@ def main() -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     ARCHITECTURES[MODEL.architecture] = tiny
     tf.keras.utils.set_random_seed(0)
-    first = weights_to_bytes(build_model(MODEL.architecture, MODEL.backbone))
+    first = weights_to_bytes(build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters))
     strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
     found = {
         "n_replicas": strategy.num_replicas_in_sync,

@@ -95,11 +95,16 @@ def test_validation_leans_on_slices_as_prediction_will() -> None:
     """What chooses epoch, threshold and flips is predicted as the bundle will predict."""
     images, masks, _ = batches()[0]
     learner = _learner()
-    network = build_model(MODEL.architecture, MODEL.backbone, slice_statistics=MODEL.slice_statistics)
+    network = build_model(
+        MODEL.architecture,
+        MODEL.backbone,
+        decoder_filters=MODEL.decoder_filters,
+        slice_statistics=MODEL.slice_statistics,
+    )
     network.set_weights(learner.plain.get_weights())
     _, seen = learner.forward(images, masks)
     expected = np.rint(predict_probability(network, tf.constant(images)).numpy() * 255)
     assert np.abs(seen - expected).max() <= 1
-    plain = build_model(MODEL.architecture, MODEL.backbone)
+    plain = build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters)
     plain.set_weights(learner.plain.get_weights())
     assert np.abs(seen - predict_probability(plain, tf.constant(images)).numpy() * 255).max() > 1.5

@@ -24,7 +24,7 @@ class NoPlace:
 def test_a_training_without_numbers_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights that are no numbers would give empty masks, as of healthy patients: the run ends and says what to set."""
     monkeypatch.setitem(ARCHITECTURES, MODEL.architecture, tiny)
-    network = build_model(MODEL.architecture, MODEL.backbone)
+    network = build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters)
     first = network.get_layer("stage0_conv")
     first.set_weights([np.full_like(value, np.nan) for value in first.get_weights()])
     settings = WorkerSettings(
