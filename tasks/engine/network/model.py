@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tasks.core.catalog import Architecture, Precision
 from tasks.core.errors import ModelError
+from tasks.engine.network import lite
 from tasks.engine.network.batchnorm import mix_slice_statistics, set_batchnorm_momentum
 
 N_BLOCKS, MIN_FILTERS = 5, 16
@@ -92,6 +93,7 @@ def build_model(
     Raises:
         ModelError: If the weights do not fit the encoder.
     """
+    _make_known()
     network = ARCHITECTURES[architecture](
         backbone, decoder_filters, encoder_weights=None, classes=1, activation="linear"
     )
@@ -144,11 +146,20 @@ def load_weights(model: tf.keras.Model, content: bytes) -> None:
             raise ModelError(f"The weights do not fit {model.name}: {err}") from err
 
 
+def _make_known() -> None:
+    """Make EfficientNet-Lite0 an encoder of segmentation-models, which has no public way to add one."""
+    sm.Backbones._models_update[lite.BACKBONE] = [lambda **_: lite.build_encoder(), None]
+    sm.Backbones._default_feature_layers[lite.BACKBONE] = lite.SKIPS
+
+
 def _rescale_input_batchnorm(network: tf.keras.Model) -> None:
     """Rescale averages of images of 0 to 255 to those of images in [0, 1]; others are left unchanged.
 
-    Otherwise every input would look black to the encoder until the averages have adapted.
+    Otherwise every input would look black to the encoder until the averages have adapted. An encoder without averages
+    of its input scales the images itself.
     """
+    if all(layer.name != INPUT_BATCHNORM for layer in network.layers):
+        return
     layer = network.get_layer(INPUT_BATCHNORM)
     *affine, mean, variance = layer.get_weights()
     if mean.max() > 1.0:

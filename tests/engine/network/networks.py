@@ -6,6 +6,7 @@ import tensorflow as tf
 from classification_models.tfkeras import Classifiers
 
 from tasks.core import catalog
+from tasks.engine.network import lite
 from tasks.engine.network.model import build_model
 
 SLICE_STATISTICS = 0.2
@@ -24,5 +25,7 @@ def built(
 @cache
 def encoder(backbone: str) -> tf.keras.Model:
     """Return an encoder as it is without a decoder, from random weights."""
+    if backbone == lite.BACKBONE:
+        return lite.build_encoder()
     build, _ = Classifiers.get(backbone)
     return build(input_shape=(None, None, 3), weights=None, include_top=False)

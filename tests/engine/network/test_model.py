@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tasks.core import catalog
 from tasks.core.errors import ModelError
-from tasks.engine.network import model
+from tasks.engine.network import lite, model
 from tests.engine.network.networks import DECODER_FILTERS, built, encoder
 
 pytestmark = pytest.mark.tf
@@ -36,6 +36,14 @@ def test_architecture_gives_a_float32_logit_a_pixel(architecture: catalog.Archit
 def test_backbone_builds(backbone: str) -> None:
     """Every backbone of the catalogue is known to segmentation-models, and larger than what a decoder has alone."""
     assert built("unet", backbone).count_params() > 1_000_000
+
+
+@pytest.mark.parametrize("architecture", catalog.ARCHITECTURES)
+def test_an_encoder_of_ours_takes_every_decoder(architecture: catalog.Architecture) -> None:
+    """The decoders of segmentation-models stand on layers they do not know, and give a logit for each pixel."""
+    logits = built(architecture, lite.BACKBONE)(model.to_input(_picture()), training=False)
+    assert logits.shape == (2, 64, 64, 1)
+    assert logits.dtype == tf.float32
 
 
 @pytest.mark.parametrize(
