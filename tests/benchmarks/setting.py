@@ -86,7 +86,7 @@ def trained_bundle(folder: Path) -> str:
     model = train_model(
         str(folder / "dataset"),
         str(folder / "model"),
-        model=ModelConfig(encoder_weights="none"),
+        model=ModelConfig(backbone="resnet34", decoder_filters=256, encoder_weights="none"),  # the network of the peers
         training=TrainingConfig(epochs=1, test_time_flips=False),
     )
     return model.uri

@@ -59,6 +59,7 @@ def run(setting: Setting) -> list[Row]:
 def _train(dataset: Path, model: Path, precision: str) -> dict[str, str]:
     """Return the row of the last epoch."""
     command = [LESIONS, "train", str(dataset), str(model), "--model.encoder-weights", "none"]
+    command += ["--model.backbone", "resnet34", "--model.decoder-filters", "256"]
     command += ["--training.epochs", str(EPOCHS), "--training.batch-size", str(BATCH_SIZE)]
     command += ["--training.lesion-free-fraction", "1", "--training.precision", precision]
     subprocess.run(command, check=True, capture_output=True)

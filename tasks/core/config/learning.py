@@ -91,12 +91,12 @@ class ModelConfig(FormModel):
         description="Network architecture (type of decoder), as named in segmentation-models.",
     )
     backbone: BackboneName = Field(
-        "resnet34",
+        "efficientnetlite0",
         title="Backbone",
         description="Encoder of the network: efficientnetlite0 (light), or resnet18, resnet34 or resnet50.",
     )
     decoder_filters: int = Field(
-        256,
+        128,
         title="Decoder width (filters)",
         ge=16,
         le=1024,
