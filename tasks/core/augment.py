@@ -12,32 +12,57 @@ import numpy as np
 from tasks.core.config.learning import AugmentConfig
 
 
+TONE_CURVE_SHARE = 0.6
+"""Fraction of slices whose tone curve is changed."""
+CLAHE_CLIP_LIMIT = (1.0, 4.0)
+BLUR_PX = (3, 5)
+JPEG_QUALITY = (40, 90)
+
+
 def build_augmentation(config: AugmentConfig) -> A.Compose:
-    """Return the transform of these parameters: flips, then geometry, then intensities.
+    """Return the transform of these parameters: geometry, then intensities, then what exports do to a slice.
 
     Borders are reflected. Changes of intensity do not change the mask.
     """
-    return A.Compose(
-        [
-            A.HorizontalFlip(p=config.horizontal_flip),
-            A.VerticalFlip(p=config.vertical_flip),
-            A.Affine(
-                scale=(1 - config.zoom, 1 + config.zoom),
-                translate_percent=(-config.shift, config.shift),
-                rotate=(-config.rotate_degrees, config.rotate_degrees),
-                shear=(-config.shear_degrees, config.shear_degrees),
-                border_mode=cv2.BORDER_REFLECT_101,
-                mask_interpolation=cv2.INTER_NEAREST,
-                p=float(any((config.zoom, config.shift, config.rotate_degrees, config.shear_degrees))),
-            ),
-            A.RandomBrightnessContrast(
-                brightness_limit=config.brightness,
-                contrast_limit=config.contrast,
-                p=float(any((config.brightness, config.contrast))),
-            ),
-            A.GaussNoise(std_range=(0, config.noise), p=float(config.noise > 0)),
-        ]
-    )
+    return A.Compose([*_geometry(config), *_intensities(config), *_exports(config)])
+
+
+def _geometry(config: AugmentConfig) -> list[A.BasicTransform]:
+    is_affine = any((config.zoom, config.zoom_in, config.shift, config.rotate_degrees, config.shear_degrees))
+    return [
+        A.HorizontalFlip(p=config.horizontal_flip),
+        A.VerticalFlip(p=config.vertical_flip),
+        A.RandomRotate90(p=config.quarter_turns),
+        A.Affine(
+            scale=(1 - config.zoom, 1 + max(config.zoom, config.zoom_in)),
+            translate_percent=(-config.shift, config.shift),
+            rotate=(-config.rotate_degrees, config.rotate_degrees),
+            shear=(-config.shear_degrees, config.shear_degrees),
+            border_mode=cv2.BORDER_REFLECT_101,
+            mask_interpolation=cv2.INTER_NEAREST,
+            p=float(is_affine),
+        ),
+    ]
+
+
+def _intensities(config: AugmentConfig) -> list[A.BasicTransform]:
+    return [
+        A.RandomToneCurve(scale=config.tone_curve, p=TONE_CURVE_SHARE * (config.tone_curve > 0)),
+        A.RandomBrightnessContrast(
+            brightness_limit=config.brightness,
+            contrast_limit=config.contrast,
+            p=float(any((config.brightness, config.contrast))),
+        ),
+    ]
+
+
+def _exports(config: AugmentConfig) -> list[A.BasicTransform]:
+    return [
+        A.CLAHE(clip_limit=CLAHE_CLIP_LIMIT, p=config.equalisation),
+        A.GaussianBlur(blur_limit=BLUR_PX, p=config.blur),
+        A.GaussNoise(std_range=(0, config.noise), p=float(config.noise > 0)),
+        A.ImageCompression(quality_range=JPEG_QUALITY, p=config.jpeg),
+    ]
 
 
 def augment_slice(

@@ -13,7 +13,7 @@ Split = Literal["train", "val", "test"]
 Scored = Literal["train", "val", "test", "all"]
 """Split a bundle is scored on, or all of them."""
 
-IntensityRule = Literal["slice_8bit"]
+IntensityRule = Literal["slice_8bit", "landmarks"]
 MaskRule = Literal["binary", "nonzero"]
 
 StepName = Literal["prepare", "train", "evaluate", "segment"]

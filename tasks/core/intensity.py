@@ -9,7 +9,7 @@ from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError
 
 INTENSITY_RULE: Final[IntensityRule] = "slice_8bit"
-"""The only rule so far: 8-bit values as stored, wider ones stretched from minimum to maximum of the slice."""
+"""Rule of datasets: 8-bit values as stored, wider ones stretched from minimum to maximum of the slice."""
 
 
 def slice_to_uint8(pixels: np.ndarray) -> np.ndarray:

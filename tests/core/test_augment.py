@@ -24,7 +24,7 @@ def _alone(field: str, value: float) -> AugmentConfig:
 
 
 def _noisy_slice() -> np.ndarray:
-    return np.random.default_rng(7).integers(0, 256, (48, 64)).astype(np.uint8)
+    return np.random.default_rng(7).integers(0, 256, (64, 64)).astype(np.uint8)
 
 
 def _disc(radius: int = 10) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_image_and_mask_stay_in_register(field: str) -> None:
     assert np.mean(contrasts) > 20
 
 
-@pytest.mark.parametrize("field", ["brightness", "contrast", "noise"])
+@pytest.mark.parametrize("field", ["tone_curve", "brightness", "contrast", "equalisation", "blur", "noise", "jpeg"])
 def test_intensity_leaves_the_mask_alone(field: str) -> None:
     """Light and noise do not move a lesion."""
     mask = _disc()
@@ -97,6 +97,17 @@ def test_flip_is_a_flip_in_the_asked_share_of_draws(field: str, flip: Callable[[
         np.testing.assert_array_equal(changed, flip(image))
         np.testing.assert_array_equal(changed_mask, flip(mask))
     assert 30 <= len(flipped) <= 70
+
+
+def test_quarter_turn_is_one_of_four_rotations_of_image_and_mask() -> None:
+    """Each rotation by a multiple of 90 degrees occurs, exactly, and image and mask turn alike."""
+    image, mask = _noisy_slice(), (_noisy_slice() > 200).astype(np.uint8)
+    seen = set()
+    for changed, changed_mask in _changed(_alone("quarter_turns", 1), image, mask, range(60)):
+        turns = next(n for n in range(4) if np.array_equal(changed, np.rot90(image, n)))
+        np.testing.assert_array_equal(changed_mask, np.rot90(mask, turns))
+        seen.add(turns)
+    assert seen == {0, 1, 2, 3}
 
 
 def _centre_px(mask: np.ndarray) -> np.ndarray:
@@ -135,6 +146,14 @@ def test_zoom_stays_within_its_half_range_both_ways() -> None:
     areas = np.array([b.sum() / mask.sum() for _, b in _changed(_alone("zoom", 0.2), mask, mask, range(60))])
     assert 0.8**2 - 0.05 <= areas.min() < 0.9
     assert 1.1 < areas.max() <= 1.2**2 + 0.05
+
+
+def test_zoom_in_magnifies_only() -> None:
+    """Up to half as large again: the disc's area ends between what it was and 1.5² of it."""
+    mask = cv2.circle(np.zeros((64, 64), np.uint8), (32, 32), 15, 1, -1)
+    areas = np.array([b.sum() / mask.sum() for _, b in _changed(_alone("zoom_in", 0.5), mask, mask, range(60))])
+    assert areas.min() >= 1 - 0.05
+    assert 1.8 < areas.max() <= 1.5**2 + 0.05
 
 
 @pytest.mark.parametrize(
@@ -178,7 +197,7 @@ def test_same_seed_same_change_whatever_came_before() -> None:
 def test_global_random_state_is_left_alone() -> None:
     """Neither NumPy's nor Python's global generator is drawn from or seeded."""
     before = random.getstate(), np.random.get_state(legacy=False)
-    _changed(AugmentConfig(), _noisy_slice(), np.zeros((48, 64), np.uint8))
+    _changed(AugmentConfig(), _noisy_slice(), np.zeros((64, 64), np.uint8))
     after = random.getstate(), np.random.get_state(legacy=False)
     assert before[0] == after[0]
     np.testing.assert_equal(before[1], after[1])

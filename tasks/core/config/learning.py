@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tasks.core.catalog import Architecture, Loss, Precision, backbone_named
+from tasks.core.catalog import Architecture, IntensityRule, Loss, Precision, backbone_named
 from tasks.core.config.forms import FormModel
 from tasks.core.errors import ConfigError
 
@@ -43,14 +43,29 @@ class AugmentConfig(FormModel):
     vertical_flip: float = Field(
         0.5, title="Up-down flip (probability)", ge=0, le=1, description="Probability of an up-down flip per slice."
     )
+    quarter_turns: float = Field(
+        0.5,
+        title="Quarter turns (probability)",
+        ge=0,
+        le=1,
+        description="Probability of a rotation by 0, 90, 180 or 270 degrees per slice.",
+    )
     rotate_degrees: float = Field(
         20.0, title="Rotation (degrees)", ge=0, le=180, description="Largest rotation in either direction, degrees."
     )
     shear_degrees: float = Field(
-        5.0, title="Shear (degrees)", ge=0, le=45, description="Largest shear in either direction, degrees."
+        0.0, title="Shear (degrees)", ge=0, le=45, description="Largest shear in either direction, degrees."
     )
     zoom: float = Field(
-        0.15, title="Zoom (fraction)", ge=0, lt=1, description="Largest zoom in or out, fraction of the slice's size."
+        0.2, title="Zoom (fraction)", ge=0, lt=1, description="Largest zoom in or out, fraction of the slice's size."
+    )
+    zoom_in: float = Field(
+        0.7,
+        title="Zoom in (fraction)",
+        ge=0,
+        le=2,
+        description="Largest zoom in, fraction of the slice's size, if larger than `zoom`. Prepares for slices that "
+        "are cropped to the lungs.",
     )
     shift: float = Field(
         0.1,
@@ -58,6 +73,13 @@ class AugmentConfig(FormModel):
         ge=0,
         lt=1,
         description="Largest shift in either direction, fraction of the slice's side.",
+    )
+    tone_curve: float = Field(
+        0.25,
+        title="Tone curve (fraction)",
+        ge=0,
+        le=1,
+        description="Strength of random tone curves, fraction of full scale. Prepares for other windows and exports.",
     )
     brightness: float = Field(
         0.2,
@@ -67,18 +89,39 @@ class AugmentConfig(FormModel):
         description="Largest change in brightness, fraction of full scale.",
     )
     contrast: float = Field(
-        0.2,
+        0.3,
         title="Contrast (fraction)",
         ge=0,
         le=1,
         description="Largest relative change in contrast, fraction: 0.2 = 80 to 120 %.",
     )
+    equalisation: float = Field(
+        0.15,
+        title="Local equalisation (probability)",
+        ge=0,
+        le=1,
+        description="Probability of contrast-limited local histogram equalisation (CLAHE) per slice.",
+    )
+    blur: float = Field(
+        0.15,
+        title="Blur (probability)",
+        ge=0,
+        le=1,
+        description="Probability of a Gaussian blur of 3 to 5 px per slice.",
+    )
     noise: float = Field(
-        0.02,
+        0.03,
         title="Noise (fraction)",
         ge=0,
         le=0.5,
         description="Largest standard deviation of Gaussian noise, fraction of full scale.",
+    )
+    jpeg: float = Field(
+        0.15,
+        title="JPEG compression (probability)",
+        ge=0,
+        le=1,
+        description="Probability of JPEG compression at a quality of 40 to 90 per slice.",
     )
 
 
@@ -116,6 +159,12 @@ class ModelConfig(FormModel):
         pattern="^[0-9a-f]{64}$",
         description="Expected SHA-256 of the .h5 file. Empty = the file must be the published ImageNet weights, which "
         "exist for the resnets.",
+    )
+    intensity_rule: IntensityRule = Field(
+        "landmarks",
+        title="Intensity rule",
+        description="Mapping of 8-bit slices to the network's input. landmarks: lung and soft tissue of each slice get "
+        "fixed values; slice_8bit: values unchanged.",
     )
     slice_statistics: float = Field(
         0.2,
