@@ -28,18 +28,17 @@ PREPARATION = PreparationConfig(
 MODEL = ModelConfig(backbone="resnet18", encoder_weights="none")
 TRAINING = TrainingConfig(epochs=2, batch_size=8)
 IN_FOLDS = TRAINING.model_copy(update={"folds": 2})
-MILD = AugmentConfig(rotate_degrees=5, shear_degrees=0, zoom=0.05, shift=0.05, noise=0)
-
-NO_CHANGE = AugmentConfig(
-    horizontal_flip=0,
-    vertical_flip=0,
-    rotate_degrees=0,
-    shear_degrees=0,
-    zoom=0,
-    shift=0,
-    brightness=0,
-    contrast=0,
-    noise=0,
+NO_CHANGE = AugmentConfig.model_validate(dict.fromkeys(AugmentConfig.model_fields, 0))
+MILD = NO_CHANGE.model_copy(
+    update={
+        "horizontal_flip": 0.5,
+        "vertical_flip": 0.5,
+        "rotate_degrees": 5,
+        "zoom": 0.05,
+        "shift": 0.05,
+        "brightness": 0.2,
+        "contrast": 0.2,
+    }
 )
 
 

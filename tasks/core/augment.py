@@ -11,7 +11,6 @@ import numpy as np
 
 from tasks.core.config.learning import AugmentConfig
 
-
 TONE_CURVE_SHARE = 0.6
 """Fraction of slices whose tone curve is changed."""
 CLAHE_CLIP_LIMIT = (1.0, 4.0)

@@ -8,8 +8,8 @@ import numpy as np
 
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError, as_refusal
-from tasks.core.geometry import resize_slice
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
+from tasks.core.model_input import ModelInput
 from tasks.core.volumes import Grid, Layout, check_finite, check_shapes, check_sides, check_values
 from tasks.io import storage
 from tasks.io.dicom_series import read_or_refuse, read_slices
@@ -65,13 +65,12 @@ def cut(scan: ScanSource) -> list[ScanSource]:
     return [replace(scan, piece=(first, last), parts=scan.parts[first:last]) for first, last in pieces]
 
 
-def load_scans(scans: Sequence[ScanSource], *, size_px: int, hu: HuConfig) -> Loaded:
-    """Read, decode and resize scans; a rejected scan has no slices.
+def load_scans(scans: Sequence[ScanSource], model_input: ModelInput) -> Loaded:
+    """Read and decode scans, and bring their slices to the model's input; a rejected scan has no slices.
 
     Args:
         scans: Whole scans, or one piece of a scan.
-        size_px: Side of the model's input, px.
-        hu: Mapping of CT values to the model's input.
+        model_input: Input of the model.
 
     Returns:
         Slices uint8 `(N, size_px, size_px)`, scan by scan; as the rest, every scan as a `LoadedScan`.
@@ -81,16 +80,16 @@ def load_scans(scans: Sequence[ScanSource], *, size_px: int, hu: HuConfig) -> Lo
     share_s = (time.perf_counter() - started) / max(len(scans), 1)
     loaded, slices = [], []
     for scan, content in zip(scans, contents, strict=True):
-        found, resized = _load(scan, content, size_px, hu, seconds=share_s)
+        found, images = _load(scan, content, model_input, seconds=share_s)
         loaded.append(found)
-        slices.extend(resized)
-    images = np.stack(slices) if slices else np.empty((0, size_px, size_px), np.uint8)
+        slices.extend(images)
+    stacked = np.stack(slices) if slices else np.empty((0, model_input.size_px, model_input.size_px), np.uint8)
     n_held = sum(scan.image.nbytes for scan in loaded if scan.image is not None)
-    return Loaded(images, loaded, n_held=n_held, n_read=sum(scan.n_read for scan in loaded))
+    return Loaded(stacked, loaded, n_held=n_held, n_read=sum(scan.n_read for scan in loaded))
 
 
 def _load(
-    scan: ScanSource, content: bytes | DataError | None, size_px: int, hu: HuConfig, *, seconds: float
+    scan: ScanSource, content: bytes | DataError | None, model_input: ModelInput, *, seconds: float
 ) -> tuple[LoadedScan, list[np.ndarray]]:
     """Return a loaded scan and its slices."""
     source = replace(scan, parts=())  # what is read is not needed any more
@@ -98,13 +97,13 @@ def _load(
         return LoadedScan(source, seconds, refused=content), []
     started = time.perf_counter()
     try:
-        found, slices = _OPENERS[layout_of(scan.kind)](scan, content or b"", hu)
-        resized = [resize_slice(image, size_px) for image in slices]
+        found, slices = _OPENERS[layout_of(scan.kind)](scan, content or b"", model_input.hu)
+        images = [model_input.of_slice(image) for image in slices]
     except Exception as err:  # noqa: BLE001 - the boundary of one scan
         return LoadedScan(source, seconds + time.perf_counter() - started, refused=as_refusal(err)), []
     seconds += time.perf_counter() - started
     n_read = found.n_read + len(content or b"")
-    return replace(found, source=source, seconds=seconds, n_slices=len(resized), n_read=n_read), resized
+    return replace(found, source=source, seconds=seconds, n_slices=len(images), n_read=n_read), images
 
 
 def _open_slice(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:

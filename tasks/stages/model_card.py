@@ -34,7 +34,7 @@ def draft_card(
         backbone=request.model.backbone,
         decoder_filters=request.model.decoder_filters,
         input_size_px=dataset.size_px,
-        intensity_rule=dataset.intensity_rule,
+        intensity_rule=request.model.intensity_rule,
         hu=dataset.preparation.hu,
         threshold=point.threshold,
         threshold_choice=_choice(request, point),

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tasks.core.catalog import MaskRule
+from tasks.core.catalog import IntensityRule, MaskRule
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.geometry import resize_slice_to, restore_probability
+from tasks.core.landmarks import apply_rule
 from tasks.core.metrics import binary_cross_entropy, count_pixels
 from tasks.core.operating_point import probability_histogram
 from tasks.core.panels import PALETTE, comparison
@@ -21,13 +22,22 @@ from tasks.stages.labelled_pairs import reference_mask
 from tasks.stages.patient_scores import PatientScore, Picture, ShardScore, View
 
 
-def load_shard(view: View, shard_uris: Sequence[str]) -> Loaded:
-    """Return the slices of a shard that show patients of a view; `rest` is the shard's URI and the slices' rows."""
+def load_shard(view: View, rule: IntensityRule, shard_uris: Sequence[str]) -> Loaded:
+    """Return the slices of a shard that show patients of a view, as the network takes them.
+
+    Args:
+        view: Scoring network and its patients.
+        rule: Intensity rule of the network.
+        shard_uris: One shard.
+
+    Returns:
+        Slices; the rest is the shard's URI and the slices' rows.
+    """
     (uri,) = shard_uris
     found = datasets.read_shard(uri)
     rows = [row for row in found if row["patient_id"] in view.patients]
     images = np.stack([row["image"] for row in rows]) if rows else np.empty((0, *found[0]["image"].shape), np.uint8)
-    return Loaded(images, (uri, rows), n_held=2 * images.nbytes, n_read=2 * images.nbytes)
+    return Loaded(apply_rule(images, rule), (uri, rows), n_held=2 * images.nbytes, n_read=2 * images.nbytes)
 
 
 def score_shard(

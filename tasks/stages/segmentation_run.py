@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.config.intensity import HuConfig
 from tasks.core.digests import digest
 from tasks.core.errors import DataError
 from tasks.core.mask_version import MASK_VERSION
+from tasks.core.model_input import ModelInput
 from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import SegmentRequest
@@ -26,8 +26,7 @@ class Run:
     threshold: float
     min_lesion_px: int
     min_lesion_mm3: float | None
-    size_px: int
-    hu: HuConfig
+    model_input: ModelInput
     model_digest: str
     code_version: str
     seal: Seal | None = None
@@ -48,8 +47,7 @@ class Run:
             threshold=card.threshold if asked.threshold is None else asked.threshold,
             min_lesion_px=card.min_lesion_px if asked.min_lesion_px is None else asked.min_lesion_px,
             min_lesion_mm3=asked.min_lesion_mm3,
-            size_px=card.input_size_px,
-            hu=card.hu,
+            model_input=card.model_input,
             model_digest=card.digest,
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,

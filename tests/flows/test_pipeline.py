@@ -20,7 +20,7 @@ from tasks.core.schemas import ModelCard, SegmentationManifest
 from tasks.engine.inference.predictor import Predictor
 from tasks.io.outputs import bundles, datasets
 from tasks.stages.load_scans import load_scans
-from tests.conftest import IN_FOLDS, MILD, MODEL, PREPARATION, SIZE_PX
+from tests.conftest import IN_FOLDS, MILD, MODEL, PREPARATION
 from tests.flows.deployed import Server
 from tests.stages.bright import bright_run, scans_of
 
@@ -176,7 +176,7 @@ def test_new_scans_get_the_mean_of_all_networks(
     assert (manifest.n_predictions, manifest.counts["done"]) == (8 if ensemble.card.test_time_flips else 2, 6)
     assert "predictions averaged" in (output / "report.html").read_text()
     scans = scans_of(bright_run(new_scans.as_uri(), (tmp_path / "unused").as_uri()))
-    images = load_scans(scans, size_px=SIZE_PX, hu=ensemble.card.hu).images
+    images = load_scans(scans, ensemble.card.model_input).images
     for scan, probability in zip(scans, ensemble.together.predict(images), strict=True):
         mask = np.asarray(Image.open(output / "masks" / f"{scan.scan_id}.png")) > 0
         expected = threshold_probability(restore_probability(probability, mask.shape), ensemble.card.threshold)

@@ -125,7 +125,7 @@ def _stream(trained: Trained, scans: Path, output: Path) -> tuple[float, list[Sc
     )
     run, sums = Run.of(request, bundles.read_card(trained.model_uri)), StageSums()
     work = PredictionSpec(
-        load=functools.partial(load_scans, size_px=run.size_px, hu=run.hu),
+        load=functools.partial(load_scans, model_input=run.model_input),
         load_model=FixedLatency,
         finish=functools.partial(finish_scans, run=run),
         chunk_slices=BATCH_SIZE,

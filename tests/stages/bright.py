@@ -7,6 +7,7 @@ import numpy as np
 from tasks.core.config.intensity import HuConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import DataError
+from tasks.core.model_input import ModelInput
 from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.engine.steps.plan import index_here
@@ -39,8 +40,7 @@ def bright_run(scans_uri: str, output_uri: str, **asked: object) -> Run:
         threshold=0.5,
         min_lesion_px=0,
         min_lesion_mm3=request.segmentation.min_lesion_mm3,
-        size_px=SIZE_PX,
-        hu=HuConfig(),
+        model_input=ModelInput(SIZE_PX, HuConfig(), "slice_8bit"),
         model_digest="",
         code_version="",
     )
@@ -71,6 +71,6 @@ def segment(run: Run, scans: Sequence[ScanSource]) -> Iterator[ScanRow]:
         if scan.refused:
             yield run.record(run.refusal(scan, DataError(*scan.refused)))
             continue
-        chunks = [load_scans([piece], size_px=run.size_px, hu=run.hu) for piece in cut(scan)]
+        chunks = [load_scans([piece], run.model_input) for piece in cut(scan)]
         rows, _ = finish_scans([Predicted(c.images, c.rest, see_bright(c.images)) for c in chunks], run=run)
         yield from rows

@@ -90,7 +90,7 @@ def test_a_case_that_lies_in_two_shards_is_scored_whole(tmp_path: Path) -> None:
     """Each shard is scored by itself, with a model that sees brightness; their sum has the metrics of the volume."""
     view, scores = View(Scorer(), {"patient"}), []
     for name, numbers in (("0", range(4)), ("1", range(4, 6))):
-        loaded = load_shard(view, [_shard(tmp_path, name, numbers)])
+        loaded = load_shard(view, "slice_8bit", [_shard(tmp_path, name, numbers)])
         predicted = Predicted(loaded.images, loaded.rest, see_bright(loaded.images))
         [shard], _ = score_shard([predicted], view=view, min_lesion_px=0, mask_rule="binary", case_sizes={"case": 6})
         scores.append(shard.patients["patient"])

@@ -57,7 +57,7 @@ def _masks(folder: Path) -> dict[str, str]:
     )
     digests = {}
     for scan in scans_of(run):
-        loaded = load_scans([scan], size_px=run.size_px, hu=run.hu)
+        loaded = load_scans([scan], run.model_input)
         [row], _ = finish_scans([Predicted(loaded.images, loaded.rest, loaded.images)], run=run)
         assert row.mask_uri is not None, row.error
         path = row.mask_uri.removeprefix("file://")

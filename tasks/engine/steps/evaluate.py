@@ -60,7 +60,7 @@ def _score_shards(
     shards: list[ShardScore] = []
     for view in views(card, {case.patient_id for case in cases}):
         spec = PredictionSpec(
-            load=partial(load_shard, view),
+            load=partial(load_shard, view, card.intensity_rule),
             load_model=partial(load_model, request.model_uri, "float32", view.by.member),
             finish=partial(
                 score_shard,

@@ -56,7 +56,7 @@ def segment_due(
 
 def _spec(run: Run, load_model: LoadModel) -> PredictionSpec[ScanSource, ScanRow]:
     return PredictionSpec(
-        load=partial(load_scans, size_px=run.size_px, hu=run.hu),
+        load=partial(load_scans, model_input=run.model_input),
         load_model=partial(
             load_model,
             run.request.model_uri,

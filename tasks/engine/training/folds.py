@@ -48,7 +48,8 @@ def folds_of(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -
     """
     outcome_digest = _outcome_digest(request, dataset, first)
     n_folds = request.training.folds
-    store = load_slices(request.dataset_uri, *(("train", "val") if n_folds == 1 else SPLITS))
+    splits = ("train", "val") if n_folds == 1 else SPLITS
+    store = load_slices(request.dataset_uri, *splits, rule=request.model.intensity_rule)
     whole = TrainingRun(
         name="",
         model=request.model,

@@ -6,20 +6,27 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from tasks.core.catalog import Split
+from tasks.core.catalog import IntensityRule, Split
+from tasks.core.landmarks import apply_rule
 from tasks.engine.training.slice_store import Batch, SliceStore
 from tasks.io.outputs import datasets
 
 
-def load_slices(dataset_uri: str, *splits: Split) -> SliceStore:
+def load_slices(dataset_uri: str, *splits: Split, rule: IntensityRule) -> SliceStore:
     """Read the shards of splits into the object store, in parallel.
+
+    Args:
+        dataset_uri: URI of the dataset.
+        splits: Splits to read.
+        rule: Intensity rule of the network.
 
     Raises:
         StorageError: If a split has no shard or a shard cannot be read.
     """
     wanted = [(split, uri) for split in splits for uri in datasets.list_shards(dataset_uri, split)]
     loads = cast(  # by Ray's types a task has one return, whatever its num_returns
-        "list[tuple[ray.ObjectRef[Batch], ray.ObjectRef[pa.Table]]]", [_load_shard.remote(uri) for _, uri in wanted]
+        "list[tuple[ray.ObjectRef[Batch], ray.ObjectRef[pa.Table]]]",
+        [_load_shard.remote(uri, rule) for _, uri in wanted],
     )
     indexes = ray.get([index for _, index in loads])
     tables = [
@@ -32,9 +39,12 @@ def load_slices(dataset_uri: str, *splits: Split) -> SliceStore:
 
 
 @ray.remote(num_returns=2)
-def _load_shard(uri: str) -> tuple[Batch, pa.Table]:
+def _load_shard(uri: str, rule: IntensityRule) -> tuple[Batch, pa.Table]:
     rows = datasets.read_shard(uri)
-    pixels = {name: np.stack([row[name] for row in rows]) for name in ("image", "mask")}
+    pixels = {
+        "image": apply_rule(np.stack([row["image"] for row in rows]), rule),
+        "mask": np.stack([row["mask"] for row in rows]),
+    }
     index = pa.table(
         {
             "row": pa.array(range(len(rows)), pa.int32()),

@@ -105,7 +105,7 @@ def _n_train_workers() -> int:
 
 def _learned_alone(dataset_uri: str, first_weights: bytes, training: TrainingConfig) -> tuple[Learner, float]:
     """Take the first epoch's batches in this process, and return the learner and the mean loss."""
-    store = load_slices(dataset_uri, "train")
+    store = load_slices(dataset_uri, "train", rule="slice_8bit")
     plan = plan_training(
         store.index,
         epochs=range(1),

@@ -89,7 +89,7 @@ def test_what_is_left_of_a_training_is_planned_as_the_whole_was() -> None:
 @pytest.mark.server
 def test_worker_count_does_not_change_augmentation(dataset_uri: str) -> None:
     """Two workers together are handed the very slices that one worker is, changed in the same way."""
-    store = load_slices(dataset_uri, "train")
+    store = load_slices(dataset_uri, "train", rule="slice_8bit")
     plan = plan_training(store.index, epochs=range(1), batch_size=4, lesion_free_fraction=1, seed=1)
 
     def rows(rank: int, num_workers: int) -> list[dict[str, np.ndarray]]:
@@ -108,7 +108,7 @@ def test_worker_count_does_not_change_augmentation(dataset_uri: str) -> None:
 @pytest.mark.server
 def test_stream_without_augmentation_is_the_dataset(dataset_uri: str) -> None:
     """With every augmentation off, the stream's slices are the stored ones."""
-    store = load_slices(dataset_uri, "train")
+    store = load_slices(dataset_uri, "train", rule="slice_8bit")
     plan = plan_training(store.index, epochs=range(1), batch_size=2, lesion_free_fraction=1, seed=0)
     stream = training_stream(store, plan, batch_size=2, rank=0, num_workers=1, augment=NO_CHANGE, seed=0)
     import ray
@@ -122,7 +122,7 @@ def test_stream_without_augmentation_is_the_dataset(dataset_uri: str) -> None:
 def test_a_long_training_has_longer_tasks_not_more(dataset_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray looks at each task before it starts the first: there is a most, and the slices are the same."""
     monkeypatch.setattr(slice_store, "MAX_BLOCKS", 6)
-    store = load_slices(dataset_uri, "train")
+    store = load_slices(dataset_uri, "train", rule="slice_8bit")
     plan = plan_training(store.index, epochs=range(4), batch_size=2, lesion_free_fraction=1, seed=0)
     how = {"batch_size": 2, "num_workers": 2, "augment": NO_CHANGE, "seed": 0}
     shares = [training_stream(store, plan, rank=rank, **how).materialize() for rank in range(2)]
