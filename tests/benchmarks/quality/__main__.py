@@ -1,0 +1,196 @@
+"""Quality of recipes on patients their networks never saw.
+
+`python -m tests.benchmarks.quality train RECIPE [--protocol cv|source|random] [--parts NAME …] [--seed N]` trains what
+has no result yet and keeps each result; `… table RECIPE [BASELINE]` prints the figures, paired by patient.
+"""
+
+import argparse
+import os
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tasks.core.metrics import Counts, precision, recall
+from tasks.core.operating_point import choose_threshold
+from tasks.core.postprocess import probability_level
+from tasks.core.smoothing import smooth_along_z
+from tasks.core.test_time_flips import Predict
+from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
+from tests.benchmarks.quality import results
+from tests.benchmarks.quality.battery import BATTERY
+from tests.benchmarks.quality.collection import Slices, read_collection, read_equalised
+from tests.benchmarks.quality.protocols import PROTOCOLS
+from tests.benchmarks.quality.recipes import RECIPES, Recipe
+from tests.benchmarks.quality.results import OfPatients, Result
+
+BATTERY_EVERY = 3
+console = Console(width=140)
+
+
+def train(name: str, *, protocol: str, parts: list[str] | None, seed: int) -> None:
+    """Train and score the parts of a protocol that have no result yet."""
+    os.environ.update(WORKER_ENVIRONMENT)  # before anything imports TensorFlow
+    from tests.benchmarks.quality.networks import train as train_network
+
+    slices = read_collection()
+    equalised = read_equalised(slices)
+    results.FOLDER.mkdir(exist_ok=True)
+    for part in PROTOCOLS[protocol](slices):
+        if (parts and part.name not in parts) or results.path_of(name, part.name, seed).exists():
+            continue
+        trained = train_network(slices.take(part.train), Recipe.named(name, seed=seed))
+        histograms, ms_per_slice = score(trained.predict, slices.take(part.unseen), equalised)
+        result = Result(
+            recipe=name,
+            part=part.name,
+            seed=seed,
+            histograms=histograms,
+            slices_per_second=trained.slices_per_second,
+            ms_per_slice=round(ms_per_slice, 1),
+            loss=round(trained.loss, 4),
+        )
+        result.write()
+        found = results.dice_of(histograms["all slices"], probability_level(0.5))
+        console.print(f"{name} {part.name} seed {seed}: {found}", highlight=False)
+
+
+def score(predict: Predict, unseen: Slices, equalised: Slices) -> tuple[dict[str, OfPatients], float]:
+    """Return the histograms of unseen patients by kind of slice, and the milliseconds per slice."""
+    predict(unseen.images[:1])  # compiles
+    started = time.perf_counter()
+    probability = predict(unseen.images)
+    ms_per_slice = 1000 * (time.perf_counter() - started) / len(unseen)
+    histograms = {
+        "all slices": _histograms(unseen, probability),
+        "smoothed": _histograms(unseen, _smoothed(unseen, probability)),
+    }
+    shown = unseen.take(np.flatnonzero(unseen.has_lung & unseen.masks.any(axis=(1, 2)))[::BATTERY_EVERY])
+    for kind, change in BATTERY.items():
+        changed = [change(*each) for each in zip(shown.images, shown.masks, shown.lungs, strict=True)]
+        images, masks = (np.stack([each[place] for each in changed]) for place in (0, 1))
+        histograms[kind] = results.add_up(_patients(shown), predict(images), masks)
+    twins = equalised.take(equalised.of(set(_patients(unseen))))
+    if len(twins):
+        histograms["equalised"] = _histograms(twins, predict(twins.images))
+        histograms["not equalised"] = _histograms(twins, predict(_originals(unseen, twins)))
+    return histograms, ms_per_slice
+
+
+def _patients(slices: Slices) -> list[str]:
+    return [each.patient_id for each in slices.identities]
+
+
+def _histograms(slices: Slices, probability: np.ndarray) -> OfPatients:
+    return results.add_up(_patients(slices), probability, slices.masks)
+
+
+def _smoothed(slices: Slices, probability: np.ndarray) -> np.ndarray:
+    smooth = np.empty_like(probability)
+    cases = np.array([each.case_id for each in slices.identities])
+    positions = np.array([each.slice_index for each in slices.identities])
+    for case in np.unique(cases):
+        own = np.flatnonzero(cases == case)
+        smooth[own] = smooth_along_z(probability[own], positions[own])
+    return smooth
+
+
+def _originals(slices: Slices, twins: Slices) -> np.ndarray:
+    """Return the images of which others are twins."""
+    index_of = {(each.case_id, each.slice_index): index for index, each in enumerate(slices.identities)}
+    return slices.images[[index_of[each.case_id, each.slice_index] for each in twins.identities]]
+
+
+def table(name: str, baseline: str | None, *, protocol: str) -> None:
+    """Print the figures of a recipe, and its difference from another patient by patient."""
+    found, other = _gather(name, protocol), _gather(baseline, protocol) if baseline else {}
+    if not found:
+        console.print(f"{name} has no result of {protocol}.")
+        return
+    shown = Table("kind", "source", "patients", "mean Dice", "pooled precision", "recall", f"against {baseline}")
+    for kind, patients in found.items():
+        for source in dict.fromkeys(patient.split("_")[0] for patient in patients):
+            own = {patient: figures for patient, figures in patients.items() if patient.startswith(source)}
+            counts = sum((figures.counts for figures in own.values()), Counts())
+            pairs = (
+                [figures.dice - other[kind][patient].dice for patient, figures in own.items()]
+                if (kind in other and own.keys() <= other[kind].keys())
+                else []
+            )
+            shown.add_row(
+                kind,
+                source,
+                str(len(own)),
+                results.shown_mean([figures.dice for figures in own.values()]),
+                f"{precision(counts) or 0:.3f}",
+                f"{recall(counts) or 0:.3f}",
+                results.shown_mean(pairs, is_difference=True) if pairs else "",
+            )
+    console.print(shown)
+    for result in _results(name, protocol):
+        console.print(
+            f"{result.part} seed {result.seed}: {result.slices_per_second} slices/s in training, "
+            f"{result.ms_per_slice} ms per slice, loss {result.loss}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures of a patient, over all seeds: mean Dice and summed counts."""
+
+    dice: float
+    counts: Counts
+
+
+def _results(name: str, protocol: str) -> list[Result]:
+    prefix = {"cv": "fold", "source": "without", "random": "random"}[protocol]
+    return [results.read(path) for path in sorted(results.FOLDER.glob(f"{name}.{prefix}*.json"))]
+
+
+def _gather(name: str, protocol: str) -> dict[str, dict[str, Figures]]:
+    """Return the figures of each patient by kind, at the threshold that the other parts' patients choose."""
+    dices: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    counts: dict[str, dict[str, Counts]] = defaultdict(lambda: defaultdict(Counts))
+    found = _results(name, protocol)
+    for result in found:
+        for kind, patients in result.histograms.items():
+            level = _level(result, found, "smoothed" if kind == "smoothed" else "all slices")
+            for patient, value in results.dice_of(patients, level).items():
+                dices[kind][patient].append(value)
+                counts[kind][patient] += patients[patient].counts_at(level)
+    return {
+        kind: {patient: Figures(float(np.mean(values)), counts[kind][patient]) for patient, values in own.items()}
+        for kind, own in dices.items()
+    }
+
+
+def _level(result: Result, found: list[Result], kind: str) -> int:
+    """Return the threshold that the patients of other folds choose; 0.5 where there are no other folds."""
+    others = [each for each in found if each.seed == result.seed and each.part != result.part]
+    if not result.part.startswith("fold") or not others:
+        return probability_level(0.5)
+    patients = [histogram for each in others for histogram in each.histograms[kind].values()]
+    return probability_level(choose_threshold(patients).threshold)
+
+
+def main() -> None:
+    """Train a recipe, or show its figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__)
+    parser.add_argument("what", choices=("train", "table"))
+    parser.add_argument("recipe", choices=RECIPES)
+    parser.add_argument("baseline", nargs="?", choices=RECIPES)
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="cv")
+    parser.add_argument("--parts", nargs="*")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    if asked.what == "train":
+        train(asked.recipe, protocol=asked.protocol, parts=asked.parts, seed=asked.seed)
+    else:
+        table(asked.recipe, asked.baseline, protocol=asked.protocol)
+
+
+if __name__ == "__main__":
+    main()

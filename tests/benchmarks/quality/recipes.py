@@ -1,0 +1,66 @@
+"""Recipes: parameters of a training by name, as differences from the defaults."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+
+Differences = dict[str, dict[str, Any]]  # Any: values of parameters
+"""Parameters by group and name."""
+
+FIRST_AUGMENT = {
+    "quarter_turns": 0,
+    "shear_degrees": 5,
+    "zoom": 0.15,
+    "zoom_in": 0,
+    "tone_curve": 0,
+    "contrast": 0.2,
+    "equalisation": 0,
+    "blur": 0,
+    "noise": 0.02,
+    "jpeg": 0,
+}
+"""Augmentation of version 0.1.0, where it differs."""
+FIRST_MODEL = {
+    "backbone": "resnet34",
+    "decoder_filters": 256,
+    "encoder_weights": "none",
+    "intensity_rule": "slice_8bit",
+}
+"""Network of version 0.1.0, from random weights."""
+
+
+def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
+    """Return a recipe of four epochs: enough to compare levers that change what is learned."""
+    return differences | {"training": {"epochs": 4} | differences.get("training", {})}
+
+
+RECIPES: dict[str, Differences] = {
+    "defaults": {},
+    "first": {"model": FIRST_MODEL, "training": {"epochs": 10}, "augment": FIRST_AUGMENT},
+    "screen": _screened(),
+    "screen-as-stored": _screened(model={"intensity_rule": "slice_8bit"}),
+    "screen-first-augment": _screened(augment=FIRST_AUGMENT),
+    "screen-random-weights": _screened(model={"encoder_weights": "none"}),
+    "screen-no-slice-statistics": _screened(model={"slice_statistics": 0}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Parameters of a training."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    augment: AugmentConfig
+
+    @classmethod
+    def named(cls, name: str, *, seed: int) -> "Recipe":
+        """Return the recipe of a name, with a seed."""
+        differences = RECIPES[name]
+        training = {"precision": "bfloat16"} | differences.get("training", {}) | {"seed": seed}
+        return cls(
+            ModelConfig.model_validate(differences.get("model", {})),
+            TrainingConfig.model_validate(training),
+            AugmentConfig.model_validate(differences.get("augment", {})),
+        )
