@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tasks.core.smoothing import smooth_along_z
+
+
+def _column(*levels: int) -> np.ndarray:
+    return np.array(levels, np.uint8)[:, np.newaxis, np.newaxis]
+
+
+def test_weights_by_hand() -> None:
+    """In the middle of five slices: 0.1, 0.2, 0.4, 0.2, 0.1; at the end, what is there counts in full."""
+    smooth = smooth_along_z(_column(100, 0, 200, 0, 0))
+    assert smooth.ravel().tolist() == [
+        round((0.4 * 100 + 0.1 * 200) / 0.7),
+        round((0.2 * 100 + 0.2 * 200) / 0.9),
+        round(0.1 * 100 + 0.4 * 200),
+        round(0.2 * 200 / 0.9),
+        round(0.1 * 200 / 0.7),
+    ]
+
+
+def test_missing_neighbours_have_no_weight() -> None:
+    """Slices 4, 5 and 90: the last has no neighbour and stays."""
+    smooth = smooth_along_z(_column(90, 0, 120), [4, 5, 90])
+    assert smooth.ravel().tolist() == [60, 30, 120]
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6)))
+def test_stays_within_the_range_along_the_axis(probability: np.ndarray) -> None:
+    """No probability rises above the largest or falls below the smallest of its column."""
+    smooth = smooth_along_z(probability)
+    assert smooth.shape == probability.shape
+    assert (smooth <= probability.max(axis=0)).all()
+    assert (smooth >= probability.min(axis=0)).all()
+
+
+@given(st.integers(1, 9), st.integers(0, 255))
+def test_a_constant_column_stays(n_slices: int, level: int) -> None:
+    """Of equal slices, one or many, nothing changes."""
+    assert (smooth_along_z(np.full((n_slices, 2, 2), level, np.uint8)) == level).all()
+
+
+@pytest.mark.parametrize("cut", [2, 3, 7])
+def test_a_slice_depends_on_two_neighbours_each_way(cut: int) -> None:
+    """What lies further away than two slices changes nothing."""
+    probability = np.random.default_rng(0).integers(0, 256, (10, 3, 3)).astype(np.uint8)
+    changed = probability.copy()
+    changed[cut + 3 :] = 0
+    np.testing.assert_array_equal(smooth_along_z(changed)[: cut + 1], smooth_along_z(probability)[: cut + 1])
