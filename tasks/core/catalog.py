@@ -8,7 +8,7 @@ from tasks.core.errors import ConfigError
 
 Architecture = Literal["unet", "linknet", "fpn"]
 Loss = Literal["bce", "dice", "bce_dice"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Split = Literal["train", "val", "test"]
 Scored = Literal["train", "val", "test", "all"]
 """Split a bundle is scored on, or all of them."""

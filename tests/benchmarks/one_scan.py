@@ -29,7 +29,7 @@ def run(setting: Setting) -> list[Row]:
 
 
 def _seconds(setting: Setting, scans: Path, number: int) -> dict[str, float]:
-    ran = segment(setting.model_uri, scans, setting.folder / f"out-{number}", "float32")
+    ran = segment(setting.model_uri, scans, setting.folder / f"out-{number}", "auto")
     ends = [0.0]
     for text in STAGES.values():
         ends.append(next((at for at, line in ran.lines if text in line), ends[-1]))

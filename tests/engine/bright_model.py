@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.core.catalog import Precision
+from tasks.core.precision import ChosenPrecision
 from tasks.core.test_time_flips import predict_with_flips
 from tasks.io.outputs import bundles
 
@@ -20,9 +21,11 @@ class BrightModel:
 
     Attributes:
         flips: Whether it averages over mirror images.
+        precision: It has none.
     """
 
     flips: bool
+    precision: ChosenPrecision | None = None
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the probability of each pixel, uint8 in units of 1/255, of uint8 slices `(N, H, W)`."""

@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.precision import ChosenPrecision
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
@@ -80,6 +81,8 @@ def test_a_run_without_an_address_joins_no_cluster(
 
 class FixedLatency:
     """A stand-in for a model on a device of its own: it takes its time, but none of this machine's."""
+
+    precision: ChosenPrecision | None = None
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the slices themselves, after a while."""

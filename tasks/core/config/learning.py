@@ -279,10 +279,10 @@ class TrainingConfig(FormModel):
         "Compilation and validation may take 4 times as long, the last validation 16 times.",
     )
     precision: Precision = Field(
-        "float32",
+        "auto",
         title="Precision",
-        description="Floating-point type of the computation: float32, bfloat16 (GPUs, CPUs with AMX or AVX512-BF16), "
-        "or float16 (GPUs).",
+        description="Floating-point type of the computation: auto (float16 on GPUs, bfloat16 on CPUs with AMX or "
+        "AVX512-BF16, else float32), float32, bfloat16, or float16 (GPUs only).",
     )
     seed: int = Field(
         0, title="Seed", ge=0, description="Seed of the random weights, the order of slices and the augmentation."
@@ -299,7 +299,7 @@ class TrainingConfig(FormModel):
         if self.precision == "float16" and not self.gpus_per_worker:
             raise ValueError(
                 "precision is float16, which only GPUs have, and gpus_per_worker is 0. "
-                "Set it to 1, or the precision to bfloat16 or float32."
+                "Set it to 1, or the precision to auto."
             )
         return self
 

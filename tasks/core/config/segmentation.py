@@ -58,10 +58,10 @@ class SegmentationConfig(FormModel):
         description="Also write the masks of DICOM series as DICOM segmentation objects.",
     )
     precision: Precision = Field(
-        "float32",
+        "auto",
         title="Precision",
-        description="Floating-point type of the computation: float32, bfloat16 (GPUs, CPUs with AMX or AVX512-BF16), "
-        "or float16 (GPUs).",
+        description="Floating-point type of the computation: auto (float16 on GPUs, bfloat16 on CPUs with AMX or "
+        "AVX512-BF16, else float32), float32, bfloat16, or float16 (GPUs only).",
     )
     settle_minutes: float = Field(
         30.0,

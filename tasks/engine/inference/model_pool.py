@@ -14,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tasks.core.errors import ClusterError
+from tasks.core.precision import ChosenPrecision
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,10 @@ FIRST_MODEL_WITHIN_S = 1200.0
 class Model(Protocol):
     """Model in an actor."""
 
+    @property
+    def precision(self) -> ChosenPrecision | None:
+        """Floating-point type of its computation; None if it has none."""
+
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return a probability per pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
 
@@ -43,9 +48,10 @@ class ModelActor:
         self._model: Model | None = None
 
     @ray.method
-    def load(self, load_model: Callable[[], Model]) -> None:
-        """Load the model; not in the constructor, whose errors Ray wraps."""
+    def load(self, load_model: Callable[[], Model]) -> ChosenPrecision | None:
+        """Load the model, not in the constructor, whose errors Ray wraps; return its floating-point type."""
         self._model = load_model()
+        return self._model.precision
 
     @ray.method(num_returns=2)
     def predict(self, images: np.ndarray) -> tuple[np.ndarray, float]:
@@ -72,7 +78,7 @@ class ActorSlot:
 
     actor: "ActorProxy[ModelActor]"
     node_id: str | None
-    loading: "ray.ObjectRef[None]"
+    loading: "ray.ObjectRef[ChosenPrecision | None]"
     is_loaded: bool = False
     waiting: list[object] = field(default_factory=list)
     is_reserved: bool = False
@@ -96,7 +102,7 @@ class ActorPool:
         return len(self._slots)
 
     @property
-    def loading(self) -> "list[ray.ObjectRef[None]]":
+    def loading(self) -> "list[ray.ObjectRef[ChosenPrecision | None]]":
         """References that are ready once another actor is loaded."""
         return [slot.loading for slot in self._slots if not slot.is_loaded]
 
@@ -127,7 +133,7 @@ class ActorPool:
                 f"No model was loaded within {waited_s:.0f} s. Does the cluster have, or start, GPU nodes?"
             )
 
-    def note_loaded(self, loading: "ray.ObjectRef[None]") -> None:
+    def note_loaded(self, loading: "ray.ObjectRef[ChosenPrecision | None]") -> None:
         """Mark an actor as loaded, or drop one that died while loading.
 
         Raises:
@@ -136,14 +142,17 @@ class ActorPool:
         """
         slot = next(slot for slot in self._slots if slot.loading == loading)
         try:
-            ray.get(loading)
+            precision = ray.get(loading)
         except RayTaskError:
             raise
         except RayError as err:
             self.drop(slot, err)
             return
         if self._is_waiting_for_first:
-            logger.info("stream: first model loaded after %.1f s", time.monotonic() - self._opened)
+            in_what = f", {precision.reason}" if precision else ""
+            logger.info("stream: first model loaded after %.1f s%s", time.monotonic() - self._opened, in_what)
+            if precision and precision.warning:
+                logger.warning("stream: %s", precision.warning)
             self._is_waiting_for_first = False
         slot.is_loaded = True
         self._n_losses = 0

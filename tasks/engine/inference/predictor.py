@@ -11,7 +11,8 @@ from tasks.core.metrics import count_pixels, dice
 from tasks.core.postprocess import threshold_probability
 from tasks.core.schemas import ModelCard
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
-from tasks.engine.network.model import build_model, load_weights, predict_probability, set_precision
+from tasks.engine.network.model import build_model, load_weights, predict_probability
+from tasks.engine.network.precision import set_precision
 from tasks.io.outputs.bundles import Bundle, SelfTest
 
 MIN_SELF_TEST_DICE = 0.995
@@ -25,7 +26,7 @@ class Predictor:
     """
 
     def __init__(self, card: ModelCard, weights: Sequence[bytes], *, precision: Precision, batch_size: int) -> None:
-        set_precision(precision)
+        self.precision = set_precision(precision)
         self._batch_size = batch_size
         self._flips = card.test_time_flips
         networks = [_loaded(card, content) for content in weights]
@@ -48,7 +49,7 @@ class Predictor:
             ModelError: If the loaded model no longer predicts what it did when the bundle was made.
         """
         predictor = cls(bundle.card, bundle.weights, precision=precision, batch_size=batch_size)
-        predictor._check(bundle.self_test, precision)
+        predictor._check(bundle.self_test)
         if test_time_flips is not None:
             predictor._flips = test_time_flips
         return predictor
@@ -67,13 +68,13 @@ class Predictor:
     def _predict_once(self, images: np.ndarray) -> np.ndarray:
         return predict_in_batches(lambda batch: self._probability(batch).numpy(), images, batch_size=self._batch_size)
 
-    def _check(self, self_test: SelfTest, precision: Precision) -> None:
+    def _check(self, self_test: SelfTest) -> None:
         mask = threshold_probability(self.predict(self_test.image[np.newaxis])[0], self_test.threshold)
         agreement = dice(count_pixels(mask, self_test.mask))
         if agreement is not None and agreement < MIN_SELF_TEST_DICE:
             raise ModelError(
-                f"Self-test failed: in {precision} the loaded model agrees with its bundle's own mask to Dice "
-                f"{agreement:.4f}, at least {MIN_SELF_TEST_DICE} was expected. Try precision float32; "
+                f"Self-test failed: the loaded model, {self.precision.reason}, agrees with its bundle's own mask to "
+                f"Dice {agreement:.4f}, at least {MIN_SELF_TEST_DICE} was expected. Try precision float32; "
                 "else train the bundle anew."
             )
 

@@ -9,7 +9,7 @@ import h5py
 import segmentation_models as sm
 import tensorflow as tf
 
-from tasks.core.catalog import Architecture, Precision
+from tasks.core.catalog import Architecture
 from tasks.core.errors import ModelError
 from tasks.engine.network import lite
 from tasks.engine.network.batchnorm import mix_slice_statistics, set_batchnorm_momentum
@@ -41,25 +41,6 @@ ARCHITECTURES: dict[Architecture, Callable[..., tf.keras.Model]] = {"unet": _une
 
 INPUT_BATCHNORM = "bn_data"
 """First layer of classification_models' ResNets, which expect images of 0 to 255."""
-
-
-def set_precision(precision: Precision) -> None:
-    """Set the floating-point type of models built from now on in this process.
-
-    bfloat16 on a CPU keeps weights and sensitive operations in float32 and lets oneDNN run the rest in bfloat16; on a
-    GPU both reduced precisions are Keras' mixed policies.
-
-    Raises:
-        ModelError: If float16 is set without a GPU.
-    """
-    has_gpu = bool(tf.config.get_visible_devices("GPU"))
-    if precision == "float16" and not has_gpu:
-        raise ModelError("precision is float16, but this worker has no GPU. Set it to bfloat16 or float32.")
-    if has_gpu:
-        tf.keras.mixed_precision.set_global_policy(precision if precision == "float32" else f"mixed_{precision}")
-    tf.config.optimizer.set_experimental_options(
-        {"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16" and not has_gpu}
-    )
 
 
 def share_cores() -> None:

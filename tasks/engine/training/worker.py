@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,8 @@ from tasks.core.metrics import Counts
 from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, penalised_mean_dice, probability_histogram
 from tasks.core.postprocess import probability_level
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
-from tasks.engine.network.model import set_precision, weights_to_bytes
+from tasks.engine.network.model import weights_to_bytes
+from tasks.engine.network.precision import set_precision
 from tasks.engine.training.epoch_sums import EpochSums, check_numbers, timed
 from tasks.engine.training.journal import Journal
 from tasks.engine.training.trainer import Learner, choose_strategy
@@ -50,10 +51,10 @@ def train_worker(settings: WorkerSettings) -> None:
             # On a GPU the gradient of nearest-neighbour resizing, in every decoder, has no deterministic form and
             # would be refused at the first step.
             tf.config.experimental.enable_op_determinism()
-        set_precision(training.precision)
-        tf.keras.utils.set_random_seed(training.seed)
         context = ray.train.get_context()
         rank, n_workers = context.get_world_rank(), context.get_world_size()
+        settings = _with_precision(settings, is_chief=rank == 0)
+        tf.keras.utils.set_random_seed(training.seed)
         with watchdog.patient():
             state = TrainingState(settings, n_workers, watchdog)
         stream = ray.train.get_dataset_shard(f"train-{rank}")
@@ -71,6 +72,15 @@ def train_worker(settings: WorkerSettings) -> None:
             if is_over:
                 break
             sums = EpochSums()
+
+
+def _with_precision(settings: WorkerSettings, *, is_chief: bool) -> WorkerSettings:
+    """Set the floating-point type, and return the settings with it; the first worker says which it is."""
+    chosen = set_precision(settings.training.precision)
+    if is_chief:
+        for line in filter(None, (chosen.reason, chosen.warning)):
+            settings.journal.append.remote(line)
+    return replace(settings, training=settings.training.model_copy(update={"precision": chosen.precision}))
 
 
 class TrainingState:

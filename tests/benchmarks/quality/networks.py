@@ -14,7 +14,7 @@ from tasks.core.augment import augment_slice, augmentation_seed, build_augmentat
 from tasks.core.landmarks import apply_rule
 from tasks.core.learning_rate import warmup_cosine
 from tasks.core.test_time_flips import predict_in_batches
-from tasks.engine.network.model import set_precision
+from tasks.engine.network.precision import set_precision
 from tasks.engine.training.epoch_plan import plan_training
 from tasks.engine.training.trainer import Learner
 from tasks.io.pretrained_weights import read_encoder_weights
@@ -51,7 +51,7 @@ def train(slices: Slices, recipe: Recipe) -> Trained:
     """Train a network of a recipe; its last epoch is kept, as in a cross-validation."""
     training = recipe.training
     tf.keras.backend.clear_session()
-    set_precision(training.precision)
+    training = training.model_copy(update={"precision": set_precision(training.precision).precision})
     tf.keras.utils.set_random_seed(training.seed)
     learner = Learner(
         recipe.model,

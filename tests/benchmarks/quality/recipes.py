@@ -58,7 +58,7 @@ class Recipe:
     def named(cls, name: str, *, seed: int) -> "Recipe":
         """Return the recipe of a name, with a seed."""
         differences = RECIPES[name]
-        training = {"precision": "bfloat16"} | differences.get("training", {}) | {"seed": seed}
+        training = differences.get("training", {}) | {"seed": seed}
         return cls(
             ModelConfig.model_validate(differences.get("model", {})),
             TrainingConfig.model_validate(training),

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.errors import ClusterError, DataError, ModelError, StorageError
+from tasks.core.precision import ChosenPrecision
 from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import session
 from tasks.engine.inference.chunks import PredictionSpec
@@ -23,6 +24,8 @@ SIZE_PX = 4
 
 class Doubling:
     """A stand-in for a model: twice the value; dies over the value 66 while its strikes last."""
+
+    precision: ChosenPrecision | None = None
 
     def __init__(self, strikes: Path | None = None) -> None:
         self._strikes = strikes

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tasks.core import catalog
 from tasks.core.errors import ModelError
 from tasks.engine.network import lite, model
+from tasks.engine.network.precision import set_precision
 from tests.engine.network.networks import DECODER_FILTERS, built, encoder
 
 pytestmark = pytest.mark.tf
@@ -184,5 +185,5 @@ def test_float16_without_a_gpu_is_refused() -> None:
     """Half precision on a CPU is refused with what to do instead."""
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("this machine has a GPU")
-    with pytest.raises(ModelError, match="bfloat16 or float32"):
-        model.set_precision("float16")
+    with pytest.raises(ModelError, match="auto, bfloat16 or float32"):
+        set_precision("float16")
