@@ -34,7 +34,7 @@ ErrorCode = Literal[
     "index_row",  # an invalid row of an index.csv
     "internal_error",  # a bug in this project or a library, triggered by the input
     "localiser_only",  # a series of nothing but localisers
-    "mask_values",  # a mask that is not binary under the declared rule
+    "mask_values",  # a mask or lung mask that is not binary under the declared rule
     "missing_file",  # an index names a file that is not there
     "missing_position",  # slices without position or orientation
     "missing_rescale",  # CT values without slope and intercept
@@ -51,13 +51,13 @@ ErrorCode = Literal[
     "not_read",  # the store did not return it, in all attempts
     "out_of_memory",  # needs more memory than the worker has
     "password_protected",  # an encrypted member
-    "shape_mismatch",  # image and mask differ in size
+    "shape_mismatch",  # image and mask or lung mask differ in size
     "single_slice",  # a series of one slice
     "too_large",  # more pixels than are decoded
     "truncated_archive",  # an archive that ends before its members do
     "unequal_spacing",  # slices of a series at uneven distances
     "unpaired_image",  # an image without a mask of the same name
-    "unpaired_mask",  # a mask without an image of the same name
+    "unpaired_mask",  # a mask or lung mask without an image of the same name
     "unreadable",  # damaged or truncated
     "unsafe_member",  # a link, or a name that points outside its archive
     "unsupported_format",  # an image of a format that is not read

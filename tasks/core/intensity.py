@@ -84,6 +84,6 @@ def binarise_mask(values: np.ndarray, rule: MaskRule) -> np.ndarray:
             raise DataError(
                 "mask_values",
                 f"Mask holds the {found.size} values {{{shown}}}; {{0,1}} or {{0,255}} was expected. "
-                "Set preparation.mask_rule to nonzero if anything above 0 is lesion, else mend the mask.",
+                "Set preparation.mask_rule to nonzero if every value above 0 counts, else mend the mask.",
             )
     return (values > 0).astype(np.uint8)

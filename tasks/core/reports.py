@@ -166,6 +166,7 @@ def dataset_markdown(card: DatasetCard) -> str:
             *(f"**{warning}**\n" for warning in card.warnings),
             f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px.",
             f"{counted(card.n_failed, 'slice')} rejected.",
+            *([f"{counted(card.n_lung_masks, 'slice')} with a lung mask."] if card.n_lung_masks else []),
             "",
             "| split | slices |",
             "|---|---|",

@@ -12,7 +12,7 @@ ScanStatus = Literal["done", "skipped", "deferred", "failed"]
 
 
 class SlicePair(Record):
-    """Labelled slice: URIs of image and mask, and its identity."""
+    """Labelled slice: URIs of image, mask and lung mask, and its identity; `lung_uri` is None without a lung mask."""
 
     case_id: str
     slice_index: int
@@ -20,6 +20,7 @@ class SlicePair(Record):
     source: str
     image_uri: str
     mask_uri: str
+    lung_uri: str | None = None
     fingerprint: str
 
 

@@ -63,6 +63,7 @@ class DatasetCard(Record):
     n_cases: int
     n_slices: int
     n_slices_by_split: dict[Split, int]
+    n_lung_masks: int = 0
     n_failed: int
     warnings: tuple[str, ...] = ()
 

@@ -21,6 +21,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("source", pa.string()),
             ("image_uri", pa.string()),
             ("mask_uri", pa.string()),
+            ("lung_uri", pa.string()),
             ("fingerprint", pa.string()),
         ]
     ),

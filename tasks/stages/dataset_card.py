@@ -90,6 +90,7 @@ def draft_card(
     splits: dict[str, Split],
     *,
     earlier: DatasetCard | None,
+    n_lung_masks: int,
     n_failed: int,
 ) -> DatasetCard:
     """Return the card of a dataset.
@@ -99,6 +100,7 @@ def draft_card(
         cases: Rows of `cases.parquet`.
         splits: Of the patients that were listed.
         earlier: Card of the dataset that was at this URI before.
+        n_lung_masks: Slices with a lung mask.
         n_failed: Slices that were rejected.
     """
     is_by_patient = request.preparation.strategy == "patient"
@@ -117,6 +119,7 @@ def draft_card(
         n_cases=len({case.case_id for case in cases}),
         n_slices=sum(by_split.values()),
         n_slices_by_split=by_split,
+        n_lung_masks=n_lung_masks,
         n_failed=n_failed,
         warnings=request.source.warnings if is_by_patient else (LEAKY, *request.source.warnings),
     )

@@ -1,6 +1,7 @@
 """Labelled pairs: image and mask of a slice or a volume, checked against each other."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -18,20 +19,24 @@ from tasks.io.formats.dicom_seg import read_segmentation
 from tasks.io.labelled_series import read_grid, read_series
 from tasks.io.outputs.datasets import SliceRow
 
+_Pixels = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Image, mask and lung mask of a slice on the source grid, each uint8 `(H, W)`."""
+
 
 def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator[SliceRow]:
     """Yield the slices of a pair, checked and resized; of a volume from feet to head.
 
     Raises:
-        DataError: If image or mask cannot be read, differ in size or position, or the mask is not binary by the rule.
+        DataError: If image, mask or lung mask cannot be read, differ in size or position, or a mask is not binary by
+            the rule.
     """
-    slices: Iterable[tuple[np.ndarray, np.ndarray]]
+    slices: Iterable[_Pixels]
     if is_volume(pair.image_uri):
         volume = _volume(pair.image_uri)
         slices, spacing_mm = _volume_slices(volume, pair, preparation), [*volume.grid.as_read().spacing_mm]
     else:
         slices, spacing_mm = [_slice(pair, preparation)], None
-    for offset, (image, mask) in enumerate(slices):
+    for offset, (image, mask, lung) in enumerate(slices):
         yield SliceRow(
             case_id=pair.case_id,
             slice_index=pair.slice_index + offset,
@@ -39,8 +44,10 @@ def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator
             source=pair.source,
             image=resize_slice(image, preparation.size_px),
             mask=resize_mask(mask, preparation.size_px),
+            lung=None if lung is None else resize_mask(lung, preparation.size_px),
             image_uri=pair.image_uri,
             mask_uri=pair.mask_uri,
+            lung_uri=pair.lung_uri,
             source_height=image.shape[0],
             source_width=image.shape[1],
             spacing_mm=spacing_mm,
@@ -65,27 +72,54 @@ def reference_mask(uri: str, slice_index: int, rule: MaskRule, image_uri: str = 
     return one
 
 
-def _slice(pair: SlicePair, preparation: PreparationConfig) -> tuple[np.ndarray, np.ndarray]:
+def _slice(pair: SlicePair, preparation: PreparationConfig) -> _Pixels:
     image = slice_to_uint8(read_image(pair.image_uri, storage.read_bytes(pair.image_uri)))
-    labels = read_labels(pair.mask_uri, storage.read_bytes(pair.mask_uri))
+    mask = _slice_mask(pair.mask_uri, image, preparation.mask_rule)
+    if pair.lung_uri is None:
+        return image, mask, None
+    with _about_the_lung_mask():
+        return image, mask, _slice_mask(pair.lung_uri, image, preparation.mask_rule)
+
+
+def _slice_mask(uri: str, image: np.ndarray, rule: MaskRule) -> np.ndarray:
+    """Return the mask of an image, checked against it, uint8 `(H, W)` of 0 and 1."""
+    labels = read_labels(uri, storage.read_bytes(uri))
     if image.shape != labels.shape:
         raise DataError(
             "shape_mismatch",
             f"Image is {image.shape[1]}×{image.shape[0]} px, its mask {labels.shape[1]}×{labels.shape[0]}; "
             "they must be the same. Export the pair again.",
         )
-    return image, binarise_mask(labels, preparation.mask_rule)
+    return binarise_mask(labels, rule)
 
 
-def _volume_slices(
-    volume: Volume, pair: SlicePair, preparation: PreparationConfig
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    labels = _labels(pair.mask_uri, volume.grid)
+def _volume_slices(volume: Volume, pair: SlicePair, preparation: PreparationConfig) -> Iterator[_Pixels]:
     volume.check()
+    references = _volume_mask(pair.mask_uri, volume, preparation.mask_rule)
+    lungs: Iterable[np.ndarray | None] = [None] * len(references)
+    if pair.lung_uri is not None:
+        with _about_the_lung_mask():
+            lungs = _volume_mask(pair.lung_uri, volume, preparation.mask_rule)
+    for image, reference, lung in zip(volume.slices(), references, lungs, strict=True):
+        pixels = image if volume.unit == "grey" else hu_to_uint8(image, preparation.hu)
+        yield pixels, np.ascontiguousarray(reference), None if lung is None else np.ascontiguousarray(lung)
+
+
+def _volume_mask(uri: str, volume: Volume, rule: MaskRule) -> np.ndarray:
+    """Return the mask of a volume, checked against it, uint8 `(D, H, W)` of 0 and 1 in reading orientation."""
+    labels = _labels(uri, volume.grid)
     _require_one_grid(volume, labels)
-    mask = binarise_mask(labels.voxels, preparation.mask_rule)
-    for image, reference in zip(volume.slices(), labels.grid.to_reading(mask), strict=True):
-        yield image if volume.unit == "grey" else hu_to_uint8(image, preparation.hu), np.ascontiguousarray(reference)
+    mask: np.ndarray = labels.grid.to_reading(binarise_mask(labels.voxels, rule))
+    return mask
+
+
+@contextmanager
+def _about_the_lung_mask() -> Iterator[None]:
+    """Say in the sentence of a rejection that it is about the lung mask."""
+    try:
+        yield
+    except DataError as err:
+        raise DataError(err.code, f"Lung mask: {err.sentence}", err.where) from err
 
 
 def _require_one_grid(volume: Volume, labels: Volume) -> None:

@@ -37,7 +37,8 @@ def load_shard(view: View, rule: IntensityRule, shard_uris: Sequence[str]) -> Lo
     found = datasets.read_shard(uri)
     rows = [row for row in found if row["patient_id"] in view.patients]
     images = np.stack([row["image"] for row in rows]) if rows else np.empty((0, *found[0]["image"].shape), np.uint8)
-    return Loaded(apply_rule(images, rule), (uri, rows), n_held=2 * images.nbytes, n_read=2 * images.nbytes)
+    n_bytes = 2 * images.nbytes + sum(row["lung"].nbytes for row in rows if row["lung"] is not None)
+    return Loaded(apply_rule(images, rule), (uri, rows), n_held=n_bytes, n_read=n_bytes)
 
 
 def score_shard(

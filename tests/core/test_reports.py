@@ -318,6 +318,8 @@ def test_dataset_markdown_gives_sizes_by_split() -> None:
     text = dataset_markdown(DATASET)
     assert "90 slices of 4 cases and 3 patients at 256 px." in text
     assert "2 slices rejected." in text
+    assert "lung" not in text
+    assert "30 slices with a lung mask." in dataset_markdown(DATASET.model_copy(update={"n_lung_masks": 30}))
     assert "**one case has no lesion**" in text
     for line in ("| train | 60 |", "| val | 20 |", "| test | 10 |"):
         assert line in text.splitlines()

@@ -81,6 +81,48 @@ def test_an_image_without_mask_and_a_mask_without_image_are_set_aside(root: str)
     ]
 
 
+def test_a_lung_mask_of_the_same_name_goes_with_its_slice(root: str) -> None:
+    """lungs/ is optional by slice: one that has a lung mask names it, and its fingerprint covers it."""
+    for n in (1, 2):
+        put(root, f"frames/study_1_{n}.png", f"masks/study_1_{n}.png")
+    before = discover_source(root).pairs
+    assert [pair.lung_uri for pair in before] == [None, None]
+    put(root, "lungs/study_1_2.tif")
+    after = discover_source(root)
+    assert after.failures == []
+    assert after.pairs[0] == before[0]
+    lung_uri = after.pairs[1].lung_uri
+    assert lung_uri is not None
+    assert storage.read_bytes(lung_uri) == b"lungs/study_1_2.tif"
+    assert after.pairs[1].fingerprint != before[1].fingerprint
+
+
+def test_a_lung_mask_without_image_is_set_aside(root: str) -> None:
+    """A lung mask that belongs to no image is named; with a mask of its name both are."""
+    put(root, "frames/study_1_1.png", "masks/study_1_1.png", "lungs/study_1_1.png", "lungs/study_1_2.png")
+    put(root, "masks/study_1_3.png", "lungs/study_1_3.png", "lungs/notes.docx")
+    found = discover_source(root)
+    assert [pair.slice_index for pair in found.pairs] == [1]
+    assert [("/".join(f.uri.split("/")[-2:]), f.error_code) for f in found.failures] == [
+        ("lungs/notes.docx", "unsupported_format"),
+        ("lungs/study_1_2.png", "unpaired_mask"),
+        ("lungs/study_1_3.png", "unpaired_mask"),
+        ("masks/study_1_3.png", "unpaired_mask"),
+    ]
+    assert found.failures[1].error == "Lung mask has no image of the same name; add it or remove the lung mask."
+
+
+def test_two_lung_masks_of_one_name_are_set_aside_with_their_slice(root: str) -> None:
+    """Which of two lung masks is meant is not guessed; the slice is not used without one either."""
+    put(root, "frames/study_1_1.png", "masks/study_1_1.png", "lungs/study_1_1.png", "lungs/study_1_1.tif")
+    put(root, "frames/study_1_2.png", "masks/study_1_2.png")
+    found = discover_source(root)
+    assert [pair.slice_index for pair in found.pairs] == [2]
+    assert [f.error for f in found.failures] == [
+        "1 image(s), 1 mask(s) and 2 lung mask(s) differ only in their suffix; keep one of each."
+    ] * 4
+
+
 def test_files_in_subfolders_pair_by_their_whole_path(root: str) -> None:
     """A subfolder is part of the name: only the same subfolder of masks/ is looked into."""
     put(root, "frames/a/study_1_1.png", "masks/a/study_1_1.PNG", "frames/b/study_1_2.png", "masks/c/study_1_2.png")

@@ -46,6 +46,22 @@ def test_an_index_may_name_case_slice_and_source(root: str) -> None:
     ]
 
 
+def test_an_index_may_name_a_lung_mask(root: str) -> None:
+    """A row that fills the column lung has that lung mask; one that names a missing file is rejected."""
+    put(root, "x/1.png", "y/1.png", "z/1.png", "x/2.png", "y/2.png", "x/3.png", "y/3.png")
+    _put_index(
+        root,
+        "image,mask,patient_id,lung\nx/1.png,y/1.png,anna,z/1.png\nx/2.png,y/2.png,bert,\nx/3.png,y/3.png,carl,z/3.png\n",
+    )
+    found = discover_source(root)
+    assert [(p.patient_id, p.lung_uri and storage.read_bytes(p.lung_uri)) for p in found.pairs] == [
+        ("anna", b"z/1.png"),
+        ("bert", None),
+    ]
+    assert failed(found) == [("index.csv#4", "missing_file")]
+    assert found.failures[0].error == "Line 4: The file named under lung does not exist; mend the index."
+
+
 def test_an_index_from_a_spreadsheet_is_read(root: str) -> None:
     """A byte order mark, line ends of another system and quotes change nothing."""
     put(root, "x/a, b.png", "y/2.png")

@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray.data
@@ -27,6 +28,21 @@ SLICES_PER_SHARD = 128
 """Slices per shard, task and object: 16 MiB of pixels at 256 px."""
 
 
+@dataclass(slots=True)
+class _Written:
+    """Slices that were written, and what was rejected.
+
+    Attributes:
+        lesion_fractions: Of each slice, by key.
+        n_lung_masks: Slices with a lung mask.
+        failures: Rejected slices and volumes.
+    """
+
+    lesion_fractions: dict[tuple[str, int], float] = field(default_factory=dict)
+    n_lung_masks: int = 0
+    failures: list[FailureRow] = field(default_factory=list)
+
+
 def prepare(request: PrepareRequest) -> DatasetHandle:
     """Write shards, tables and card of a dataset whose slices are listed and split.
 
@@ -41,11 +57,13 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
     earlier = datasets.find_card(request.dataset_uri)
     storage.remove_tree(storage.join(request.dataset_uri, datasets.SLICES_FOLDER))
     split_of = split_of_slices(pairs, splits, request.preparation)
-    slices, new_failures = _write_shards(pairs, split_of, request.dataset_uri, request.preparation)
-    failures = sorted([*failures, *new_failures], key=lambda failure: failure.uri)
-    cases = cases_of(pairs, split_of, slices)
+    written = _write_shards(pairs, split_of, request.dataset_uri, request.preparation)
+    failures = sorted([*failures, *written.failures], key=lambda failure: failure.uri)
+    cases = cases_of(pairs, split_of, written.lesion_fractions)
     require_every_split(cases, failures)
-    card = draft_card(request, cases, splits, earlier=earlier, n_failed=len(failures))
+    card = draft_card(
+        request, cases, splits, earlier=earlier, n_lung_masks=written.n_lung_masks, n_failed=len(failures)
+    )
     datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures)
     logger.info("prepare: %d slices from %d cases, %d failed", card.n_slices, card.n_cases, card.n_failed)
     return datasets.handle_of(card, request.dataset_uri)
@@ -68,22 +86,23 @@ def _require_unchanged(
 
 def _write_shards(
     pairs: Sequence[SlicePair], split_of: SplitOf, dataset_uri: str, preparation: PreparationConfig
-) -> tuple[dict[tuple[str, int], float], list[FailureRow]]:
-    """Write every shard; return the lesion fraction of each slice by key, and what was rejected."""
+) -> _Written:
+    """Write every shard."""
     shards = _plan_shards(pairs, split_of, dataset_uri)
     results = ray.data.from_items(shards, override_num_blocks=len(shards)).flat_map(
         _write_shard,  # type: ignore[arg-type]  # Ray's type of a function leaves fn_kwargs out
         fn_kwargs={"preparation": preparation},
     )
-    slices, failures = {}, []
+    written = _Written()
     for row in results.iter_rows():
         if row["error_code"]:
-            failures.append(FailureRow(uri=row["uri"], error_code=row["error_code"], error=row["error"]))
+            written.failures.append(FailureRow(uri=row["uri"], error_code=row["error_code"], error=row["error"]))
             if row["where"]:
                 logger.error("prepare: a pair triggered a bug, %s", row["where"])
         else:
-            slices[row["case_id"], row["slice_index"]] = row["lesion_fraction"]
-    return slices, failures
+            written.lesion_fractions[row["case_id"], row["slice_index"]] = row["lesion_fraction"]
+            written.n_lung_masks += row["has_lung"]
+    return written
 
 
 def _plan_shards(
@@ -117,12 +136,13 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
         except Exception as err:  # noqa: BLE001 - the boundary of one pair
             refused = as_refusal(err)
             why = {"error_code": refused.code, "error": refused.sentence, "where": refused.where}
-            rows.append(row | {"lesion_fraction": None} | why)
+            rows.append(row | {"lesion_fraction": None, "has_lung": None} | why)
             continue
         kept.extend(slices)
         for found in slices:
             share = {"slice_index": found["slice_index"], "lesion_fraction": float(found["mask"].mean())}
-            rows.append(row | share | {"error_code": None, "error": None, "where": None})
+            has_lung = {"has_lung": found["lung"] is not None}
+            rows.append(row | share | has_lung | {"error_code": None, "error": None, "where": None})
     if kept:
         datasets.write_shard(shard["shard_uri"], kept)
     return rows

@@ -29,6 +29,7 @@ class SliceRow(TypedDict):
     """Preprocessed slice in shards and Ray.
 
     `image` is uint8 `(size_px, size_px)`, `mask` the same of 0 and 1; height and width are those of the source grid.
+    `lung` is like `mask`, and None like `lung_uri` for a slice without a lung mask.
     `spacing_mm` is between slices, rows and columns; None for slice files.
     """
 
@@ -38,8 +39,10 @@ class SliceRow(TypedDict):
     source: str
     image: np.ndarray
     mask: np.ndarray
+    lung: np.ndarray | None
     image_uri: str
     mask_uri: str
+    lung_uri: str | None
     source_height: int
     source_width: int
     spacing_mm: list[float] | None
@@ -52,6 +55,7 @@ _COLUMN_TYPES: dict[str, pa.DataType] = {
     "source": pa.string(),
     "image_uri": pa.string(),
     "mask_uri": pa.string(),
+    "lung_uri": pa.string(),
     "source_height": pa.int32(),
     "source_width": pa.int32(),
     "spacing_mm": pa.list_(pa.float64()),
@@ -74,7 +78,7 @@ def list_shards(dataset_uri: str, split: Split) -> list[str]:
 
 
 def write_shard(uri: str, rows: Sequence[SliceRow]) -> None:
-    """Publish slices as one shard; pixels as tensors `(size_px, size_px)` that any pyarrow reads."""
+    """Publish slices as one shard; pixels as tensors `(size_px, size_px)` that any pyarrow reads, null where absent."""
     columns = {
         name: pa.array([row[name] for row in rows], kind)  # type: ignore[literal-required]  # the schema names them
         for name, kind in _COLUMN_TYPES.items()
@@ -82,18 +86,39 @@ def write_shard(uri: str, rows: Sequence[SliceRow]) -> None:
     for name in _PIXEL_COLUMNS:
         pixels = np.stack([row[name] for row in rows])  # type: ignore[literal-required]
         columns[name] = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)
+    columns["lung"] = _to_nullable_tensors([row["lung"] for row in rows], rows[0]["mask"].shape)
     storage.publish(uri, table_to_parquet(pa.table(columns)))
 
 
 def read_shard(uri: str) -> list[SliceRow]:
-    """Return the slices of a shard."""
+    """Return the slices of a shard; one written before there were lung masks has none."""
     table = pq.read_table(io.BytesIO(storage.read_bytes(uri))).combine_chunks()
     pixels = {name: table.column(name).combine_chunks().to_numpy_ndarray() for name in _PIXEL_COLUMNS}
-    rows = table.drop_columns(list(_PIXEL_COLUMNS)).to_pylist()
+    has_lungs = "lung" in table.column_names
+    lungs = _from_nullable_tensors(table.column("lung").combine_chunks()) if has_lungs else [None] * len(table)
+    rows = table.select([name for name in _COLUMN_TYPES if name in table.column_names]).to_pylist()
     return [
-        SliceRow(**row, image=image, mask=mask)  # type: ignore[typeddict-item]  # the schema names the columns
-        for row, image, mask in zip(rows, pixels["image"], pixels["mask"], strict=True)
+        SliceRow(**({"lung_uri": None} | row), image=image, mask=mask, lung=lung)  # type: ignore[typeddict-item]
+        for row, image, mask, lung in zip(rows, pixels["image"], pixels["mask"], lungs, strict=True)
     ]
+
+
+def _to_nullable_tensors(arrays: Sequence[np.ndarray | None], shape: tuple[int, ...]) -> pa.ExtensionArray:
+    """Return arrays of one shape, uint8, as a column of tensors; what pyarrow makes from NumPy cannot hold nulls."""
+    values = np.zeros((len(arrays), *shape), np.uint8)
+    for value, array in zip(values, arrays, strict=True):
+        if array is not None:
+            value[...] = array
+    n_values = int(np.prod(shape))
+    absent = pa.array([array is None for array in arrays])
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), n_values, mask=absent)
+    return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.uint8(), shape), flat)
+
+
+def _from_nullable_tensors(column: pa.ExtensionArray) -> list[np.ndarray | None]:
+    """Return the arrays of a column of tensors, in order; None for null."""
+    present = iter(column.storage.flatten().to_numpy().reshape(-1, *column.type.shape))  # leaves nulls out
+    return [next(present) if is_there else None for is_there in column.is_valid().to_pylist()]
 
 
 def publish_dataset(uri: str, card: DatasetCard, *, cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> None:

@@ -15,7 +15,7 @@ from tasks.core.schemas import DatasetCard
 from tasks.io import file_systems, storage
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
-from tasks.io.tables import from_parquet
+from tasks.io.tables import from_parquet, table_to_parquet
 
 CARD = DatasetCard(
     fingerprint="f" * 64,
@@ -54,8 +54,10 @@ def _slice(slice_index: int, image: np.ndarray) -> SliceRow:
         source="index",
         image=image,
         mask=(image > 2).astype(np.uint8),
+        lung=None if slice_index == 2 else (image > 1).astype(np.uint8),
         image_uri=f"gs://bucket/source/images/{slice_index}.png",
         mask_uri=f"gs://bucket/source/{slice_index}.png",
+        lung_uri=None if slice_index == 2 else f"gs://bucket/source/lungs/{slice_index}.png",
         source_height=512,
         source_width=400,
         spacing_mm=[5.0, 0.8, 0.7] if slice_index else None,
@@ -74,9 +76,36 @@ def test_slices_make_the_round_trip(root: str) -> None:
         assert read["image"].dtype == read["mask"].dtype == np.uint8
         np.testing.assert_array_equal(read["image"], written["image"])
         np.testing.assert_array_equal(read["mask"], written["mask"])
-        keys = [key for key in written if key not in ("image", "mask")]
+        keys = [key for key in written if key not in ("image", "mask", "lung")]
         assert {key: read[key] for key in keys} == {key: written[key] for key in keys}
         assert read.keys() == written.keys()
+
+
+@pytest.mark.parametrize("present", [[True, False, True], [False, True], [False, False], [True, True]])
+def test_a_slice_without_a_lung_mask_has_null(root: str, present: list[bool]) -> None:
+    """Lung masks return to their slices, wherever others have none; a column of none at all is read too."""
+    uri = datasets.shard_uri(root, "train", "00000")
+    lungs = [np.roll(IMAGE > 1, i).astype(np.uint8) if is_there else None for i, is_there in enumerate(present)]
+    rows = [_slice(i, IMAGE) for i in range(len(present))]
+    datasets.write_shard(uri, [SliceRow(**(row | {"lung": lung})) for row, lung in zip(rows, lungs, strict=True)])
+    found = [row["lung"] for row in datasets.read_shard(uri)]
+    assert [None if lung is None else lung.tolist() for lung in found] == [
+        None if lung is None else lung.tolist() for lung in lungs
+    ]
+    assert {lung.dtype for lung in found if lung is not None} <= {np.dtype(np.uint8)}
+    column = pq.read_table(io.BytesIO(storage.read_bytes(uri))).column("lung")
+    assert column.is_null().to_pylist() == [not is_there for is_there in present]
+
+
+def test_a_shard_written_before_there_were_lung_masks_has_none(root: str) -> None:
+    """Datasets of earlier versions stay readable: their slices have no lung mask."""
+    uri = datasets.shard_uri(root, "train", "00000")
+    datasets.write_shard(uri, [_slice(0, IMAGE), _slice(1, IMAGE)])
+    table = pq.read_table(io.BytesIO(storage.read_bytes(uri)))
+    storage.publish(uri, table_to_parquet(table.drop_columns(["lung", "lung_uri"])))
+    rows = datasets.read_shard(uri)
+    assert [(row["slice_index"], row["lung"], row["lung_uri"]) for row in rows] == [(0, None, None), (1, None, None)]
+    np.testing.assert_array_equal(rows[1]["image"], IMAGE)
 
 
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray, lambda a: np.flip(np.flip(a))])
@@ -96,7 +125,8 @@ def test_any_pyarrow_reads_a_shard(root: str) -> None:
     datasets.write_shard(uri, [_slice(0, IMAGE)])
     table = pq.read_table(io.BytesIO(storage.read_bytes(uri)))
     assert set(table.column_names) == set(SliceRow.__annotations__)
-    assert str(table.schema.field("image").type).startswith("extension<arrow.fixed_shape_tensor[value_type=uint8")
+    for name in ("image", "mask", "lung"):
+        assert str(table.schema.field(name).type).startswith("extension<arrow.fixed_shape_tensor[value_type=uint8")
     assert table.column("image").combine_chunks().to_numpy_ndarray().shape == (1, 2, 3)
 
 
