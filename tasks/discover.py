@@ -1,5 +1,7 @@
 """Prefect task that lists the labelled slices of a source."""
 
+import logging
+
 from prefect import task
 
 from tasks.core.config.preparation import PreparationConfig
@@ -9,6 +11,9 @@ from tasks.io.outputs.datasets import SOURCE_FOLDER
 from tasks.io.outputs.ownership import claim
 from tasks.io.source_tables import publish_found, source_fingerprint
 from tasks.runtime.retries import STORAGE_RETRIES
+from tasks.runtime.run_logging import logging_to_prefect
+
+logger = logging.getLogger(__name__)
 
 
 @task(name="discover", **STORAGE_RETRIES)
@@ -18,14 +23,19 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
     found = sources.discover_source(source, patient_id_pattern=preparation.patient_id_pattern)
     uri = storage.join(dataset, SOURCE_FOLDER)
     publish_found(uri, found.pairs, found.failures)
-    warning = (
+    unknown = (
         f"{found.n_unknown} slices have names that match no naming rule; each counts as a patient of its own. "
         "Set preparation.patient_id_pattern."
     )
+    warnings = [*([unknown] if found.n_unknown else []), *found.warnings]
+    if warnings:
+        with logging_to_prefect():
+            for warning in warnings:
+                logger.warning("discover: %s", warning)
     return SourceHandle(
         uri=uri,
         fingerprint=source_fingerprint(found.pairs, found.failures, preparation),
         n_slices=len(found.pairs),
         n_failed=len(found.failures),
-        warnings=(warning,) if found.n_unknown else (),
+        warnings=tuple(warnings),
     )

@@ -22,11 +22,15 @@ class Discovery:
         pairs: Labelled slices, sorted by (case_id, slice_index).
         failures: Rejected files.
         unknown: Images whose names match no rule, each a patient of its own.
+        public: Images identified by a built-in naming rule: their ids mean the same in every folder.
+        warnings: Sentences about what was left out, with counts and without names.
     """
 
     pairs: list[SlicePair] = field(default_factory=list)
     failures: list[FailureRow] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
+    public: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def n_unknown(self) -> int:
@@ -44,10 +48,13 @@ class Discovery:
         *,
         identity: SliceIdentity,
         lung: StoredObject | None = None,
+        is_public: bool = False,
     ) -> None:
         """Add a labelled slice, with its lung mask if there is one."""
         if not identity.is_known:
             self.unknown.add(image.uri)
+        if is_public:
+            self.public.add(image.uri)
         self.pairs.append(
             SlicePair(
                 case_id=identity.case_id,

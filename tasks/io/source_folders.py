@@ -65,7 +65,8 @@ def _pair(stem: str, claims: _Claims, naming: Naming | None, discovery: Discover
             discovery.reject(o.uri, "duplicate_slice", sentence)
     elif images and masks:
         identity = identify_slice(PurePosixPath(stem).name, naming)
-        discovery.add(images[0], masks[0], identity=identity, lung=next(iter(lungs), None))
+        is_public = identity.is_known and naming is None
+        discovery.add(images[0], masks[0], identity=identity, lung=next(iter(lungs), None), is_public=is_public)
     elif images:
         sentence = "Image has no mask of the same name; add one, all zero if it shows no lesion."
         discovery.reject(images[0].uri, "unpaired_image", sentence)

@@ -62,6 +62,17 @@ def test_an_index_may_name_a_lung_mask(root: str) -> None:
     assert found.failures[0].error == "Line 4: The file named under lung does not exist; mend the index."
 
 
+def test_an_index_may_name_files_of_several_sources(root: str) -> None:
+    """An index beside folders of sources decides alone: what it names is taken, and nothing else is looked for."""
+    put(root, *(f"{place}/{kind}/study_1_1.png" for place in ("here", "there") for kind in ("frames", "masks")))
+    put(root, "there/frames/study_2_1.png", "there/masks/study_2_1.png")
+    rows = [f"{place}/frames/study_1_1.png,{place}/masks/study_1_1.png,{place}" for place in ("here", "there")]
+    _put_index(root, HEADER + "\n".join(rows))
+    found = discover_source(root)
+    assert [(p.patient_id, p.case_id) for p in found.pairs] == [("here", "here"), ("there", "there")]
+    assert (found.failures, found.warnings) == ([], [])
+
+
 def test_an_index_from_a_spreadsheet_is_read(root: str) -> None:
     """A byte order mark, line ends of another system and quotes change nothing."""
     put(root, "x/a, b.png", "y/2.png")

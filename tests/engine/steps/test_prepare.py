@@ -145,6 +145,29 @@ def test_a_corrected_patient_makes_another_dataset(tmp_path: Path) -> None:
     assert apart.fingerprint != joined.fingerprint
 
 
+def test_several_folders_with_lung_masks_are_one_dataset(phantoms: Path, tmp_path: Path) -> None:
+    """Two labelled folders are prepared together; slices have their lung mask or null, and the card counts them."""
+    for name, patient in (("north", "00[0-2]"), ("south", "00[34]")):
+        for kind in ("frames", "masks"):
+            (tmp_path / "source" / name / kind).mkdir(parents=True)
+            for path in (phantoms / kind).glob(f"phantom_{patient}_*.png"):
+                shutil.copy(path, tmp_path / "source" / name / kind)
+    lungs = tmp_path / "source" / "south" / "lungs"
+    lungs.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((96, 96), 255, np.uint8)).save(lungs / f"phantom_003_{number}.png")
+    (tmp_path / "source" / "README.md").write_text("about")
+    handle = prepare_dataset(str(tmp_path / "source"), str(tmp_path / "dataset"), preparation=PREPARATION)
+    assert (handle.n_slices, handle.n_failed) == (40, 0)
+    [warning] = handle.warnings
+    assert "1 file beside the folders; in all 1 .md" in warning
+    card = datasets.read_card(str(tmp_path / "dataset"))
+    assert (card.n_lung_masks, card.warnings, card.n_patients) == (3, (warning,), 5)
+    found = {(row["case_id"], row["slice_index"]): row["lung"] for row in _slices(tmp_path / "dataset")}
+    assert {key for key, lung in found.items() if lung is not None} == {("phantom_003", number) for number in range(3)}
+    assert all(lung.shape == (SIZE_PX, SIZE_PX) and lung.all() for lung in found.values() if lung is not None)
+
+
 def test_two_patients_cannot_be_split(tmp_path: Path) -> None:
     """Fewer than three patients is an error that names the way out."""
     write_phantoms(tmp_path / "source", n_patients=2, n_slices=2, size_px=64)
