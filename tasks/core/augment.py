@@ -65,21 +65,21 @@ def _exports(config: AugmentConfig) -> list[A.BasicTransform]:
 
 
 def augment_slice(
-    augmentation: A.Compose, image: np.ndarray, mask: np.ndarray, *, seed: int
+    augmentation: A.Compose, image: np.ndarray, labels: np.ndarray, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a slice and its mask, augmented together.
+    """Return a slice and its labels, augmented together.
 
     Args:
         augmentation: From `build_augmentation`; its random state is reset here.
         image: uint8 `(H, W)`.
-        mask: uint8 `(H, W)` of 0 and 1.
+        labels: uint8 `(H, W)`, a mask or several in one (core/labels.py).
         seed: From `augmentation_seed`.
 
     Returns:
-        Image and mask, uint8 `(H, W)`; the mask stays binary.
+        Image and labels, uint8 `(H, W)`; there are no labels but those of before.
     """
     augmentation.set_random_seed(seed)
-    changed = augmentation(image=image, mask=mask)
+    changed = augmentation(image=image, mask=labels)
     return changed["image"], changed["mask"]
 
 

@@ -13,6 +13,9 @@ Split = Literal["train", "val", "test"]
 Scored = Literal["train", "val", "test", "all"]
 """Split a bundle is scored on, or all of them."""
 
+Output = Literal["lesion", "lung"]
+"""Output of a network, a probability per pixel each."""
+
 IntensityRule = Literal["slice_8bit", "landmarks"]
 MaskRule = Literal["binary", "nonzero"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from tasks.core.catalog import Architecture, IntensityRule, Scored, Split
+from tasks.core.catalog import Architecture, IntensityRule, Output, Scored, Split
 from tasks.core.config.forms import FormModel
 from tasks.core.config.intensity import HuConfig
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
@@ -30,6 +30,12 @@ EMPTY_MASK_CONVENTION: Final = (
 
 BEFORE_DECODER_WIDTH: Final = 256
 """Filters of the first decoder block in bundles that do not name them."""
+
+
+BEFORE_MODEL: Final = {"decoder_filters": BEFORE_DECODER_WIDTH, "intensity_rule": "slice_8bit"}
+"""Network of bundles without these fields."""
+BEFORE_AUGMENT: Final = dict.fromkeys(("quarter_turns", "zoom_in", "tone_curve", "equalisation", "blur", "jpeg"), 0.0)
+"""Augmentations that bundles without these fields were trained without."""
 
 
 def _as_stored(group: type[FormModel], **before: object) -> WrapValidator:
@@ -94,6 +100,7 @@ class ModelCard(Record):
     schema_version: str = SCHEMA_VERSION
     architecture: Architecture
     backbone: str
+    outputs: tuple[Output, ...] = ("lesion",)
     decoder_filters: int = BEFORE_DECODER_WIDTH
     input_size_px: int
     intensity_rule: IntensityRule
@@ -105,9 +112,9 @@ class ModelCard(Record):
     test_time_flips: bool
     dataset_uri: str
     dataset_fingerprint: str
-    model: Annotated[ModelConfig, _as_stored(ModelConfig, decoder_filters=BEFORE_DECODER_WIDTH)]
-    training: Annotated[TrainingConfig, _as_stored(TrainingConfig)]
-    augment: Annotated[AugmentConfig, _as_stored(AugmentConfig)]
+    model: Annotated[ModelConfig, _as_stored(ModelConfig, **BEFORE_MODEL)]
+    training: Annotated[TrainingConfig, _as_stored(TrainingConfig, lung_weight=0.0)]
+    augment: Annotated[AugmentConfig, _as_stored(AugmentConfig, **BEFORE_AUGMENT)]
     parent_digest: str | None = None
     best_epoch: int
     validation: dict[str, float | None]

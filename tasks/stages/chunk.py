@@ -30,9 +30,16 @@ class Predicted:
     Attributes:
         images: Its slices, as loaded.
         rest: Everything else from `load`.
-        probability: Probabilities of each slice, uint8 `(N, size_px, size_px)`, in units of 1/255.
+        probability: Lesion probabilities of each slice, uint8 `(N, size_px, size_px)`, in units of 1/255.
+        lung: Lung probabilities, likewise; None if the model has no such output.
     """
 
     images: np.ndarray
     rest: Any  # Any: passes from load to finish
     probability: np.ndarray
+    lung: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, images: np.ndarray, rest: Any, outputs: np.ndarray) -> "Predicted":  # Any: as above
+        """Return the chunk from the outputs of a model, uint8 `(n_outputs, N, size_px, size_px)`."""
+        return cls(images, rest, outputs[0], outputs[1] if len(outputs) > 1 else None)

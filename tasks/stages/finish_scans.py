@@ -49,7 +49,8 @@ def _apart(chunk: Predicted) -> Iterator[Predicted]:
     first = 0
     for scan in chunk.rest:
         last = first + scan.n_slices
-        yield Predicted(chunk.images[first:last], scan, chunk.probability[first:last])
+        lung = None if chunk.lung is None else chunk.lung[first:last]
+        yield Predicted(chunk.images[first:last], scan, chunk.probability[first:last], lung)
         first = last
 
 
@@ -64,10 +65,12 @@ def _join(chunks: Sequence[Predicted]) -> Predicted:
         check_shapes(piece.shape for piece in pieces if piece.refused is None)
     except DataError as err:
         scan = replace(scan, refused=scan.refused or err)
+    lungs = [chunk.lung for chunk in chunks if chunk.lung is not None]
     return Predicted(
         np.concatenate([chunk.images for chunk in chunks]),
         replace(scan, seconds=sum(piece.seconds for piece in pieces)),
         np.concatenate([chunk.probability for chunk in chunks]),
+        np.concatenate(lungs) if lungs else None,
     )
 
 

@@ -53,4 +53,9 @@ def _read_parent(uri: str, asked: ModelConfig) -> bundles.Bundle:
             f"The decoder of the bundle {shown_uri(uri)} has {found.decoder_filters} filters, {asked.decoder_filters} "
             f"were asked for. Set model.decoder_filters to {found.decoder_filters}."
         )
+    if found.intensity_rule != asked.intensity_rule:
+        raise ModelError(
+            f"The bundle {shown_uri(uri)} was trained with the intensity rule {found.intensity_rule}, "
+            f"{asked.intensity_rule} was asked for. Set model.intensity_rule to {found.intensity_rule}."
+        )
     return bundle

@@ -3,12 +3,21 @@
 from datetime import UTC, datetime
 
 from tasks.core.addresses import shown_uri
+from tasks.core.catalog import Output
+from tasks.core.config.learning import TrainingConfig
 from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import OperatingPoint
 from tasks.core.plural import counted
 from tasks.core.schemas import DatasetCard, EnsembleMember, ModelCard
 from tasks.core.step_inputs import TrainRequest
 from tasks.io.versions import code_version, library_versions
+
+
+def outputs_of(training: TrainingConfig, dataset: DatasetCard, *, parent: ModelCard | None) -> tuple[Output, ...]:
+    """Return the outputs of a network: with the lung where the dataset has lung masks; fine-tuning changes none."""
+    if parent:
+        return parent.outputs
+    return ("lesion", "lung") if dataset.n_lung_masks and training.lung_weight else ("lesion",)
 
 
 def draft_card(
@@ -32,6 +41,7 @@ def draft_card(
     return ModelCard(
         architecture=request.model.architecture,
         backbone=request.model.backbone,
+        outputs=outputs_of(request.training, dataset, parent=parent),
         decoder_filters=request.model.decoder_filters,
         input_size_px=dataset.size_px,
         intensity_rule=request.model.intensity_rule,

@@ -28,14 +28,14 @@ class BrightModel:
     precision: ChosenPrecision | None = None
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return the probability of each pixel, uint8 in units of 1/255, of uint8 slices `(N, H, W)`."""
+        """Return the probability of each pixel, uint8 `(1, N, H, W)` in units of 1/255, of slices `(N, H, W)`."""
         return predict_with_flips(_see, images) if self.flips else _see(images)
 
 
 def _see(images: np.ndarray) -> np.ndarray:
     seen = np.where(images > BRIGHT, 255, 0).astype(np.uint8)
     seen[:, :, : images.shape[2] // 4] = 0
-    return seen
+    return seen[np.newaxis]
 
 
 def load_bright(

@@ -207,6 +207,14 @@ class TrainingConfig(FormModel):
         title="Loss",
         description="Loss function: bce (binary cross-entropy), dice, or bce_dice (their sum).",
     )
+    lung_weight: float = Field(
+        0.5,
+        title="Weight of the lung loss",
+        ge=0,
+        le=10,
+        description="Weight of the loss of the second output, the lungs, where the dataset has lung masks. 0 = lesions "
+        "only.",
+    )
     learning_rate: float = Field(1e-3, title="Learning rate", gt=0, le=1, description="Peak learning rate of Adam.")
     schedule: Literal["warmup_cosine", "reduce_on_plateau"] = Field(
         "warmup_cosine",

@@ -37,7 +37,7 @@ class Model(Protocol):
         """Floating-point type of its computation; None if it has none."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return a probability per pixel, uint8 in units of 1/255, of uint8 slices `(N, size_px, size_px)`, any N."""
+        """Return the probabilities of uint8 slices `(N, size_px, size_px)`, any N, as `Predictor.predict` does."""
 
 
 @ray.remote(max_restarts=0)

@@ -55,13 +55,13 @@ class Predictor:
         return predictor
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return the lesion probability of each pixel.
+        """Return the probabilities of each pixel.
 
         Args:
             images: uint8 `(N, size_px, size_px)`, any N.
 
         Returns:
-            uint8, same shape, in units of 1/255.
+            uint8 `(n_outputs, N, size_px, size_px)`, in units of 1/255; the lesion is the first output.
         """
         return predict_with_flips(self._predict_once, images) if self._flips else self._predict_once(images)
 
@@ -69,7 +69,7 @@ class Predictor:
         return predict_in_batches(lambda batch: self._probability(batch).numpy(), images, batch_size=self._batch_size)
 
     def _check(self, self_test: SelfTest) -> None:
-        mask = threshold_probability(self.predict(self_test.image[np.newaxis])[0], self_test.threshold)
+        mask = threshold_probability(self.predict(self_test.image[np.newaxis])[0, 0], self_test.threshold)
         agreement = dice(count_pixels(mask, self_test.mask))
         if agreement is not None and agreement < MIN_SELF_TEST_DICE:
             raise ModelError(
@@ -84,6 +84,7 @@ def _loaded(card: ModelCard, content: bytes) -> tf.keras.Model:
         card.architecture,
         card.backbone,
         decoder_filters=card.decoder_filters,
+        n_outputs=len(card.outputs),
         slice_statistics=card.slice_statistics,
     )
     load_weights(network, content)
@@ -99,4 +100,4 @@ def make_self_test(card: ModelCard, weights: Sequence[bytes], image: np.ndarray)
         image: uint8 `(size_px, size_px)`.
     """
     predictor = Predictor(card, weights, precision="float32", batch_size=1)
-    return SelfTest.from_probability(image, predictor.predict(image[np.newaxis])[0])
+    return SelfTest.from_probability(image, predictor.predict(image[np.newaxis])[0, 0])

@@ -45,7 +45,7 @@ def _load(load: Callable[..., Loaded], items: Sequence[Any]) -> tuple[Head, np.n
     _lower_priority()
     started = time.perf_counter()
     loaded = load(items)
-    n_held = 2 * loaded.images.nbytes + loaded.n_held  # the probability is as large as the slices
+    n_held = 3 * loaded.images.nbytes + loaded.n_held  # the probability of each output is as large as the slices
     head = (time.perf_counter() - started, len(loaded.images), n_held, loaded.n_read)
     return head, loaded.images, loaded.rest
 
@@ -55,7 +55,7 @@ def _finish(finish: Callable[..., Any], *parts: Any) -> tuple[list[Any], float, 
     """Return the rows, seconds and bytes written."""
     _lower_priority()
     started = time.perf_counter()
-    chunks = [Predicted(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
+    chunks = [Predicted.of(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
     rows, n_written = finish(chunks)
     return rows, time.perf_counter() - started, n_written
 

@@ -58,16 +58,20 @@ def build_model(
     backbone: str,
     *,
     decoder_filters: int,
+    n_outputs: int = 1,
     slice_statistics: float = 0.0,
     encoder_weights: bytes | None = None,
 ) -> tf.keras.Model:
-    """Return a network from `(B, H, W, 3)` in [0, 1] to float32 logits `(B, H, W, 1)`, H and W multiples of 32.
+    """Return a network from `(B, H, W, 3)` in [0, 1] to float32 logits `(B, H, W, n_outputs)`.
+
+    H and W are multiples of 32.
 
     Args:
         architecture: Decoder.
         backbone: Encoder.
         decoder_filters: Filters of the decoder's first block, halved block by block. Of an FPN, those of its pyramid,
             and half as many in its segmentation blocks. A LinkNet's blocks follow the encoder, whatever this is.
+        n_outputs: Number of outputs.
         slice_statistics: Weight of per-slice statistics in the encoder's BatchNorm.
         encoder_weights: Content of a Keras .h5 file with the encoder's weights; None starts from random ones.
 
@@ -76,7 +80,7 @@ def build_model(
     """
     _make_known()
     network = ARCHITECTURES[architecture](
-        backbone, decoder_filters, encoder_weights=None, classes=1, activation="linear"
+        backbone, decoder_filters, encoder_weights=None, classes=n_outputs, activation="linear"
     )
     set_batchnorm_momentum(network)
     if encoder_weights is not None:
@@ -95,13 +99,13 @@ def to_input(images: tf.Tensor) -> tf.Tensor:
 
 
 def predict_probability(network: tf.keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the lesion probability of each pixel, float32 `(B, H, W)`, of uint8 slices `(B, H, W)`.
+    """Return each output's probability per pixel, float32 `(n_outputs, B, H, W)`, of uint8 slices `(B, H, W)`.
 
     Args:
         network: From `build_model`.
         images: Slices.
     """
-    return tf.sigmoid(network(to_input(images), training=False)[..., 0])
+    return tf.transpose(tf.sigmoid(network(to_input(images), training=False)), (3, 0, 1, 2))
 
 
 def weights_to_bytes(model: tf.keras.Model) -> bytes:

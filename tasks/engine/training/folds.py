@@ -16,6 +16,7 @@ from tasks.engine.training.training_run import TrainingRun
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.versions import code_version
 from tasks.stages.first_weights import FirstWeights
+from tasks.stages.model_card import outputs_of
 
 NOT_DECISIVE = {"num_workers", "gpus_per_worker", "max_restarts", "node_wait_minutes", "stall_minutes"}
 """Parameters that may change between a run and one that continues from its checkpoints."""
@@ -61,6 +62,7 @@ def folds_of(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -
         encoder_weights=ray.put(first.encoder),
         first_weights=ray.put(first.network),
         checkpoints=Checkpoints.of(request.model_uri, outcome_digest),
+        n_outputs=len(outputs_of(request.training, dataset, parent=first.parent.card if first.parent else None)),
     )
     if n_folds == 1:
         return [Fold(whole, ())]

@@ -7,6 +7,7 @@ import pyarrow as pa
 import ray
 
 from tasks.core.catalog import IntensityRule, Split
+from tasks.core.labels import pack_labels
 from tasks.core.landmarks import apply_rule
 from tasks.engine.training.slice_store import Batch, SliceStore
 from tasks.io.outputs import datasets
@@ -43,7 +44,7 @@ def _load_shard(uri: str, rule: IntensityRule) -> tuple[Batch, pa.Table]:
     rows = datasets.read_shard(uri)
     pixels = {
         "image": apply_rule(np.stack([row["image"] for row in rows]), rule),
-        "mask": np.stack([row["mask"] for row in rows]),
+        "labels": np.stack([pack_labels(row["mask"], row["lung"]) for row in rows]),
     }
     index = pa.table(
         {
@@ -53,6 +54,7 @@ def _load_shard(uri: str, rule: IntensityRule) -> tuple[Batch, pa.Table]:
             "patient_id": [row["patient_id"] for row in rows],
             "source": [row["source"] for row in rows],
             "has_lesion": [bool(row["mask"].any()) for row in rows],
+            "has_lung": [row["lung"] is not None for row in rows],
         }
     )
     return pixels, index

@@ -32,8 +32,9 @@ class SliceStore:
     """Slices in Ray's object store (about 2 x size_px² bytes each, spilled to disk when it is full).
 
     Attributes:
-        blocks: One object per shard: `image` and `mask`, uint8 `(N, size_px, size_px)`.
-        index: Table with a row per slice: block, row, case_id, slice_index, patient_id, source, has_lesion, split.
+        blocks: One object per shard: `image` and `labels` (core/labels.py), uint8 `(N, size_px, size_px)`.
+        index: Table with a row per slice: block, row, case_id, slice_index, patient_id, source, has_lesion, has_lung,
+            split.
     """
 
     blocks: list["ray.ObjectRef[Batch]"]
@@ -46,7 +47,7 @@ def training_stream(
     """Return one worker's share of the plan as augmented slices, in the plan's order.
 
     Returns:
-        Rows of image and mask (uint8 `(size_px, size_px)`), weight (float32) and epoch (int32).
+        Rows of image and labels (uint8 `(size_px, size_px)`), weight (float32), has_lung and epoch (int32).
     """
     mine = worker_share(plan.table, batch_size=batch_size, rank=rank, num_workers=num_workers)
     n_rows = batch_size // num_workers * _batches_per_block(len(plan.table) // batch_size * num_workers)
@@ -66,7 +67,7 @@ def _batches_per_block(n_shares: int) -> int:
 
 
 def validation_stream(store: SliceStore, index: pa.Table) -> ray.data.Dataset:
-    """Return rows of the store's index as slices without augmentation: image, mask (uint8), patient_id."""
+    """Return rows of the store's index as slices without augmentation: image, labels (uint8), has_lung, patient_id."""
     pieces = [index.slice(start, ROWS_PER_BLOCK) for start in range(0, len(index), ROWS_PER_BLOCK)]
     return ray.data.from_arrow(pieces).map_batches(
         _draw,  # type: ignore[arg-type]  # as above
@@ -81,9 +82,15 @@ def _draw(index: pa.Table, *, blocks: "Sequence[ray.ObjectRef[Batch]]") -> Batch
     pixels = {number: ray.get(blocks[number]) for number in sorted({number for number, _ in rows})}
     return {
         "image": np.stack([pixels[number]["image"][row] for number, row in rows]),
-        "mask": np.stack([pixels[number]["mask"][row] for number, row in rows]),
-        "patient_id": index.column("patient_id").to_numpy(zero_copy_only=False),
+        "labels": np.stack([pixels[number]["labels"][row] for number, row in rows]),
+        "has_lung": _column(index, "has_lung"),
+        "patient_id": _column(index, "patient_id"),
     }
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    column: np.ndarray = table.column(name).to_numpy(zero_copy_only=False)
+    return column
 
 
 def _draw_augmented(
@@ -95,19 +102,20 @@ def _draw_augmented(
     augmentation = build_augmentation(augment)
     wanted = plan.column("block").to_pylist()
     pixels = {number: ray.get(blocks[number]) for number in sorted(set(wanted))}  # zero-copy on the block's own node
-    images, masks = [], []
+    images, labels = [], []
     for row, number in zip(plan.to_pylist(), wanted, strict=True):
-        image, mask = augment_slice(
+        image, moved = augment_slice(
             augmentation,
             pixels[number]["image"][row["row"]],
-            pixels[number]["mask"][row["row"]],
+            pixels[number]["labels"][row["row"]],
             seed=augmentation_seed(seed, row["epoch"], row["case_id"], row["slice_index"]),
         )
         images.append(image)
-        masks.append(mask)
+        labels.append(moved)
     return {
         "image": np.stack(images),
-        "mask": np.stack(masks),
+        "labels": np.stack(labels),
         "weight": plan.column("weight").to_numpy(),
+        "has_lung": _column(plan, "has_lung"),
         "epoch": plan.column("epoch").to_numpy(),
     }

@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.core.config.learning import ModelConfig, TrainingConfig
+from tasks.core.labels import LESION, LUNG
 from tasks.engine.network import batchnorm
-from tasks.engine.network.losses import LOSSES
+from tasks.engine.network.losses import LOSSES, bce_dice_loss
 from tasks.engine.network.model import build_model, load_weights, to_input
 
 
@@ -21,6 +22,7 @@ class Learner:
         strategy: tf.distribute.Strategy,
         *,
         n_workers: int,
+        n_outputs: int = 1,
         encoder_weights: bytes | None = None,
         first_weights: bytes | None = None,
     ) -> None:
@@ -31,12 +33,14 @@ class Learner:
             training: Loss, precision and frozen layers.
             strategy: Distribution over devices and workers.
             n_workers: Number of workers that share a global batch.
+            n_outputs: Number of outputs: the lesion, and with two the lung.
             encoder_weights: Content of an encoder's weight file.
             first_weights: Content of the weight file of a bundle to fine-tune.
         """
         self._model, self._encoder_weights, self._first_weights = model, encoder_weights, first_weights
         self._freeze_batchnorm = training.freeze_batchnorm
-        self._loss = LOSSES[training.loss]
+        self._n_outputs = n_outputs
+        self._lesion_loss, self._lung_weight = LOSSES[training.loss], training.lung_weight
         self._strategy, self._n_workers = strategy, n_workers
         is_shared = strategy.num_replicas_in_sync > 1
         with strategy.scope():
@@ -60,31 +64,40 @@ class Learner:
             self.plain.set_weights(self.network.get_weights())
 
     def step(
-        self, images: np.ndarray, masks: np.ndarray, weights: np.ndarray, *, learning_rate: float
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        has_lung: np.ndarray,
+        *,
+        learning_rate: float,
     ) -> tuple[float, float, list[int]]:
         """Run one optimizer step over the global batch, given this worker's share.
 
         Args:
             images: uint8 `(B, H, W)`.
-            masks: uint8 `(B, H, W)` of 0 and 1.
+            labels: uint8 `(B, H, W)`, as in core/labels.py.
             weights: float32 `(B,)`, 0 for padding.
+            has_lung: bool `(B,)`, whether the labels of a slice hold its lungs.
             learning_rate: Learning rate of this step.
 
         Returns:
-            Weighted loss, weight, and pixels tp, fp, fn, tn at threshold 0.5, summed over all workers.
+            Weighted loss, weight, and lesion pixels tp, fp, fn, tn at threshold 0.5, summed over all workers.
         """
         self.optimizer.learning_rate.assign(learning_rate)
-        loss, weight, counts = self._compiled_step(*(self._spread(part) for part in (images, masks, weights)))
+        loss, weight, counts = self._compiled_step(
+            *(self._spread(part) for part in (images, labels, weights, has_lung))
+        )
         return float(loss), float(weight), [int(n) for n in counts.numpy()]
 
-    def forward(self, images: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return loss, float32 `(B,)`, and probability, uint8 `(B, H, W)` in units of 1/255, computed by `plain`."""
-        losses, probability = self._compiled_forward(images, masks)
+    def forward(self, images: np.ndarray, labels: np.ndarray, has_lung: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return loss, float32 `(B,)`, and probability, uint8 `(n_outputs, B, H, W)` in units of 1/255, by `plain`."""
+        losses, probability = self._compiled_forward(images, labels, has_lung)
         return losses.numpy(), probability.numpy()
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the probability as `forward` does, with the function that validation has already compiled."""
-        _, probability = self.forward(images, np.zeros_like(images))
+        _, probability = self.forward(images, np.zeros_like(images), np.zeros(len(images), bool))
         return probability
 
     def load(self, weights: bytes) -> None:
@@ -105,6 +118,7 @@ class Learner:
         network = build_model(
             self._model.architecture,
             self._model.backbone,
+            n_outputs=self._n_outputs,
             decoder_filters=self._model.decoder_filters,
             slice_statistics=self._model.slice_statistics,
             encoder_weights=self._encoder_weights,
@@ -131,17 +145,18 @@ class Learner:
             lambda context: tf.convert_to_tensor(parts[context.replica_id_in_sync_group % n_devices])
         )
 
-    def _distributed_step(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        sums = self._strategy.run(self._local_step, args=(images, masks, weights))
+    def _distributed_step(self, *share: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        sums = self._strategy.run(self._local_step, args=share)
         return tuple(self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in sums)
 
-    def _local_step(self, images: tf.Tensor, masks: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        reference = tf.cast(masks, tf.float32)[..., tf.newaxis]
+    def _local_step(
+        self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, has_lung: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
         replica = tf.distribute.get_replica_context()
         total_weight = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
         with tf.GradientTape() as tape:
             logits = self.network(to_input(images), training=True)
-            loss = tf.reduce_sum(self._loss(logits, reference) * weights)
+            loss = tf.reduce_sum(self._losses(logits, labels, has_lung) * weights)
             # Divided by the weight of all workers, because the optimizer sums their gradients.
             objective = loss / tf.maximum(total_weight, 1.0)
             if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
@@ -150,12 +165,20 @@ class Learner:
         if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
-        return loss, tf.reduce_sum(weights), _count(logits, reference, weights)
+        return loss, tf.reduce_sum(weights), _count(logits[..., :1], _reference(labels, LESION), weights)
 
-    def _forward(self, images: tf.Tensor, masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _forward(self, images: tf.Tensor, labels: tf.Tensor, has_lung: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits = self.plain(to_input(images), training=False)
-        losses = self._loss(logits, tf.cast(masks, tf.float32)[..., tf.newaxis])
-        return losses, tf.cast(tf.round(tf.sigmoid(logits[..., 0]) * 255.0), tf.uint8)
+        probability = tf.transpose(tf.sigmoid(logits), (3, 0, 1, 2))
+        return self._losses(logits, labels, has_lung), tf.cast(tf.round(probability * 255.0), tf.uint8)
+
+    def _losses(self, logits: tf.Tensor, labels: tf.Tensor, has_lung: tf.Tensor) -> tf.Tensor:
+        """Return the loss of each slice: of the lesion, and of the lung where it is known."""
+        lesion = self._lesion_loss(logits[..., :1], _reference(labels, LESION))
+        if self._n_outputs == 1:
+            return lesion
+        lung = bce_dice_loss(logits[..., 1:], _reference(labels, LUNG))
+        return lesion + self._lung_weight * lung * tf.cast(has_lung, tf.float32)
 
 
 def choose_strategy(n_workers: int) -> tf.distribute.Strategy:
@@ -165,6 +188,11 @@ def choose_strategy(n_workers: int) -> tf.distribute.Strategy:
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def _reference(labels: tf.Tensor, bit: int) -> tf.Tensor:
+    """Return the mask of one bit of the labels, float32 `(B, H, W, 1)` of 0 and 1."""
+    return tf.cast(tf.bitwise.bitwise_and(labels, tf.constant(bit, tf.uint8)) > 0, tf.float32)[..., tf.newaxis]
 
 
 def _count(logits: tf.Tensor, reference: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -27,6 +27,7 @@ class TrainingRun:
         encoder_weights: Reference to an encoder's weight file, or to None.
         first_weights: Reference to a bundle's weight file, or to None.
         checkpoints: Its checkpoints.
+        n_outputs: Number of the network's outputs.
         keeps_last: Whether the last epoch is kept instead of the best.
     """
 
@@ -40,6 +41,7 @@ class TrainingRun:
     encoder_weights: "ray.ObjectRef[bytes | None]"
     first_weights: "ray.ObjectRef[bytes | None]"
     checkpoints: Checkpoints
+    n_outputs: int = 1
     keeps_last: bool = False
 
 
@@ -50,6 +52,7 @@ class WorkerSettings:
     Attributes:
         model: Network.
         training: Optimisation.
+        n_outputs: Number of the network's outputs.
         steps_per_epoch: Global batches per epoch.
         encoder_weights: Content of an encoder's weight file.
         first_weights: Content of a bundle's weight file.
@@ -61,6 +64,7 @@ class WorkerSettings:
 
     model: ModelConfig
     training: TrainingConfig
+    n_outputs: int
     steps_per_epoch: int
     encoder_weights: bytes | None
     first_weights: bytes | None

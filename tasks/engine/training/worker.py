@@ -14,10 +14,11 @@ from ray.actor import ActorProxy
 from ray.train.collective import broadcast_from_rank_zero
 
 from tasks.core.history import EpochRow, TrainingOutcome
+from tasks.core.labels import lesion_of, lung_of
 from tasks.core.learning_rate import PLATEAU_FACTOR, Plateau, warmup_cosine
-from tasks.core.metrics import Counts
+from tasks.core.metrics import Counts, count_pixels, dice
 from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, penalised_mean_dice, probability_histogram
-from tasks.core.postprocess import probability_level
+from tasks.core.postprocess import probability_level, threshold_probability
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
 from tasks.engine.network.model import weights_to_bytes
 from tasks.engine.network.precision import set_precision
@@ -93,6 +94,7 @@ class TrainingState:
             training,
             choose_strategy(n_workers),
             n_workers=n_workers,
+            n_outputs=settings.n_outputs,
             encoder_weights=settings.encoder_weights,
             first_weights=settings.first_weights,
         )
@@ -121,7 +123,7 @@ class TrainingState:
     def step(self, batch: dict[str, np.ndarray], sums: EpochSums) -> None:
         """Run one optimizer step and add the batch to the sums of the epoch."""
         loss, weight, counts = self._learner.step(
-            batch["image"], batch["mask"], batch["weight"], learning_rate=self._learning_rate
+            batch["image"], batch["labels"], batch["weight"], batch["has_lung"], learning_rate=self._learning_rate
         )
         sums.n_steps += 1
         sums.loss += loss
@@ -140,14 +142,14 @@ class TrainingState:
         row = broadcast_from_rank_zero(row)
         self._watchdog.beat()
         outcome.history.append(row)
-        dice, best_dice = row["val_penalised_dice"], outcome.best_penalised_dice
+        found, best = row["val_penalised_dice"], outcome.best_penalised_dice
         keeps_last = self._settings.keeps_last
-        is_better = keeps_last or dice is None or best_dice is None or dice > best_dice
+        is_better = keeps_last or found is None or best is None or found > best
         if is_better:
             outcome.best_epoch, outcome.histograms = len(outcome.history), histograms
         if self._slowing.is_stuck_at(row["val_loss"] or 0.0):
             self._plateau_rate *= PLATEAU_FACTOR
-        is_stuck = not keeps_last and dice is not None and self._stopping.is_stuck_at(-dice)
+        is_stuck = not keeps_last and found is not None and self._stopping.is_stuck_at(-found)
         is_over = is_stuck or len(outcome.history) == training.epochs
         with self._watchdog.patient(PATIENCE_WITH_FLIPS if is_over else PATIENCE):
             if is_chief:
@@ -172,7 +174,7 @@ class TrainingState:
     def _row(self, sums: EpochSums) -> tuple[EpochRow, Histograms]:
         """Return the history row of the epoch and the histogram of each validation patient."""
         trained_s = time.monotonic() - sums.started_s
-        val_sums, histograms = self._validate()
+        val_sums, lung, histograms = self._validate()
         patients, level = [*histograms.values()], probability_level(WATCH_THRESHOLD)
         return {
             "epoch": len(self._outcome.history) + 1,
@@ -181,6 +183,7 @@ class TrainingState:
             **val_sums.figures("val"),
             "val_dice_per_patient": mean_dice_at(patients, level),
             "val_penalised_dice": penalised_mean_dice(patients, level),
+            "val_lung_dice": dice(lung),
             **{f"train_{name}": n for name, n in asdict(sums.counts).items()},
             **{f"val_{name}": n for name, n in asdict(val_sums.counts).items()},
             "train_slices": int(sums.weight),
@@ -189,17 +192,20 @@ class TrainingState:
             "seconds": round(time.monotonic() - sums.started_s, 2),
         }, histograms
 
-    def _validate(self) -> tuple[EpochSums, Histograms]:
-        """Return sums over the validation slices and the histogram of each patient."""
-        sums, histograms = EpochSums(), Histograms()
-        for patients, images, masks in self._val_batches():
-            losses, probability = self._learner.forward(images, masks)
-            _add(histograms, patients, probability, masks)
+    def _validate(self) -> tuple[EpochSums, Counts, Histograms]:
+        """Return sums over the validation slices, pixel counts of the lung, and the histogram of each patient."""
+        sums, lung, histograms = EpochSums(), Counts(), Histograms()
+        for patients, images, labels, has_lung in self._val_batches():
+            losses, probability = self._learner.forward(images, labels, has_lung)
+            _add(histograms, patients, probability[0], labels)
             sums.loss += float(losses[: len(patients)].sum())
             sums.weight += len(patients)
+            if len(probability) > 1:
+                is_lung = threshold_probability(probability[1][has_lung], WATCH_THRESHOLD)
+                lung += count_pixels(is_lung, lung_of(labels[has_lung]))
         for histogram in histograms.values():
             sums.counts += histogram.counts_at(probability_level(WATCH_THRESHOLD))
-        return sums, histograms
+        return sums, lung, histograms
 
     def _validate_with_flips(self, best_weights: bytes | None) -> None:
         """Add the histograms of predictions with flips, at the end of the training.
@@ -209,16 +215,18 @@ class TrainingState:
         """
         outcome = self._outcome
         self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
-        predict = partial(predict_in_batches, self._learner.predict, batch_size=self._settings.training.batch_size)
-        for patients, images, masks in self._val_batches():
-            _add(outcome.flipped, patients, predict_with_flips(predict, images), masks)
+        size = self._settings.training.batch_size
+        predict = partial(predict_in_batches, self._learner.predict, batch_size=size)
+        for patients, images, labels, _ in self._val_batches():
+            _add(outcome.flipped, patients, predict_with_flips(predict, images)[0], labels)
 
-    def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
-        """Yield the patient of each validation slice of a batch, then images and masks, padded to the batch size."""
+    def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield the patient of each validation slice of a batch, then images, labels, has_lung, padded to its size."""
         size = self._settings.training.batch_size
         for batch in ray.train.get_dataset_shard("val").iter_batches(batch_size=size, prefetch_batches=2):
             self._watchdog.beat()
-            yield batch["patient_id"], _padded(batch["image"], size), _padded(batch["mask"], size)
+            images, labels, has_lung = (_padded(batch[name], size) for name in ("image", "labels", "has_lung"))
+            yield batch["patient_id"], images, labels, has_lung
 
     def _checkpoint(self, *, is_over: bool) -> Checkpoint:
         weights, optimizer = self._learner.state()
@@ -233,10 +241,10 @@ class TrainingState:
         )
 
 
-def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarray, masks: np.ndarray) -> None:
+def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarray, labels: np.ndarray) -> None:
     """Add slices to the histograms of their patients."""
-    for patient_id, predicted, mask in zip(patients, probability, masks, strict=False):  # padded masks
-        histogram = probability_histogram(predicted, mask)
+    for patient_id, predicted, own in zip(patients, probability, labels, strict=False):  # padded labels
+        histogram = probability_histogram(predicted, lesion_of(own))
         histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
 
 

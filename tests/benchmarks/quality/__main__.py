@@ -62,21 +62,24 @@ def score(predict: Predict, unseen: Slices, equalised: Slices) -> tuple[dict[str
     """Return the histograms of unseen patients by kind of slice, and the milliseconds per slice."""
     predict(unseen.images[:1])  # compiles
     started = time.perf_counter()
-    probability = predict(unseen.images)
+    outputs = predict(unseen.images)
     ms_per_slice = 1000 * (time.perf_counter() - started) / len(unseen)
     histograms = {
-        "all slices": _histograms(unseen, probability),
-        "smoothed": _histograms(unseen, _smoothed(unseen, probability)),
+        "all slices": _histograms(unseen, outputs[0]),
+        "smoothed": _histograms(unseen, _smoothed(unseen, outputs[0])),
     }
+    if len(outputs) > 1:
+        known = np.flatnonzero(unseen.has_lung)
+        histograms["lung"] = results.add_up(_patients(unseen.take(known)), outputs[1][known], unseen.lungs[known])
     shown = unseen.take(np.flatnonzero(unseen.has_lung & unseen.masks.any(axis=(1, 2)))[::BATTERY_EVERY])
     for kind, change in BATTERY.items():
         changed = [change(*each) for each in zip(shown.images, shown.masks, shown.lungs, strict=True)]
         images, masks = (np.stack([each[place] for each in changed]) for place in (0, 1))
-        histograms[kind] = results.add_up(_patients(shown), predict(images), masks)
+        histograms[kind] = results.add_up(_patients(shown), predict(images)[0], masks)
     twins = equalised.take(equalised.of(set(_patients(unseen))))
     if len(twins):
-        histograms["equalised"] = _histograms(twins, predict(twins.images))
-        histograms["not equalised"] = _histograms(twins, predict(_originals(unseen, twins)))
+        histograms["equalised"] = _histograms(twins, predict(twins.images)[0])
+        histograms["not equalised"] = _histograms(twins, predict(_originals(unseen, twins))[0])
     return histograms, ms_per_slice
 
 
@@ -158,6 +161,8 @@ def _gather(name: str, protocol: str) -> dict[str, dict[str, Figures]]:
     for result in found:
         for kind, patients in result.histograms.items():
             level = _level(result, found, "smoothed" if kind == "smoothed" else "all slices")
+            if kind == "lung":
+                level = probability_level(0.5)
             for patient, value in results.dice_of(patients, level).items():
                 dices[kind][patient].append(value)
                 counts[kind][patient] += patients[patient].counts_at(level)

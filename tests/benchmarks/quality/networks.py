@@ -11,6 +11,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tasks.core.augment import augment_slice, augmentation_seed, build_augmentation
+from tasks.core.labels import pack_labels
 from tasks.core.landmarks import apply_rule
 from tasks.core.learning_rate import warmup_cosine
 from tasks.core.test_time_flips import predict_in_batches
@@ -42,7 +43,7 @@ class Trained:
     loss: float
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return the probability of slices, uint8 `(N, 256, 256)`, in units of 1/255."""
+        """Return the probabilities of slices, uint8 `(n_outputs, N, 256, 256)`, in units of 1/255."""
         ready = apply_rule(images, self.recipe.model.intensity_rule)
         return predict_in_batches(self.learner.predict, ready, batch_size=self.recipe.training.batch_size)
 
@@ -58,6 +59,7 @@ def train(slices: Slices, recipe: Recipe) -> Trained:
         training,
         tf.distribute.get_strategy(),
         n_workers=1,
+        n_outputs=2 if training.lung_weight else 1,
         encoder_weights=read_encoder_weights(recipe.model),
     )
     plan = plan_training(
@@ -68,9 +70,10 @@ def train(slices: Slices, recipe: Recipe) -> Trained:
         seed=training.seed,
     )
     images = apply_rule(slices.images, recipe.model.intensity_rule)
+    labels = pack_labels(slices.masks, slices.lungs)
     n_steps = len(plan.table) // training.batch_size
     losses, started = [], 0.0
-    for step, batch in enumerate(_batches(images, slices.masks, plan.table, recipe)):
+    for step, batch in enumerate(_batches(images, labels, plan.table, recipe)):
         rate = warmup_cosine(step, n_steps=n_steps, steps_per_epoch=plan.steps_per_epoch, peak=training.learning_rate)
         loss, weight, _ = learner.step(*batch, learning_rate=rate)
         losses.append(loss / weight)
@@ -85,18 +88,19 @@ def _index(slices: Slices) -> pa.Table:
             "row": np.arange(len(slices), dtype=np.int32),
             "case_id": [each.case_id for each in slices.identities],
             "slice_index": [each.slice_index for each in slices.identities],
+            "has_lung": slices.has_lung,
             "has_lesion": slices.masks.any(axis=(1, 2)),
         }
     )
 
 
 def _batches(
-    images: np.ndarray, masks: np.ndarray, plan: pa.Table, recipe: Recipe
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield images, masks and weights of each global batch, augmented a few batches ahead."""
+    images: np.ndarray, labels: np.ndarray, plan: pa.Table, recipe: Recipe
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield images, labels, weights and has_lung of each global batch, augmented a few batches ahead."""
     size, seed, own = recipe.training.batch_size, recipe.training.seed, local()
 
-    def draw(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def draw(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         if not hasattr(own, "augmentation"):  # its random state is one thread's
             own.augmentation = build_augmentation(recipe.augment)
         rows = plan.slice(start, size).to_pylist()
@@ -104,13 +108,14 @@ def _batches(
             augment_slice(
                 own.augmentation,
                 images[row["row"]],
-                masks[row["row"]],
+                labels[row["row"]],
                 seed=augmentation_seed(seed, row["epoch"], row["case_id"], row["slice_index"]),
             )
             for row in rows
         ]
         weights = np.array([row["weight"] for row in rows], np.float32)
-        return np.stack([image for image, _ in changed]), np.stack([mask for _, mask in changed]), weights
+        has_lung = np.array([row["has_lung"] for row in rows])
+        return np.stack([image for image, _ in changed]), np.stack([moved for _, moved in changed]), weights, has_lung
 
     starts = range(0, len(plan), size)
     with ThreadPoolExecutor(N_THREADS) as pool:

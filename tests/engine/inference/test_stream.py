@@ -34,7 +34,7 @@ class Doubling:
         """Return twice each pixel."""
         if self._strikes and (images == 66).any():
             _die_while(self._strikes)
-        return images * 2
+        return images[np.newaxis] * 2
 
 
 def _die_while(strikes: Path) -> None:
