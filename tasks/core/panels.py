@@ -8,31 +8,41 @@ import numpy as np
 
 PREDICTION_COLOUR: Final = (255, 64, 64)
 REFERENCE_COLOUR: Final = (64, 200, 255)
+LUNG_COLOUR: Final = (96, 160, 96)
 MIN_PANEL_PX: Final = 256
 GAP_PX: Final = 4
 
-N_GREYS: Final = 254
-REFERENCE_INDEX, PREDICTION_INDEX = N_GREYS, N_GREYS + 1
+N_GREYS: Final = 253
+LUNG_INDEX, REFERENCE_INDEX, PREDICTION_INDEX = range(N_GREYS, 256)
 _GREY_RAMP = np.rint(np.arange(N_GREYS)[:, np.newaxis] * 255 / (N_GREYS - 1)).repeat(3, axis=1)
-PALETTE: Final[np.ndarray] = np.concatenate([_GREY_RAMP, [REFERENCE_COLOUR, PREDICTION_COLOUR]]).astype(np.uint8)
+PALETTE: Final[np.ndarray] = np.concatenate([_GREY_RAMP, [LUNG_COLOUR, REFERENCE_COLOUR, PREDICTION_COLOUR]]).astype(
+    np.uint8
+)
 """Colour of each index, `(256, 3)`: greys from black to white, then the outlines. One byte per pixel instead of
 three makes writing a preview five times as fast; greys are off by one level at most."""
 
 
-def overlay(image: np.ndarray, *, prediction: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+def overlay(
+    image: np.ndarray,
+    *,
+    prediction: np.ndarray,
+    reference: np.ndarray | None = None,
+    lung: np.ndarray | None = None,
+) -> np.ndarray:
     """Return a slice with the outlines of its masks.
 
     Args:
         image: uint8 `(H, W)`.
         prediction: Mask of 0 and 1, `(H, W)`; outlined in red.
         reference: Mask of 0 and 1, `(H, W)`; outlined in blue.
+        lung: Mask of 0 and 1, `(H, W)`; outlined in green, below the others.
 
     Returns:
         Indices into `PALETTE`, uint8 `(k H, k W)`, enlarged by a whole number k where the slice is small.
     """
     factor = max(1, -(-MIN_PANEL_PX // max(image.shape)))
     canvas = _enlarge(_GREY_INDEX[image], factor)
-    for mask, index in ((reference, REFERENCE_INDEX), (prediction, PREDICTION_INDEX)):
+    for mask, index in ((lung, LUNG_INDEX), (reference, REFERENCE_INDEX), (prediction, PREDICTION_INDEX)):
         if mask is not None:
             contours, _ = cv2.findContours(_enlarge(mask, factor), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(canvas, contours, -1, index, 1)

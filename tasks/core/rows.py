@@ -75,6 +75,8 @@ class ScanRow(Record):
     lesion_voxels: int | None = None
     lesion_ml: float | None = None
     n_lesions: int | None = None
+    lung_ml: float | None = None
+    lung_involvement: float | None = None
     seconds: float | None = None
     mask_uri: str | None = None
     mask_sha256: str | None = None

@@ -54,6 +54,8 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("lesion_voxels", pa.int64()),
             ("lesion_ml", pa.float64()),
             ("n_lesions", pa.int32()),
+            ("lung_ml", pa.float64()),
+            ("lung_involvement", pa.float64()),
             ("seconds", pa.float64()),
             ("mask_uri", pa.string()),
             ("mask_sha256", pa.string()),

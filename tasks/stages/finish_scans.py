@@ -21,6 +21,7 @@ from tasks.io.outputs import segmentations
 from tasks.stages.chunk import Predicted
 from tasks.stages.encode_masks import encode_masks
 from tasks.stages.load_scans import LoadedScan
+from tasks.stages.lung_measures import lung_slice, measure_lung
 from tasks.stages.segmentation_run import Run
 
 Outcome = tuple[ScanRow, dict[str, bytes]]
@@ -91,6 +92,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
         check_range(*scan.value_range)
     started = time.perf_counter()
     mask, n_lesions = _mask(predicted, run)
+    lung = measure_lung(predicted, mask)
     encoded = encode_masks(mask, scan, run)
     n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid else None
     preview = write_png(_preview(predicted, mask), PALETTE)
@@ -104,6 +106,8 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
         n_lesions=n_lesions,
+        lung_ml=lung.volume_ml(voxel_mm3),
+        lung_involvement=lung.involvement,
         mask_sha256=hashlib.sha256(encoded.files[encoded.mask_uri]).hexdigest(),
         mask_uri=encoded.mask_uri,
         seconds=round(scan.seconds + time.perf_counter() - started, 4),
@@ -136,14 +140,24 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
 def _preview(predicted: Predicted, mask: np.ndarray) -> np.ndarray:
     """Return the picture of the slice with the largest lesion area, as indices into the palette."""
     scan: LoadedScan = predicted.rest
+    lungs = predicted.lung if predicted.lung is not None else [None] * len(mask)
     if scan.image is not None:
-        return overlay(scan.image, prediction=mask[0])
+        return overlay(scan.image, prediction=mask[0], lung=_lung(lungs[0], scan.shape))
     areas = mask.sum(axis=(1, 2), dtype=np.int64)
     largest = int(areas.argmax()) if areas.any() else len(mask) // 2
     with_lesion = np.flatnonzero(areas) if areas.any() else np.arange(len(mask))
     shown = sorted({largest, *(int(np.quantile(with_lesion, share)) for share in (0.25, 0.75))})
     slices = {number: resize_slice_to(predicted.images[number], scan.shape) for number in shown}
-    return side_by_side([overlay(image, prediction=mask[number]) for number, image in slices.items()])
+    return side_by_side(
+        [
+            overlay(image, prediction=mask[number], lung=_lung(lungs[number], scan.shape))
+            for number, image in slices.items()
+        ]
+    )
+
+
+def _lung(probability: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray | None:
+    return None if probability is None else lung_slice(probability, shape)
 
 
 def _publish(outcome: Outcome, *, run: Run) -> ScanRow:

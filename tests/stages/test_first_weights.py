@@ -23,6 +23,7 @@ def _bundle(folder: Path, **card: object) -> ModelConfig:
         backbone=MODEL.backbone,
         architecture=MODEL.architecture,
         decoder_filters=MODEL.decoder_filters,
+        intensity_rule=MODEL.intensity_rule,
         start_from=folder.as_uri(),
     )
 
@@ -61,3 +62,5 @@ def test_a_bundle_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     narrower = _bundle(tmp_path).model_copy(update={"decoder_filters": 64})
     with pytest.raises(ModelError, match=r"has 256 filters, 64 were asked for\. Set model\.decoder_filters to 256\."):
         FirstWeights.read(narrower)
+    with pytest.raises(ModelError, match=r"rule slice_8bit, landmarks was asked for\. Set model\.intensity_rule"):
+        FirstWeights.read(_bundle(tmp_path).model_copy(update={"intensity_rule": "landmarks"}))

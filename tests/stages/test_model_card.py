@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
+from tasks.core.catalog import Output
 from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
 from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import TrainRequest
-from tasks.stages.model_card import draft_card
+from tasks.stages.model_card import draft_card, outputs_of
 from tests.core.samples import DATASET, MEMBER, MODEL
 
 SICK = ProbabilityHistogram(*(np.bincount([level], [100], 256).astype(np.int64) for level in (200, 0)))
@@ -31,7 +32,7 @@ def _draft(request: TrainRequest, patient: ProbabilityHistogram = SICK, parent: 
 def test_a_card_holds_what_predicting_needs() -> None:
     """Input, network and operating point are those of dataset, request and validation; no file is named yet."""
     card = _draft(_request())
-    assert (card.input_size_px, card.intensity_rule, card.hu) == (256, "slice_8bit", DATASET.preparation.hu)
+    assert (card.input_size_px, card.intensity_rule, card.hu) == (256, "landmarks", DATASET.preparation.hu)
     assert (card.architecture, card.backbone, card.decoder_filters) == ("unet", "resnet50", 64)
     assert (card.slice_statistics, card.test_time_flips, card.min_lesion_px) == (0.25, False, 0)
     assert card.threshold == 127 / 255  # up to 200 all are as good
@@ -78,3 +79,20 @@ def test_a_card_warns_of_what_its_figures_cannot_show() -> None:
     _, foreign, blind = _draft(_request(), HEALTHY, another).warnings
     assert "started from a bundle of another dataset" in foreign
     assert "no validation patient has lesions" in blind
+
+
+@pytest.mark.parametrize(
+    ("n_lung_masks", "lung_weight", "outputs"),
+    [(9, 0.5, ("lesion", "lung")), (0, 0.5, ("lesion",)), (9, 0.0, ("lesion",))],
+)
+def test_the_lung_is_an_output_where_it_can_be_learned(
+    n_lung_masks: int, lung_weight: float, outputs: tuple[Output, ...]
+) -> None:
+    """Only with lung masks in the dataset and a weight for them; a bundle that is fine-tuned keeps its outputs."""
+    dataset, training = (
+        DATASET.model_copy(update={"n_lung_masks": n_lung_masks}),
+        TrainingConfig(lung_weight=lung_weight),
+    )
+    assert outputs_of(training, dataset, parent=None) == outputs
+    for parent in (MODEL, MODEL.model_copy(update={"outputs": ("lesion", "lung")})):
+        assert outputs_of(training, dataset, parent=parent) == parent.outputs
