@@ -109,11 +109,12 @@ class ModelCard(Record):
     threshold_choice: str
     min_lesion_px: int
     slice_statistics: float
+    z_smoothing: bool = False
     test_time_flips: bool
     dataset_uri: str
     dataset_fingerprint: str
     model: Annotated[ModelConfig, _as_stored(ModelConfig, **BEFORE_MODEL)]
-    training: Annotated[TrainingConfig, _as_stored(TrainingConfig, lung_weight=0.0)]
+    training: Annotated[TrainingConfig, _as_stored(TrainingConfig, lung_weight=0.0, z_smoothing=False)]
     augment: Annotated[AugmentConfig, _as_stored(AugmentConfig, **BEFORE_AUGMENT)]
     parent_digest: str | None = None
     best_epoch: int
@@ -143,7 +144,8 @@ class ModelCard(Record):
     @property
     def digest(self) -> str:
         """Digest of all that decides a mask: weights, network, input and operating point."""
-        decisive = self.model_dump(mode="json", include=DECIDES_A_MASK)
+        later = {name for name, before in DECIDES_SINCE.items() if getattr(self, name) == before}
+        decisive = self.model_dump(mode="json", include=DECIDES_A_MASK - later)
         return digest(**decisive, weights=[self.files[path] for path in self.weights_files])
 
     def alone(self, index: int) -> "ModelCard":
@@ -155,9 +157,11 @@ class ModelCard(Record):
 WEIGHTS_FILE: Final = "model.weights.h5"
 DECIDES_A_MASK: Final = {
     *("architecture", "backbone", "input_size_px", "intensity_rule", "hu", "slice_statistics"),
-    *("threshold", "min_lesion_px", "test_time_flips"),
+    *("threshold", "min_lesion_px", "test_time_flips", "z_smoothing"),
 }
 """Fields of a card that decide a mask, besides the weights."""
+DECIDES_SINCE: Final = {"z_smoothing": False}
+"""Fields that earlier bundles do not have, and what they did; the digest of a bundle that does the same stays."""
 
 
 class EvaluationReport(Record):

@@ -13,6 +13,7 @@ from tasks.core.geometry import resize_slice_to, restore_probability
 from tasks.core.panels import PALETTE, overlay, side_by_side
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.rows import ScanRow
+from tasks.core.smoothing import smooth_along_z
 from tasks.core.volumes import MIN_AIR_HU, check_range, check_shapes
 from tasks.io import storage
 from tasks.io.formats import layout_of
@@ -125,10 +126,12 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
     """Return the mask in reading orientation, uint8 `(N, H, W)`, and the number of lesions."""
     scan: LoadedScan = predicted.rest
     shape, grid = scan.shape, scan.grid
-    mask = np.empty((len(predicted.probability), *shape), np.uint8)
+    smooths = run.z_smoothing and layout_of(scan.source.kind) != "slice"
+    probabilities = smooth_along_z(predicted.probability) if smooths else predicted.probability
+    mask = np.empty((len(probabilities), *shape), np.uint8)
     min_px = 0 if grid and run.min_lesion_mm3 is not None else run.min_lesion_px
     n_lesions = 0
-    for number, probability in enumerate(predicted.probability):
+    for number, probability in enumerate(probabilities):
         above = threshold_probability(restore_probability(probability, shape), run.threshold)
         mask[number], n_lesions = drop_small_lesions(above, min_px)
     if layout_of(scan.source.kind) == "slice":

@@ -50,6 +50,7 @@ def draft_card(
         threshold_choice=_choice(request, point),
         min_lesion_px=0,
         slice_statistics=request.model.slice_statistics,
+        z_smoothing=request.training.z_smoothing,
         test_time_flips=point.flips,
         dataset_uri=shown_uri(request.dataset_uri),
         dataset_fingerprint=dataset.fingerprint,

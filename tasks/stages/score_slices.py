@@ -1,5 +1,6 @@
 """Scoring of the slices of a shard, on the source grid."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from tasks.core.operating_point import probability_histogram
 from tasks.core.panels import PALETTE, comparison
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
 from tasks.core.rows import FailureRow
+from tasks.core.smoothing import smooth_along_z
 from tasks.io.formats.raster import write_png
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
@@ -42,13 +44,20 @@ def load_shard(view: View, rule: IntensityRule, shard_uris: Sequence[str]) -> Lo
 
 
 def score_shard(
-    shards: Sequence[Predicted], *, view: View, min_lesion_px: int, mask_rule: MaskRule, case_sizes: Mapping[str, int]
+    shards: Sequence[Predicted],
+    *,
+    view: View,
+    z_smoothing: bool,
+    min_lesion_px: int,
+    mask_rule: MaskRule,
+    case_sizes: Mapping[str, int],
 ) -> tuple[list[ShardScore], int]:
     """Return the scores of a shard's patients.
 
     Args:
         shards: One shard, with the probabilities of its slices.
         view: Scoring network and its patients.
+        z_smoothing: Whether probabilities are smoothed along z, within each case of the shard.
         min_lesion_px: Area below which predicted lesions are removed.
         mask_rule: Rule for the stored values of references.
         case_sizes: Number of slices of each whole case in its source.
@@ -57,7 +66,8 @@ def score_shard(
     uri, rows = shard.rest
     patients: dict[str, PatientScore] = {}
     failures: list[FailureRow] = []
-    for row, probability in zip(rows, shard.probability, strict=True):
+    probabilities = _smoothed(rows, shard.probability) if z_smoothing else shard.probability
+    for row, probability in zip(rows, probabilities, strict=True):
         so_far = patients.get(row["patient_id"], PatientScore(row["source"], view.by))
         try:
             reference = _source_reference(row, mask_rule)
@@ -80,6 +90,17 @@ def score_shard(
             cases={row["case_id"]: _case(row, prediction, reference, case_sizes)},
         )
     return [ShardScore(uri, patients, failures)], 0
+
+
+def _smoothed(rows: Sequence[SliceRow], probability: np.ndarray) -> np.ndarray:
+    """Return the probabilities smoothed along z, case by case; rows of a case are in the order of their positions."""
+    of_case: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        of_case[row["case_id"]].append(index)
+    smooth = np.empty_like(probability)
+    for own in of_case.values():
+        smooth[own] = smooth_along_z(probability[own], [rows[index]["slice_index"] for index in own])
+    return smooth
 
 
 def _case(row: SliceRow, prediction: np.ndarray, reference: np.ndarray, case_sizes: Mapping[str, int]) -> CaseScore:

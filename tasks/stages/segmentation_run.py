@@ -30,6 +30,7 @@ class Run:
     model_digest: str
     code_version: str
     seal: Seal | None = None
+    z_smoothing: bool = False
     test_time_flips: bool = False
     n_predictions: int = 1
 
@@ -51,6 +52,7 @@ class Run:
             model_digest=card.digest,
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
+            z_smoothing=card.z_smoothing,
             test_time_flips=flips,
             n_predictions=card.model_copy(update={"test_time_flips": flips}).n_predictions,
         )

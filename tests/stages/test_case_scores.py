@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.core.metrics import count_pixels
 from tasks.core.patient_metrics import PATIENT_METRICS, CaseMasks, score_case
 from tasks.core.phantoms import phantom_scan
+from tasks.core.postprocess import threshold_probability
+from tasks.core.smoothing import smooth_along_z
 from tasks.io.outputs import datasets
 from tasks.stages.case_scores import CaseScore, PackedSlice, add_cases, patient_figures
 from tasks.stages.chunk import Predicted
@@ -94,7 +97,9 @@ def test_a_case_that_lies_in_two_shards_is_scored_whole(tmp_path: Path) -> None:
     for name, numbers in (("0", range(4)), ("1", range(4, 6))):
         loaded = load_shard(view, "slice_8bit", [_shard(tmp_path, name, numbers)])
         predicted = Predicted(loaded.images, loaded.rest, see_bright(loaded.images))
-        [shard], _ = score_shard([predicted], view=view, min_lesion_px=0, mask_rule="binary", case_sizes={"case": 6})
+        [shard], _ = score_shard(
+            [predicted], view=view, z_smoothing=False, min_lesion_px=0, mask_rule="binary", case_sizes={"case": 6}
+        )
         scores.append(shard.patients["patient"])
     assert scores[0].cases["case"].values is None
     scan = phantom_scan(3, n_slices=6, size_px=64)
@@ -102,3 +107,15 @@ def test_a_case_that_lies_in_two_shards_is_scored_whole(tmp_path: Path) -> None:
     case = (scores[0] + scores[1]).cases["case"]
     assert (case.values, case.spacing_mm) == (whole, SPACING_MM)
     assert whole["volume_error"] not in (None, 0.0)
+
+
+def test_smoothed_along_z_a_case_has_the_counts_of_the_smoothed_volume(tmp_path: Path) -> None:
+    """A patient's counts are those of the probabilities smoothed within their case."""
+    view, scan = View(Scorer(), {"patient"}), phantom_scan(3, n_slices=6, size_px=64)
+    loaded = load_shard(view, "slice_8bit", [_shard(tmp_path, "0", range(6))])
+    probability = see_bright(loaded.images)
+    rules = {"view": view, "min_lesion_px": 0, "mask_rule": "binary", "case_sizes": {"case": 6}}
+    [shard], _ = score_shard([Predicted(loaded.images, loaded.rest, probability)], z_smoothing=True, **rules)
+    smooth = threshold_probability(smooth_along_z(probability), 0.5)
+    assert shard.patients["patient"].counts == count_pixels(smooth, scan.mask)
+    assert smooth.sum() != (probability > 0).sum()

@@ -237,8 +237,14 @@ class TrainingConfig(FormModel):
         description="Smallest probability at which a pixel is labelled lesion; stored in the bundle. Empty = chosen on "
         "the validation patients.",
     )
+    z_smoothing: bool = Field(
+        True,
+        title="Smoothing along z",
+        description="Average the probabilities of each slice with those of its neighbours in the scan (weights 0.1, "
+        "0.2, 0.4, 0.2, 0.1); stored in the bundle. Single slices stay as they are.",
+    )
     test_time_flips: bool | None = Field(
-        None,
+        False,
         title="Test-time flips",
         description="Average the predictions of each slice and its mirror images (test-time augmentation), at up to 4 "
         "times the computation. Empty = decided on the validation patients.",

@@ -25,7 +25,9 @@ from tasks.stages.labelled_pairs import preprocess_pair
 logger = logging.getLogger(__name__)
 
 SLICES_PER_SHARD = 128
-"""Slices per shard, task and object: 16 MiB of pixels at 256 px."""
+"""Slices per shard, task and object: 16 MiB of pixels at 256 px. A case is not cut, so that a shard may hold more."""
+MAX_SLICES_PER_SHARD = 1024
+"""Largest number of slices: an even longer case is cut, and smoothed along z in parts."""
 
 
 @dataclass(slots=True)
@@ -111,8 +113,7 @@ def _plan_shards(
     by_split: dict[Split, list[list[SlicePair]]] = defaultdict(list)
     for pair in pairs:
         shards = by_split[split_of[slice_key(pair)]]
-        is_full = not shards or len(shards[-1]) == SLICES_PER_SHARD or is_volume(shards[-1][-1].image_uri)
-        if is_full or is_volume(pair.image_uri):  # a volume is a shard of its own
+        if not shards or _begins_a_shard(pair, shards[-1]):
             shards.append([])
         shards[-1].append(pair)
     return [
@@ -123,6 +124,13 @@ def _plan_shards(
         for split, shards in by_split.items()
         for number, members in enumerate(shards)
     ]
+
+
+def _begins_a_shard(pair: SlicePair, shard: Sequence[SlicePair]) -> bool:
+    """Return whether a pair is not added to the last shard; a volume is a shard of its own."""
+    if is_volume(pair.image_uri) or is_volume(shard[-1].image_uri) or len(shard) == MAX_SLICES_PER_SHARD:
+        return True
+    return len(shard) >= SLICES_PER_SHARD and pair.case_id != shard[-1].case_id
 
 
 def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> list[dict[str, Any]]:

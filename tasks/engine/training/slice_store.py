@@ -67,7 +67,12 @@ def _batches_per_block(n_shares: int) -> int:
 
 
 def validation_stream(store: SliceStore, index: pa.Table) -> ray.data.Dataset:
-    """Return rows of the store's index as slices without augmentation: image, labels (uint8), has_lung, patient_id."""
+    """Return rows of the store's index as slices without augmentation, case by case in the order of positions.
+
+    Returns:
+        Rows of image and labels (uint8 `(size_px, size_px)`), has_lung, case_id, slice_index and patient_id.
+    """
+    index = index.sort_by([("case_id", "ascending"), ("slice_index", "ascending")])
     pieces = [index.slice(start, ROWS_PER_BLOCK) for start in range(0, len(index), ROWS_PER_BLOCK)]
     return ray.data.from_arrow(pieces).map_batches(
         _draw,  # type: ignore[arg-type]  # as above
@@ -83,8 +88,7 @@ def _draw(index: pa.Table, *, blocks: "Sequence[ray.ObjectRef[Batch]]") -> Batch
     return {
         "image": np.stack([pixels[number]["image"][row] for number, row in rows]),
         "labels": np.stack([pixels[number]["labels"][row] for number, row in rows]),
-        "has_lung": _column(index, "has_lung"),
-        "patient_id": _column(index, "patient_id"),
+        **{name: _column(index, name) for name in ("has_lung", "case_id", "slice_index", "patient_id")},
     }
 
 

@@ -1,7 +1,7 @@
 """Training worker: steps over its share of the stream, with validation and a checkpoint after each epoch."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -14,10 +14,10 @@ from ray.actor import ActorProxy
 from ray.train.collective import broadcast_from_rank_zero
 
 from tasks.core.history import EpochRow, TrainingOutcome
-from tasks.core.labels import lesion_of, lung_of
+from tasks.core.labels import lung_of
 from tasks.core.learning_rate import PLATEAU_FACTOR, Plateau, warmup_cosine
 from tasks.core.metrics import Counts, count_pixels, dice
-from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, penalised_mean_dice, probability_histogram
+from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, penalised_mean_dice
 from tasks.core.postprocess import probability_level, threshold_probability
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
 from tasks.engine.network.model import weights_to_bytes
@@ -26,8 +26,10 @@ from tasks.engine.training.epoch_sums import EpochSums, check_numbers, timed
 from tasks.engine.training.journal import Journal
 from tasks.engine.training.trainer import Learner, choose_strategy
 from tasks.engine.training.training_run import WorkerSettings
+from tasks.engine.training.validation_batch import ValidationBatch
 from tasks.engine.training.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchdog, end
 from tasks.io.checkpoints import Checkpoint
+from tasks.stages.case_histograms import CaseHistograms
 
 Histograms = dict[str, ProbabilityHistogram]
 """Histograms by patient."""
@@ -194,18 +196,19 @@ class TrainingState:
 
     def _validate(self) -> tuple[EpochSums, Counts, Histograms]:
         """Return sums over the validation slices, pixel counts of the lung, and the histogram of each patient."""
-        sums, lung, histograms = EpochSums(), Counts(), Histograms()
-        for patients, images, labels, has_lung in self._val_batches():
-            losses, probability = self._learner.forward(images, labels, has_lung)
-            _add(histograms, patients, probability[0], labels)
-            sums.loss += float(losses[: len(patients)].sum())
-            sums.weight += len(patients)
+        sums, lung, found = EpochSums(), Counts(), self._case_histograms()
+        for batch in self._val_batches():
+            losses, probability = self._learner.forward(batch.images, batch.labels, batch.has_lung)
+            batch.add_to(found, probability[0])
+            sums.loss += float(losses[: batch.n_slices].sum())
+            sums.weight += batch.n_slices
             if len(probability) > 1:
-                is_lung = threshold_probability(probability[1][has_lung], WATCH_THRESHOLD)
-                lung += count_pixels(is_lung, lung_of(labels[has_lung]))
-        for histogram in histograms.values():
+                is_lung = threshold_probability(probability[1][batch.has_lung], WATCH_THRESHOLD)
+                lung += count_pixels(is_lung, lung_of(batch.labels[batch.has_lung]))
+        found.close_case()
+        for histogram in found.of_patients.values():
             sums.counts += histogram.counts_at(probability_level(WATCH_THRESHOLD))
-        return sums, lung, histograms
+        return sums, lung, found.of_patients
 
     def _validate_with_flips(self, best_weights: bytes | None) -> None:
         """Add the histograms of predictions with flips, at the end of the training.
@@ -213,20 +216,23 @@ class TrainingState:
         Args:
             best_weights: Weights of the best epoch, if that is the last; else they are read from the checkpoints.
         """
-        outcome = self._outcome
+        outcome, size = self._outcome, self._settings.training.batch_size
         self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
-        size = self._settings.training.batch_size
-        predict = partial(predict_in_batches, self._learner.predict, batch_size=size)
-        for patients, images, labels, _ in self._val_batches():
-            _add(outcome.flipped, patients, predict_with_flips(predict, images)[0], labels)
+        predict, found = partial(predict_in_batches, self._learner.predict, batch_size=size), self._case_histograms()
+        for batch in self._val_batches():
+            batch.add_to(found, predict_with_flips(predict, batch.images)[0])
+        found.close_case()
+        outcome.flipped = found.of_patients
 
-    def _val_batches(self) -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield the patient of each validation slice of a batch, then images, labels, has_lung, padded to its size."""
+    def _case_histograms(self) -> CaseHistograms:
+        return CaseHistograms(smooths=self._settings.training.z_smoothing)
+
+    def _val_batches(self) -> Iterator[ValidationBatch]:
+        """Yield the validation slices in batches padded to the batch size."""
         size = self._settings.training.batch_size
         for batch in ray.train.get_dataset_shard("val").iter_batches(batch_size=size, prefetch_batches=2):
             self._watchdog.beat()
-            images, labels, has_lung = (_padded(batch[name], size) for name in ("image", "labels", "has_lung"))
-            yield batch["patient_id"], images, labels, has_lung
+            yield ValidationBatch.padded(batch, size)
 
     def _checkpoint(self, *, is_over: bool) -> Checkpoint:
         weights, optimizer = self._learner.state()
@@ -241,20 +247,9 @@ class TrainingState:
         )
 
 
-def _add(histograms: Histograms, patients: Sequence[str], probability: np.ndarray, labels: np.ndarray) -> None:
-    """Add slices to the histograms of their patients."""
-    for patient_id, predicted, own in zip(patients, probability, labels, strict=False):  # padded labels
-        histogram = probability_histogram(predicted, lesion_of(own))
-        histograms[patient_id] = histogram + histograms[patient_id] if patient_id in histograms else histogram
-
-
 def _end_stalled(journal: "ActorProxy[Journal]", silent_s: float) -> None:
     """Write to the journal why this worker ends, then end it."""
     try:
         ray.get(journal.append.remote(f"a worker has not moved for {silent_s:.0f} s and ends"), timeout=REPORT_S)
     finally:
         end(silent_s)
-
-
-def _padded(pixels: np.ndarray, size: int) -> np.ndarray:
-    return np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), pixels.dtype)])

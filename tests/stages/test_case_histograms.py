@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.smoothing import smooth_along_z
+from tasks.stages.case_histograms import CaseHistograms
+
+RNG = np.random.default_rng(0)
+PROBABILITY = RNG.integers(0, 256, (7, 4, 4)).astype(np.uint8)
+MASKS = RNG.integers(0, 2, (7, 4, 4)).astype(np.uint8)
+CASES, POSITIONS = ["a", "a", "a", "b", "b", "c", "c"], [0, 1, 2, 5, 9, 0, 1]
+PATIENTS = ["x", "x", "x", "y", "y", "x", "x"]
+
+
+def _found(*, smooths: bool, batch_size: int) -> dict[str, ProbabilityHistogram]:
+    histograms = CaseHistograms(smooths=smooths)
+    for start in range(0, len(CASES), batch_size):
+        part = slice(start, start + batch_size)
+        padding = np.full((batch_size - len(CASES[part]), 4, 4), 9, np.uint8)
+        padded = (np.concatenate([values[part], padding]) for values in (PROBABILITY, MASKS))
+        histograms.add(CASES[part], POSITIONS[part], PATIENTS[part], *padded)
+    histograms.close_case()
+    return histograms.of_patients
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 16])
+@pytest.mark.parametrize("smooths", [True, False])
+def test_a_case_is_smoothed_as_a_whole_in_any_batches(batch_size: int, smooths: bool) -> None:
+    """Wherever batches end, a patient's histogram is that of their whole cases; padding and gaps do not count."""
+    found = _found(smooths=smooths, batch_size=batch_size)
+    expected = {"x": ProbabilityHistogram.empty(), "y": ProbabilityHistogram.empty()}
+    for case, patient in (("a", "x"), ("b", "y"), ("c", "x")):
+        own = [index for index, of in enumerate(CASES) if of == case]
+        positions = [POSITIONS[index] for index in own]
+        probability = smooth_along_z(PROBABILITY[own], positions) if smooths else PROBABILITY[own]
+        expected[patient] += probability_histogram(probability, MASKS[own])
+    assert found.keys() == expected.keys()
+    for patient, histogram in expected.items():
+        np.testing.assert_array_equal(found[patient].lesion, histogram.lesion)
+        np.testing.assert_array_equal(found[patient].healthy, histogram.healthy)
+
+
+def test_without_slices_there_is_nobody() -> None:
+    """Closing twice, or without slices, adds nothing."""
+    histograms = CaseHistograms(smooths=True)
+    histograms.close_case()
+    assert histograms.of_patients == {}
