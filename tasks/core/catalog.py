@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from tasks.core.errors import ConfigError
 
 Architecture = Literal["unet", "linknet", "fpn"]
-Loss = Literal["bce", "dice", "bce_dice"]
+Loss = Literal["bce", "dice", "bce_dice", "bce_tversky"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Split = Literal["train", "val", "test"]
 Scored = Literal["train", "val", "test", "all"]

@@ -205,7 +205,8 @@ class TrainingConfig(FormModel):
     loss: Loss = Field(
         "bce_dice",
         title="Loss",
-        description="Loss function: bce (binary cross-entropy), dice, or bce_dice (their sum).",
+        description="Loss function: bce (binary cross-entropy), dice, bce_dice (their sum), or bce_tversky (missed "
+        "lesion weighs more than false lesion).",
     )
     lung_weight: float = Field(
         0.5,

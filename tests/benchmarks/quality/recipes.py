@@ -37,8 +37,10 @@ def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
-    "first": {"model": FIRST_MODEL, "training": {"epochs": 10}, "augment": FIRST_AUGMENT},
+    "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
     "screen": _screened(),
+    "screen-no-lung": _screened(training={"lung_weight": 0}),
+    "screen-tversky": _screened(training={"loss": "bce_tversky"}),
     "screen-as-stored": _screened(model={"intensity_rule": "slice_8bit"}),
     "screen-first-augment": _screened(augment=FIRST_AUGMENT),
     "screen-random-weights": _screened(model={"encoder_weights": "none"}),

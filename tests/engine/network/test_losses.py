@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tasks.core.catalog import Loss
-from tasks.engine.network.losses import LOSSES, bce_loss, dice_loss
+from tasks.engine.network.losses import LOSSES, bce_loss, dice_loss, tversky_loss
 
 pytestmark = pytest.mark.tf
 
@@ -42,6 +42,12 @@ def test_dice_loss_by_hand() -> None:
     """Two of three predicted pixels right, of two lesion pixels: 1 - (2·2 + 1)/(3 + 2 + 1)."""
     loss = dice_loss(_slices([SURE, SURE, SURE, -SURE]), _slices([1, 1, 0, 0])).numpy()
     assert loss[0] == pytest.approx(1 - 5 / 6, abs=1e-5)
+
+
+def test_tversky_loss_by_hand() -> None:
+    """One of two lesion pixels found and two false ones: missed weighs 0.7, false 0.3, smoothing 1."""
+    loss = tversky_loss(_slices([SURE, -SURE, SURE, SURE]), _slices([1, 1, 0, 0])).numpy()
+    assert loss[0] == pytest.approx(1 - 2 / (1 + 0.7 * 1 + 0.3 * 2 + 1), abs=1e-5)
 
 
 def test_dice_loss_of_an_empty_slice_is_zero_when_nothing_is_predicted() -> None:
