@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.run_pipeline import run_pipeline
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import AugmentConfig, TrainingConfig
 from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
@@ -15,7 +15,19 @@ from tasks.io.phantom_collection import PATIENT_ID_PATTERN, write_phantom_collec
 
 SIZE_PX = 128
 OWN_FOLDERS = {f"{name}/" for name in ("labelled", "scans", "dataset", "model", "evaluation", "segmentation")}
-GENTLE = AugmentConfig(rotate_degrees=10, shear_degrees=0, zoom=0.1, shift=0.05, brightness=0.1, contrast=0.1)
+GENTLE = AugmentConfig(
+    quarter_turns=0,
+    rotate_degrees=10,
+    zoom=0.1,
+    zoom_in=0,
+    shift=0.05,
+    tone_curve=0,
+    brightness=0.1,
+    contrast=0.1,
+    equalisation=0,
+    blur=0,
+    jpeg=0,
+)
 """Weak augmentation, because the network must learn in the few dozen steps of the demo (infra/decisions/0014)."""
 
 
@@ -41,8 +53,7 @@ def demo(out: Path = Path("demo-output")) -> None:
         preparation=PreparationConfig(
             size_px=SIZE_PX, patient_id_pattern=PATIENT_ID_PATTERN, fractions=Fractions(val=0.2, test=0.3)
         ),
-        model=ModelConfig(encoder_weights="none"),
-        training=TrainingConfig(epochs=14, batch_size=8),
+        training=TrainingConfig(epochs=10, batch_size=8),
         augment=GENTLE,
         segmentation=SegmentationConfig(settle_minutes=0),
     )

@@ -8,7 +8,7 @@ __all__ = ["PATIENT_ID_PATTERN", "write_phantoms"]
 
 
 def write_phantoms(folder: Path, *, n_patients: int, n_slices: int, size_px: int, first_patient: int = 0) -> None:
-    """Write frames/ and masks/ of phantom patients below a folder."""
+    """Write frames/, masks/ and lungs/ of phantom patients below a folder."""
     write_phantom_collection(
         str(folder), n_patients=n_patients, n_slices=n_slices, size_px=size_px, first_patient=first_patient
     )

@@ -15,15 +15,17 @@ _LESION_CONTRAST = 70
 
 @dataclass(frozen=True, slots=True)
 class PhantomScan:
-    """Phantom and the mask of its lesions.
+    """Phantom and the masks of its lesions and lungs.
 
     Attributes:
         image: uint8 `(D, H, W)`.
-        mask: uint8 `(D, H, W)` of 0 and 1.
+        mask: Lesions, uint8 `(D, H, W)` of 0 and 1.
+        lung: Lungs with their lesions, likewise.
     """
 
     image: np.ndarray
     mask: np.ndarray
+    lung: np.ndarray
 
 
 def phantom_scan(seed: int, *, n_slices: int = 24, size_px: int = 128, n_lesions: int = 4) -> PhantomScan:
@@ -54,7 +56,7 @@ def phantom_scan(seed: int, *, n_slices: int = 24, size_px: int = 128, n_lesions
     mask = _lesions(grid, lungs, rng, n_lesions)
     image[mask] += _LESION_CONTRAST + 25 * gaussian_filter(rng.standard_normal(body.shape), 1.0)[mask]
     image = gaussian_filter(image, (0, 0.6, 0.6)) + rng.normal(0, 5, image.shape)
-    return PhantomScan(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask.astype(np.uint8))
+    return PhantomScan(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask.astype(np.uint8), lungs.astype(np.uint8))
 
 
 def _lesions(grid: Sequence[np.ndarray], lungs: np.ndarray, rng: np.random.Generator, n_lesions: int) -> np.ndarray:

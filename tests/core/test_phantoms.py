@@ -74,3 +74,10 @@ def test_slices_beyond_the_lungs_have_no_lesions() -> None:
     scan = phantom_scan(SEED_WITHOUT_LUNG, n_slices=1, size_px=32)
     assert scan.image[:, 12:20, 12:20].mean() > 100
     assert not scan.mask.any()
+
+
+def test_lesions_lie_in_the_lungs(scan: PhantomScan) -> None:
+    """The mask of the lungs holds every lesion, and more."""
+    assert set(np.unique(scan.lung)) == {0, 1}
+    assert (scan.lung[scan.mask > 0] == 1).all()
+    assert scan.lung.sum() > scan.mask.sum()

@@ -18,6 +18,7 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from flows.demo import GENTLE
+from tasks.core.config.learning import AugmentConfig
 from tasks.io.outputs import bundles
 from tests.benchmarks.processes import LESIONS
 from tests.conftest import Trained
@@ -30,17 +31,7 @@ EPOCHS = 4
 LONG = 16
 """Epochs until phantoms are segmented well."""
 
-PLAIN = {
-    "--augment.horizontal-flip": "0",
-    "--augment.vertical-flip": "0",
-    "--augment.rotate-degrees": "0",
-    "--augment.shear-degrees": "0",
-    "--augment.zoom": "0",
-    "--augment.shift": "0",
-    "--augment.brightness": "0",
-    "--augment.contrast": "0",
-    "--augment.noise": "0",
-}
+PLAIN = {f"--augment.{name.replace('_', '-')}": "0" for name in AugmentConfig.model_fields}
 GENTLE_OPTIONS = [part for name, value in GENTLE for part in (f"--augment.{name.replace('_', '-')}", str(value))]
 STALL_MINUTES = 0.5
 WORKER_TITLE = "ray::RayTrainWorker"
