@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.core.naming_rules import SliceIdentity
+from tasks.core.phantoms import phantom_scan
+from tests.benchmarks.quality import results
+from tests.benchmarks.quality.battery import BATTERY, SIDE_PX
+from tests.benchmarks.quality.collection import Slices
+from tests.benchmarks.quality.protocols import PROTOCOLS, cross_validation, leave_one_source_out
+from tests.benchmarks.quality.recipes import RECIPES, Recipe
+from tests.benchmarks.quality.results import LEVELS, Result
+
+N_PATIENTS = 4
+
+
+def _slices() -> Slices:
+    identities = tuple(
+        SliceIdentity(source, f"{source}_{patient}", f"{source}_{patient}", index)
+        for source in ("coronacases", "radiopaedia")
+        for patient in range(N_PATIENTS)
+        for index in range(5)
+    )
+    pixels = np.random.default_rng(0).integers(0, 2, (len(identities), 4, 4)).astype(np.uint8)
+    return Slices(pixels * 200, pixels, pixels, np.ones(len(identities), bool), identities)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_slice_is_trained_on_and_scored(protocol: str) -> None:
+    """Whatever the protocol, the slices that train a network and those that score it are apart."""
+    for part in PROTOCOLS[protocol](_slices()):
+        assert not np.intersect1d(part.train, part.unseen).size
+        assert len(part.train)
+        assert len(part.unseen)
+
+
+def test_folds_hold_out_every_patient_once() -> None:
+    """Over all folds each patient is unseen exactly once, and never with slices on both sides."""
+    slices = _slices()
+    unseen = [{slices.identities[index].patient_id for index in part.unseen} for part in cross_validation(slices)]
+    assert sorted(patient for fold in unseen for patient in fold) == sorted(slices.source_of)
+
+
+def test_a_source_that_is_left_out_is_not_trained_on() -> None:
+    """Trained on one source, scored on the other."""
+    slices = _slices()
+    for part in leave_one_source_out(slices):
+        sources = [{slices.identities[index].source for index in side} for side in (part.train, part.unseen)]
+        assert [len(side) for side in sources] == [1, 1]
+        assert sources[0] != sources[1]
+
+
+@pytest.mark.parametrize("kind", BATTERY)
+def test_battery_keeps_masks_in_register(kind: str) -> None:
+    """After each change lesions are still brighter than the lung around them, and masks binary."""
+    scan = phantom_scan(1, n_slices=9, size_px=SIDE_PX)
+    index = int(scan.mask.sum(axis=(1, 2)).argmax())
+    image, mask, lung = BATTERY[kind](scan.image[index], scan.mask[index], scan.lung[index])
+    assert image.shape == mask.shape == lung.shape == (SIDE_PX, SIDE_PX)
+    assert image.dtype == mask.dtype == np.uint8
+    assert set(np.unique(mask)) == {0, 1}
+    assert image[mask > 0].mean() > image[(lung > 0) & (mask == 0)].mean() + 10
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts at every kept level survive the file."""
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    rng = np.random.default_rng(0)
+    probability, masks = rng.integers(0, 256, (3, 9, 9)).astype(np.uint8), rng.integers(0, 2, (3, 9, 9))
+    histograms = {"all slices": results.add_up("aab", probability, masks)}
+    written = Result("screen", "fold0", 3, histograms, slices_per_second=1.5, ms_per_slice=20.0, loss=0.5)
+    written.write()
+    found = results.read(written.path)
+    assert (found.recipe, found.part, found.seed, found.ms_per_slice) == ("screen", "fold0", 3, 20.0)
+    for patient, histogram in histograms["all slices"].items():
+        for level in LEVELS:
+            assert found.histograms["all slices"][patient].counts_at(level) == histogram.counts_at(level)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_valid_parameters(name: str) -> None:
+    """Each recipe is made of parameters the product has, and its seed is the one asked for."""
+    assert Recipe.named(name, seed=7).training.seed == 7
+
+
+def test_every_result_belongs_to_a_recipe() -> None:
+    """What is kept can be repeated."""
+    for path in results.FOLDER.glob("*.json"):
+        assert results.read(path).recipe in RECIPES
