@@ -27,7 +27,8 @@ MIN_TISSUE = 40
 SATURATED = 250
 """Level from which pixels are bone, metal or clipped, and do not count as soft tissue."""
 
-_SMOOTHING_PX, _CLOSING_PX, _MARGIN_PX = 5, 5, 7
+_SMOOTHING_PX, _CLOSING_PX, _MARGIN_PX = 3, 3, 3
+"""Sides of the kernels at half the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +45,24 @@ def find_landmarks(image: np.ndarray) -> Landmarks:
     Otsu's threshold separates air and lung from the rest. The body is the convex hull of the largest bright component,
     so that lungs which touch the border of a cropped slice lie inside. Medians vary less between neighbouring slices
     than modes do: by 5 instead of 11 levels for lung and 3 instead of 11 for tissue in the radiopaedia slices.
+    Measured at half the size, where noise, blur and compression matter less, in a quarter of the time.
 
     Args:
         image: uint8 `(H, W)`.
 
     Source: N. Otsu, IEEE Trans. SMC 9(1), 1979; landmarks after Nyúl and Udupa, 10.1002/(SICI)1522-2594(199912)42:6.
     """
-    smooth = cv2.GaussianBlur(image, (_SMOOTHING_PX, _SMOOTHING_PX), 0)
+    height, width = image.shape
+    small = cv2.resize(image, (max(width // 2, 1), max(height // 2, 1)), interpolation=cv2.INTER_AREA)
+    smooth = cv2.GaussianBlur(small, (_SMOOTHING_PX, _SMOOTHING_PX), 0)
     threshold, bright = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     body = _hull(cv2.morphologyEx(bright, cv2.MORPH_CLOSE, _square(_CLOSING_PX)))
     if body is None:
         return Landmarks(None, None)
     is_bright, inside = smooth > threshold, cv2.erode(body, _square(_MARGIN_PX)) > 0
-    least_px = MIN_AREA_FRACTION * image.size
-    tissue = _median(image[(body > 0) & is_bright & (image < SATURATED)], least_px)
-    lung = _median(image[inside & ~is_bright], least_px)
+    least_px = MIN_AREA_FRACTION * small.size
+    tissue = _median(small[(body > 0) & is_bright & (small < SATURATED)], least_px)
+    lung = _median(small[inside & ~is_bright], least_px)
     if tissue is None or tissue < MIN_TISSUE:
         return Landmarks(None, None)
     return Landmarks(None if lung is None or lung > MAX_LUNG_SHARE * tissue else lung, tissue)
