@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from tasks.io.formats.raster import write_png
 from tasks.stages.chunk import Predicted
 from tasks.stages.finish_scans import finish_scans
 from tasks.stages.load_scans import load_scans
+from tasks.stages.segmentation_run import Run
 from tests.stages.bright import bright_run, scans_of
 from tests.volumes import Truth, grid_around, put_series, to_dicom, to_nifti
 
@@ -48,13 +50,16 @@ def _collection(folder: Path) -> None:
 
 
 def _masks(folder: Path) -> dict[str, str]:
+    """Return the digest of each mask's values, by scan, of the rules of earlier bundles and of today's."""
+    pattern = r"(?P<scan>stack)/(?P<slice>\d+)"
+    run = bright_run(str(folder / "scans"), str(folder / "output"), stack_pattern=pattern, min_lesion_mm3=20)
+    standard = replace(run.model_input, intensity_rule="landmarks")
+    today = _digests(replace(run, model_input=standard, z_smoothing=True))
+    return _digests(run) | {f"{scan_id}, landmarks and smoothing": digest for scan_id, digest in today.items()}
+
+
+def _digests(run: Run) -> dict[str, str]:
     """Return the digest of each mask's values, by scan: the model is the image itself, so that edges are soft."""
-    run = bright_run(
-        str(folder / "scans"),
-        str(folder / "output"),
-        stack_pattern=r"(?P<scan>stack)/(?P<slice>\d+)",
-        min_lesion_mm3=20,
-    )
     digests = {}
     for scan in scans_of(run):
         loaded = load_scans([scan], run.model_input)
@@ -81,7 +86,12 @@ def test_masks_change_with_the_mask_version_only(tmp_path: Path, request: pytest
 
 
 @pytest.mark.parametrize(
-    "changed", ["tasks.stages.finish_scans.threshold_probability", "tasks.stages.load_scans.hu_to_uint8"]
+    "changed",
+    [
+        "tasks.stages.finish_scans.threshold_probability",
+        "tasks.stages.finish_scans.smooth_along_z",
+        "tasks.stages.load_scans.hu_to_uint8",
+    ],
 )
 def test_another_rule_turns_the_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
     """A threshold or a window that is off by a hair gives other masks than the golden ones."""
@@ -91,6 +101,7 @@ def test_another_rule_turns_the_masks(tmp_path: Path, monkeypatch: pytest.Monkey
     original = getattr(finishing if "finish" in changed else loading, changed.rpartition(".")[2])
     off = {
         "threshold_probability": lambda probability, threshold: original(probability, threshold + 0.02),
+        "smooth_along_z": lambda probability: np.minimum(original(probability).astype(int) + 2, 255).astype(np.uint8),
         "hu_to_uint8": lambda image, hu: np.minimum(original(image, hu).astype(int) + 2, 255).astype(np.uint8),
     }
     monkeypatch.setattr(changed, off[changed.rpartition(".")[2]])
