@@ -55,6 +55,7 @@ def evaluation_report(
         report=report,
         card=card,
         metrics=list(METRICS),
+        has_lung=any(row.get("lung_dice") is not None for row in report.per_patient),
         curves=[_data_uri(figures[name]) for name in CURVES if name in figures],
         precision_recall=_data_uri(figures["precision_recall"]),
         panels=[(panel, _data_uri(panel.png)) for panel in panels],
@@ -180,6 +181,7 @@ def _render(template: str, **content: Any) -> str:  # Any: whatever the template
         loader=PackageLoader("tasks.core"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = _number
+    environment.filters["percent"] = _percent
     environment.filters["counted"] = counted
     return environment.get_template(template).render(**content)
 
@@ -188,6 +190,10 @@ def _number(value: float | int | None) -> str:
     if value is None:
         return "undefined"
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.3f}"
+
+
+def _percent(share: float | None) -> str:
+    return "undefined" if share is None else f"{100 * share:.1f}"
 
 
 def _data_uri(png: bytes) -> str:

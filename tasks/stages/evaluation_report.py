@@ -41,6 +41,7 @@ def build_report(
             {"patient_id": patient_id, "source": patient.source}
             | _figures([patient])
             | patient_figures(patient.cases.values())
+            | patient.lung.figures()
             | asdict(patient.by)
             for patient_id, patient in patients.items()
         ],

@@ -8,6 +8,7 @@ from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import ModelCard
 from tasks.stages.case_scores import CaseScore, add_cases
+from tasks.stages.lung_scores import LungScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class PatientScore:
         histogram: Histogram of probabilities at the model's input size.
         loss: Sum over slices of the binary cross-entropy at the model's input size.
         picture: Slice with the largest lesion, the first of equals.
+        lung: Score of the lung output.
         cases: Cases by `case_id`, for metrics that need masks.
     """
 
@@ -80,6 +82,7 @@ class PatientScore:
     histogram: ProbabilityHistogram = field(default_factory=ProbabilityHistogram.empty)
     loss: float = 0.0
     picture: Picture = field(default_factory=Picture)
+    lung: LungScore = field(default_factory=LungScore)
     cases: dict[str, CaseScore] = field(default_factory=dict)
 
     def __add__(self, later: "PatientScore") -> "PatientScore":
@@ -91,6 +94,7 @@ class PatientScore:
             histogram=self.histogram + later.histogram,
             loss=self.loss + later.loss,
             picture=max(self.picture, later.picture, key=lambda picture: picture.n_lesion),
+            lung=self.lung + later.lung,
             cases=add_cases(self.cases, later.cases),
         )
 

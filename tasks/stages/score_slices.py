@@ -21,6 +21,7 @@ from tasks.io.outputs.datasets import SliceRow
 from tasks.stages.case_scores import CaseScore, PackedSlice
 from tasks.stages.chunk import Loaded, Predicted
 from tasks.stages.labelled_pairs import reference_mask
+from tasks.stages.lung_scores import LungScore
 from tasks.stages.patient_scores import PatientScore, Picture, ShardScore, View
 
 
@@ -67,7 +68,8 @@ def score_shard(
     patients: dict[str, PatientScore] = {}
     failures: list[FailureRow] = []
     probabilities = _smoothed(rows, shard.probability) if z_smoothing else shard.probability
-    for row, probability in zip(rows, probabilities, strict=True):
+    lungs = shard.lung if shard.lung is not None else [None] * len(rows)
+    for row, probability, lung in zip(rows, probabilities, lungs, strict=True):
         so_far = patients.get(row["patient_id"], PatientScore(row["source"], view.by))
         try:
             reference = _source_reference(row, mask_rule)
@@ -87,6 +89,7 @@ def score_shard(
             histogram=probability_histogram(probability, row["mask"]),
             loss=binary_cross_entropy(probability, row["mask"]),
             picture=_picture(row["image"], prediction, reference, best=so_far.picture),
+            lung=_lung(row, lung, threshold_probability(probability, view.by.threshold)),
             cases={row["case_id"]: _case(row, prediction, reference, case_sizes)},
         )
     return [ShardScore(uri, patients, failures)], 0
@@ -101,6 +104,13 @@ def _smoothed(rows: Sequence[SliceRow], probability: np.ndarray) -> np.ndarray:
     for own in of_case.values():
         smooth[own] = smooth_along_z(probability[own], [rows[index]["slice_index"] for index in own])
     return smooth
+
+
+def _lung(row: SliceRow, probability: np.ndarray | None, prediction: np.ndarray) -> LungScore:
+    """Return the score of a slice's lung; empty if it has no reference, or the model no such output."""
+    if probability is None or row["lung"] is None:
+        return LungScore()
+    return LungScore.of_slice(probability, row["lung"], prediction=prediction, reference=row["mask"])
 
 
 def _case(row: SliceRow, prediction: np.ndarray, reference: np.ndarray, case_sizes: Mapping[str, int]) -> CaseScore:
