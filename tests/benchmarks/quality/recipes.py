@@ -40,6 +40,7 @@ RECIPES: dict[str, Differences] = {
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
     "screen": _screened(),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
+    "screen-stronger": _screened(augment={"zoom_in": 1.0, "blur": 0.3, "equalisation": 0.3}),
     "screen-tversky": _screened(training={"loss": "bce_tversky"}),
     "screen-as-stored": _screened(model={"intensity_rule": "slice_8bit"}),
     "screen-first-augment": _screened(augment=FIRST_AUGMENT),
