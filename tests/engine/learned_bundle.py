@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tasks.core.catalog import Output
 from tasks.core.figures import training_curves
+from tasks.core.labels import pack_labels
 from tasks.core.phantoms import phantom_scan
 from tasks.core.schemas import WEIGHTS_FILE
 from tasks.engine.inference.predictor import make_self_test
@@ -17,6 +19,7 @@ from tests.core.samples import MODEL as CARD
 from tests.engine.bright_bundle import HISTORY
 
 N_STEPS = 12
+OUTPUTS: tuple[Output, ...] = ("lesion", "lung")
 
 
 def publish_learned_bundle(folder: Path, dataset_uri: str) -> str:
@@ -27,15 +30,17 @@ def publish_learned_bundle(folder: Path, dataset_uri: str) -> str:
         dataset_uri: Dataset that its card names.
     """
     tf.keras.utils.set_random_seed(0)
-    learner = Learner(MODEL, TRAINING, tf.distribute.get_strategy(), n_workers=1)
+    learner = Learner(MODEL, TRAINING, tf.distribute.get_strategy(), n_workers=1, n_outputs=len(OUTPUTS))
     scan = phantom_scan(3, n_slices=TRAINING.batch_size, size_px=SIZE_PX)
+    labels, n_slices = pack_labels(scan.mask, scan.lung), len(scan.image)
     for _ in range(N_STEPS):
-        learner.step(scan.image, scan.mask, np.ones(len(scan.image), np.float32), learning_rate=1e-3)
+        learner.step(scan.image, labels, np.ones(n_slices, np.float32), np.ones(n_slices, bool), learning_rate=1e-3)
     weights = weights_to_bytes(learner.plain)
     dataset = datasets.read_card(dataset_uri)
     card = CARD.model_copy(
         update={
             "backbone": MODEL.backbone,
+            "outputs": OUTPUTS,
             "decoder_filters": MODEL.decoder_filters,
             "input_size_px": SIZE_PX,
             "model": MODEL,

@@ -33,8 +33,9 @@ def test_a_mask_does_not_depend_on_its_batch_mates(bundle: Bundle, images: np.nd
     """A slice predicted alone, in company, or in another order gets the same probabilities."""
     predictor = Predictor.from_bundle(bundle, precision="float32", batch_size=4)
     together = predictor.predict(images)
-    backwards = predictor.predict(images[::-1])[::-1]
-    alone = np.concatenate([predictor.predict(image[np.newaxis]) for image in images])
+    backwards = predictor.predict(images[::-1])[:, ::-1]
+    alone = np.concatenate([predictor.predict(image[np.newaxis]) for image in images], axis=1)
+    assert together.shape == (2, *images.shape)
     np.testing.assert_array_equal(together, backwards)
     np.testing.assert_array_equal(together, alone)
 
@@ -49,7 +50,7 @@ def test_a_bundle_that_predicts_something_else_is_refused(bundle: Bundle) -> Non
 def test_no_slices_give_no_probabilities(bundle: Bundle) -> None:
     """An empty batch is answered with an empty array."""
     predictor = Predictor(bundle.card, bundle.weights, precision="float32", batch_size=4)
-    assert predictor.predict(np.empty((0, SIZE_PX, SIZE_PX), np.uint8)).shape == (0, SIZE_PX, SIZE_PX)
+    assert predictor.predict(np.empty((0, SIZE_PX, SIZE_PX), np.uint8)).shape == (2, 0, SIZE_PX, SIZE_PX)
 
 
 def test_a_bundle_from_before_the_decoder_had_a_width_predicts_as_then(images: np.ndarray) -> None:
@@ -79,7 +80,7 @@ def test_a_bundle_flips_as_it_says_unless_the_run_says_otherwise(bundle: Bundle,
     plain, flipping = (bundle.card.model_copy(update={"test_time_flips": flips}) for flips in (False, True))
     once, again = (Predictor(card, bundle.weights, **how) for card in (plain, flipping))
     assert np.abs(once.predict(images).astype(int) - again.predict(images)).max() > 2, "flips change nothing"
-    seen = again.predict(bundle.self_test.image[np.newaxis])[0]
+    seen = again.predict(bundle.self_test.image[np.newaxis])[0, 0]
     flipping_bundle = Bundle(flipping, bundle.weights, SelfTest.from_probability(bundle.self_test.image, seen))
     for word, expected in ((None, again), (False, once)):
         found = Predictor.from_bundle(flipping_bundle, test_time_flips=word, **how).predict(images)

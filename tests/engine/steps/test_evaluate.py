@@ -49,7 +49,7 @@ def test_counts_are_those_of_a_plain_loop(bundle: str, dataset_uri: str, report:
     counts = Counts()
     for uri in datasets.list_shards(dataset_uri, "test"):
         for row in datasets.read_shard(uri):
-            probability = BrightModel(flips=False).predict(row["image"][np.newaxis])[0]
+            probability = BrightModel(flips=False).predict(row["image"][np.newaxis])[0, 0]
             prediction = threshold_probability(restore_probability(probability, (96, 96)), threshold)
             name = f"{row['case_id']}_{row['slice_index']}.png"
             reference = (np.asarray(Image.open(phantoms / "masks" / name)) > 0).astype(np.uint8)

@@ -11,9 +11,11 @@ from flows.train_model import train_model
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.errors import ModelError
 from tasks.core.history import CURVES
+from tasks.core.landmarks import apply_rule
 from tasks.core.learning_rate import warmup_cosine
 from tasks.core.metrics import count_pixels, dice
 from tasks.core.postprocess import threshold_probability
+from tasks.core.smoothing import smooth_along_z
 from tasks.engine.inference.predictor import Predictor
 from tasks.engine.network.model import build_model, load_weights
 from tasks.engine.training.epoch_plan import plan_training
@@ -92,7 +94,10 @@ def test_two_workers_go_on_from_a_bundle_as_one_would(trained: Trained, volume_d
     learner, loss = _learned_alone(str(volume_dataset), parent.weights[0], frozen)
     [epoch] = bundles.read_history(str(tmp_path / "model"))
     assert float(epoch["train_loss"]) == pytest.approx(loss, rel=1e-4)
-    together = build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters)
+    n_outputs = len(parent.card.outputs)
+    together = build_model(
+        MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters, n_outputs=n_outputs
+    )
     load_weights(together, bundle.weights[0])
     for one, two in zip(learner.plain.get_weights(), together.get_weights(), strict=True):
         assert np.linalg.norm(two - one) <= 1e-4 * max(np.linalg.norm(one), 1e-12)
@@ -105,7 +110,7 @@ def _n_train_workers() -> int:
 
 def _learned_alone(dataset_uri: str, first_weights: bytes, training: TrainingConfig) -> tuple[Learner, float]:
     """Take the first epoch's batches in this process, and return the learner and the mean loss."""
-    store = load_slices(dataset_uri, "train", rule="slice_8bit")
+    store = load_slices(dataset_uri, "train", rule=MODEL.intensity_rule)
     plan = plan_training(
         store.index,
         epochs=range(1),
@@ -117,13 +122,14 @@ def _learned_alone(dataset_uri: str, first_weights: bytes, training: TrainingCon
         store, plan, batch_size=training.batch_size, rank=0, num_workers=1, augment=NO_CHANGE, seed=training.seed
     )
     strategy = tf.distribute.get_strategy()
-    learner = Learner(MODEL, training, strategy, n_workers=1, first_weights=first_weights)
+    learner = Learner(MODEL, training, strategy, n_workers=1, n_outputs=2, first_weights=first_weights)
     loss = weight = 0.0
     for step, batch in enumerate(stream.iter_batches(batch_size=training.batch_size)):
         rate = warmup_cosine(
             step, n_steps=plan.steps_per_epoch, steps_per_epoch=plan.steps_per_epoch, peak=training.learning_rate
         )
-        of_step = learner.step(batch["image"], batch["mask"], batch["weight"], learning_rate=rate)
+        share = (batch[name] for name in ("image", "labels", "weight", "has_lung"))
+        of_step = learner.step(*share, learning_rate=rate)
         loss, weight = loss + of_step[0], weight + of_step[1]
     return learner, loss / weight
 
@@ -139,7 +145,8 @@ def test_the_operating_point_is_that_of_what_is_predicted(trained: Trained, tmp_
     shards = datasets.list_shards(trained.dataset_uri, "val")
     rows = [row for shard in shards for row in datasets.read_shard(shard)]
     predictor = Predictor.from_bundle(bundles.read_bundle(str(tmp_path / "model")), precision="float32", batch_size=4)
-    found = threshold_probability(predictor.predict(np.stack([row["image"] for row in rows])), card.threshold)
+    images = apply_rule(np.stack([row["image"] for row in rows]), card.intensity_rule)  # one patient, one case
+    found = threshold_probability(smooth_along_z(predictor.predict(images)[0]), card.threshold)
     reached = dice(count_pixels(found, np.stack([row["mask"] for row in rows])))
     chosen_at = float(card.threshold_choice.rpartition("mean Dice ")[2].split(",")[0])  # one patient
     assert chosen_at == pytest.approx(reached, abs=1e-3)

@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 
 from tasks.core.config.learning import TrainingConfig
+from tasks.core.labels import LUNG
 from tasks.engine.network.model import ARCHITECTURES, build_model, predict_probability
 from tasks.engine.training.trainer import Learner
 from tests.engine.network.tiny import tiny
-from tests.engine.training.devices import MODEL, N_STEPS, batches
+from tests.engine.training.devices import MODEL, N_OUTPUTS, N_STEPS, batches
 
 pytestmark = pytest.mark.tf
 
@@ -23,9 +24,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, MODEL.architecture, tiny)
 
 
-def _learner(**training: bool) -> Learner:
+def _learner(**training: object) -> Learner:
     tf.keras.utils.set_random_seed(0)
-    return Learner(MODEL, TrainingConfig(**training), tf.distribute.get_strategy(), n_workers=1)
+    config = TrainingConfig.model_validate(training)
+    return Learner(MODEL, config, tf.distribute.get_strategy(), n_workers=1, n_outputs=N_OUTPUTS)
 
 
 def test_two_devices_of_a_worker_learn_what_one_does() -> None:
@@ -68,16 +70,36 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened() -> None:
 
 def test_padding_teaches_nothing() -> None:
     """A slice of weight 0 changes neither loss nor counts, whatever it shows; BatchNorm is frozen to see it alone."""
-    images, masks, weights = batches()[N_STEPS - 1]
+    images, labels, weights, has_lung = batches()[N_STEPS - 1]
     other = images.copy()
     other[weights == 0] = 255 - other[weights == 0]
     learner = _learner(freeze_batchnorm=True)
     state, said = learner.state(), []
     for shown in (images, other):
         learner.restore(*state)
-        said.append(learner.step(shown, masks, weights, learning_rate=1e-3))
+        said.append(learner.step(shown, labels, weights, has_lung, learning_rate=1e-3))
     assert said[0] == said[1]
     assert said[0][1] == weights.sum()
+
+
+def test_a_slice_without_a_lung_mask_teaches_nothing_of_lungs() -> None:
+    """The lung bits count where they are known, by their weight, and nowhere else; lesions are counted alike."""
+    images, labels, _, has_lung = batches()[0]
+    learner = _learner(lung_weight=0.5)
+
+    def loss(shown: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return learner.forward(images, shown, known)[0]
+
+    nowhere = np.zeros_like(has_lung)
+    np.testing.assert_array_equal(loss(labels, nowhere), loss(labels ^ LUNG, nowhere))
+    more = loss(labels, has_lung) - loss(labels, nowhere)
+    assert (more[has_lung] > 0).all()
+    assert not more[~has_lung].any()
+    twice = _learner(lung_weight=1.0)
+    twice.restore(*learner.state())
+    np.testing.assert_allclose(
+        twice.forward(images, labels, has_lung)[0] - loss(labels, nowhere), 2 * more, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_frozen_batchnorm_keeps_its_averages() -> None:
@@ -93,18 +115,19 @@ def test_frozen_batchnorm_keeps_its_averages() -> None:
 
 def test_validation_leans_on_slices_as_prediction_will() -> None:
     """What chooses epoch, threshold and flips is predicted as the bundle will predict."""
-    images, masks, _ = batches()[0]
+    images, labels, _, has_lung = batches()[0]
     learner = _learner()
     network = build_model(
         MODEL.architecture,
         MODEL.backbone,
         decoder_filters=MODEL.decoder_filters,
+        n_outputs=N_OUTPUTS,
         slice_statistics=MODEL.slice_statistics,
     )
     network.set_weights(learner.plain.get_weights())
-    _, seen = learner.forward(images, masks)
+    _, seen = learner.forward(images, labels, has_lung)
     expected = np.rint(predict_probability(network, tf.constant(images)).numpy() * 255)
     assert np.abs(seen - expected).max() <= 1
-    plain = build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters)
+    plain = build_model(MODEL.architecture, MODEL.backbone, decoder_filters=MODEL.decoder_filters, n_outputs=N_OUTPUTS)
     plain.set_weights(learner.plain.get_weights())
     assert np.abs(seen - predict_probability(plain, tf.constant(images)).numpy() * 255).max() > 1.5

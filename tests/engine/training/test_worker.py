@@ -30,6 +30,7 @@ def test_a_training_without_numbers_publishes_nothing(monkeypatch: pytest.Monkey
     settings = WorkerSettings(
         model=MODEL,
         training=TRAINING,
+        n_outputs=1,
         steps_per_epoch=1,
         encoder_weights=None,
         first_weights=weights_to_bytes(network),
