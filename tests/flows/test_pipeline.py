@@ -58,7 +58,7 @@ def pipeline(server: Server, phantoms: Path, new_scans: Path, tmp_path_factory: 
         "scans": str(new_scans),
         "preparation": PREPARATION.model_dump(),
         "model": MODEL.model_dump(),
-        "training": IN_FOLDS.model_dump(),
+        "training": IN_FOLDS.model_dump() | {"test_time_flips": None},
         "augment": MILD.model_dump(),
         "segmentation": {"settle_minutes": 0},
     }
@@ -98,7 +98,7 @@ def test_loss_falls(pipeline: Pipeline) -> None:
 
 
 def test_the_card_says_what_flips_change(pipeline: Pipeline) -> None:
-    """Nobody asked for flips or against them, so validation decided, and the card says how."""
+    """Where flips are neither asked for nor refused, validation decides, and the card says how."""
     card = bundles.read_card(pipeline.model_uri)
     way = "with" if card.test_time_flips else "without"
     reached, otherwise = (

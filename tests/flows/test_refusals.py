@@ -60,6 +60,6 @@ def test_no_flow_writes_among_files_of_others(phantoms: Path, tmp_path: Path, fl
         "train": lambda: train_model(str(dataset), str(source), model=MODEL),
         "evaluate": lambda: evaluate_model("no model is asked for", str(dataset), str(source)),
     }
-    with pytest.raises(ConfigError, match=r"no run of ours wrote \(frames/, masks/\)"):
+    with pytest.raises(ConfigError, match=r"no run of ours wrote \(frames/, lungs/, masks/\)"):
         calls[flow]()
     assert _all_bytes(source) == before

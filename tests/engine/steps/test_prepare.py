@@ -83,6 +83,7 @@ def test_bad_slices_are_rows_and_the_rest_is_published(phantoms: Path, tmp_path:
     (frames / "phantom_000_1.png").write_bytes((frames / "phantom_000_1.png").read_bytes()[:200])
     (masks / "phantom_001_0.png").unlink()
     (frames / "phantom_001_1.png").unlink()
+    (source / "lungs" / "phantom_001_1.png").unlink()
     Image.new("L", (50, 50)).save(masks / "phantom_002_0.png")
     Image.fromarray(np.full((96, 96), 77, np.uint8)).save(masks / "phantom_002_1.png")
     with pytest.raises(IncompleteError, match="6 slices rejected"):

@@ -54,7 +54,7 @@ def test_no_patient_takes_part_in_choosing_whether_they_are_flipped() -> None:
     blurred = ProbabilityHistogram(*(np.full(256, 4) for _ in range(2)))  # nothing tells lesion from the rest
     helped = replace(helped, histograms={"helped": blurred}, flipped=helped.histograms)
     harmed = replace(harmed, flipped={"harmed": blurred})
-    members = members_of(_folds(["helped", "harmed"]), [helped, harmed], TrainingConfig())
+    members = members_of(_folds(["helped", "harmed"]), [helped, harmed], TrainingConfig(test_time_flips=None))
     assert [member.test_time_flips for member in members] == [False, True]
 
 

@@ -101,7 +101,7 @@ def test_worker_count_does_not_change_augmentation(dataset_uri: str) -> None:
     assert len(alone) == len(plan.table)
     for one, two in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one["image"], two["image"])
-        np.testing.assert_array_equal(one["mask"], two["mask"])
+        np.testing.assert_array_equal(one["labels"], two["labels"])
 
 
 @pytest.mark.ray
