@@ -37,6 +37,7 @@ def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
+    "long": {"training": {"epochs": 16}},
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
     "screen": _screened(),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
