@@ -41,6 +41,7 @@ def publish_learned_bundle(folder: Path, dataset_uri: str) -> str:
         update={
             "backbone": MODEL.backbone,
             "outputs": OUTPUTS,
+            "intensity_rule": MODEL.intensity_rule,
             "decoder_filters": MODEL.decoder_filters,
             "input_size_px": SIZE_PX,
             "model": MODEL,

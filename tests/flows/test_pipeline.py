@@ -60,7 +60,7 @@ def pipeline(server: Server, phantoms: Path, new_scans: Path, tmp_path_factory: 
         "model": MODEL.model_dump(),
         "training": IN_FOLDS.model_dump() | {"test_time_flips": None},
         "augment": MILD.model_dump(),
-        "segmentation": {"settle_minutes": 0},
+        "segmentation": {"settle_minutes": 0, "precision": "float32"},
     }
     run = server.run("run-pipeline/run-pipeline", parameters)
     return Pipeline(run, root)
