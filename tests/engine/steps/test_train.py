@@ -81,7 +81,9 @@ def test_two_workers_go_on_from_a_bundle_as_one_would(trained: Trained, volume_d
 
     The card names the bundle they started from, and how CT values become its input.
     """
-    frozen = TRAINING.model_copy(update={"epochs": 1, "num_workers": 2, "freeze_batchnorm": True})
+    frozen = TRAINING.model_copy(
+        update={"epochs": 1, "num_workers": 2, "freeze_batchnorm": True, "precision": "float32"}
+    )
     warm = MODEL.model_copy(update={"start_from": trained.model_uri})
     n_before = _n_train_workers()
     train_model(str(volume_dataset), str(tmp_path / "model"), model=warm, training=frozen, augment=NO_CHANGE)
