@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
 from tasks.core.plural import counted
+from tasks.core.precision import ChosenPrecision
 from tasks.engine.cluster.capacity import NoCapacityError, n_at_once, needs_of_one, wait_for_workers
 from tasks.engine.cluster.failures import can_pass, reason
 from tasks.engine.training.epoch_plan import plan_training
@@ -85,7 +86,9 @@ class _Running:
         """Log the new entries of the journal."""
         for line in ray.get(self.journal.after.remote(self.n_seen)):
             self.n_seen += 1
-            if isinstance(line, str):
+            if isinstance(line, ChosenPrecision):
+                logger.info("train: %s%s", self.run.name, line.reason)
+            elif isinstance(line, str):
                 logger.warning("train: %s%s", self.run.name, line)
             else:
                 logger.info("train: %s%s", self.run.name, _sentence(line, self.run.training.epochs))

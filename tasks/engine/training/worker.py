@@ -81,8 +81,9 @@ def _with_precision(settings: WorkerSettings, *, is_chief: bool) -> WorkerSettin
     """Set the floating-point type, and return the settings with it; the first worker says which it is."""
     chosen = set_precision(settings.training.precision)
     if is_chief:
-        for line in filter(None, (chosen.reason, chosen.warning)):
-            settings.journal.append.remote(line)
+        settings.journal.append.remote(chosen)
+        if chosen.warning:
+            settings.journal.append.remote(chosen.warning)
     return replace(settings, training=settings.training.model_copy(update={"precision": chosen.precision}))
 
 
