@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import archives, growth, one_scan, throughput, training
-from tests.benchmarks.setting import Benchmark, Row, Setting, cpu_flags, trained_bundle
+from tests.benchmarks.setting import Benchmark, Row, Setting, cpu_flags, trained_bundles
 
 BENCHMARKS: dict[str, Benchmark] = {
     "throughput": throughput.run,
@@ -39,8 +39,8 @@ def main() -> None:
     console, rows = Console(), []
     console.print(f"CPU flags: {' '.join(cpu_flags())}")
     with tempfile.TemporaryDirectory() as folder:
-        model = asked.model or trained_bundle(Path(folder))
-        setting = Setting(Path(folder), model, asked.slices, asked.peer_python)
+        models = {"bundle": asked.model} if asked.model else trained_bundles(Path(folder))
+        setting = Setting(Path(folder), models, asked.slices, asked.peer_python)
         for name in asked.names or BENCHMARKS:
             own = Path(folder, name)
             own.mkdir()

@@ -40,15 +40,20 @@ class Setting:
 
     Attributes:
         folder: Its own, empty.
-        model_uri: A bundle.
+        models: Bundles by network; the last is the default network.
         n_slices: Slices of a comparison.
         peer_python: A Python that has segmentation_models_pytorch; None leaves that peer out.
     """
 
     folder: Path
-    model_uri: str
+    models: dict[str, str]
     n_slices: int
     peer_python: str | None
+
+    @property
+    def model_uri(self) -> str:
+        """Bundle of the default network, or the one that was named."""
+        return list(self.models.values())[-1]
 
     def scans(self, n_slices: int) -> Path:
         """Return a folder of that many slices: real ones where the machine has them, again and again if need be."""
@@ -65,6 +70,12 @@ class Setting:
         return scans
 
 
+NETWORKS = {
+    "ResNet34": ModelConfig(backbone="resnet34", decoder_filters=256, encoder_weights="none"),
+    "default": ModelConfig(),
+}
+"""Networks that are measured: that of the peers, and the default."""
+
 Benchmark = Callable[[Setting], list[Row]]
 
 
@@ -75,18 +86,16 @@ def cpu_flags() -> list[str]:
     return [flag for flag in FLAGS if flag in found]
 
 
-def trained_bundle(folder: Path) -> str:
-    """Return a bundle trained on phantoms for one epoch: as fast as any other, if not as good."""
+def trained_bundles(folder: Path) -> dict[str, str]:
+    """Return a bundle of each network, trained on phantoms for one epoch: as fast as any other, if not as good."""
     from flows.prepare_dataset import prepare_dataset
     from flows.train_model import train_model
 
     write_phantoms(folder / "labelled", n_patients=4, n_slices=8, size_px=SIZE_PX)
     preparation = PreparationConfig(patient_id_pattern=PATIENT_ID_PATTERN, fractions=Fractions(val=0.25, test=0.25))
     prepare_dataset(str(folder / "labelled"), str(folder / "dataset"), preparation=preparation)
-    model = train_model(
-        str(folder / "dataset"),
-        str(folder / "model"),
-        model=ModelConfig(backbone="resnet34", decoder_filters=256, encoder_weights="none"),  # the network of the peers
-        training=TrainingConfig(epochs=1, test_time_flips=False),
-    )
-    return model.uri
+    training = TrainingConfig(epochs=1)
+    return {
+        name: train_model(str(folder / "dataset"), str(folder / name), model=network, training=training).uri
+        for name, network in NETWORKS.items()
+    }

@@ -10,6 +10,7 @@ from tasks.core.metrics import Counts, count_pixels, dice
 from tests.benchmarks.processes import seconds_a_slice, segment
 from tests.benchmarks.setting import Row, Setting
 
+PRECISIONS = ("float32", "bfloat16")
 N_CLASSIC = 200
 """Slices of the classic loop: it is the same for each, and slow."""
 
@@ -34,8 +35,8 @@ from tasks.engine.network.model import build_model, load_weights
 from tasks.io.outputs.bundles import read_bundle
 bundle = read_bundle(sys.argv[1])
 card = bundle.card
-width = card.decoder_filters
-model = build_model(card.architecture, card.backbone, decoder_filters=width, slice_statistics=card.slice_statistics)
+widths = {"decoder_filters": card.decoder_filters, "n_outputs": len(card.outputs)}
+model = build_model(card.architecture, card.backbone, slice_statistics=card.slice_statistics, **widths)
 load_weights(model, bundle.weights[0])
 size, out = card.input_size_px, Path(sys.argv[4])
 out.mkdir()
@@ -84,39 +85,59 @@ LAYOUTS = ("as it comes", "channels last")
 
 
 def run(setting: Setting) -> list[Row]:
-    """Return milliseconds a slice of each way, with its speed against the bare model of the same precision."""
-    scans = setting.scans(setting.n_slices)
-    bare, outputs, rows = {}, {}, []
-    for precision in ("float32", "bfloat16"):
-        outputs[precision] = setting.folder / precision
-        before = seconds_a_slice(BARE, setting.model_uri, str(scans), precision)
-        ours = segment(setting.model_uri, scans, outputs[precision], precision)
-        after = seconds_a_slice(BARE, setting.model_uri, str(scans), precision)
-        bare[precision] = (before + after) / 2  # the machine's own speed drifts
-        rows += [
-            _row("bare model", precision, bare[precision], bare),
-            _row("segment, steady state", precision, ours.seconds_a_slice, bare),
-            _row("segment, process start to exit", precision, ours.seconds / setting.n_slices, bare),
-        ]
-        for layout in LAYOUTS if setting.peer_python else ():
-            out = str(setting.folder / f"peer-{precision}-{layout}")
-            peer = seconds_a_slice(PYTORCH, str(scans), precision, out, layout, python=setting.peer_python)
-            rows.append(_row(f"segmentation_models.pytorch, {layout}", precision, peer, bare))
-    out = str(setting.folder / "classic")
-    classic = seconds_a_slice(CLASSIC, setting.model_uri, str(scans), str(N_CLASSIC), out, python=sys.executable)
-    rows.append(_row("classic loop", "float32", classic, bare))
-    return [*rows, *_agreement(outputs["float32"] / "masks", outputs["bfloat16"] / "masks")]
+    """Return milliseconds a slice of each way and network, with its speed against the bare network."""
+    scans, rows = setting.scans(setting.n_slices), []
+    for network, model_uri in setting.models.items():
+        is_of_peers, outputs = not rows, {}
+        for precision in PRECISIONS:
+            outputs[precision] = setting.folder / f"{network}-{precision}"
+            found = _measure(setting, model_uri, scans, outputs[precision], precision)
+            if is_of_peers:
+                found |= _peers(setting, model_uri, scans, precision)
+            rows += _rows(network, precision, found)
+        rows += _agreement(network, outputs["float32"] / "masks", outputs["bfloat16"] / "masks")
+    return rows
 
 
-def _row(what: str, precision: str, seconds: float, bare: dict[str, float]) -> Row:
-    return Row("throughput", f"{what}, {precision}", 1000 * seconds, "ms a slice", bare[precision] / seconds)
+def _measure(setting: Setting, model_uri: str, scans: Path, output: Path, precision: str) -> dict[str, float]:
+    """Return the seconds a slice of the bare network, and of ours in steady state and from process start to exit."""
+    before = seconds_a_slice(BARE, model_uri, str(scans), precision)
+    ours = segment(model_uri, scans, output, precision)
+    after = seconds_a_slice(BARE, model_uri, str(scans), precision)
+    return {
+        "bare model": (before + after) / 2,  # the machine's own speed drifts
+        "segment, steady state": ours.seconds_a_slice,
+        "segment, process start to exit": ours.seconds / setting.n_slices,
+    }
 
 
-def _agreement(expected: Path, found: Path) -> list[Row]:
+def _peers(setting: Setting, model_uri: str, scans: Path, precision: str) -> dict[str, float]:
+    """Return the seconds a slice of PyTorch in each layout, if it is there, and in float32 of the classic loop."""
+    found = {}
+    for layout in LAYOUTS if setting.peer_python else ():
+        out = str(setting.folder / f"peer-{precision}-{layout}")
+        seconds = seconds_a_slice(PYTORCH, str(scans), precision, out, layout, python=setting.peer_python)
+        found[f"segmentation_models.pytorch, {layout}"] = seconds
+    if precision == "float32":
+        out = str(setting.folder / "classic")
+        classic = seconds_a_slice(CLASSIC, model_uri, str(scans), str(N_CLASSIC), out, python=sys.executable)
+        found["classic loop"] = classic
+    return found
+
+
+def _rows(network: str, precision: str, seconds: dict[str, float]) -> list[Row]:
+    """Return a row for each way, with its speed against the bare network."""
+    return [
+        Row("throughput", f"{network}, {what}, {precision}", 1000 * found, "ms a slice", seconds["bare model"] / found)
+        for what, found in seconds.items()
+    ]
+
+
+def _agreement(network: str, expected: Path, found: Path) -> list[Row]:
     """Return how well masks of reduced precision agree with those of float32."""
     pairs = [
         count_pixels(*(np.asarray(Image.open(path)) // 255 for path in (found / mask.name, mask)))
         for mask in sorted(expected.iterdir())
     ]
     pooled = sum(pairs, Counts())
-    return [Row("agreement", "bfloat16 masks against float32, pooled", dice(pooled) or 0.0, "Dice", None)]
+    return [Row("agreement", f"{network}, bfloat16 masks against float32, pooled", dice(pooled) or 0.0, "Dice", None)]

@@ -7,8 +7,9 @@ import subprocess
 from itertools import islice
 from pathlib import Path
 
+from tasks.core.config.learning import ModelConfig
 from tests.benchmarks.processes import LESIONS, seconds_a_slice
-from tests.benchmarks.setting import SIZE_PX, Row, Setting
+from tests.benchmarks.setting import NETWORKS, SIZE_PX, Row, Setting
 from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
 
 N_SLICES, EPOCHS, BATCH_SIZE = 480, 2, 8
@@ -44,22 +45,26 @@ print(json.dumps((time.perf_counter() - started) / (n_slices // batch * batch)))
 def run(setting: Setting) -> list[Row]:
     """Return slices a second of each, and what share of its steps ours waited for slices."""
     dataset = _dataset(setting.folder)
-    found = {precision: _train(dataset, setting.folder / precision, precision) for precision in ("float32", "bfloat16")}
-    n_slices = int(found["float32"]["train_slices"])
+    found = {
+        f"{name}, {precision}": _train(dataset, setting.folder / f"{name}-{precision}", network, precision)
+        for name, network in NETWORKS.items()
+        for precision in ("float32", "bfloat16")
+    }
+    n_slices = int(next(iter(found.values()))["train_slices"])
     peer = 1 / seconds_a_slice(KERAS, str(dataset), str(BATCH_SIZE), str(n_slices))
-    rows = [Row("training", "Keras fit on arrays in memory, float32", peer, "slices/s", 1.0)]
-    for precision, row in found.items():
+    rows = [Row("training", "Keras fit on arrays in memory, ResNet34, float32", peer, "slices/s", 1.0)]
+    for what, row in found.items():
         speed = float(row["slices_per_second"])
-        rows.append(Row("training", f"lesions train, {precision}", speed, "slices/s", speed / peer))
+        rows.append(Row("training", f"lesions train, {what}", speed, "slices/s", speed / peer))
         stall = float(row["stall_fraction"])
-        rows.append(Row("training", f"waiting for slices, {precision}", stall, "fraction of the time", None))
+        rows.append(Row("training", f"waiting for slices, {what}", stall, "fraction of the time", None))
     return rows
 
 
-def _train(dataset: Path, model: Path, precision: str) -> dict[str, str]:
+def _train(dataset: Path, model: Path, network: ModelConfig, precision: str) -> dict[str, str]:
     """Return the row of the last epoch."""
-    command = [LESIONS, "train", str(dataset), str(model), "--model.encoder-weights", "none"]
-    command += ["--model.backbone", "resnet34", "--model.decoder-filters", "256"]
+    command = [LESIONS, "train", str(dataset), str(model), "--model.encoder-weights", network.encoder_weights]
+    command += ["--model.backbone", network.backbone, "--model.decoder-filters", str(network.decoder_filters)]
     command += ["--training.epochs", str(EPOCHS), "--training.batch-size", str(BATCH_SIZE)]
     command += ["--training.lesion-free-fraction", "1", "--training.precision", precision]
     subprocess.run(command, check=True, capture_output=True)
