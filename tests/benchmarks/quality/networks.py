@@ -21,6 +21,7 @@ from tasks.engine.training.trainer import Learner
 from tasks.io.pretrained_weights import read_encoder_weights
 from tests.benchmarks.quality.collection import Slices
 from tests.benchmarks.quality.recipes import Recipe
+from tests.benchmarks.quality.views import cropped, predict_cropped
 
 N_THREADS = 2
 BATCHES_AHEAD = 4
@@ -44,6 +45,9 @@ class Trained:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the probabilities of slices, uint8 `(n_outputs, N, 256, 256)`, in units of 1/255."""
+        return predict_cropped(self._predict, images) if self.recipe.is_cropped else self._predict(images)
+
+    def _predict(self, images: np.ndarray) -> np.ndarray:
         ready = apply_rule(images, self.recipe.model.intensity_rule)
         return predict_in_batches(self.learner.predict, ready, batch_size=self.recipe.training.batch_size)
 
@@ -69,6 +73,8 @@ def train(slices: Slices, recipe: Recipe) -> Trained:
         lesion_free_fraction=training.lesion_free_fraction,
         seed=training.seed,
     )
+    if recipe.is_cropped:
+        slices = cropped(slices)
     images = apply_rule(slices.images, recipe.model.intensity_rule)
     labels = pack_labels(slices.masks, slices.lungs)
     n_steps = len(plan.table) // training.batch_size

@@ -41,6 +41,7 @@ RECIPES: dict[str, Differences] = {
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
     "screen": _screened(),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
+    "screen-cropped": _screened(),
     "screen-stronger": _screened(augment={"zoom_in": 1.0, "blur": 0.3, "equalisation": 0.3}),
     "screen-tversky": _screened(training={"loss": "bce_tversky"}),
     "screen-as-stored": _screened(model={"intensity_rule": "slice_8bit"}),
@@ -49,14 +50,25 @@ RECIPES: dict[str, Differences] = {
     "screen-no-slice-statistics": _screened(model={"slice_statistics": 0}),
 }
 
+CROPPED = {"screen-cropped"}
+"""Recipes whose slices are cropped to the lungs (views.py)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Parameters of a training."""
+    """Parameters of a training.
+
+    Attributes:
+        model: Network.
+        training: Optimisation.
+        augment: Augmentation.
+        is_cropped: Whether slices are cropped to the lungs, which the product does not do.
+    """
 
     model: ModelConfig
     training: TrainingConfig
     augment: AugmentConfig
+    is_cropped: bool = False
 
     @classmethod
     def named(cls, name: str, *, seed: int) -> "Recipe":
@@ -67,4 +79,5 @@ class Recipe:
             ModelConfig.model_validate(differences.get("model", {})),
             TrainingConfig.model_validate(training),
             AugmentConfig.model_validate(differences.get("augment", {})),
+            is_cropped=name in CROPPED,
         )

@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from tasks.core.metrics import count_pixels, dice
 from tasks.core.naming_rules import SliceIdentity
 from tasks.core.phantoms import phantom_scan
 from tests.benchmarks.quality import results
@@ -11,6 +13,7 @@ from tests.benchmarks.quality.collection import Slices
 from tests.benchmarks.quality.protocols import PROTOCOLS, cross_validation, leave_one_source_out
 from tests.benchmarks.quality.recipes import RECIPES, Recipe
 from tests.benchmarks.quality.results import LEVELS, Result
+from tests.benchmarks.quality.views import WHOLE, lung_box
 
 N_PATIENTS = 4
 
@@ -88,3 +91,17 @@ def test_every_result_belongs_to_a_recipe() -> None:
     """What is kept can be repeated."""
     for path in results.FOLDER.glob("*.json"):
         assert results.read(path).recipe in RECIPES
+
+
+def test_a_crop_holds_the_lungs_and_is_put_back_where_it_was() -> None:
+    """The box around the lungs loses none of them, is smaller than the slice, and returns to its place."""
+    scan = phantom_scan(1, n_slices=9, size_px=SIDE_PX)
+    shown = [(image, lung) for image, lung in zip(scan.image, scan.lung, strict=True) if lung.mean() > 0.05]
+    assert len(shown) > 4
+    for image, lung in shown:
+        box = lung_box(image)
+        assert box != WHOLE
+        inside = lung[box.top : box.bottom, box.left : box.right]
+        assert inside.sum() == lung.sum()
+        back = box.put_back(box.cut(255 * lung, cv2.INTER_NEAREST)) > 127
+        assert dice(count_pixels(back.astype(np.uint8), lung)) > 0.98
