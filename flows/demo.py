@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.run_pipeline import run_pipeline
-from tasks.core.config.learning import AugmentConfig, TrainingConfig
+from tasks.core.config.augmentation import AugmentConfig
+from tasks.core.config.learning import TrainingConfig
 from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError

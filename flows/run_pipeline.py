@@ -3,16 +3,16 @@
 from prefect import flow
 
 from flows.prepare_dataset import prepare_steps
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import EvaluationHandle
 from tasks.engine.cluster.session import session
 from tasks.evaluate import evaluate
-from tasks.io import storage
 from tasks.io.outputs.ownership import require_ours
-from tasks.runtime.addresses import locate
+from tasks.runtime.addresses import below, locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete, require_enough
 from tasks.segment import segment, segmentation_request
@@ -51,12 +51,12 @@ def run_pipeline(
         compute: This machine or a Ray cluster.
     """
     source, out, scans = locate(source), locate(out), locate(scans) if scans else None
-    dataset_uri, model_uri, report_uri = (storage.join(out, name) for name in ("dataset", "model", "evaluation"))
+    dataset_uri, model_uri, report_uri = (below(out, name) for name in ("dataset", "model", "evaluation"))
     # refuse now what would fail after hours
     to_train = training_request(dataset_uri, model_uri, model=model, training=training, augment=augment)
     to_segment = None
     if scans:
-        output = storage.join(out, "segmentation")
+        output = below(out, "segmentation")
         to_segment = segmentation_request(model_uri, scans, output, segmentation=segmentation, compute=compute)
         require_ours(output, "segmentation")
     require_ours(dataset_uri, "dataset")

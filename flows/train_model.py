@@ -2,8 +2,9 @@
 
 from prefect import flow
 
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.handles import ModelHandle
 from tasks.io.outputs import datasets
 from tasks.io.outputs.ownership import require_ours

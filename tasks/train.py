@@ -2,8 +2,9 @@
 
 from prefect.artifacts import create_table_artifact
 
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig, require_start
+from tasks.core.config.learning import ModelConfig, TrainingConfig, require_start
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError
 from tasks.core.handles import ModelHandle

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tests import emulators

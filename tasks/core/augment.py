@@ -9,7 +9,7 @@ import albumentations as A  # noqa: N812 - the name its own documentation uses
 import cv2
 import numpy as np
 
-from tasks.core.config.learning import AugmentConfig
+from tasks.core.config.augmentation import AugmentConfig
 
 TONE_CURVE_SHARE = 0.6
 """Fraction of slices whose tone curve is changed."""

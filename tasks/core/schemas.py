@@ -10,13 +10,13 @@ from typing import Annotated, Any, Final
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from tasks.core.catalog import Architecture, IntensityRule, Output, Scored, Split
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.forms import FormModel
 from tasks.core.config.intensity import HuConfig
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.digests import digest
-from tasks.core.model_input import ModelInput
 from tasks.core.record import Record
 from tasks.core.rows import FailureRow, ScanStatus
 
@@ -130,11 +130,6 @@ class ModelCard(Record):
     def weights_files(self) -> tuple[str, ...]:
         """Path of the weights of each network; an ensemble averages their probabilities."""
         return tuple(member.weights_file for member in self.members) or (WEIGHTS_FILE,)
-
-    @property
-    def model_input(self) -> ModelInput:
-        """Input of its networks."""
-        return ModelInput(self.input_size_px, self.hu, self.intensity_rule)
 
     @property
     def n_predictions(self) -> int:

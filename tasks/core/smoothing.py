@@ -1,5 +1,6 @@
 """Smoothing of probabilities along the axis of a scan: a lesion continues in the neighbouring slices."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,4 +26,20 @@ def smooth_along_z(probability: np.ndarray, positions: Sequence[int] | None = No
         weights = np.array(KERNEL, np.float32)[np.abs(at[near] - position)]
         mean = np.tensordot(weights / weights.sum(), probability[near].astype(np.float32), axes=1)
         smooth[index] = np.rint(mean)
+    return smooth
+
+
+def smooth_cases(probability: np.ndarray, keys: Sequence[tuple[str, int]]) -> np.ndarray:
+    """Return the slices of several cases, each smoothed within its case.
+
+    Args:
+        probability: uint8 `(N, H, W)`, in units of 1/255.
+        keys: Case of each slice, and its index in the volume, ascending within a case.
+    """
+    of_case: dict[str, list[int]] = defaultdict(list)
+    for index, (case_id, _) in enumerate(keys):
+        of_case[case_id].append(index)
+    smooth = np.empty_like(probability)
+    for own in of_case.values():
+        smooth[own] = smooth_along_z(probability[own], [keys[index][1] for index in own])
     return smooth

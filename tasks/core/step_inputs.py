@@ -1,7 +1,8 @@
 """Inputs of steps, as JSON, so that a step can run in this process or as a job on a cluster."""
 
 from tasks.core.catalog import Scored
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.augmentation import AugmentConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import SourceHandle

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from tasks.core.errors import ErrorCode
 from tasks.core.naming_rules import SliceIdentity
 from tasks.core.rows import FailureRow, SlicePair
-from tasks.io.formats import is_volume
 from tasks.io.stored_objects import StoredObject, fingerprint
 
 Claim = tuple[str, int | None]
@@ -22,6 +21,7 @@ class Discovery:
         pairs: Labelled slices, sorted by (case_id, slice_index).
         failures: Rejected files.
         unknown: Images whose names match no rule, each a patient of its own.
+        volumes: Images that hold a whole volume.
         public: Images identified by a built-in naming rule: their ids mean the same in every folder.
         warnings: Sentences about what was left out, with counts and without names.
     """
@@ -29,6 +29,7 @@ class Discovery:
     pairs: list[SlicePair] = field(default_factory=list)
     failures: list[FailureRow] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
+    volumes: set[str] = field(default_factory=set)
     public: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
@@ -48,17 +49,20 @@ class Discovery:
         *,
         identity: SliceIdentity,
         lung: StoredObject | None = None,
+        is_volume: bool = False,
         is_public: bool = False,
     ) -> None:
         """Add a labelled slice, with its lung mask if there is one."""
         if not identity.is_known:
             self.unknown.add(image.uri)
+        if is_volume:
+            self.volumes.add(image.uri)
         if is_public:
             self.public.add(image.uri)
         self.pairs.append(
             SlicePair(
                 case_id=identity.case_id,
-                slice_index=0 if is_volume(image.uri) else identity.slice_index,  # a volume's are numbered from 0
+                slice_index=0 if is_volume else identity.slice_index,  # a volume's are numbered from 0
                 patient_id=identity.patient_id,
                 source=identity.source,
                 image_uri=image.uri,
@@ -83,7 +87,7 @@ class Discovery:
 
     def volume_cases(self) -> set[str]:
         """Return the cases of which a volume is there."""
-        return {pair.case_id for pair in self.pairs if is_volume(pair.image_uri)}
+        return {pair.case_id for pair in self.pairs if pair.image_uri in self.volumes}
 
     def claimed(self, volume_cases: Container[str]) -> dict[Claim, list[SlicePair]]:
         """Return the labelled slices by what they claim: a slice, or a whole case of which a volume is there."""

@@ -66,7 +66,14 @@ def _pair(stem: str, claims: _Claims, naming: Naming | None, discovery: Discover
     elif images and masks:
         identity = identify_slice(PurePosixPath(stem).name, naming)
         is_public = identity.is_known and naming is None
-        discovery.add(images[0], masks[0], identity=identity, lung=next(iter(lungs), None), is_public=is_public)
+        discovery.add(
+            images[0],
+            masks[0],
+            identity=identity,
+            lung=next(iter(lungs), None),
+            is_volume=is_volume(images[0].uri),
+            is_public=is_public,
+        )
     elif images:
         sentence = "Image has no mask of the same name; add one, all zero if it shows no lesion."
         discovery.reject(images[0].uri, "unpaired_image", sentence)

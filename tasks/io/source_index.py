@@ -12,7 +12,7 @@ from tasks.core.naming_rules import SliceIdentity
 from tasks.core.quoting import known_or_described
 from tasks.io import storage
 from tasks.io.discovery import Discovery
-from tasks.io.source_folders import join_series
+from tasks.io.formats import is_volume
 from tasks.io.stored_objects import StoredObject
 
 INDEX_FILE: Final = "index.csv"
@@ -26,10 +26,14 @@ _NUMBER = re.compile(r"[-+]?[\d.,]{1,12}")
 def read_index(objects: Sequence[StoredObject], discovery: Discovery) -> None:
     """Add the labelled slices that the index.csv among files names, by their paths; reject invalid rows.
 
+    Args:
+        objects: Files, and folders that hold one DICOM series each, with a `/` at the end of their URI.
+        discovery: Receives the slices.
+
     Raises:
         ConfigError: If the index is not UTF-8 or lacks a column.
     """
-    by_path = {o.path: o for o in objects} | {o.path: o for o in join_series(objects) if o.uri.endswith("/")}
+    by_path = {o.path: o for o in objects}
     index_uri = by_path[INDEX_FILE].uri
     try:
         text = storage.read_bytes(index_uri).decode("utf-8-sig")
@@ -57,7 +61,7 @@ def read_index(objects: Sequence[StoredObject], discovery: Discovery) -> None:
             discovery.reject(f"{index_uri}#{rows.line_num}", err.code, f"Line {rows.line_num}: {err.sentence}")
             continue
         n_seen[identity.case_id] += 1
-        discovery.add(image, mask, identity=identity, lung=lung)
+        discovery.add(image, mask, identity=identity, lung=lung, is_volume=is_volume(image.uri))
 
 
 def _indexed_file(by_path: dict[str, StoredObject], row: dict[str, str | None], column: str) -> StoredObject:

@@ -19,7 +19,15 @@ from tasks.core.rows import SlicePair
 from tasks.io import storage
 from tasks.io.discovery import Claim, Discovery
 from tasks.io.formats import KINDS, suffix_of
-from tasks.io.source_folders import IMAGE_FOLDERS, LITTER, MASK_FOLDER, first_folders, image_folder, pair_folders
+from tasks.io.source_folders import (
+    IMAGE_FOLDERS,
+    LITTER,
+    MASK_FOLDER,
+    first_folders,
+    image_folder,
+    join_series,
+    pair_folders,
+)
 from tasks.io.source_index import INDEX_COLUMNS, INDEX_FILE, read_index
 from tasks.io.stored_objects import StoredObject
 
@@ -77,7 +85,8 @@ def _take(objects: Sequence[StoredObject], naming: Naming | None) -> Discovery:
     """Return the labelled slices of one source, those claimed twice rejected."""
     discovery = Discovery()
     if _has_index(objects):
-        read_index(objects, discovery)
+        folders = (o for o in join_series(objects) if o.uri.endswith("/"))
+        read_index([*objects, *folders], discovery)
     else:
         pair_folders(objects, discovery, naming)
     discovery.reject_duplicates()
@@ -112,6 +121,7 @@ def _join(parts: Mapping[str, Discovery]) -> Discovery:
     volume_cases: set[str] = set()
     for part in parts.values():
         joined.unknown |= part.unknown
+        joined.volumes |= part.volumes
         joined.public |= part.public
         volume_cases |= part.volume_cases()
     claims: dict[Claim, list[tuple[str, list[SlicePair]]]] = defaultdict(list)

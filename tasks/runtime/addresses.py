@@ -5,7 +5,7 @@ from prefect.runtime import deployment
 from tasks.core.addresses import shown_uri
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError
-from tasks.io import file_systems
+from tasks.io import file_systems, storage
 
 
 def locate(uri: str) -> str:
@@ -21,6 +21,11 @@ def locate(uri: str) -> str:
             f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix."
         )
     return file_systems.absolute(uri)
+
+
+def below(uri: str, name: str) -> str:
+    """Return the URI of a folder inside another."""
+    return storage.join(uri, name)
 
 
 def require_apart(scans: str, output: str) -> None:

@@ -9,20 +9,19 @@ from functools import partial
 import numpy as np
 
 from tasks.core.errors import DataError, as_refusal
-from tasks.core.geometry import resize_slice_to, restore_probability
-from tasks.core.panels import PALETTE, overlay, side_by_side
+from tasks.core.geometry import restore_probability
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.rows import ScanRow
 from tasks.core.smoothing import smooth_along_z
 from tasks.core.volumes import MIN_AIR_HU, check_range, check_shapes
 from tasks.io import storage
 from tasks.io.formats import layout_of
-from tasks.io.formats.raster import write_png
 from tasks.io.outputs import segmentations
 from tasks.stages.chunk import Predicted
 from tasks.stages.encode_masks import encode_masks
 from tasks.stages.load_scans import LoadedScan
-from tasks.stages.lung_measures import lung_slice, measure_lung
+from tasks.stages.lung_measures import measure_lung
+from tasks.stages.previews import draw_preview
 from tasks.stages.segmentation_run import Run
 
 Outcome = tuple[ScanRow, dict[str, bytes]]
@@ -96,7 +95,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
     lung = measure_lung(predicted, mask)
     encoded = encode_masks(mask, scan, run)
     n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid else None
-    preview = write_png(_preview(predicted, mask), PALETTE)
+    preview = draw_preview(predicted, mask)
     preview_uri = segmentations.preview_uri(run.request.output_uri, scan.source.scan_id)
     row = run.row(
         scan.source,
@@ -138,29 +137,6 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
         return mask, n_lesions
     min_voxels = 0.0 if grid is None or run.min_lesion_mm3 is None else run.min_lesion_mm3 / grid.voxel_mm3
     return drop_small_lesions_3d(mask, min_voxels)
-
-
-def _preview(predicted: Predicted, mask: np.ndarray) -> np.ndarray:
-    """Return the picture of the slice with the largest lesion area, as indices into the palette."""
-    scan: LoadedScan = predicted.rest
-    lungs = predicted.lung if predicted.lung is not None else [None] * len(mask)
-    if scan.image is not None:
-        return overlay(scan.image, prediction=mask[0], lung=_lung(lungs[0], scan.shape))
-    areas = mask.sum(axis=(1, 2), dtype=np.int64)
-    largest = int(areas.argmax()) if areas.any() else len(mask) // 2
-    with_lesion = np.flatnonzero(areas) if areas.any() else np.arange(len(mask))
-    shown = sorted({largest, *(int(np.quantile(with_lesion, share)) for share in (0.25, 0.75))})
-    slices = {number: resize_slice_to(predicted.images[number], scan.shape) for number in shown}
-    return side_by_side(
-        [
-            overlay(image, prediction=mask[number], lung=_lung(lungs[number], scan.shape))
-            for number, image in slices.items()
-        ]
-    )
-
-
-def _lung(probability: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray | None:
-    return None if probability is None else lung_slice(probability, shape)
 
 
 def _publish(outcome: Outcome, *, run: Run) -> ScanRow:

@@ -3,10 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from tasks.core.geometry import resize_slice_to
 from tasks.core.metrics import Counts
 from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.panels import PALETTE, comparison
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import ModelCard
+from tasks.io.formats.raster import write_png
 from tasks.stages.case_scores import CaseScore, add_cases
 from tasks.stages.lung_scores import LungScore
 
@@ -57,6 +62,21 @@ class Picture:
 
     n_lesion: int = -1
     png: bytes = b""
+
+    def larger(self, image: np.ndarray, prediction: np.ndarray, reference: np.ndarray) -> "Picture":
+        """Return the picture of a slice if it shows a larger lesion than this one, else an empty one.
+
+        Args:
+            image: uint8 `(h, w)`, of any size.
+            prediction: Mask of 0 and 1 on the source grid, `(H, W)`.
+            reference: Mask of 0 and 1, same shape.
+        """
+        n_lesion = int(np.count_nonzero(reference))
+        if n_lesion <= self.n_lesion or not (n_lesion or prediction.any()):
+            return Picture()
+        height, width = reference.shape
+        shown = comparison(resize_slice_to(image, (height, width)), prediction=prediction, reference=reference)
+        return Picture(n_lesion, write_png(shown, PALETTE))
 
 
 @dataclass(frozen=True, slots=True)

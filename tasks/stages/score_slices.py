@@ -1,28 +1,25 @@
 """Scoring of the slices of a shard, on the source grid."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tasks.core.catalog import IntensityRule, MaskRule
 from tasks.core.errors import DataError, StorageError, as_refusal
-from tasks.core.geometry import resize_slice_to, restore_probability
+from tasks.core.geometry import restore_probability
 from tasks.core.landmarks import apply_rule
 from tasks.core.metrics import binary_cross_entropy, count_pixels
 from tasks.core.operating_point import probability_histogram
-from tasks.core.panels import PALETTE, comparison
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
 from tasks.core.rows import FailureRow
-from tasks.core.smoothing import smooth_along_z
-from tasks.io.formats.raster import write_png
+from tasks.core.smoothing import smooth_cases
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
 from tasks.stages.case_scores import CaseScore, PackedSlice
 from tasks.stages.chunk import Loaded, Predicted
 from tasks.stages.labelled_pairs import reference_mask
 from tasks.stages.lung_scores import LungScore
-from tasks.stages.patient_scores import PatientScore, Picture, ShardScore, View
+from tasks.stages.patient_scores import PatientScore, ShardScore, View
 
 
 def load_shard(view: View, rule: IntensityRule, shard_uris: Sequence[str]) -> Loaded:
@@ -67,7 +64,9 @@ def score_shard(
     uri, rows = shard.rest
     patients: dict[str, PatientScore] = {}
     failures: list[FailureRow] = []
-    probabilities = _smoothed(rows, shard.probability) if z_smoothing else shard.probability
+    probabilities = shard.probability
+    if z_smoothing:
+        probabilities = smooth_cases(probabilities, [(row["case_id"], row["slice_index"]) for row in rows])
     lungs = shard.lung if shard.lung is not None else [None] * len(rows)
     for row, probability, lung in zip(rows, probabilities, lungs, strict=True):
         so_far = patients.get(row["patient_id"], PatientScore(row["source"], view.by))
@@ -88,22 +87,11 @@ def score_shard(
             counts=count_pixels(prediction, reference),
             histogram=probability_histogram(probability, row["mask"]),
             loss=binary_cross_entropy(probability, row["mask"]),
-            picture=_picture(row["image"], prediction, reference, best=so_far.picture),
+            picture=so_far.picture.larger(row["image"], prediction, reference),
             lung=_lung(row, lung, threshold_probability(probability, view.by.threshold)),
             cases={row["case_id"]: _case(row, prediction, reference, case_sizes)},
         )
     return [ShardScore(uri, patients, failures)], 0
-
-
-def _smoothed(rows: Sequence[SliceRow], probability: np.ndarray) -> np.ndarray:
-    """Return the probabilities smoothed along z, case by case; rows of a case are in the order of their positions."""
-    of_case: dict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        of_case[row["case_id"]].append(index)
-    smooth = np.empty_like(probability)
-    for own in of_case.values():
-        smooth[own] = smooth_along_z(probability[own], [rows[index]["slice_index"] for index in own])
-    return smooth
 
 
 def _lung(row: SliceRow, probability: np.ndarray | None, prediction: np.ndarray) -> LungScore:
@@ -122,15 +110,6 @@ def _case(row: SliceRow, prediction: np.ndarray, reference: np.ndarray, case_siz
         {row["slice_index"]: packed},
     )
     return part.scored_if_whole()
-
-
-def _picture(image: np.ndarray, prediction: np.ndarray, reference: np.ndarray, *, best: Picture) -> Picture:
-    """Return the picture of a slice if it has a larger lesion than the best so far."""
-    n_lesion = int(np.count_nonzero(reference))
-    if n_lesion <= best.n_lesion or not (n_lesion or prediction.any()):
-        return Picture()
-    shown = comparison(resize_slice_to(image, reference.shape), prediction=prediction, reference=reference)
-    return Picture(n_lesion, write_png(shown, PALETTE))
 
 
 def _source_reference(row: SliceRow, mask_rule: MaskRule) -> np.ndarray:

@@ -48,7 +48,7 @@ class Run:
             threshold=card.threshold if asked.threshold is None else asked.threshold,
             min_lesion_px=card.min_lesion_px if asked.min_lesion_px is None else asked.min_lesion_px,
             min_lesion_mm3=asked.min_lesion_mm3,
-            model_input=card.model_input,
+            model_input=ModelInput(card.input_size_px, card.hu, card.intensity_rule),
             model_digest=card.digest,
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,

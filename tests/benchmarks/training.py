@@ -19,7 +19,7 @@ KERAS = """
 import json, sys, time
 import numpy as np, segmentation_models as sm, tensorflow as tf
 from tasks.core.augment import build_augmentation
-from tasks.core.config.learning import AugmentConfig
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.io.outputs import datasets
 rows = [row for uri in datasets.list_shards(sys.argv[1], "train") for row in datasets.read_shard(uri)]
 images = np.stack([row["image"] for row in rows])

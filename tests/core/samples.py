@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.intensity import HuConfig
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.core.augment import augment_slice, augmentation_seed, build_augmentation
-from tasks.core.config.learning import AugmentConfig
+from tasks.core.config.augmentation import AugmentConfig
 
 NOTHING = AugmentConfig(**dict.fromkeys(AugmentConfig.model_fields, 0))
 SEEDS = range(20)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 from tasks.core.augment import augment_slice, build_augmentation
-from tasks.core.config.learning import AugmentConfig
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.labels import lesion_of, lung_of, pack_labels
 
 MASKS = hnp.arrays(np.uint8, (4, 5), elements={"min_value": 0, "max_value": 1})

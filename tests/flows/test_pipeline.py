@@ -15,6 +15,7 @@ from infra.automations import SILENT_S
 from tasks.core.geometry import restore_probability
 from tasks.core.landmarks import apply_rule
 from tasks.core.metrics import Counts, count_pixels
+from tasks.core.model_input import ModelInput
 from tasks.core.operating_point import MIN_FLIPS_GAIN
 from tasks.core.postprocess import threshold_probability
 from tasks.core.schemas import ModelCard, SegmentationManifest
@@ -188,7 +189,8 @@ def test_new_scans_get_the_mean_of_all_networks(
     assert (manifest.n_predictions, manifest.counts["done"]) == (8 if ensemble.card.test_time_flips else 2, 6)
     assert "predictions averaged" in (output / "report.html").read_text()
     scans = scans_of(bright_run(new_scans.as_uri(), (tmp_path / "unused").as_uri()))
-    images = load_scans(scans, ensemble.card.model_input).images
+    card = ensemble.card
+    images = load_scans(scans, ModelInput(card.input_size_px, card.hu, card.intensity_rule)).images
     lesion, lung = ensemble.together.predict(images)
     assert lung.max() > 127, "no lung is seen"
     for scan, probability in zip(scans, lesion, strict=True):

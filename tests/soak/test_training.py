@@ -18,7 +18,7 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from flows.demo import GENTLE
-from tasks.core.config.learning import AugmentConfig
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.io.outputs import bundles
 from tests.benchmarks.processes import LESIONS
 from tests.conftest import Trained

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tasks.core.catalog import Output
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.augmentation import AugmentConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.schemas import ModelCard

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.step_inputs import TrainRequest

@@ -3,9 +3,10 @@
 A field's unit stands in its title (the Prefect form shows it) and in its description (the command line shows that).
 """
 
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.forms import FormModel
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 

@@ -8,7 +8,6 @@ import ray
 
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle
-from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import ReportProgress, StageSums
@@ -16,7 +15,7 @@ from tasks.engine.inference.bundle_model import LoadModel, load_predictor
 from tasks.engine.inference.indexing import index_on_cluster
 from tasks.engine.steps.listing import list_scans, require_scans, youngest_stable_s
 from tasks.engine.steps.scan_stream import segment_due
-from tasks.engine.steps.segmentation_output import held_output, publish_run, speed_of
+from tasks.engine.steps.segmentation_output import held_output, publish_run, speed_of, warn_of_deferred
 from tasks.engine.steps.up_to_date import count_by_status, sort_scans
 from tasks.io.outputs import bundles, segmentations
 from tasks.stages.segmentation_run import Run
@@ -72,13 +71,7 @@ def segment(
             speed=speed_of(run, sums, time.monotonic() - started, n_done=counts["done"], n_nodes=n_nodes),
             warnings=warnings,
         )
-    if manifest.counts["deferred"]:
-        logger.warning(
-            "segment: %s deferred, younger than %g min (segmentation.settle_minutes), so perhaps still uploading; the "
-            "next run takes them",
-            counted(manifest.counts["deferred"], "scan"),
-            request.segmentation.settle_minutes,
-        )
+    warn_of_deferred(manifest)
     by_status = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
     logger.info("segment: %s, %.0f s", by_status, manifest.seconds)
     return SegmentationHandle(

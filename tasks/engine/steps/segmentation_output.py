@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from tasks.core.addresses import shown_uri
+from tasks.core.plural import counted
 from tasks.core.reports import segmentation_report
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest, Speed
@@ -101,3 +102,14 @@ def _remove_temporary(output_uri: str) -> None:
     )
     if n_removed:
         logger.info("segment: removed %d temporary files of killed writers", n_removed)
+
+
+def warn_of_deferred(manifest: SegmentationManifest) -> None:
+    """Log why scans wait for the next run, if some do."""
+    if manifest.counts["deferred"]:
+        logger.warning(
+            "segment: %s deferred, younger than %g min (segmentation.settle_minutes), so perhaps still uploading; the "
+            "next run takes them",
+            counted(manifest.counts["deferred"], "scan"),
+            manifest.segmentation.settle_minutes,
+        )

@@ -12,7 +12,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from tasks.core.config.learning import AugmentConfig
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.engine.training.epoch_plan import Plan, worker_share
 
 BATCHES_PER_BLOCK = 2

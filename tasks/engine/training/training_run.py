@@ -6,7 +6,8 @@ import pyarrow as pa
 import ray
 from ray.actor import ActorProxy
 
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.augmentation import AugmentConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.engine.training.journal import Journal
 from tasks.engine.training.slice_store import SliceStore
 from tasks.io.checkpoints import Checkpoint, Checkpoints

@@ -14,29 +14,27 @@ from ray.actor import ActorProxy
 from ray.train.collective import broadcast_from_rank_zero
 
 from tasks.core.history import EpochRow, TrainingOutcome
-from tasks.core.labels import lung_of
 from tasks.core.learning_rate import PLATEAU_FACTOR, Plateau, warmup_cosine
-from tasks.core.metrics import Counts, count_pixels, dice
-from tasks.core.operating_point import ProbabilityHistogram, mean_dice_at, penalised_mean_dice
-from tasks.core.postprocess import probability_level, threshold_probability
-from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
+from tasks.core.metrics import Counts, dice
+from tasks.core.operating_point import mean_dice_at, penalised_mean_dice
+from tasks.core.postprocess import probability_level
 from tasks.engine.network.model import weights_to_bytes
 from tasks.engine.network.precision import set_precision
 from tasks.engine.training.epoch_sums import EpochSums, check_numbers, timed
 from tasks.engine.training.journal import Journal
 from tasks.engine.training.trainer import Learner, choose_strategy
 from tasks.engine.training.training_run import WorkerSettings
-from tasks.engine.training.validation_batch import ValidationBatch
+from tasks.engine.training.validation import (
+    WATCH_THRESHOLD,
+    Histograms,
+    ValidationBatch,
+    validate,
+    validate_with_flips,
+)
 from tasks.engine.training.watchdog import PATIENCE, PATIENCE_WITH_FLIPS, Watchdog, end
 from tasks.io.checkpoints import Checkpoint
-from tasks.stages.case_histograms import CaseHistograms
-
-Histograms = dict[str, ProbabilityHistogram]
-"""Histograms by patient."""
 
 REPORT_S = 5.0
-WATCH_THRESHOLD = 0.5
-"""Threshold of the training curves and the choice of the best epoch; the operating point is chosen afterwards."""
 
 
 def train_worker(settings: WorkerSettings) -> None:
@@ -177,7 +175,7 @@ class TrainingState:
     def _row(self, sums: EpochSums) -> tuple[EpochRow, Histograms]:
         """Return the history row of the epoch and the histogram of each validation patient."""
         trained_s = time.monotonic() - sums.started_s
-        val_sums, lung, histograms = self._validate()
+        val_sums, lung, histograms = validate(self._learner, self._val_batches(), self._settings.training)
         patients, level = [*histograms.values()], probability_level(WATCH_THRESHOLD)
         return {
             "epoch": len(self._outcome.history) + 1,
@@ -195,38 +193,15 @@ class TrainingState:
             "seconds": round(time.monotonic() - sums.started_s, 2),
         }, histograms
 
-    def _validate(self) -> tuple[EpochSums, Counts, Histograms]:
-        """Return sums over the validation slices, pixel counts of the lung, and the histogram of each patient."""
-        sums, lung, found = EpochSums(), Counts(), self._case_histograms()
-        for batch in self._val_batches():
-            losses, probability = self._learner.forward(batch.images, batch.labels, batch.has_lung)
-            batch.add_to(found, probability[0])
-            sums.loss += float(losses[: batch.n_slices].sum())
-            sums.weight += batch.n_slices
-            if len(probability) > 1:
-                is_lung = threshold_probability(probability[1][batch.has_lung], WATCH_THRESHOLD)
-                lung += count_pixels(is_lung, lung_of(batch.labels[batch.has_lung]))
-        found.close_case()
-        for histogram in found.of_patients.values():
-            sums.counts += histogram.counts_at(probability_level(WATCH_THRESHOLD))
-        return sums, lung, found.of_patients
-
     def _validate_with_flips(self, best_weights: bytes | None) -> None:
         """Add the histograms of predictions with flips, at the end of the training.
 
         Args:
             best_weights: Weights of the best epoch, if that is the last; else they are read from the checkpoints.
         """
-        outcome, size = self._outcome, self._settings.training.batch_size
+        outcome = self._outcome
         self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
-        predict, found = partial(predict_in_batches, self._learner.predict, batch_size=size), self._case_histograms()
-        for batch in self._val_batches():
-            batch.add_to(found, predict_with_flips(predict, batch.images)[0])
-        found.close_case()
-        outcome.flipped = found.of_patients
-
-    def _case_histograms(self) -> CaseHistograms:
-        return CaseHistograms(smooths=self._settings.training.z_smoothing)
+        outcome.flipped = validate_with_flips(self._learner, self._val_batches(), self._settings.training)
 
     def _val_batches(self) -> Iterator[ValidationBatch]:
         """Yield the validation slices in batches padded to the batch size."""

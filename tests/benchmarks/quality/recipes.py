@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.augmentation import AugmentConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 
 Differences = dict[str, dict[str, Any]]  # Any: values of parameters
 """Parameters by group and name."""

@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.forms import FormModel
 from tasks.core.config.groups import PARAMETER_GROUPS
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig, require_start
+from tasks.core.config.learning import ModelConfig, TrainingConfig, require_start
 from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.intensity import HuConfig
-from tasks.core.config.learning import AugmentConfig, ModelConfig, TrainingConfig
+from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.errors import ModelError
 from tasks.core.schemas import WEIGHTS_FILE, ModelCard
 from tasks.io import storage
