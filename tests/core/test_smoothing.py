@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tasks.core.smoothing import smooth_along_z
+from tasks.core.smoothing import smooth_along_z, smooth_cases
 
 
 def _column(*levels: int) -> np.ndarray:
@@ -51,3 +51,15 @@ def test_a_slice_depends_on_two_neighbours_each_way(cut: int) -> None:
     changed = probability.copy()
     changed[cut + 3 :] = 0
     np.testing.assert_array_equal(smooth_along_z(changed)[: cut + 1], smooth_along_z(probability)[: cut + 1])
+
+
+def test_cases_are_smoothed_apart() -> None:
+    """Slices of two cases, mixed: each is smoothed with its own neighbours only."""
+    rng = np.random.default_rng(0)
+    probability = rng.integers(0, 256, (6, 3, 3)).astype(np.uint8)
+    keys = [("a", 0), ("b", 7), ("a", 1), ("b", 8), ("a", 2), ("b", 30)]
+    smooth = smooth_cases(probability, keys)
+    for case_id in ("a", "b"):
+        own = [index for index, (case, _) in enumerate(keys) if case == case_id]
+        expected = smooth_along_z(probability[own], [keys[index][1] for index in own])
+        np.testing.assert_array_equal(smooth[own], expected)
