@@ -61,6 +61,7 @@ class ScanSource:
         can_be_cut: Whether some of its slices can be read without the others.
         piece: First slice and slice after the last of a piece; None for the whole scan.
         parts: Slices of a stack, in order.
+        positions: Number of each slice of a stack, which may have gaps; empty for other scans.
         warnings: Warnings for the user, as far as the listing shows any.
     """
 
@@ -78,6 +79,7 @@ class ScanSource:
     can_be_cut: bool = False
     piece: tuple[int, int] | None = None
     parts: tuple["ScanSource", ...] = ()
+    positions: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @classmethod

@@ -49,6 +49,7 @@ def _joined(path: str, slices: list[tuple[int, ScanSource]]) -> ScanSource:
         refused=_refused(numbers, parts),
         can_be_cut=True,
         parts=parts,
+        positions=numbers,
         warnings=tuple(_warnings(numbers)),
     )
 

@@ -126,7 +126,9 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
     scan: LoadedScan = predicted.rest
     shape, grid = scan.shape, scan.grid
     smooths = run.z_smoothing and layout_of(scan.source.kind) != "slice"
-    probabilities = smooth_along_z(predicted.probability) if smooths else predicted.probability
+    probabilities = predicted.probability
+    if smooths:
+        probabilities = smooth_along_z(probabilities, scan.source.positions or None)
     mask = np.empty((len(probabilities), *shape), np.uint8)
     min_px = 0 if grid and run.min_lesion_mm3 is not None else run.min_lesion_px
     n_lesions = 0

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from tasks.io.outputs.datasets import SliceRow
 
 _Pixels = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """Image, mask and lung mask of a slice on the source grid, each uint8 `(H, W)`."""
+
+LUNG_RULE: Final[MaskRule] = "nonzero"
+"""Rule for lung masks: expert masks often have one value per lung."""
 
 
 def preprocess_pair(pair: SlicePair, preparation: PreparationConfig) -> Iterator[SliceRow]:
@@ -78,7 +82,7 @@ def _slice(pair: SlicePair, preparation: PreparationConfig) -> _Pixels:
     if pair.lung_uri is None:
         return image, mask, None
     with _about_the_lung_mask():
-        return image, mask, _slice_mask(pair.lung_uri, image, preparation.mask_rule)
+        return image, mask, _slice_mask(pair.lung_uri, image, LUNG_RULE)
 
 
 def _slice_mask(uri: str, image: np.ndarray, rule: MaskRule) -> np.ndarray:
@@ -99,7 +103,7 @@ def _volume_slices(volume: Volume, pair: SlicePair, preparation: PreparationConf
     lungs: Iterable[np.ndarray | None] = [None] * len(references)
     if pair.lung_uri is not None:
         with _about_the_lung_mask():
-            lungs = _volume_mask(pair.lung_uri, volume, preparation.mask_rule)
+            lungs = _volume_mask(pair.lung_uri, volume, LUNG_RULE)
     for image, reference, lung in zip(volume.slices(), references, lungs, strict=True):
         pixels = image if volume.unit == "grey" else hu_to_uint8(image, preparation.hu)
         yield pixels, np.ascontiguousarray(reference), None if lung is None else np.ascontiguousarray(lung)

@@ -13,11 +13,17 @@ from tasks.core.step_inputs import TrainRequest
 from tasks.io.versions import code_version, library_versions
 
 
-def outputs_of(training: TrainingConfig, dataset: DatasetCard, *, parent: ModelCard | None) -> tuple[Output, ...]:
-    """Return the outputs of a network: with the lung where the dataset has lung masks; fine-tuning changes none."""
+def outputs_of(training: TrainingConfig, n_lung_masks: int, *, parent: ModelCard | None) -> tuple[Output, ...]:
+    """Return the outputs of a network: with the lung where it can be learned; fine-tuning changes none.
+
+    Args:
+        training: Parameters of the training.
+        n_lung_masks: Slices with a lung mask that the network is trained on.
+        parent: Card of the bundle that is fine-tuned.
+    """
     if parent:
         return parent.outputs
-    return ("lesion", "lung") if dataset.n_lung_masks and training.lung_weight else ("lesion",)
+    return ("lesion", "lung") if n_lung_masks and training.lung_weight else ("lesion",)
 
 
 def draft_card(
@@ -25,6 +31,7 @@ def draft_card(
     dataset: DatasetCard,
     *,
     parent: ModelCard | None,
+    outputs: tuple[Output, ...],
     outcome: TrainingOutcome,
     members: tuple[EnsembleMember, ...],
 ) -> ModelCard:
@@ -34,6 +41,7 @@ def draft_card(
         request: Input of the training.
         dataset: Card of the dataset.
         parent: Card of the bundle that was fine-tuned.
+        outputs: Outputs of its networks.
         outcome: Outcome of the training, of all folds together.
         members: Networks of an ensemble.
     """
@@ -41,7 +49,7 @@ def draft_card(
     return ModelCard(
         architecture=request.model.architecture,
         backbone=request.model.backbone,
-        outputs=outputs_of(request.training, dataset, parent=parent),
+        outputs=outputs,
         decoder_filters=request.model.decoder_filters,
         input_size_px=dataset.size_px,
         intensity_rule=request.model.intensity_rule,
@@ -91,6 +99,8 @@ def _warnings(dataset: DatasetCard, parent: ModelCard | None, point: OperatingPo
             "started from a bundle of another dataset, which may have been trained on this dataset's validation or "
             "test patients"
         )
+    if parent and "lung" in parent.outputs and not dataset.n_lung_masks:
+        warnings.append("the dataset has no lung masks: the lung output was not trained on it and may be worse")
     if point.mean_dice is None:
         warnings.append("no validation patient has lesions: epoch, threshold and flips are defaults")
     return warnings

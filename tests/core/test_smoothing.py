@@ -15,12 +15,18 @@ def test_weights_by_hand() -> None:
     """In the middle of five slices: 0.1, 0.2, 0.4, 0.2, 0.1; at the end, what is there counts in full."""
     smooth = smooth_along_z(_column(100, 0, 200, 0, 0))
     assert smooth.ravel().tolist() == [
-        round((0.4 * 100 + 0.1 * 200) / 0.7),
-        round((0.2 * 100 + 0.2 * 200) / 0.9),
-        round(0.1 * 100 + 0.4 * 200),
-        round(0.2 * 200 / 0.9),
-        round(0.1 * 200 / 0.7),
+        round((4 * 100 + 200) / 7),
+        round((2 * 100 + 2 * 200) / 9),
+        round((100 + 4 * 200) / 10),
+        round(2 * 200 / 9),
+        round(200 / 7),
     ]
+
+
+def test_ties_are_rounded_up() -> None:
+    """(4 · 1 + 2 · 0 + 1 · 1) / 10 is a half exactly, wherever the slice lies in an array."""
+    column = np.repeat(_column(0, 0, 1, 0, 1, 0, 0), 9, axis=2)
+    assert smooth_along_z(column)[2].tolist() == [[1] * 9]
 
 
 def test_missing_neighbours_have_no_weight() -> None:

@@ -101,7 +101,7 @@ def test_another_rule_turns_the_masks(tmp_path: Path, monkeypatch: pytest.Monkey
     original = getattr(finishing if "finish" in changed else loading, changed.rpartition(".")[2])
     off = {
         "threshold_probability": lambda probability, threshold: original(probability, threshold + 0.02),
-        "smooth_along_z": lambda probability: np.minimum(original(probability).astype(int) + 2, 255).astype(np.uint8),
+        "smooth_along_z": lambda *given: np.minimum(original(*given).astype(int) + 2, 255).astype(np.uint8),
         "hu_to_uint8": lambda image, hu: np.minimum(original(image, hu).astype(int) + 2, 255).astype(np.uint8),
     }
     monkeypatch.setattr(changed, off[changed.rpartition(".")[2]])

@@ -27,7 +27,7 @@ def _request(**training: object) -> TrainRequest:
 
 def _draft(request: TrainRequest, patient: ProbabilityHistogram = SICK, parent: ModelCard | None = None) -> ModelCard:
     outcome = TrainingOutcome([{"epoch": 1, "val_dice": 0.5, "train_dice": 0.6}], 1, {"a": patient}, {"a": patient})
-    return draft_card(request, DATASET, parent=parent, outcome=outcome, members=(MEMBER,))
+    return draft_card(request, DATASET, parent=parent, outputs=("lesion",), outcome=outcome, members=(MEMBER,))
 
 
 def test_a_card_holds_what_predicting_needs() -> None:
@@ -89,11 +89,8 @@ def test_a_card_warns_of_what_its_figures_cannot_show() -> None:
 def test_the_lung_is_an_output_where_it_can_be_learned(
     n_lung_masks: int, lung_weight: float, outputs: tuple[Output, ...]
 ) -> None:
-    """Only with lung masks in the dataset and a weight for them; a bundle that is fine-tuned keeps its outputs."""
-    dataset, training = (
-        DATASET.model_copy(update={"n_lung_masks": n_lung_masks}),
-        TrainingConfig(lung_weight=lung_weight),
-    )
-    assert outputs_of(training, dataset, parent=None) == outputs
+    """Only with lung masks to train on and a weight for them; a bundle that is fine-tuned keeps its outputs."""
+    training = TrainingConfig(lung_weight=lung_weight)
+    assert outputs_of(training, n_lung_masks, parent=None) == outputs
     for parent in (MODEL, MODEL.model_copy(update={"outputs": ("lesion", "lung")})):
-        assert outputs_of(training, dataset, parent=parent) == parent.outputs
+        assert outputs_of(training, n_lung_masks, parent=parent) == parent.outputs

@@ -1,6 +1,7 @@
 """Predictor: a loaded bundle, checked by its self-test, that predicts batches of a fixed size."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -45,11 +46,20 @@ class Predictor:
     ) -> "Predictor":
         """Load a bundle, check it by its self-test, and set its test-time flips if requested.
 
+        A reduced precision that auto has chosen and that fails the self-test is replaced by float32.
+
         Raises:
             ModelError: If the loaded model no longer predicts what it did when the bundle was made.
         """
         predictor = cls(bundle.card, bundle.weights, precision=precision, batch_size=batch_size)
-        predictor._check(bundle.self_test)
+        try:
+            predictor._check(bundle.self_test)
+        except ModelError as err:
+            if precision != "auto" or predictor.precision.precision == "float32":
+                raise
+            predictor = cls(bundle.card, bundle.weights, precision="float32", batch_size=batch_size)
+            predictor._check(bundle.self_test)
+            predictor.precision = replace(predictor.precision, warning=f"{err} Computed in float32 instead.")
         if test_time_flips is not None:
             predictor._flips = test_time_flips
         return predictor

@@ -41,6 +41,7 @@ def train(request: TrainRequest) -> ModelHandle:
             request,
             dataset,
             parent=first.parent.card if first.parent else None,
+            outputs=folds[0].run.outputs,
             outcome=trained.outcome,
             members=trained.members,
         )

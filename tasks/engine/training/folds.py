@@ -62,10 +62,9 @@ def folds_of(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -
         encoder_weights=ray.put(first.encoder),
         first_weights=ray.put(first.network),
         checkpoints=Checkpoints.of(request.model_uri, outcome_digest),
-        n_outputs=len(outputs_of(request.training, dataset, parent=first.parent.card if first.parent else None)),
     )
     if n_folds == 1:
-        return [Fold(whole, ())]
+        return _with_outputs([Fold(whole, ())], request, first)
     fold_of = fold_patients(_source_of(store.index), n_folds=n_folds, seed=request.training.seed)
     folds = []
     for index in range(n_folds):
@@ -80,7 +79,15 @@ def folds_of(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -
             keeps_last=True,
         )
         folds.append(Fold(run, held_out))
-    return folds
+    return _with_outputs(folds, request, first)
+
+
+def _with_outputs(folds: list[Fold], request: TrainRequest, first: FirstWeights) -> list[Fold]:
+    """Return the folds with their networks' outputs: the lung, if each of them is trained on lung masks."""
+    n_lung_masks = min(pc.sum(fold.run.train.column("has_lung")).as_py() or 0 for fold in folds)
+    parent = first.parent.card if first.parent else None
+    outputs = outputs_of(request.training, n_lung_masks, parent=parent)
+    return [replace(fold, run=replace(fold.run, outputs=outputs)) for fold in folds]
 
 
 def _outcome_digest(request: TrainRequest, dataset: DatasetCard, first: FirstWeights) -> str:

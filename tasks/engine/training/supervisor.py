@@ -177,7 +177,7 @@ def _run_epochs(
         train_loop_config={
             "model": run.model,
             "training": training,
-            "n_outputs": run.n_outputs,
+            "n_outputs": len(run.outputs),
             "steps_per_epoch": plan.steps_per_epoch,
             "encoder_weights": run.encoder_weights,
             "first_weights": run.first_weights,

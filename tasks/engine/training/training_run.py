@@ -6,6 +6,7 @@ import pyarrow as pa
 import ray
 from ray.actor import ActorProxy
 
+from tasks.core.catalog import Output
 from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.engine.training.journal import Journal
@@ -28,7 +29,7 @@ class TrainingRun:
         encoder_weights: Reference to an encoder's weight file, or to None.
         first_weights: Reference to a bundle's weight file, or to None.
         checkpoints: Its checkpoints.
-        n_outputs: Number of the network's outputs.
+        outputs: Outputs of the network.
         keeps_last: Whether the last epoch is kept instead of the best.
     """
 
@@ -42,7 +43,7 @@ class TrainingRun:
     encoder_weights: "ray.ObjectRef[bytes | None]"
     first_weights: "ray.ObjectRef[bytes | None]"
     checkpoints: Checkpoints
-    n_outputs: int = 1
+    outputs: tuple[Output, ...] = ("lesion",)
     keeps_last: bool = False
 
 

@@ -85,3 +85,23 @@ def test_a_bundle_flips_as_it_says_unless_the_run_says_otherwise(bundle: Bundle,
     for word, expected in ((None, again), (False, once)):
         found = Predictor.from_bundle(flipping_bundle, test_time_flips=word, **how).predict(images)
         np.testing.assert_array_equal(found, expected.predict(images))
+
+
+def test_auto_falls_back_to_float32(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the precision that auto chose fails the self-test, float32 is computed instead, and a warning says so."""
+    original, precisions = Predictor._check, []
+
+    def check(self: Predictor, self_test: SelfTest) -> None:
+        precisions.append(self.precision.precision)
+        if self.precision.precision != "float32":
+            raise ModelError("Self-test failed.")
+        original(self, self_test)
+
+    monkeypatch.setattr(Predictor, "_check", check)
+    monkeypatch.setattr("tasks.engine.network.precision.cpu_flags", lambda: {"amx_bf16"})
+    predictor = Predictor.from_bundle(bundle, precision="auto", batch_size=1)
+    assert precisions == ["bfloat16", "float32"]
+    assert predictor.precision.warning == "Self-test failed. Computed in float32 instead."
+    with pytest.raises(ModelError):
+        Predictor.from_bundle(bundle, precision="bfloat16", batch_size=1)
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
