@@ -50,7 +50,7 @@ def find_landmarks(image: np.ndarray) -> Landmarks:
     Args:
         image: uint8 `(H, W)`.
 
-    Source: N. Otsu, IEEE Trans. SMC 9(1), 1979; landmarks after Nyúl and Udupa, 10.1002/(SICI)1522-2594(199912)42:6.
+    Source: N. Otsu, IEEE Trans. SMC 9(1), 1979; landmarks after Nyúl and Udupa, Magn. Reson. Med. 42(6), 1999.
     """
     height, width = image.shape
     small = cv2.resize(image, (max(width // 2, 1), max(height // 2, 1)), interpolation=cv2.INTER_AREA)
@@ -84,10 +84,8 @@ def standardise(image: np.ndarray) -> np.ndarray:
     if found.tissue is None:
         return image
     lung = TYPICAL_LUNG_SHARE * found.tissue if found.lung is None else max(found.lung, 1.0)
-    tissue = max(found.tissue, lung + 1)
-    levels = np.interp(
-        np.arange(256), [0, lung, tissue, max(255, tissue + 1)], [0, STANDARD_LUNG, STANDARD_TISSUE, 255]
-    )
+    # 0 < lung < tissue < 255, by the bounds above
+    levels = np.interp(np.arange(256), [0, lung, found.tissue, 255], [0, STANDARD_LUNG, STANDARD_TISSUE, 255])
     return cv2.LUT(image, np.rint(levels).astype(np.uint8))
 
 
@@ -104,9 +102,7 @@ INTENSITY_RULES: dict[IntensityRule, Callable[[np.ndarray], np.ndarray]] = {
 
 def apply_rule(images: np.ndarray, rule: IntensityRule) -> np.ndarray:
     """Return slices, uint8 `(N, H, W)`, by an intensity rule."""
-    if rule == "slice_8bit" or not len(images):
-        return images
-    return np.stack([INTENSITY_RULES[rule](image) for image in images])
+    return np.stack([INTENSITY_RULES[rule](image) for image in images]) if len(images) else images
 
 
 def _hull(bright: np.ndarray) -> np.ndarray | None:

@@ -19,10 +19,9 @@ from tasks.core.model_input import ModelInput
 from tasks.core.operating_point import MIN_FLIPS_GAIN
 from tasks.core.postprocess import threshold_probability
 from tasks.core.schemas import ModelCard, SegmentationManifest
-from tasks.core.smoothing import smooth_along_z
+from tasks.core.smoothing import smooth_cases
 from tasks.engine.inference.predictor import Predictor
 from tasks.io.outputs import bundles, datasets
-from tasks.io.outputs.datasets import SliceRow
 from tasks.stages.load_scans import load_scans
 from tests.conftest import IN_FOLDS, MILD, MODEL, PREPARATION
 from tests.flows.deployed import Server
@@ -154,7 +153,8 @@ def test_each_patient_is_scored_by_the_network_that_never_saw_them(
     for uri in (uri for split in ("train", "val", "test") for uri in datasets.list_shards(pipeline.dataset_uri, split)):
         rows = datasets.read_shard(uri)
         shown = apply_rule(np.stack([row["image"] for row in rows]), ensemble.card.intensity_rule)
-        by_network = [_smoothed(rows, predictor.predict(shown)[0]) for predictor in ensemble.alone]
+        keys = [(row["case_id"], row["slice_index"]) for row in rows]
+        by_network = [smooth_cases(predictor.predict(shown)[0], keys) for predictor in ensemble.alone]
         for n, row in enumerate(rows):
             index = scored_by[row["patient_id"]]
             reference = np.asarray(Image.open(phantoms / "masks" / f"{row['case_id']}_{row['slice_index']}.png")) > 0
@@ -169,15 +169,6 @@ def test_each_patient_is_scored_by_the_network_that_never_saw_them(
         assert (row["member"], row["threshold"]) == (index, ensemble.card.members[index].threshold)
         assert (row["tp"], row["fp"], row["fn"], row["tn"]) == (counts.tp, counts.fp, counts.fn, counts.tn)
     assert not expected
-
-
-def _smoothed(rows: list[SliceRow], probability: np.ndarray) -> np.ndarray:
-    """Return probabilities smoothed within each case, as the bundle says."""
-    smooth = np.empty_like(probability)
-    for case_id in {row["case_id"] for row in rows}:
-        own = [index for index, row in enumerate(rows) if row["case_id"] == case_id]
-        smooth[own] = smooth_along_z(probability[own], [rows[index]["slice_index"] for index in own])
-    return smooth
 
 
 def test_new_scans_get_the_mean_of_all_networks(

@@ -17,7 +17,7 @@ from rich.table import Table
 from tasks.core.metrics import Counts, precision, recall
 from tasks.core.operating_point import choose_threshold
 from tasks.core.postprocess import probability_level
-from tasks.core.smoothing import smooth_along_z
+from tasks.core.smoothing import smooth_cases
 from tasks.core.test_time_flips import Predict
 from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tests.benchmarks.quality import results
@@ -92,13 +92,7 @@ def _histograms(slices: Slices, probability: np.ndarray) -> OfPatients:
 
 
 def _smoothed(slices: Slices, probability: np.ndarray) -> np.ndarray:
-    smooth = np.empty_like(probability)
-    cases = np.array([each.case_id for each in slices.identities])
-    positions = np.array([each.slice_index for each in slices.identities])
-    for case in np.unique(cases):
-        own = np.flatnonzero(cases == case)
-        smooth[own] = smooth_along_z(probability[own], positions[own])
-    return smooth
+    return smooth_cases(probability, [(each.case_id, each.slice_index) for each in slices.identities])
 
 
 def _originals(slices: Slices, twins: Slices) -> np.ndarray:
