@@ -8,9 +8,9 @@ import segmentation_models as sm
 import tensorflow as tf
 
 from tasks.core import catalog
+from tasks.core.catalog import Precision
 from tasks.core.errors import ModelError
-from tasks.engine.network import lite, model
-from tasks.engine.network.precision import set_precision
+from tasks.engine.network import lite, model, precision
 from tests.engine.network.networks import DECODER_FILTERS, built, encoder
 
 pytestmark = pytest.mark.tf
@@ -186,4 +186,32 @@ def test_float16_without_a_gpu_is_refused() -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("this machine has a GPU")
     with pytest.raises(ModelError, match="auto, bfloat16 or float32"):
-        set_precision("float16")
+        precision.set_precision("float16")
+
+
+def test_gradients_of_depthwise_kernels_stay_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside bfloat16 on a CPU the gradient of a depthwise kernel is, bit by bit, the one of float32."""
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    for name in precision.FLOAT32_ON_CPUS:
+        monkeypatch.setenv(name, "")  # and is as before afterwards
+    image, kernel = tf.random.normal((2, 16, 16, 32), seed=0), tf.random.normal((5, 5, 32, 1), seed=1)
+
+    def gradient(asked: Precision) -> np.ndarray:
+        precision.set_precision(asked)
+
+        @tf.function
+        def step() -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                tape.watch(kernel)
+                convolved = tf.nn.depthwise_conv2d(image, kernel, [1, 1, 1, 1], "SAME")
+                # Linear, so that the gradient does not depend on the precision of what was convolved.
+                loss = tf.reduce_sum(convolved * image)
+            return tape.gradient(loss, kernel)
+
+        return step().numpy()
+
+    try:
+        assert np.array_equal(gradient("bfloat16"), gradient("float32"))
+    finally:
+        precision.set_precision("float32")
