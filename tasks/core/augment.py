@@ -19,9 +19,10 @@ JPEG_QUALITY = (40, 90)
 
 
 def build_augmentation(config: AugmentConfig) -> A.Compose:
-    """Return the transform of these parameters: geometry, then intensities, then what exports do to a slice.
+    """Return the transform of these parameters: geometry, then intensities, then what scanners and exports do.
 
-    Borders are reflected. Changes of intensity do not change the mask.
+    Borders are reflected. Changes of intensity do not change the mask. Noise comes before equalisation, because it is
+    the scanner's: an export that equalises a slice amplifies its noise.
     """
     return A.Compose([*_geometry(config), *_intensities(config), *_exports(config)])
 
@@ -57,9 +58,9 @@ def _intensities(config: AugmentConfig) -> list[A.BasicTransform]:
 
 def _exports(config: AugmentConfig) -> list[A.BasicTransform]:
     return [
+        A.GaussNoise(std_range=(0, config.noise), p=float(config.noise > 0)),
         A.CLAHE(clip_limit=CLAHE_CLIP_LIMIT, p=config.equalisation),
         A.GaussianBlur(blur_limit=BLUR_PX, p=config.blur),
-        A.GaussNoise(std_range=(0, config.noise), p=float(config.noise > 0)),
         A.ImageCompression(quality_range=JPEG_QUALITY, p=config.jpeg),
     ]
 

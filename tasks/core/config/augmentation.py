@@ -77,21 +77,21 @@ class AugmentConfig(FormModel):
         description="Largest relative change in contrast, fraction: 0.2 = 80 to 120 %.",
     )
     equalisation: float = Field(
-        0.15,
+        0.4,
         title="Local equalisation (probability)",
         ge=0,
         le=1,
         description="Probability of contrast-limited local histogram equalisation (CLAHE) per slice.",
     )
     blur: float = Field(
-        0.15,
+        0.25,
         title="Blur (probability)",
         ge=0,
         le=1,
         description="Probability of a Gaussian blur of 3 to 5 px per slice.",
     )
     noise: float = Field(
-        0.03,
+        0.1,
         title="Noise (fraction)",
         ge=0,
         le=0.5,

@@ -88,7 +88,7 @@ class TrainingConfig(FormModel):
     """Optimisation, ensemble and workers of a training."""
 
     epochs: int = Field(
-        10, title="Epochs", ge=1, le=10_000, description="Largest number of passes over the training slices."
+        16, title="Epochs", ge=1, le=10_000, description="Largest number of passes over the training slices."
     )
     batch_size: int = Field(
         16,

@@ -16,10 +16,11 @@ from rich.table import Table
 
 from tasks.core.metrics import Counts, precision, recall
 from tasks.core.operating_point import choose_threshold
-from tasks.core.postprocess import probability_level
+from tasks.core.postprocess import probability_level, threshold_probability
 from tasks.core.smoothing import smooth_cases
 from tasks.core.test_time_flips import Predict
 from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
+from tasks.stages.lung_scores import LungScore
 from tests.benchmarks.quality import results
 from tests.benchmarks.quality.battery import BATTERY
 from tests.benchmarks.quality.collection import Slices, read_collection, read_equalised
@@ -43,7 +44,7 @@ def train(name: str, *, protocol: str, parts: list[str] | None, seed: int) -> No
         if (parts and part.name not in parts) or results.path_of(name, part.name, seed).exists():
             continue
         trained = train_network(slices.take(part.train), Recipe.named(name, seed=seed))
-        histograms, ms_per_slice = score(trained.predict, slices.take(part.unseen), equalised)
+        histograms, involvement, ms_per_slice = score(trained.predict, slices.take(part.unseen), equalised)
         result = Result(
             recipe=name,
             part=part.name,
@@ -52,25 +53,28 @@ def train(name: str, *, protocol: str, parts: list[str] | None, seed: int) -> No
             slices_per_second=trained.slices_per_second,
             ms_per_slice=round(ms_per_slice, 1),
             loss=round(trained.loss, 4),
+            involvement=involvement,
         )
         result.write()
         found = results.dice_of(histograms["all slices"], probability_level(0.5))
         console.print(f"{name} {part.name} seed {seed}: {found}", highlight=False)
 
 
-def score(predict: Predict, unseen: Slices, equalised: Slices) -> tuple[dict[str, OfPatients], float]:
-    """Return the histograms of unseen patients by kind of slice, and the milliseconds per slice."""
+def score(
+    predict: Predict, unseen: Slices, equalised: Slices
+) -> tuple[dict[str, OfPatients], dict[str, list[float]], float]:
+    """Return of unseen patients the histograms by kind of slice, the involvement, and the milliseconds per slice."""
     predict(unseen.images[:1])  # compiles
     started = time.perf_counter()
     outputs = predict(unseen.images)
     ms_per_slice = 1000 * (time.perf_counter() - started) / len(unseen)
-    histograms = {
-        "all slices": _histograms(unseen, outputs[0]),
-        "smoothed": _histograms(unseen, _smoothed(unseen, outputs[0])),
-    }
+    smoothed = _smoothed(unseen, outputs[0])
+    histograms = {"all slices": _histograms(unseen, outputs[0]), "smoothed": _histograms(unseen, smoothed)}
+    involvement = {}
     if len(outputs) > 1:
         known = np.flatnonzero(unseen.has_lung)
         histograms["lung"] = results.add_up(_patients(unseen.take(known)), outputs[1][known], unseen.lungs[known])
+        involvement = _involvement(unseen.take(known), smoothed[known], outputs[1][known])
     shown = unseen.take(np.flatnonzero(unseen.has_lung & unseen.masks.any(axis=(1, 2)))[::BATTERY_EVERY])
     for kind, change in BATTERY.items():
         changed = [change(*each) for each in zip(shown.images, shown.masks, shown.lungs, strict=True)]
@@ -80,11 +84,28 @@ def score(predict: Predict, unseen: Slices, equalised: Slices) -> tuple[dict[str
     if len(twins):
         histograms["equalised"] = _histograms(twins, predict(twins.images)[0])
         histograms["not equalised"] = _histograms(twins, predict(_originals(unseen, twins))[0])
-    return histograms, ms_per_slice
+    return histograms, involvement, ms_per_slice
 
 
 def _patients(slices: Slices) -> list[str]:
     return [each.patient_id for each in slices.identities]
+
+
+def _involvement(slices: Slices, lesion: np.ndarray, lung: np.ndarray) -> dict[str, list[float]]:
+    """Return predicted and reference involvement of each patient at threshold 0.5."""
+    scores: dict[str, LungScore] = defaultdict(LungScore)
+    for index, patient in enumerate(_patients(slices)):
+        scores[patient] += LungScore.of_slice(
+            lung[index],
+            slices.lungs[index],
+            prediction=threshold_probability(lesion[index], 0.5),
+            reference=slices.masks[index],
+        )
+    figures = {patient: score.figures() for patient, score in sorted(scores.items())}
+    return {
+        patient: [round(of["lung_involvement"] or 0, 4), round(of["lung_involvement_reference"] or 0, 4)]
+        for patient, of in figures.items()
+    }
 
 
 def _histograms(slices: Slices, probability: np.ndarray) -> OfPatients:
@@ -127,6 +148,10 @@ def table(name: str, baseline: str | None, *, protocol: str) -> None:
                 results.shown_mean(pairs, is_difference=True) if pairs else "",
             )
     console.print(shown)
+    pairs = [pair for result in _results(name, protocol) for pair in result.involvement.values()]
+    if pairs:
+        error = 100 * np.median([abs(predicted - reference) for predicted, reference in pairs])
+        console.print(f"involvement: median error {error:.1f} percentage points")
     for result in _results(name, protocol):
         console.print(
             f"{result.part} seed {result.seed}: {result.slices_per_second} slices/s in training, "

@@ -22,6 +22,8 @@ FIRST_AUGMENT = {
     "jpeg": 0,
 }
 """Augmentation of version 0.1.0, where it differs."""
+LITTLE_NOISE = {"noise": 0.03, "equalisation": 0.15, "blur": 0.15}
+"""First strengths of what scanners and exports do; its results were trained with noise after equalisation."""
 FIRST_MODEL = {
     "backbone": "resnet34",
     "decoder_filters": 256,
@@ -38,14 +40,15 @@ def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
-    "long": {"training": {"epochs": 16}},
+    "little-noise": {"augment": LITTLE_NOISE},
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
     "screen": _screened(),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
     "screen-cropped": _screened(),
-    "screen-stronger": _screened(augment={"zoom_in": 1.0, "blur": 0.3, "equalisation": 0.3}),
+    "screen-little-noise": _screened(augment=LITTLE_NOISE),
+    "screen-more-noise": _screened(augment={"noise": 0.2, "equalisation": 0.6}),
     "screen-tversky": _screened(training={"loss": "bce_tversky"}),
-    "screen-as-stored": _screened(model={"intensity_rule": "slice_8bit"}),
+    "screen-as-stored": _screened(model={"intensity_rule": "slice_8bit"}, augment=LITTLE_NOISE),
     "screen-first-augment": _screened(augment=FIRST_AUGMENT),
     "screen-random-weights": _screened(model={"encoder_weights": "none"}),
     "screen-no-slice-statistics": _screened(model={"slice_statistics": 0}),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ class Result:
         slices_per_second: Speed of the training.
         ms_per_slice: Time of a forward pass.
         loss: Training loss of the last epoch.
+        involvement: Lesion inside the lungs divided by lung of each patient: predicted, reference.
     """
 
     recipe: str
@@ -39,6 +40,7 @@ class Result:
     slices_per_second: float
     ms_per_slice: float
     loss: float
+    involvement: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -51,7 +53,7 @@ class Result:
             kind: {patient: _to_counts(histogram) for patient, histogram in sorted(patients.items())}
             for kind, patients in self.histograms.items()
         }
-        figures = {name: getattr(self, name) for name in ("slices_per_second", "ms_per_slice", "loss")}
+        figures = {name: getattr(self, name) for name in ("slices_per_second", "ms_per_slice", "loss", "involvement")}
         content = {"recipe": self.recipe, "part": self.part, "seed": self.seed, **figures, "counts": kinds}
         lines = json.dumps(content, indent=1).replace("\n     ", " ").replace("\n    ]", "]")
         self.path.write_text(lines + "\n")
