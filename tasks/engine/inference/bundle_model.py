@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from tasks.core.catalog import Precision
+from tasks.engine.cluster.garbage import uncollected
 from tasks.engine.inference.model_pool import Model
 
 BATCH_SIZE = 16
@@ -32,10 +33,13 @@ def load_predictor(
     Raises:
         ModelError: If the bundle is damaged, or fails its self-test.
     """
-    from tasks.engine.inference.predictor import Predictor
-    from tasks.engine.network.model import share_cores  # loads TensorFlow, here in the actor
-    from tasks.io.outputs.bundles import read_bundle, read_member
+    with uncollected():
+        from tasks.engine.inference.predictor import Predictor
+        from tasks.engine.network.model import share_cores  # loads TensorFlow, here in the actor
+        from tasks.io.outputs.bundles import read_bundle, read_member
 
-    share_cores()
-    bundle = read_bundle(model_uri) if member is None else read_member(model_uri, member)
-    return Predictor.from_bundle(bundle, precision=precision, batch_size=BATCH_SIZE, test_time_flips=test_time_flips)
+        share_cores()
+        bundle = read_bundle(model_uri) if member is None else read_member(model_uri, member)
+        return Predictor.from_bundle(
+            bundle, precision=precision, batch_size=BATCH_SIZE, test_time_flips=test_time_flips
+        )
