@@ -59,7 +59,18 @@ def session(
         with _unwrapped():
             yield
     finally:
-        ray.shutdown()
+        _stop()
+
+
+def _stop() -> None:
+    """Stop Ray, its autoscaler's monitor first.
+
+    Else Ray would stop it after the control store, to which it reports its end, and wait for that for a whole second
+    (ray 2.60: `ray/_private/node.py:2069`, `ray/autoscaler/_private/monitor.py:588`).
+    """
+    if ray._private.worker._global_node is not None:
+        ray._private.worker._global_node.kill_monitor(check_alive=False)
+    ray.shutdown()
 
 
 def _check_gpus(compute: ComputeConfig, n_asked: int) -> None:
@@ -107,13 +118,12 @@ def own_error(err: BaseException | None) -> LesionWorkflowError | None:
 
 
 def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool) -> None:
-    runtime_env = {"env_vars": WORKER_ENVIRONMENT | WITHHELD_FROM_WORKERS}
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     if compute.ray_address:
         try:
             ray.init(
                 address=compute.ray_address,
-                runtime_env=runtime_env,
+                runtime_env={"env_vars": WORKER_ENVIRONMENT | WITHHELD_FROM_WORKERS},
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
@@ -121,10 +131,10 @@ def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool)
             raise ClusterError(f"No Ray cluster answers at {compute.ray_address!r}: {err}") from err
         return
     n_cpus = max(os.cpu_count() or 1, n_reserved_cpus + SPARE_CPUS)
-    _start_here(n_cpus, runtime_env, has_dashboard=has_dashboard)
+    _start_here(n_cpus, has_dashboard=has_dashboard)
 
 
-def _start_here(n_cpus: int, runtime_env: dict[str, dict[str, str]], *, has_dashboard: bool) -> None:
+def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
     """Start Ray on this machine, with a second attempt if needed.
 
     Raises:
@@ -132,6 +142,9 @@ def _start_here(n_cpus: int, runtime_env: dict[str, dict[str, str]], *, has_dash
     """
     for name, seconds in START_ENVIRONMENT.items():
         os.environ.setdefault(name, seconds)
+    # Workers inherit these: Ray starts one per CPU at once, which none with a runtime environment could use.
+    os.environ.update(WORKER_ENVIRONMENT)
+    withheld = {name: value for name, value in WITHHELD_FROM_WORKERS.items() if name in os.environ}
     for n_left in reversed(range(N_STARTS)):
         try:
             ray.init(
@@ -142,7 +155,7 @@ def _start_here(n_cpus: int, runtime_env: dict[str, dict[str, str]], *, has_dash
                 # its speed
                 _system_config={"worker_niceness": 0},
                 num_cpus=n_cpus,
-                runtime_env=runtime_env,
+                runtime_env={"env_vars": withheld} if withheld else None,
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
