@@ -1,11 +1,12 @@
 """Command line `lesions`: one command per flow; its flags are the flows' parameters."""
 
+import contextlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from cyclopts import App, CycloptsError, Parameter
@@ -15,9 +16,11 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks.core.addresses import scrubbed
+from tasks.core.catalog import StepName
 from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError, LesionWorkflowError
+from tasks.engine.cluster.garbage import uncollected
 
 COMMANDS = {
     "demo": ("flows.demo:demo", "Run every step on artificial scans."),
@@ -33,6 +36,8 @@ COMMANDS = {
 its line in the help, for which nothing is imported."""
 FLOW_MODULES = {path.partition(":")[0] for path, _ in COMMANDS.values()} - {"flows.doctor", "flows.names"}
 """Modules of the commands that run flows."""
+STEP_MODULES: dict[str, StepName] = {COMMANDS[step][0].partition(":")[0]: step for step in get_args(StepName)}
+"""Modules of the commands that run one step, with the step: its Ray starts beside Prefect's server."""
 SERVER_START_S = 120
 """Start-up timeout of Prefect's temporary server; its default of 20 s is too short on a busy machine."""
 
@@ -66,12 +71,29 @@ def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True
     for text in [*tokens, *_texts(values)]:  # Prefect would store parameters before a flow can refuse them
         require_no_credentials(text.partition("=")[2] if text.startswith("--") else text)
     app.config = Dict(values, use_commands_as_keys=False, allow_unknown=True, source=str(config))
-    command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
-    if command.__module__ in FLOW_MODULES:
-        from tasks.runtime.local_server import start_local_server  # here, because help and typos need no Prefect
+    with uncollected():
+        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    with _started(command.__module__, bound.arguments):
+        command(*bound.args, **bound.kwargs)
 
-        start_local_server()
-    command(*bound.args, **bound.kwargs)
+
+@contextlib.contextmanager
+def _started(module: str, arguments: Mapping[str, Any]) -> Iterator[None]:  # Any: values of any group
+    """Start at once what a flow needs on this machine: Prefect's server unless one is configured, and a step's Ray."""
+    if module not in FLOW_MODULES:
+        yield
+        return
+    from tasks.engine.jobs.dispatch import ray_ahead  # here, because help and typos need neither Prefect nor Ray
+    from tasks.runtime.local_server import begin_local_server
+
+    server = begin_local_server()
+    with contextlib.ExitStack() as stack:
+        if module in STEP_MODULES and not arguments.get("dry_run"):
+            values = {name: arguments.get(name, PARAMETER_GROUPS[name]()) for name in ("compute", "training")}
+            stack.enter_context(ray_ahead(STEP_MODULES[module], **values))
+        if server:
+            server.wait()
+        yield
 
 
 def _texts(values: Any) -> Iterator[str]:  # Any: YAML

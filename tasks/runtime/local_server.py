@@ -1,10 +1,26 @@
-"""Start of Prefect's temporary server for runs without a configured server."""
+"""Prefect's temporary server, for runs without a configured server.
 
+Flows would start one themselves, by `prefect.server.api.server.SubprocessASGIServer` (prefect 3.8.8). That imports the
+whole server into this process, too, which takes 1.7 s; it waits while nothing else starts; and it ends in a traceback
+if a busy machine exceeds the timeout.
+"""
+
+import atexit
 import logging
+import os
+import socket
+import subprocess
+import sys
+import time
 
 import httpx
-from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+from prefect.context import refresh_global_settings_context
+from prefect.logging import get_logger
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    get_current_settings,
+)
 
 from tasks.core.errors import ServerError
 
@@ -13,30 +29,94 @@ logger = logging.getLogger(__name__)
 N_STARTS = 2
 """Number of start attempts; the second is faster, because the files are in the page cache."""
 
+POLL_S = 0.1
+STOP_TIMEOUT_S = 5.0
 
-def start_local_server() -> None:
-    """Start Prefect's temporary server unless one is configured; flows find it running.
+SERVER = (
+    *("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+    *("--host", "127.0.0.1", "--log-level", "error", "--lifespan", "on"),
+)
+SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+"""Command and variables of the process, as SubprocessASGIServer has them: no UI, and no services but those of runs."""
 
-    Flows would start it themselves, but with a traceback if a busy machine exceeds the timeout.
+HELP = (
+    "See https://docs.prefect.io/v3/concepts/server#how-to-guides for more information on running a dedicated Prefect "
+    "server."
+)
 
-    Raises:
-        ServerError: If it does not respond within PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, twice.
-    """
-    if PREFECT_API_URL.value():
-        return
-    for n_left in reversed(range(N_STARTS)):
-        server = SubprocessASGIServer()
-        try:
-            server.start()
-        except (RuntimeError, httpx.HTTPError) as err:
-            server.stop()
+
+class LocalServer:
+    """Process of a temporary server, started at once; stopped when this process exits."""
+
+    def __init__(self) -> None:
+        self._start()
+        atexit.register(self.stop)
+
+    def wait(self) -> None:
+        """Wait until the server responds, and let flows find it.
+
+        Raises:
+            ServerError: If it does not within PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, twice.
+        """
+        timeout_s = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+        for n_left in reversed(range(N_STARTS)):
+            if self._responds_within(timeout_s):
+                break
+            self.stop()
             if not n_left:
                 raise ServerError(
-                    "Prefect's temporary server did not respond within "
-                    f"{PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()} s, {N_STARTS} times; the machine may "
-                    "be too busy. Start again later, raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or set "
-                    "PREFECT_API_URL to a server that runs."
-                ) from err
+                    f"Prefect's temporary server did not respond within {timeout_s} s, {N_STARTS} times; the machine "
+                    "may be too busy. Start again later, raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or "
+                    "set PREFECT_API_URL to a server that runs."
+                )
             logger.warning("Prefect's temporary server did not respond in time; restarting it")
-        else:
+            self._start()
+        os.environ["PREFECT_API_URL"] = f"{self._address}/api"
+        os.environ.setdefault("PREFECT_UI_URL", "")  # it has no UI that runs could link to
+        refresh_global_settings_context()
+
+    def stop(self) -> None:
+        """Stop the process, if it runs."""
+        if self._process.poll() is not None:
             return
+        get_logger().info(f"Stopping temporary server on {self._address}")
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> None:
+        port = _free_port()
+        self._address, self._started = f"http://127.0.0.1:{port}", time.monotonic()
+        get_logger().info(f"Starting temporary server on {self._address}\n{HELP}")
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)  # those of the active profile
+        self._process = subprocess.Popen(  # noqa: S603  # nothing in it is a user's
+            [sys.executable, *SERVER, "--port", str(port)], env=os.environ | SERVER_ENVIRONMENT | settings
+        )
+
+    def _responds_within(self, timeout_s: float) -> bool:
+        """Return whether the server responds before the time since its start is over; look at least once."""
+        with httpx.Client() as client:
+            while self._process.poll() is None:  # else its port was taken, in the moment since it was free
+                try:
+                    if client.get(f"{self._address}/api/health").is_success:
+                        return True
+                except httpx.HTTPError:
+                    pass
+                if time.monotonic() > self._started + timeout_s:
+                    return False
+                time.sleep(POLL_S)
+        return False
+
+
+def begin_local_server() -> LocalServer | None:
+    """Start Prefect's temporary server and return it, for the flow to wait for; None if a server is configured."""
+    return None if PREFECT_API_URL.value() else LocalServer()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -9,11 +9,10 @@ from tests.benchmarks.setting import Row, Setting
 N_RUNS = 3
 STAGES = {
     "Python and imports": "Starting temporary server",
-    "Prefect's temporary server": "Beginning flow run",
-    "Ray": "cluster: ",
+    "Prefect's temporary server and Ray": "cluster: ",
     "actor: process, TensorFlow, weights, self-test": "stream: first model",
-    "the scan; table, report, manifest": "segment: {",
-    "last words to Prefect": "Finished in state Completed",
+    "the scan; table, report, manifest": "segment: 1 done",
+    "Ray's end and last words to Prefect": "Stopping temporary server",
 }
 """Stages in their order, each with a text that is said at its end; the way out is what is left."""
 

@@ -1,3 +1,4 @@
+import contextlib
 import inspect
 import os
 import subprocess
@@ -5,6 +6,7 @@ import sys
 from pathlib import Path
 from pkgutil import resolve_name
 
+import psutil
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
@@ -13,6 +15,7 @@ from prefect.settings import PREFECT_API_URL
 from flows.__main__ import COMMANDS, main
 from tasks.core.config.forms import FormModel
 from tasks.core.config.groups import PARAMETER_GROUPS
+from tasks.engine.jobs import dispatch
 
 PRESETS = Path(__file__).parents[2] / "infra" / "presets"
 
@@ -201,6 +204,30 @@ def test_a_server_that_does_not_start_exits_5(phantoms: Path, tmp_path: Path) ->
 
 @pytest.mark.ray
 @pytest.mark.server
+def test_a_server_that_does_not_start_leaves_no_ray(phantoms: Path, tmp_path: Path) -> None:
+    """Where a step's Ray has started beside a server that fails, the sentence is the same and nothing is left."""
+    run = _lesions(
+        *("segment", "model", str(phantoms), str(tmp_path / "out")),
+        PREFECT_API_URL="",
+        PREFECT_HOME=str(tmp_path / "home"),
+        PREFECT_SERVER_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db",
+        LESIONS_MARK=str(tmp_path),
+    )
+    assert run.returncode == 5, run.stderr
+    assert "ServerError: Prefect's temporary server did not respond" in " ".join(run.stderr.split())
+    _, left = psutil.wait_procs([p for p in psutil.process_iter() if _mark(p) == str(tmp_path)], timeout=10)
+    assert not left
+
+
+def _mark(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get("LESIONS_MARK")
+    except psutil.Error:  # another user's, or gone meanwhile
+        return None
+
+
+@pytest.mark.ray
+@pytest.mark.server
 def test_a_local_ray_that_does_not_start_exits_5(prefect_server: None, phantoms: Path, tmp_path: Path) -> None:
     """Where a Ray of this machine is too slow to start, twice, one sentence says so and the exit code is 5."""
     run = _lesions(
@@ -211,6 +238,24 @@ def test_a_local_ray_that_does_not_start_exits_5(prefect_server: None, phantoms:
     assert run.returncode == 5, run.stderr
     sentence = run.stderr[run.stderr.rindex("ClusterError:") :]
     assert "Ray did not start on this machine, 2 times" in " ".join(sentence.split())
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_server")
+def test_what_needs_no_ray_starts_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A dry run has none, a step has one before its flow begins."""
+    asked: list[str] = []
+
+    def ray_ahead(step: str, **_: object) -> contextlib.AbstractContextManager[None]:
+        asked.append(step)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(dispatch, "ray_ahead", ray_ahead)
+    arguments = ["segment", str(tmp_path), str(tmp_path / "scans"), str(tmp_path / "output")]
+    assert _exit_code(monkeypatch, *arguments, "--dry-run") == 2
+    assert not asked
+    assert _exit_code(monkeypatch, *arguments) == 2
+    assert asked == ["segment"]
 
 
 @pytest.mark.ray

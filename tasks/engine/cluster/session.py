@@ -5,6 +5,8 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextvars import ContextVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -22,6 +24,34 @@ SPARE_CPUS = 2
 
 N_STARTS = 2
 """Number of start attempts; the second is faster, because the files are in the page cache."""
+
+_AHEAD: "ContextVar[list[Future[float]]]" = ContextVar("ahead")
+"""Ray of this machine that was started ahead of its session, until that takes it: the seconds it took, or its error."""
+
+
+@contextlib.contextmanager
+def started_ahead(compute: ComputeConfig, *, n_reserved_cpus: int = 0, has_dashboard: bool = False) -> Iterator[None]:
+    """Start Ray on this machine for the first session of the body, which takes it over, or raises its error.
+
+    Does nothing with an address, or if Ray runs. Parameters are those of that session.
+    """
+    if compute.ray_address or ray.is_initialized():
+        yield
+        return
+    started, ahead = time.monotonic(), Future[float]()
+    try:
+        _start(compute, n_reserved_cpus, has_dashboard=has_dashboard)
+        ahead.set_result(time.monotonic() - started)
+    except ClusterError as err:
+        ahead.set_exception(err)
+    waiting = [ahead]
+    token = _AHEAD.set(waiting)
+    try:
+        yield
+    finally:
+        _AHEAD.reset(token)
+        if waiting:
+            _stop()
 
 
 @contextlib.contextmanager
@@ -46,15 +76,19 @@ def session(
     if compute.is_remote:  # each step is a job, which holds a session of its own
         yield
         return
-    if ray.is_initialized():
+    ahead, started = _AHEAD.get([]), time.monotonic()
+    if ray.is_initialized() and not ahead:
         with _unwrapped():
             _check_gpus(compute, n_gpus)
             yield
         return
-    started = time.monotonic()
-    _start(compute, n_reserved_cpus, has_dashboard=has_dashboard)
+    if ahead:
+        seconds = ahead.pop().result()
+    else:
+        _start(compute, n_reserved_cpus, has_dashboard=has_dashboard)
+        seconds = time.monotonic() - started
     try:
-        logger.info("cluster: %s, ready in %.1f s", _size(), time.monotonic() - started)
+        logger.info("cluster: %s, ready in %.1f s", _size(), seconds)
         _check_gpus(compute, n_gpus)
         with _unwrapped():
             yield

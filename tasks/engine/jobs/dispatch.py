@@ -3,15 +3,17 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pkgutil import resolve_name
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 from tasks.core.catalog import StepName
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.learning import TrainingConfig
 from tasks.core.record import Record
 from tasks.core.step_inputs import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 from tasks.core.throughput import Progress, ReportProgress
-from tasks.engine.cluster.session import session
+from tasks.engine.cluster.session import session, started_ahead
 
 STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
     "prepare": ("tasks.engine.steps.prepare:prepare", PrepareRequest),
@@ -24,6 +26,11 @@ STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
 REPORT_EVERY_S: Final = 10.0
 HAS_PROGRESS: Final[frozenset[StepName]] = frozenset({"segment"})
 Handle = TypeVar("Handle", bound=Record)
+
+
+class _Ray(TypedDict):
+    n_reserved_cpus: int
+    has_dashboard: bool
 
 
 def run_step(
@@ -66,10 +73,22 @@ def call_step(step: StepName, request: Record, *, compute: ComputeConfig, report
     further: dict[str, Any] = {}  # Any: keywords of the step
     if step in HAS_PROGRESS:
         further["report_progress"] = report_progress
-    with session(
-        compute, n_reserved_cpus=_n_reserved_cpus(request), n_gpus=_n_gpus(request), has_dashboard=step == "train"
-    ):
+    training = request.training if isinstance(request, TrainRequest) else None
+    needs = _ray_of(step, training)
+    # a segmentation also runs with fewer GPUs than asked for, or none
+    with session(compute, n_gpus=training.n_gpus if training else 0, **needs):
         return function(request, **further)
+
+
+def ray_ahead(step: StepName, compute: ComputeConfig, training: TrainingConfig) -> AbstractContextManager[None]:
+    """Start Ray for a step that the body will run, if Ray has to run on this machine.
+
+    Args:
+        step: Name of the step.
+        compute: This machine or a cluster.
+        training: Parameters of the training, if the step is one.
+    """
+    return started_ahead(compute, **_ray_of(step, training if step == "train" else None))
 
 
 def at_intervals(report_progress: ReportProgress) -> ReportProgress:
@@ -87,13 +106,9 @@ def at_intervals(report_progress: ReportProgress) -> ReportProgress:
     return report
 
 
-def _n_reserved_cpus(request: Record) -> int:
-    """Return the number of logical CPUs that the step's actors hold while it runs."""
-    if isinstance(request, TrainRequest):
-        return request.training.num_workers
-    return int(isinstance(request, SegmentRequest))
-
-
-def _n_gpus(request: Record) -> int:
-    """Return the number of GPUs the step needs; a segmentation also runs with fewer or none."""
-    return request.training.n_gpus if isinstance(request, TrainRequest) else 0
+def _ray_of(step: StepName, training: TrainingConfig | None) -> _Ray:
+    """Return what a Ray of this machine has to offer a step, whose actors hold CPUs while it runs."""
+    return {
+        "n_reserved_cpus": training.num_workers if training else int(step == "segment"),
+        "has_dashboard": step == "train",
+    }

@@ -1,9 +1,16 @@
-"""Progress is passed on now and then, and never twice the same."""
+"""Progress is passed on now and then, and never twice the same; a step finds the Ray that was started for it."""
 
+import contextlib
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
+from tasks.core.catalog import StepName
+from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.learning import TrainingConfig
+from tasks.core.record import Record
+from tasks.core.step_inputs import TrainRequest
 from tasks.core.throughput import Progress
 from tasks.engine.jobs import dispatch
 
@@ -21,3 +28,24 @@ def test_progress_is_reported_at_once_then_at_intervals_and_at_the_end(monkeypat
         clock.now = at_s
         report_progress(_progress(n_done))
     assert [progress.n_done for progress in reported] == [0, 2, 10]
+
+
+@pytest.mark.parametrize("step", get_args(StepName))
+def test_ray_starts_ahead_as_the_step_would_start_it(monkeypatch: pytest.MonkeyPatch, step: StepName) -> None:
+    """With the same CPUs and dashboard, whatever the training's workers are."""
+    asked: list[dict[str, object]] = []
+
+    def hold(_: ComputeConfig, n_gpus: int = 0, **asked_of: object) -> contextlib.AbstractContextManager[None]:
+        del n_gpus  # a session checks them once Ray has started
+        asked.append(asked_of)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(dispatch, "session", hold)
+    monkeypatch.setattr(dispatch, "started_ahead", hold)
+    monkeypatch.setattr(dispatch, "resolve_name", lambda _: lambda request, **_: request)
+    training = TrainingConfig(num_workers=3, batch_size=9)
+    request = TrainRequest.model_construct(training=training) if step == "train" else Record()
+    with dispatch.ray_ahead(step, ComputeConfig(), training):
+        dispatch.call_step(step, request, compute=ComputeConfig(), report_progress=lambda _: None)
+    assert asked[0] == asked[1]
+    assert asked[0]["n_reserved_cpus"] == {"train": 3, "segment": 1}.get(step, 0)

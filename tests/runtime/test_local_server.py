@@ -1,0 +1,72 @@
+"""Prefect's temporary server: starts at once, is found by flows, and is gone with its process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks.core.errors import ServerError
+from tasks.runtime import local_server
+from tasks.runtime.local_server import LocalServer, begin_local_server
+
+SCRIPT = """
+from prefect import flow, get_client
+from tasks.runtime.local_server import begin_local_server
+begin_local_server().wait()
+from prefect.settings import PREFECT_API_URL
+with get_client(sync_client=True) as client:
+    client.hello().raise_for_status()
+print(PREFECT_API_URL.value())
+"""
+
+
+@pytest.mark.server
+def test_flows_find_it_and_it_ends_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's client reaches it at the address in Prefect's settings, where nothing is left afterwards."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    address = run.stdout.split()[-1]
+    assert f"Starting temporary server on {address.removesuffix('/api')}" in run.stderr + run.stdout
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{address}/health")
+
+
+def test_none_starts_beside_a_configured_one() -> None:
+    """Deployments and whoever set an address have a server."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert begin_local_server() is None
+
+
+@pytest.mark.parametrize("script", ["pass", "import time; time.sleep(60)"], ids=["ends", "is silent"])
+def test_one_that_does_not_respond_is_restarted_once_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """One sentence says so after the second, and neither process is left."""
+    monkeypatch.setattr(local_server, "SERVER", ("-c", script))
+    monkeypatch.setattr(
+        local_server, "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", type("_", (), {"value": lambda: 0.3})
+    )
+    before = set(psutil.Process().children())
+    with pytest.raises(ServerError, match=r"within 0.3 s, 2 times"):
+        LocalServer().wait()
+    assert set(psutil.Process().children()) <= before
+
+
+def test_one_that_was_up_before_it_is_waited_for_is_never_late(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The timeout is looked at only after the server, because other starts take time, too."""
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "health").touch()
+    script = "import http.server as s, sys; s.test(s.SimpleHTTPRequestHandler, port=int(sys.argv[2]), bind='127.0.0.1')"
+    monkeypatch.setattr(local_server, "SERVER", ("-c", script))
+    monkeypatch.chdir(tmp_path)
+    server = LocalServer()
+    try:
+        assert server._responds_within(60.0)
+        assert server._responds_within(0.0)
+    finally:
+        server.stop()
