@@ -84,7 +84,7 @@ def _started(module: str, arguments: Mapping[str, Any]) -> Iterator[None]:  # An
         yield
         return
     from tasks.engine.jobs.dispatch import ray_ahead  # here, because help and typos need neither Prefect nor Ray
-    from tasks.runtime.local_server import begin_local_server
+    from tasks.runtime.local_server import begin_local_server, without_heartbeats
 
     server = begin_local_server()
     with contextlib.ExitStack() as stack:
@@ -93,6 +93,7 @@ def _started(module: str, arguments: Mapping[str, Any]) -> Iterator[None]:  # An
             stack.enter_context(ray_ahead(STEP_MODULES[module], **values))
         if server:
             server.wait()
+            stack.enter_context(without_heartbeats())
         yield
 
 

@@ -12,14 +12,18 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 
 import httpx
 from prefect.context import refresh_global_settings_context
 from prefect.logging import get_logger
 from prefect.settings import (
     PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    Settings,
     get_current_settings,
+    temporary_settings,
 )
 
 from tasks.core.errors import ServerError
@@ -114,6 +118,14 @@ class LocalServer:
 def begin_local_server() -> LocalServer | None:
     """Start Prefect's temporary server and return it, for the flow to wait for; None if a server is configured."""
     return None if PREFECT_API_URL.value() else LocalServer()
+
+
+def without_heartbeats() -> AbstractContextManager[Settings]:
+    """Let the flows of the body send no heartbeats, which nobody watches on a temporary server.
+
+    A flow waits up to a second for the thread that sends them (prefect 3.8.8: `prefect/flow_engine.py:347`).
+    """
+    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
 def _free_port() -> int:

@@ -14,19 +14,24 @@ from tasks.runtime import local_server
 from tasks.runtime.local_server import LocalServer, begin_local_server
 
 SCRIPT = """
-from prefect import flow, get_client
-from tasks.runtime.local_server import begin_local_server
+from prefect import flow
+from prefect.settings import PREFECT_API_URL, get_current_settings
+from tasks.runtime.local_server import begin_local_server, without_heartbeats
+
+@flow
+def heartbeat_frequency():
+    return get_current_settings().flows.heartbeat_frequency
+
 begin_local_server().wait()
-from prefect.settings import PREFECT_API_URL
-with get_client(sync_client=True) as client:
-    client.hello().raise_for_status()
+with without_heartbeats():
+    assert heartbeat_frequency() is None
 print(PREFECT_API_URL.value())
 """
 
 
 @pytest.mark.server
 def test_flows_find_it_and_it_ends_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prefect's client reaches it at the address in Prefect's settings, where nothing is left afterwards."""
+    """A flow runs on it, without heartbeats, at the address in Prefect's settings; afterwards nothing is there."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
