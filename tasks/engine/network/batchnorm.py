@@ -58,7 +58,9 @@ def set_batchnorm_momentum(network: tf.keras.Model) -> None:
             layer.momentum = FAST_MOMENTUM
 
 
-def mix_slice_statistics(network: tf.keras.Model, slice_statistics: float) -> None:
+def mix_slice_statistics(
+    network: tf.keras.Model, slice_statistics: float, *, layers: frozenset[str] | None = None
+) -> None:
     """Mix per-slice statistics into the encoder's BatchNorm at inference.
 
     The layers change their class, because building another network takes as long as the first: 1.3 s.
@@ -66,9 +68,11 @@ def mix_slice_statistics(network: tf.keras.Model, slice_statistics: float) -> No
     Args:
         network: Network of segmentation-models.
         slice_statistics: Weight of per-slice statistics, in (0, 1].
+        layers: Names of the layers to change; None changes all of the encoder.
     """
     for layer in network.layers:
-        if isinstance(layer, tf.keras.layers.BatchNormalization) and not layer.name.startswith(DECODER_PREFIXES):
+        is_chosen = not layer.name.startswith(DECODER_PREFIXES) if layers is None else layer.name in layers
+        if is_chosen and isinstance(layer, tf.keras.layers.BatchNormalization):
             layer.__class__ = BatchNormalization
             layer.slice_statistics = slice_statistics
 

@@ -48,6 +48,11 @@ STAGES = (
 SKIPS = ("blocks.10.add", "blocks.4.add", "blocks.2.add", "blocks.0.bn2")
 """Layers whose outputs the decoder takes: the last ones at 1/16, 1/8, 1/4 and 1/2 of the input's side."""
 
+MIXED = frozenset(f"blocks.{block}.{layer}" for block in range(2, 16) for layer in ("bn1", "bn2"))
+"""BatchNorm layers into which per-slice statistics are mixed: from 1/4 of the input's side on, and not those before a
+depthwise convolution. On unseen patients they do what all layers do (infra/docs/accuracy.md), for a fifth of the
+time: the others hold four fifths of the numbers."""
+
 
 def build_encoder() -> tf.keras.Model:
     """Return the encoder from images `(B, H, W, 3)` in [0, 1] to features `(B, H/32, W/32, 320)`, from random weights.

@@ -87,7 +87,8 @@ def build_model(
         _load_encoder(network, encoder_weights, backbone)
         _rescale_input_batchnorm(network)
     if slice_statistics:
-        mix_slice_statistics(network, slice_statistics)
+        layers = lite.MIXED if backbone == lite.BACKBONE else None
+        mix_slice_statistics(network, slice_statistics, layers=layers)
     logits = tf.keras.layers.Activation("linear", dtype="float32", name="logits")(network.output)
     return tf.keras.Model(network.input, logits)
 
