@@ -1,6 +1,6 @@
-"""Runs all tests in three lanes side by side: `python -m tests.lanes [options of pytest]`.
+"""Runs all tests in four lanes side by side: `python -m tests.lanes [options of pytest]`.
 
-Networks, and deployments with a server, run beside what needs neither. The exit code is 0 if all passed.
+Networks, deployments with a server, and files run beside all other tests. The exit code is 0 if all passed.
 """
 
 import subprocess
@@ -9,12 +9,18 @@ import threading
 import time
 from typing import IO
 
+
+def _without(paths: tuple[str, ...]) -> list[str]:
+    return [f"--ignore={path}" for path in paths]
+
+
 DEPLOYED = ("tests/flows/test_deployments.py", "tests/flows/test_pipeline.py")
-OTHERS = [f"--ignore={path}" for path in DEPLOYED]
+FILES = ("tests/core", "tests/io", "tests/stages")
 LANES = {
-    "without TensorFlow": ["-m", "not tf and not soak", *OTHERS],
-    "networks": ["-m", "tf and not soak", *OTHERS],
     "deployments": ["-m", "not soak", *DEPLOYED],
+    "networks": ["-m", "tf and not soak", *_without(DEPLOYED)],
+    "files": ["-m", "not tf and not soak", *FILES],
+    "others": ["-m", "not tf and not soak", *_without(DEPLOYED + FILES)],
 }
 """By file and marker, so that every test is in one of them; each lane waits half of its time for processes."""
 
