@@ -47,6 +47,8 @@ RECIPES: dict[str, Differences] = {
     "screen-cropped": _screened(),
     "screen-little-noise": _screened(augment=LITTLE_NOISE),
     "screen-more-noise": _screened(augment={"noise": 0.2, "equalisation": 0.6}),
+    "screen-batch-8": _screened(training={"batch_size": 8}),
+    "screen-cropped-less-zoom": _screened(augment={"zoom_in": 0.3}),
     "screen-tversky": _screened(training={"loss": "bce_tversky"}),
     "screen-as-stored": _screened(model={"intensity_rule": "slice_8bit"}, augment=LITTLE_NOISE),
     "screen-first-augment": _screened(augment=FIRST_AUGMENT),
@@ -54,7 +56,7 @@ RECIPES: dict[str, Differences] = {
     "screen-no-slice-statistics": _screened(model={"slice_statistics": 0}),
 }
 
-CROPPED = {"screen-cropped"}
+CROPPED = {"screen-cropped", "screen-cropped-less-zoom"}
 """Recipes whose slices are cropped to the lungs (views.py)."""
 
 
