@@ -40,6 +40,7 @@ def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
+    "batch-8": {"training": {"batch_size": 8}},
     "little-noise": {"augment": LITTLE_NOISE},
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
     "screen": _screened(),
