@@ -9,9 +9,6 @@ KERNEL = (4, 2, 1)
 """Weights of the slice itself, of each neighbour, and of the slices next to those (measured: infra/docs/accuracy.md).
 Integers, so that the mean is exact: rounded half up, on any machine."""
 
-REACH = len(KERNEL)
-"""Distance from which on two slices are no neighbours."""
-
 
 def smooth_along_z(probability: np.ndarray, positions: Sequence[int] | None = None) -> np.ndarray:
     """Return the weighted mean of each slice and its neighbours; a neighbour that is missing has no weight.
@@ -26,7 +23,7 @@ def smooth_along_z(probability: np.ndarray, positions: Sequence[int] | None = No
     at = np.arange(len(probability)) if positions is None else np.asarray(positions)
     smooth = np.empty_like(probability)
     for index, position in enumerate(at):
-        near = np.flatnonzero(np.abs(at - position) < REACH)
+        near = np.flatnonzero(np.abs(at - position) < len(KERNEL))
         weights = np.array(KERNEL, np.uint16)[np.abs(at[near] - position)]
         summed = np.zeros(probability.shape[1:], np.uint16)  # at most 10 x 255
         for weight, neighbour in zip(weights, near, strict=True):

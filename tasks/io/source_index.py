@@ -10,7 +10,6 @@ from typing import Final
 from tasks.core.errors import ConfigError, DataError
 from tasks.core.naming_rules import SliceIdentity
 from tasks.core.quoting import known_or_described
-from tasks.core.smoothing import REACH
 from tasks.io import storage
 from tasks.io.discovery import Discovery
 from tasks.io.formats import is_volume
@@ -73,16 +72,12 @@ def _indexed_file(by_path: dict[str, StoredObject], row: dict[str, str | None], 
 
 
 def _indexed_identity(row: dict[str, str | None], n_seen: Counter[str]) -> SliceIdentity:
-    """Return the identity of a row.
-
-    Without slice_index nobody knows which slices are neighbours: they are numbered in the order of the rows, so far
-    apart that none is smoothed with another.
-    """
+    """Return the identity of a row; without slice_index, slices are numbered in the order of the rows."""
     patient_id = (row["patient_id"] or "").strip()
     if not patient_id:
         raise DataError("index_row", "patient_id is empty; a patient is never guessed. Fill it in.")
     case_id = row.get("case_id") or patient_id
-    position = row.get("slice_index") or str(n_seen[case_id] * REACH)
+    position = row.get("slice_index") or str(n_seen[case_id])
     if not position.isdecimal() or len(position) > MAX_INDEX_DIGITS:
         shown = known_or_described(position, {position} if _NUMBER.fullmatch(position) else (), "value")
         raise DataError("index_row", f"slice_index is {shown}; a whole number from 0 was expected.")

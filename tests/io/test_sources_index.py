@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ConfigError
-from tasks.core.smoothing import REACH
 from tasks.io import storage
 from tasks.io.sources import discover_source
 from tests.io.stores import failed, pair_names, put
@@ -26,7 +25,7 @@ def test_an_index_names_pairs_and_patients(root: str) -> None:
     assert found.n_unknown == 0
     assert [(p.patient_id, p.case_id, p.slice_index, p.source) for p in found.pairs] == [
         ("anna", "anna", 0, "index"),
-        ("anna", "anna", REACH, "index"),  # nobody said that they are neighbours
+        ("anna", "anna", 1, "index"),
         ("bert", "bert", 0, "index"),
     ]
     assert pair_names(found) == [("x/5.png", "y/6.png"), ("x/3.png", "y/4.png"), ("x/1.png", "y/2.png")]
