@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -86,9 +87,13 @@ def _started(module: str, arguments: Mapping[str, Any]) -> Iterator[None]:  # An
     from tasks.engine.jobs.dispatch import ray_ahead  # here, because help and typos need neither Prefect nor Ray
     from tasks.runtime.local_server import begin_local_server, without_heartbeats
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # which would leave the server behind
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
     server = begin_local_server()
     with contextlib.ExitStack() as stack:
-        if module in STEP_MODULES and not arguments.get("dry_run"):
+        # With a server of the team's, the step may first have to wait for a free slot, and Ray would wait with it.
+        if server and module in STEP_MODULES and not arguments.get("dry_run"):
             values = {name: arguments.get(name, PARAMETER_GROUPS[name]()) for name in ("compute", "training")}
             stack.enter_context(ray_ahead(STEP_MODULES[module], **values))
         if server:

@@ -1,10 +1,13 @@
 import contextlib
 import inspect
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -16,6 +19,7 @@ from flows.__main__ import COMMANDS, main
 from tasks.core.config.forms import FormModel
 from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.engine.jobs import dispatch
+from tasks.runtime import local_server
 
 PRESETS = Path(__file__).parents[2] / "infra" / "presets"
 
@@ -243,7 +247,7 @@ def test_a_local_ray_that_does_not_start_exits_5(prefect_server: None, phantoms:
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_server")
 def test_what_needs_no_ray_starts_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A dry run has none, a step has one before its flow begins."""
+    """A step has one before its flow begins, but a dry run none, nor a step that may have to wait for its slot."""
     asked: list[str] = []
 
     def ray_ahead(step: str, **_: object) -> contextlib.AbstractContextManager[None]:
@@ -252,10 +256,29 @@ def test_what_needs_no_ray_starts_none(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     monkeypatch.setattr(dispatch, "ray_ahead", ray_ahead)
     arguments = ["segment", str(tmp_path), str(tmp_path / "scans"), str(tmp_path / "output")]
+    assert _exit_code(monkeypatch, *arguments) == 2  # a server is configured
+    monkeypatch.setattr(local_server, "begin_local_server", lambda: SimpleNamespace(wait=lambda: None))
     assert _exit_code(monkeypatch, *arguments, "--dry-run") == 2
     assert not asked
     assert _exit_code(monkeypatch, *arguments) == 2
     assert asked == ["segment"]
+
+
+@pytest.mark.server
+def test_a_command_that_is_terminated_leaves_no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """While its temporary server still starts, SIGTERM ends the command, and the server with it."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    arguments = ("run", str(tmp_path / "source"), str(tmp_path / "output"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as command:
+        assert command.stdout is not None
+        assert any("Starting temporary server" in line for line in command.stdout)
+        while not (children := psutil.Process(command.pid).children()):
+            time.sleep(0.01)
+        command.terminate()
+        assert command.wait(30) == 128 + signal.SIGTERM
+        assert not any(child.is_running() for child in children)
 
 
 @pytest.mark.ray
