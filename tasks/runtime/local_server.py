@@ -15,6 +15,7 @@ import time
 from contextlib import AbstractContextManager
 
 import httpx
+import prefect
 from prefect.context import refresh_global_settings_context
 from prefect.logging import get_logger
 from prefect.settings import (
@@ -37,7 +38,8 @@ POLL_S = 0.1
 STOP_TIMEOUT_S = 5.0
 
 SERVER = (
-    *("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+    *("-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent)),  # else modules of the current folder go first
+    *("--factory", "prefect.server.api.server:create_app"),
     *("--host", "127.0.0.1", "--log-level", "error", "--lifespan", "on"),
 )
 SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}

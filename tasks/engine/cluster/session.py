@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
 
@@ -102,9 +102,11 @@ def _stop() -> None:
     Else Ray would stop it after the control store, to which it reports its end, and wait for that for a whole second
     (ray 2.60: `ray/_private/node.py:2069`, `ray/autoscaler/_private/monitor.py:588`).
     """
-    if ray._private.worker._global_node is not None:
-        ray._private.worker._global_node.kill_monitor(check_alive=False)
-    ray.shutdown()
+    try:
+        if ray._private.worker._global_node is not None:
+            ray._private.worker._global_node.kill_monitor(check_alive=False)
+    finally:
+        ray.shutdown()
 
 
 def _check_gpus(compute: ComputeConfig, n_asked: int) -> None:
@@ -176,23 +178,23 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
     """
     for name, seconds in START_ENVIRONMENT.items():
         os.environ.setdefault(name, seconds)
-    # Workers inherit these: Ray starts one per CPU at once, which none with a runtime environment could use.
-    os.environ.update(WORKER_ENVIRONMENT)
     withheld = {name: value for name, value in WITHHELD_FROM_WORKERS.items() if name in os.environ}
     for n_left in reversed(range(N_STARTS)):
         try:
-            ray.init(
-                address="local",  # else Ray would join whatever cluster this machine last started
-                include_dashboard=has_dashboard,
-                dashboard_host="127.0.0.1",
-                # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth of
-                # its speed
-                _system_config={"worker_niceness": 0},
-                num_cpus=n_cpus,
-                runtime_env={"env_vars": withheld} if withheld else None,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
+            # Inherited by workers: Ray starts one per CPU at once, which none with a runtime environment could use.
+            with _variables(WORKER_ENVIRONMENT):
+                ray.init(
+                    address="local",  # else Ray would join whatever cluster this machine last started
+                    include_dashboard=has_dashboard,
+                    dashboard_host="127.0.0.1",
+                    # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth
+                    # of its speed
+                    _system_config={"worker_niceness": 0},
+                    num_cpus=n_cpus,
+                    runtime_env={"env_vars": withheld} if withheld else None,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
         except Exception as err:  # what Ray 2.60 raises for a node that is late is a bare one
             ray.shutdown()
             if not n_left:
@@ -204,6 +206,21 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
             logger.warning("cluster: Ray did not start in time; restarting it")
         else:
             return
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables while the body runs."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _first_line(err: Exception) -> str:

@@ -1,5 +1,6 @@
 """Predictor: a loaded bundle, checked by its self-test, that predicts batches of a fixed size."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -51,15 +52,19 @@ class Predictor:
         Raises:
             ModelError: If the loaded model no longer predicts what it did when the bundle was made.
         """
-        predictor = cls(bundle.card, bundle.weights, precision=precision, batch_size=batch_size)
+        predictor, warning = cls(bundle.card, bundle.weights, precision=precision, batch_size=batch_size), ""
         try:
             predictor._check(bundle.self_test)
         except ModelError as err:
             if precision != "auto" or predictor.precision.precision == "float32":
                 raise
+            warning = f"{err} Computed in float32 instead."
+        if warning:  # outside the handler, whose traceback would keep the first networks
+            del predictor
+            gc.collect()
             predictor = cls(bundle.card, bundle.weights, precision="float32", batch_size=batch_size)
             predictor._check(bundle.self_test)
-            predictor.precision = replace(predictor.precision, warning=f"{err} Computed in float32 instead.")
+            predictor.precision = replace(predictor.precision, warning=warning)
         if test_time_flips is not None:
             predictor._flips = test_time_flips
         return predictor

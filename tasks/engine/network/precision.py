@@ -32,10 +32,11 @@ def set_precision(asked: Precision) -> ChosenPrecision:
     if has_gpu:
         policy = chosen.precision if chosen.precision == "float32" else f"mixed_{chosen.precision}"
         tf.keras.mixed_precision.set_global_policy(policy)
-    os.environ.update(FLOAT32_ON_CPUS)  # read when a graph is optimised
-    tf.config.optimizer.set_experimental_options(
-        {"auto_mixed_precision_onednn_bfloat16": chosen.precision == "bfloat16" and not has_gpu}
-    )
+    is_rewritten = chosen.precision == "bfloat16" and not has_gpu
+    if is_rewritten:
+        for name, operations in FLOAT32_ON_CPUS.items():
+            os.environ.setdefault(name, operations)  # read when a graph is optimised
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": is_rewritten})
     return chosen
 
 

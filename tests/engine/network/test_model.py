@@ -194,7 +194,8 @@ def test_gradients_of_depthwise_kernels_stay_in_float32(monkeypatch: pytest.Monk
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("this machine has a GPU")
     for name in precision.FLOAT32_ON_CPUS:
-        monkeypatch.setenv(name, "")  # and is as before afterwards
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)  # and is as before afterwards
     image, kernel = tf.random.normal((2, 16, 16, 32), seed=0), tf.random.normal((5, 5, 32, 1), seed=1)
 
     def gradient(asked: Precision) -> np.ndarray:
