@@ -54,7 +54,7 @@ def demo(out: Path = Path("demo-output")) -> None:
         preparation=PreparationConfig(
             size_px=SIZE_PX, patient_id_pattern=PATIENT_ID_PATTERN, fractions=Fractions(val=0.2, test=0.3)
         ),
-        training=TrainingConfig(epochs=10, batch_size=8),
+        training=TrainingConfig(epochs=14, batch_size=8),
         augment=GENTLE,
         segmentation=SegmentationConfig(settle_minutes=0),
     )
