@@ -69,6 +69,19 @@ def test_image_and_mask_stay_in_register(field: str) -> None:
     assert np.mean(contrasts) > 20
 
 
+def test_equalisation_amplifies_noise() -> None:
+    """Noise is the scanner's: an export that equalises a slice has it in its input, so little contrast becomes much."""
+    flat = np.tile(np.linspace(90, 110, 64).astype(np.uint8), (64, 1))
+    noisy, equalised = (
+        np.mean([image.astype(float).std() for image, _ in _changed(config, flat, _disc())])
+        for config in (_alone("noise", 0.1), NOTHING.model_copy(update={"noise": 0.1, "equalisation": 1.0}))
+    )
+    by_equalisation_alone = np.mean(
+        [image.astype(float).std() for image, _ in _changed(_alone("equalisation", 1.0), flat, _disc())]
+    )
+    assert equalised**2 - by_equalisation_alone**2 > 1.5 * noisy**2
+
+
 @pytest.mark.parametrize("field", ["tone_curve", "brightness", "contrast", "equalisation", "blur", "noise", "jpeg"])
 def test_intensity_leaves_the_mask_alone(field: str) -> None:
     """Light and noise do not move a lesion."""

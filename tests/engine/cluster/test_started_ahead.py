@@ -1,6 +1,7 @@
 """Ray that starts ahead of its session: taken over once, stopped in any case, its failure raised by the session."""
 
 import logging
+import os
 
 import pytest
 import ray
@@ -98,3 +99,18 @@ def test_a_running_ray_is_left_alone(started: _Ray) -> None:
             pass
         assert started.is_running
     assert len(started.starts) == 1
+
+
+@pytest.mark.parametrize("before", [None, "0"], ids=["unset", "set"])
+def test_variables_of_workers_stay_out_of_the_users_process(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    """They are there while Ray starts, for its workers to inherit, and afterwards as they were."""
+    seen: list[str | None] = []
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append(os.environ.get("TF_USE_LEGACY_KERAS")))
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    if before:
+        monkeypatch.setenv("TF_USE_LEGACY_KERAS", before)
+    module._start_here(1, has_dashboard=False)
+    assert seen == ["1"]
+    assert os.environ.get("TF_USE_LEGACY_KERAS") == before
