@@ -44,8 +44,7 @@ def overlay(
     canvas = _enlarge(_GREY_INDEX[image], factor)
     for mask, index in ((lung, LUNG_INDEX), (reference, REFERENCE_INDEX), (prediction, PREDICTION_INDEX)):
         if mask is not None:
-            contours, _ = cv2.findContours(_enlarge(mask, factor), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(canvas, contours, -1, index, 1)
+            canvas[_outline(_enlarge(mask, factor)) > 0] = index
     return canvas
 
 
@@ -79,5 +78,16 @@ def side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
 _GREY_INDEX = np.rint(np.arange(256) * (N_GREYS - 1) / 255).astype(np.uint8)
 
 
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Return the pixels of a mask beside a pixel outside it, or at the border, uint8 of 0 and 1.
+
+    What `cv2.drawContours` draws, in a time that does not depend on how ragged the mask is.
+    """
+    return mask - cv2.erode(mask, _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+
+
 def _enlarge(array: np.ndarray, factor: int) -> np.ndarray:
-    return np.ascontiguousarray(array.repeat(factor, axis=0).repeat(factor, axis=1))
+    return array if factor == 1 else array.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 
@@ -18,9 +17,10 @@ def _square(first: int, last: int, height: int = 300, width: int = 260) -> np.nd
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
-    """Return the lesion pixels that have background above, below, left or right of them."""
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    return np.logical_and(mask > 0, cv2.erode(mask, cross) == 0)
+    """Return the lesion pixels that have background, or the border, above, below, left or right of them."""
+    around = np.pad(mask, 1)
+    inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    return np.logical_and(mask > 0, inner == 0)
 
 
 def _has(panel: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -44,6 +44,13 @@ def test_hole_in_a_lesion_is_outlined_too() -> None:
     assert red[100, 120]
     assert red[114, 120]
     assert not red[107, 120]
+
+
+def test_lesion_is_outlined_along_the_border_of_the_slice() -> None:
+    """A lesion that fills the slice has a closed outline."""
+    mask = np.ones((300, 260), np.uint8)
+    red = _has(PALETTE[overlay(_slice(), prediction=mask)], PREDICTION_COLOUR)
+    np.testing.assert_array_equal(red, _outline(mask))
 
 
 def test_prediction_lies_over_the_reference() -> None:
