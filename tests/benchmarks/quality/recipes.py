@@ -24,6 +24,13 @@ FIRST_AUGMENT = {
 """Augmentation of version 0.1.0, where it differs."""
 LITTLE_NOISE = {"noise": 0.03, "equalisation": 0.15, "blur": 0.15}
 """First strengths of what scanners and exports do; its results were trained with noise after equalisation."""
+ORIGINAL_AUGMENT = dict.fromkeys(AugmentConfig.model_fields, 0) | {
+    "rotate_degrees": 50,
+    "shear_degrees": 0.5,
+    "zoom": 0.2,
+    "shift": 0.2,
+}
+"""Augmentation of the original brief (infra/presets/classic.yaml)."""
 FIRST_MODEL = {
     "backbone": "resnet34",
     "decoder_filters": 256,
@@ -43,6 +50,7 @@ RECIPES: dict[str, Differences] = {
     "batch-8": {"training": {"batch_size": 8}},
     "little-noise": {"augment": LITTLE_NOISE},
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
+    "original-augment": {"augment": ORIGINAL_AUGMENT},
     "screen": _screened(),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
     "screen-cropped": _screened(),
