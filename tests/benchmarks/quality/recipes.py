@@ -14,6 +14,7 @@ FIRST_AUGMENT = {
     "shear_degrees": 5,
     "zoom": 0.15,
     "zoom_in": 0,
+    "lesion_fading": 0,
     "tone_curve": 0,
     "contrast": 0.2,
     "equalisation": 0,
