@@ -9,6 +9,7 @@ from tasks.core.config.learning import ModelConfig, TrainingConfig
 Differences = dict[str, dict[str, Any]]  # Any: values of parameters
 """Parameters by group and name."""
 
+WEAK_TONES = {"tone_curve": 0.1, "brightness": 0.1, "contrast": 0.2}
 FIRST_AUGMENT = {
     "quarter_turns": 0,
     "shear_degrees": 5,
@@ -59,6 +60,7 @@ RECIPES: dict[str, Differences] = {
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
     "original-augment": {"augment": ORIGINAL_AUGMENT},
     "screen": _screened(),
+    "screen-tones": _screened(augment=WEAK_TONES),
     "screen-faded": _screened(augment={"lesion_fading": 0.7}),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
     "screen-cropped": _screened(),
