@@ -22,7 +22,6 @@ GENTLE = AugmentConfig(
     zoom=0.1,
     zoom_in=0,
     shift=0.05,
-    lesion_fading=0,
     tone_curve=0,
     brightness=0.1,
     contrast=0.1,

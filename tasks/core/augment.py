@@ -4,18 +4,13 @@ A pure function of (seed, epoch, case_id, slice_index): the same slice is change
 """
 
 import hashlib
-from typing import Any  # parameters and data of albumentations
 
 import albumentations as A  # noqa: N812 - the name its own documentation uses
 import cv2
 import numpy as np
 
 from tasks.core.config.augmentation import AugmentConfig
-from tasks.core.labels import lesion_of
-from tasks.core.lesion_fading import fade_lesions
 
-FADING_SHARE = 0.5
-"""Fraction of slices whose lesions are faded."""
 TONE_CURVE_SHARE = 0.6
 """Fraction of slices whose tone curve is changed."""
 CLAHE_CLIP_LIMIT = (1.0, 4.0)
@@ -24,32 +19,12 @@ JPEG_QUALITY = (40, 90)
 
 
 def build_augmentation(config: AugmentConfig) -> A.Compose:
-    """Return the transform of these parameters: lesions, geometry, intensities, then what scanners and exports do.
+    """Return the transform of these parameters: geometry, then intensities, then what scanners and exports do.
 
     Borders are reflected. Changes of intensity do not change the mask. Noise comes before equalisation, because it is
     the scanner's: an export that equalises a slice amplifies its noise.
     """
-    fading = _LesionFading(config.lesion_fading, p=FADING_SHARE * (config.lesion_fading > 0))
-    return A.Compose([fading, *_geometry(config), *_intensities(config), *_exports(config)])
-
-
-class _LesionFading(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is read without its types
-    """Lesions faded by a random fraction."""
-
-    def __init__(self, fraction: float, p: float) -> None:
-        super().__init__(p=p)
-        self._largest = fraction
-
-    @property
-    def targets_as_params(self) -> list[str]:
-        return ["mask"]
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        del params
-        return {"lesion": lesion_of(data["mask"]), "fraction": self.py_random.uniform(0, self._largest)}
-
-    def apply(self, img: np.ndarray, lesion: np.ndarray, fraction: float, **_: Any) -> np.ndarray:
-        return fade_lesions(img, lesion, fraction=fraction)
+    return A.Compose([*_geometry(config), *_intensities(config), *_exports(config)])
 
 
 def _geometry(config: AugmentConfig) -> list[A.BasicTransform]:

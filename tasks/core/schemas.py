@@ -34,9 +34,7 @@ BEFORE_DECODER_WIDTH: Final = 256
 
 BEFORE_MODEL: Final = {"decoder_filters": BEFORE_DECODER_WIDTH, "intensity_rule": "slice_8bit"}
 """Network of bundles without these fields."""
-BEFORE_AUGMENT: Final = dict.fromkeys(
-    ("quarter_turns", "zoom_in", "lesion_fading", "tone_curve", "equalisation", "blur", "jpeg"), 0.0
-)
+BEFORE_AUGMENT: Final = dict.fromkeys(("quarter_turns", "zoom_in", "tone_curve", "equalisation", "blur", "jpeg"), 0.0)
 """Augmentations that bundles without these fields were trained without."""
 
 

@@ -55,14 +55,6 @@ class AugmentConfig(FormModel):
         lt=1,
         description="Largest shift in either direction, fraction of the slice's side.",
     )
-    lesion_fading: float = Field(
-        0.7,
-        title="Lesion fading (fraction)",
-        ge=0,
-        le=1,
-        description="Largest loss of the contrast of lesions to the lung around them, fraction, in half of the slices. "
-        "Prepares for pale lesions.",
-    )
     tone_curve: float = Field(
         0.25,
         title="Tone curve (fraction)",

@@ -15,7 +15,6 @@ FIRST_AUGMENT = {
     "shear_degrees": 5,
     "zoom": 0.15,
     "zoom_in": 0,
-    "lesion_fading": 0,
     "tone_curve": 0,
     "contrast": 0.2,
     "equalisation": 0,
@@ -24,9 +23,7 @@ FIRST_AUGMENT = {
     "jpeg": 0,
 }
 """Augmentation of version 0.1.0, where it differs."""
-UNFADED = {"lesion_fading": 0}
-"""Recipes that were measured before lesions were faded."""
-LITTLE_NOISE = UNFADED | {"noise": 0.03, "equalisation": 0.15, "blur": 0.15}
+LITTLE_NOISE = {"noise": 0.03, "equalisation": 0.15, "blur": 0.15}
 """First strengths of what scanners and exports do; its results were trained with noise after equalisation."""
 ORIGINAL_AUGMENT = dict.fromkeys(AugmentConfig.model_fields, 0) | {
     "rotate_degrees": 50,
@@ -45,23 +42,18 @@ FIRST_MODEL = {
 
 
 def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
-    """Return a recipe of four epochs, without fading: enough to compare levers that change what is learned."""
-    return differences | {
-        "training": {"epochs": 4} | differences.get("training", {}),
-        "augment": UNFADED | differences.get("augment", {}),
-    }
+    """Return a recipe of four epochs: enough to compare levers that change what is learned."""
+    return differences | {"training": {"epochs": 4} | differences.get("training", {})}
 
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
-    "unfaded": {"augment": UNFADED},
-    "batch-8": {"training": {"batch_size": 8}, "augment": UNFADED},
+    "batch-8": {"training": {"batch_size": 8}},
     "little-noise": {"augment": LITTLE_NOISE},
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
     "original-augment": {"augment": ORIGINAL_AUGMENT},
     "screen": _screened(),
     "screen-tones": _screened(augment=WEAK_TONES),
-    "screen-faded": _screened(augment={"lesion_fading": 0.7}),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
     "screen-cropped": _screened(),
     "screen-little-noise": _screened(augment=LITTLE_NOISE),
