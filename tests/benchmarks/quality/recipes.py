@@ -1,7 +1,10 @@
 """Recipes: parameters of a training by name, as differences from the defaults."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
@@ -9,7 +12,6 @@ from tasks.core.config.learning import ModelConfig, TrainingConfig
 Differences = dict[str, dict[str, Any]]  # Any: values of parameters
 """Parameters by group and name."""
 
-WEAK_TONES = {"tone_curve": 0.1, "brightness": 0.1, "contrast": 0.2}
 FIRST_AUGMENT = {
     "quarter_turns": 0,
     "shear_degrees": 5,
@@ -24,14 +26,10 @@ FIRST_AUGMENT = {
 }
 """Augmentation of version 0.1.0, where it differs."""
 LITTLE_NOISE = {"noise": 0.03, "equalisation": 0.15, "blur": 0.15}
-"""First strengths of what scanners and exports do; its results were trained with noise after equalisation."""
-ORIGINAL_AUGMENT = dict.fromkeys(AugmentConfig.model_fields, 0) | {
-    "rotate_degrees": 50,
-    "shear_degrees": 0.5,
-    "zoom": 0.2,
-    "shift": 0.2,
-}
-"""Augmentation of the original brief (infra/presets/classic.yaml)."""
+"""First strengths of what scanners and exports do; all its results but that of the second fold were
+trained with noise after equalisation."""
+CLASSIC = Path(__file__).parents[3] / "infra" / "presets" / "classic.yaml"
+"""Preset of the original brief."""
 FIRST_MODEL = {
     "backbone": "resnet34",
     "decoder_filters": 256,
@@ -51,9 +49,9 @@ RECIPES: dict[str, Differences] = {
     "batch-8": {"training": {"batch_size": 8}},
     "little-noise": {"augment": LITTLE_NOISE},
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
-    "original-augment": {"augment": ORIGINAL_AUGMENT},
+    "original-augment": {"augment": yaml.safe_load(CLASSIC.read_text())["augment"]},
     "screen": _screened(),
-    "screen-tones": _screened(augment=WEAK_TONES),
+    "screen-tones": _screened(augment={"tone_curve": 0.1, "brightness": 0.1, "contrast": 0.2}),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
     "screen-cropped": _screened(),
     "screen-little-noise": _screened(augment=LITTLE_NOISE),
