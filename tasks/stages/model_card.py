@@ -6,7 +6,7 @@ from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Output
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.history import TrainingOutcome
-from tasks.core.operating_point import OperatingPoint
+from tasks.core.operating_point import USUAL_THRESHOLD, OperatingPoint
 from tasks.core.plural import counted
 from tasks.core.schemas import DatasetCard, EnsembleMember, ModelCard
 from tasks.core.step_inputs import TrainRequest
@@ -82,9 +82,11 @@ def _choice(request: TrainRequest, point: OperatingPoint) -> str:
     kind = "held-out patient" if request.training.folds > 1 else "validation patient"
     is_set = request.training.threshold is not None
     if point.mean_dice is None:
-        return f"{'set by training.threshold' if is_set else 'default of 0.5'}, because no {kind} has lesions"
+        source = "set by training.threshold" if is_set else f"default of {USUAL_THRESHOLD}"
+        return f"{source}, because no {kind} has lesions"
     on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice:.3f}"
-    threshold = f"set by training.threshold; on {on}" if is_set else f"best mean Dice of {on}, near ties towards 0.5"
+    chosen = f"best mean Dice of {on}, near ties towards {USUAL_THRESHOLD}"
+    threshold = f"set by training.threshold; on {on}" if is_set else chosen
     if point.dice_otherwise is None:
         return threshold
     with_or_without, otherwise = ("with", "without") if point.flips else ("without", "with")

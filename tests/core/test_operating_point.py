@@ -62,22 +62,22 @@ def test_histograms_of_slices_add_up_to_the_patient(
     np.testing.assert_array_equal(added.healthy, whole.healthy)
 
 
-def test_of_equally_good_thresholds_the_one_nearest_a_half_is_chosen() -> None:
-    """Lesion at 200, the rest at 50: every level between separates them, and 127/255 is nearest 0.5."""
+def test_of_equally_good_thresholds_the_one_nearest_the_usual_is_chosen() -> None:
+    """Lesion at 200, the rest at 50: every level between separates them, and 102/255 is 0.4."""
     point = choose_threshold([_histogram(lesion={200: 10}, healthy={50: 90})])
-    assert _choice(point) == (127, 1.0, 1)
-
-
-def test_threshold_separates_lesion_from_the_rest() -> None:
-    """Lesion at 0.4, the rest at 60/255: 0.4 is the separating level nearest 0.5."""
-    point = choose_threshold([_histogram(lesion={102: 10}, healthy={60: 90})])
     assert _choice(point) == (102, 1.0, 1)
 
 
+def test_threshold_separates_lesion_from_the_rest() -> None:
+    """Lesion at 90/255, the rest at 60/255: 90/255 is the separating level nearest 0.4."""
+    point = choose_threshold([_histogram(lesion={90: 10}, healthy={60: 90})])
+    assert _choice(point) == (90, 1.0, 1)
+
+
 def test_near_tie_goes_to_the_safer_threshold() -> None:
-    """One false positive in a thousand costs less than 0.002 Dice, so 0.5 is kept, with its own Dice."""
+    """One false positive in a thousand costs less than 0.002 Dice, so 0.4 is kept, with its own Dice."""
     point = choose_threshold([_histogram(lesion={200: 1000}, healthy={152: 1})])
-    assert _choice(point) == (127, 2000 / 2001, 1)
+    assert _choice(point) == (102, 2000 / 2001, 1)
 
 
 def test_clear_gain_moves_the_threshold() -> None:
@@ -98,7 +98,7 @@ def test_false_positives_of_a_healthy_patient_raise_the_threshold() -> None:
     """A third of a usual lesion, falsely called in a patient without one, is worth avoiding."""
     sick = _histogram(lesion={200: 10}, healthy={10: 90})
     healthy = _histogram(healthy={152: 3, 10: 97})
-    assert _choice(choose_threshold([sick])) == (127, 1.0, 1)
+    assert _choice(choose_threshold([sick])) == (102, 1.0, 1)
     assert _choice(choose_threshold([sick, healthy])) == (153, 1.0, 2)
 
 
@@ -106,18 +106,18 @@ def test_one_false_pixel_of_a_healthy_patient_decides_nothing() -> None:
     """It is there up to 0.94; at 0.95, where it is gone, so is half of another patient's lesion."""
     sick = _histogram(lesion={200: 60, 250: 40, 2: 40})
     healthy = _histogram(healthy={240: 1, 10: 99})
-    assert _choice(choose_threshold([sick, healthy]))[0] == 127
+    assert _choice(choose_threshold([sick, healthy]))[0] == 102
 
 
 def test_without_any_lesion_there_is_nothing_to_choose_by() -> None:
-    """Validation patients without lesion, or no patients, leave 0.5, with no Dice to show."""
-    assert choose_threshold([_histogram(healthy={30: 5})]) == OperatingPoint(0.5, None, 1)
-    assert choose_threshold([]) == OperatingPoint(0.5, None, 0)
+    """Validation patients without lesion, or no patients, leave 0.4, with no Dice to show."""
+    assert choose_threshold([_histogram(healthy={30: 5})]) == OperatingPoint(0.4, None, 1)
+    assert choose_threshold([]) == OperatingPoint(0.4, None, 0)
 
 
-def test_hopeless_model_keeps_the_middle() -> None:
-    """Lesions below every candidate give Dice 0 everywhere; the threshold stays at the middle."""
-    assert _choice(choose_threshold([_histogram(lesion={5: 10})])) == (127, 0.0, 1)
+def test_hopeless_model_keeps_the_usual_threshold() -> None:
+    """Lesions below every candidate give Dice 0 everywhere; the threshold stays the usual one."""
+    assert _choice(choose_threshold([_histogram(lesion={5: 10})])) == (102, 0.0, 1)
 
 
 GOOD = _histogram(lesion={200: 10}, healthy={50: 90})
@@ -161,10 +161,10 @@ def test_flips_are_judged_at_the_threshold_that_is_set() -> None:
 
 
 def test_without_lesions_nothing_speaks_for_flips() -> None:
-    """Nobody to choose by: the threshold stays at 0.5, and a slice is predicted once."""
+    """Nobody to choose by: the threshold stays at 0.4, and a slice is predicted once."""
     for patients in ([], [_histogram(healthy={30: 5})]):
         point = choose_operating_point(patients, patients, threshold=None, flips=None)
-        assert (point.threshold, point.flips) == (0.5, False)
+        assert (point.threshold, point.flips) == (0.4, False)
 
 
 def test_mean_dice_leaves_out_undefined_patients() -> None:
