@@ -87,8 +87,13 @@ class ModelConfig(FormModel):
 class TrainingConfig(FormModel):
     """Optimisation, ensemble and workers of a training."""
 
-    epochs: int = Field(
-        16, title="Epochs", ge=1, le=10_000, description="Largest number of passes over the training slices."
+    epochs: int | None = Field(
+        None,
+        title="Epochs",
+        ge=1,
+        le=10_000,
+        description="Largest number of passes over the training slices. Empty = 16, and on small datasets as many as "
+        "give 900 steps.",
     )
     batch_size: int = Field(
         16,

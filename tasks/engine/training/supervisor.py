@@ -91,7 +91,7 @@ class _Running:
             elif isinstance(line, str):
                 logger.warning("train: %s%s", self.run.name, line)
             else:
-                logger.info("train: %s%s", self.run.name, _sentence(line, self.run.training.epochs))
+                logger.info("train: %s%s", self.run.name, _sentence(line, self.run.n_epochs))
 
 
 def _sentence(row: EpochRow, n_epochs: int) -> str:
@@ -154,7 +154,7 @@ def _run_epochs(
     training = run.training
     plan = plan_training(
         run.train,
-        epochs=range(checkpoint.n_epochs if checkpoint else 0, training.epochs),
+        epochs=range(checkpoint.n_epochs if checkpoint else 0, run.n_epochs),
         batch_size=training.batch_size,
         lesion_free_fraction=training.lesion_free_fraction,
         seed=training.seed,
@@ -178,6 +178,7 @@ def _run_epochs(
             "model": run.model,
             "training": training,
             "n_outputs": len(run.outputs),
+            "n_epochs": run.n_epochs,
             "steps_per_epoch": plan.steps_per_epoch,
             "encoder_weights": run.encoder_weights,
             "first_weights": run.first_weights,

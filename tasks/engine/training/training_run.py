@@ -9,6 +9,7 @@ from ray.actor import ActorProxy
 from tasks.core.catalog import Output
 from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
+from tasks.engine.training.epoch_plan import n_epochs_of
 from tasks.engine.training.journal import Journal
 from tasks.engine.training.slice_store import SliceStore
 from tasks.io.checkpoints import Checkpoint, Checkpoints
@@ -46,6 +47,11 @@ class TrainingRun:
     outputs: tuple[Output, ...] = ("lesion",)
     keeps_last: bool = False
 
+    @property
+    def n_epochs(self) -> int:
+        """Largest number of epochs."""
+        return n_epochs_of(self.train, self.training)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
@@ -55,6 +61,7 @@ class WorkerSettings:
         model: Network.
         training: Optimisation.
         n_outputs: Number of the network's outputs.
+        n_epochs: Largest number of epochs.
         steps_per_epoch: Global batches per epoch.
         encoder_weights: Content of an encoder's weight file.
         first_weights: Content of a bundle's weight file.
@@ -67,6 +74,7 @@ class WorkerSettings:
     model: ModelConfig
     training: TrainingConfig
     n_outputs: int
+    n_epochs: int
     steps_per_epoch: int
     encoder_weights: bytes | None
     first_weights: bytes | None

@@ -118,7 +118,7 @@ class TrainingState:
         training, per_epoch = self._settings.training, self._settings.steps_per_epoch
         if training.schedule == "reduce_on_plateau":
             return self._plateau_rate
-        n_steps = training.epochs * per_epoch
+        n_steps = self._settings.n_epochs * per_epoch
         return warmup_cosine(self._n_steps, n_steps=n_steps, steps_per_epoch=per_epoch, peak=training.learning_rate)
 
     def step(self, batch: dict[str, np.ndarray], sums: EpochSums) -> None:
@@ -134,7 +134,7 @@ class TrainingState:
 
     def finish_epoch(self, sums: EpochSums, *, is_chief: bool) -> bool:
         """Validate and publish the epoch, on the first worker, and return whether it was the last."""
-        training, outcome = self._settings.training, self._outcome
+        outcome = self._outcome
         self._learner.gather()
         row: EpochRow = {}
         histograms: Histograms = {}
@@ -151,7 +151,7 @@ class TrainingState:
         if self._slowing.is_stuck_at(row["val_loss"] or 0.0):
             self._plateau_rate *= PLATEAU_FACTOR
         is_stuck = not keeps_last and found is not None and self._stopping.is_stuck_at(-found)
-        is_over = is_stuck or len(outcome.history) == training.epochs
+        is_over = is_stuck or len(outcome.history) == self._settings.n_epochs
         with self._watchdog.patient(PATIENCE_WITH_FLIPS if is_over else PATIENCE):
             if is_chief:
                 self._publish(row, is_better=is_better, is_over=is_over)

@@ -16,7 +16,7 @@ from tasks.core.landmarks import apply_rule
 from tasks.core.learning_rate import warmup_cosine
 from tasks.core.test_time_flips import predict_in_batches
 from tasks.engine.network.precision import set_precision
-from tasks.engine.training.epoch_plan import plan_training
+from tasks.engine.training.epoch_plan import n_epochs_of, plan_training
 from tasks.engine.training.trainer import Learner
 from tasks.io.pretrained_weights import read_encoder_weights
 from tests.benchmarks.quality.collection import Slices
@@ -66,9 +66,10 @@ def train(slices: Slices, recipe: Recipe) -> Trained:
         n_outputs=2 if training.lung_weight else 1,
         encoder_weights=read_encoder_weights(recipe.model),
     )
+    index = _index(slices)
     plan = plan_training(
-        _index(slices),
-        epochs=range(training.epochs),
+        index,
+        epochs=range(n_epochs_of(index, training)),
         batch_size=training.batch_size,
         lesion_free_fraction=training.lesion_free_fraction,
         seed=training.seed,

@@ -46,6 +46,7 @@ def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
+    "64-epochs": {"training": {"epochs": 64}},
     "batch-8": {"training": {"batch_size": 8}},
     "little-noise": {"augment": LITTLE_NOISE},
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.core.config.learning import TrainingConfig
 from tasks.engine.training import slice_store
-from tasks.engine.training.epoch_plan import plan_training, worker_share
+from tasks.engine.training.epoch_plan import n_epochs_of, plan_training, worker_share
 from tasks.engine.training.slice_loading import load_slices
 from tasks.engine.training.slice_store import training_stream
 from tests.conftest import MILD, NO_CHANGE
@@ -45,6 +46,18 @@ def test_every_lesion_slice_counts_once_an_epoch(
         counted = [row["row"] for row in rows if row["weight"] == 1]
         assert len(counted) == len(set(counted))
         assert {i for i, lesion in enumerate(has_lesion) if lesion} <= set(counted)
+
+
+@pytest.mark.parametrize(
+    ("n_lesion", "n_free", "epochs", "expected"),
+    [(250, 0, None, 57), (1000, 800, None, 16), (0, 64, None, 225), (3, 0, 2, 2), (5000, 0, 40, 40)],
+)
+def test_small_datasets_are_passed_over_more_often(
+    n_lesion: int, n_free: int, epochs: int | None, expected: int
+) -> None:
+    """Unless epochs are set, a training makes at least 900 steps: 250 slices are 16 steps, so 57 epochs."""
+    index = _index([True] * n_lesion + [False] * n_free)
+    assert n_epochs_of(index, TrainingConfig(epochs=epochs)) == expected
 
 
 def test_epochs_differ_in_order_and_seeds_repeat_it() -> None:

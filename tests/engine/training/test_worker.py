@@ -31,6 +31,7 @@ def test_a_training_without_numbers_publishes_nothing(monkeypatch: pytest.Monkey
         model=MODEL,
         training=TRAINING,
         n_outputs=1,
+        n_epochs=2,
         steps_per_epoch=1,
         encoder_weights=None,
         first_weights=weights_to_bytes(network),
