@@ -78,12 +78,6 @@ def _moved(number: int, move: Callable[[int, list[float]], list[float]]) -> list
     return slices
 
 
-def _of_other_size(number: int) -> list[Dataset]:
-    slices = to_dicom(VOXELS, GRID, series=number)
-    slices[3].PixelSpacing = [1.0, 1.0]
-    return slices
-
-
 def _nifti(voxels: np.ndarray, affine: np.ndarray) -> bytes:
     content: bytes = nib.Nifti1Image(voxels, affine).to_bytes()
     return gzip.compress(content, 1)
@@ -167,18 +161,8 @@ def _link() -> tarfile.TarInfo:
     return info
 
 
-def _oriented(first: Dataset) -> Dataset:
-    first.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-    return first
-
-
 def _localiser(number: int) -> list[Dataset]:
     return to_dicom(VOXELS, GRID, series=number, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-
-
-def _mixed(number: int) -> list[Dataset]:
-    slices = to_dicom(VOXELS, GRID, series=number)
-    return [_oriented(slices[0]), *slices[1:]]
 
 
 def _rgb(number: int) -> list[Dataset]:
@@ -267,7 +251,7 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "claims gigabytes": ("unreadable", lambda: {"claims.nii": _claiming(30_000)}),
     "no voxels": ("unreadable", lambda: {"none.nii": _claiming(0)}),
     "claims frames": (
-        "unreadable",
+        "missing_position",
         lambda: series("claims frames", 36, to_dicom(VOXELS, GRID, series=36, NumberOfFrames=2_000_000_000)[:1]),
     ),
     "not a number": ("non_finite", lambda: {"nan.nii.gz": _nifti(_with_nan(), GRID.affine)}),
@@ -296,9 +280,9 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
         "duplicate_position",
         lambda: series("twice", 27, _moved(27, lambda n, at: [at[0], at[1], at[2] - 3 * (n == 5)])),
     ),
-    "a slice missing": (
+    "most slices missing": (
         "missing_slices",
-        lambda: series("gap", 28, [s for n, s in enumerate(to_dicom(VOXELS, GRID, series=28)) if n != 6]),
+        lambda: series("gap", 28, [to_dicom(VOXELS, GRID, series=28)[n] for n in (0, 1, 4, 8, 11)]),
     ),
     "uneven slices": (
         "unequal_spacing",
@@ -308,8 +292,11 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
         "gantry_tilt",
         lambda: series("tilt", 30, _moved(30, lambda n, at: [at[0], at[1] + 0.6 * n, at[2]])),
     ),
-    "mixed orientation": ("mixed_geometry", lambda: series("mixed", 31, _mixed(31))),
-    "mixed spacing": ("mixed_geometry", lambda: series("mixed spacing", 32, _of_other_size(32))),
+    "shifted slices": (
+        "shifted_slices",
+        lambda: series("shifted", 31, _moved(31, lambda n, at: [at[0] + 30 * (4 <= n < 8), at[1], at[2]])),
+    ),
+    "an iodine map": ("not_hu", lambda: series("iodine", 32, RescaleType="MGML")),
     "single slice": ("single_slice", lambda: series("single", 33, to_dicom(VOXELS, GRID, series=33)[:1])),
     "localiser only": ("localiser_only", lambda: series("localiser", 34, _localiser(34))),
     "unknown transfer syntax": ("unsupported_syntax", lambda: series("film", 35, _film(35))),

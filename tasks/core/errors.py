@@ -48,10 +48,12 @@ ErrorCode = Literal[
     "not_3d",  # a volume without exactly three dimensions
     "not_ct",  # another modality
     "not_grey",  # a DICOM image in colours
+    "not_hu",  # CT values that are no Hounsfield units, by the header
     "not_read",  # the store did not return it, in all attempts
     "out_of_memory",  # needs more memory than the worker has
     "password_protected",  # an encrypted member
     "shape_mismatch",  # image and mask or lung mask differ in size
+    "shifted_slices",  # slices of a series shifted along their own plane
     "single_slice",  # a series of one slice
     "too_large",  # more pixels than are decoded
     "truncated_archive",  # an archive that ends before its members do
@@ -72,6 +74,9 @@ PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset(
     {"changed", "internal_error", "no_permission", "not_read", "out_of_memory", "vanished", "worker_died"}
 )
 """Codes that do not depend on the content; the next run tries such a scan again."""
+
+NOT_SCAN_CODES: Final[frozenset[ErrorCode]] = frozenset({"localiser_only", "not_ct", "not_hu"})
+"""Codes of what an ordinary study holds besides chest CT in Hounsfield units: it is counted, and is no failure."""
 
 MAX_FRAMES: Final = 20
 """Number of innermost frames kept of a traceback; a recursion has a thousand."""

@@ -2,5 +2,5 @@
 
 from typing import Final
 
-READER_VERSION: Final = "4"
+READER_VERSION: Final = "5"
 """Raised by hand when a reader accepts more, or a format is renamed; rejected scans are then tried again."""

@@ -8,7 +8,7 @@ from tasks.core.catalog import Split
 from tasks.core.errors import ErrorCode
 from tasks.core.record import Record
 
-ScanStatus = Literal["done", "skipped", "deferred", "failed"]
+ScanStatus = Literal["done", "skipped", "deferred", "failed", "not_a_scan"]
 
 
 class SlicePair(Record):

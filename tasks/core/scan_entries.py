@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from itertools import takewhile
 
 import numpy as np
 from pydantic import Field
@@ -41,6 +42,8 @@ class ScanEntry(Record):
         file_indices: Index of the file of each slice, if it is DICOM.
         shape: Shape of its grid, if the headers have it.
         affine: Affine of its grid.
+        missing: Places of the grid without a slice; there, the slice before stands for it.
+        series: Digest of the Series Instance UID, if it is DICOM.
         can_be_cut: Whether some of its slices can be read without the others.
         warnings: Warnings for the user.
         error_code: Code of the rejection, if it is rejected without being read.
@@ -56,6 +59,8 @@ class ScanEntry(Record):
     file_indices: tuple[int, ...] = ()
     shape: tuple[int, int, int] | None = None
     affine: tuple[tuple[float, ...], ...] | None = None
+    missing: tuple[int, ...] = ()
+    series: str = ""
     can_be_cut: bool = False
     warnings: tuple[str, ...] = ()
     error_code: ErrorCode | None = None
@@ -94,3 +99,9 @@ class ScanEntry(Record):
             error=refusal.sentence,
             where=refusal.where,
         )
+
+
+def common_folder(paths: Iterable[str]) -> str:
+    """Return the deepest folder that paths of folders share; empty if they share none."""
+    shared = zip(*(path.split("/") for path in paths), strict=False)
+    return "/".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, shared))

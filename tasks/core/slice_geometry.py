@@ -1,24 +1,30 @@
 """Arrangement of DICOM slices as a volume: sorted by position and checked to lie on one grid.
 
 Slices are ordered by their position along the normal of their plane, never by name or instance number (DICOM PS3.3
-C.7.6.2.1.1). Nothing is interpolated: a series that does not lie on one grid is refused.
+C.7.6.2.1.1). Nothing is interpolated: every slice lies where its header says, or the series is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from tasks.core.errors import DataError, ErrorCode
+from tasks.core.errors import DataError
+from tasks.core.plural import counted
 from tasks.core.volumes import LPS_TO_RAS, Grid
 
 COSINE_TOLERANCE: Final = 1e-3
 SPACING_TOLERANCE: Final = 0.01
 """Relative tolerance of pixel spacings within a series."""
 
-GAP_TOLERANCE: Final = 0.1
-"""Relative tolerance of distances between neighbouring slices; positions are often rounded to 0.1 mm."""
+MIN_TOLERANCE_MM: Final = 0.1
+STEP_TOLERANCE: Final = 0.1
+"""Accepted distance of a slice from its place in the grid: a tenth of the step; of thin slices 0.1 mm, to which
+positions are often rounded."""
+
+MAX_MISSING: Final = 0.5
+"""Largest share of a grid's places without a slice; with more, the step would be a guess."""
 
 MAX_TILT_DEGREES: Final = 0.5
 SAME_POSITION_MM: Final = 1e-3
@@ -42,17 +48,33 @@ class SlicePlane:
     shape: tuple[int, int]
 
 
+def is_same_stack(plane: SlicePlane, other: SlicePlane) -> bool:
+    """Return whether two slices agree in size, spacing and orientation, so that they may lie on one grid."""
+    if plane.shape != other.shape or (plane.position is None) != (other.position is None):
+        return False
+    return all(
+        first == second
+        or (first is not None and second is not None and np.allclose(first, second, rtol=rtol, atol=atol))
+        for first, second, rtol, atol in (
+            (plane.cosines, other.cosines, 0, COSINE_TOLERANCE),
+            (plane.pixel_spacing_mm, other.pixel_spacing_mm, SPACING_TOLERANCE, 0),
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Arrangement:
     """Arrangement of slices as a volume.
 
     Attributes:
-        order: Indices of the given slices, in the order of the volume.
+        order: Index of the given slice at each place of the volume; where one is missing, that of the slice before.
+        missing: Places without a slice.
         grid: Grid of the array `(slice, row, column)`.
         warnings: Warnings for the user.
     """
 
     order: tuple[int, ...]
+    missing: tuple[int, ...]
     grid: Grid
     warnings: tuple[str, ...]
 
@@ -61,30 +83,45 @@ def arrange(planes: Sequence[SlicePlane]) -> Arrangement:
     """Return the arrangement of slices as a volume.
 
     Args:
-        planes: One per slice, in any order.
+        planes: One per slice, in any order; all agree in size, spacing and orientation (`is_same_stack`).
 
     Raises:
-        DataError: `single_slice`, `missing_position`, `mixed_geometry`, `duplicate_position`, `gantry_tilt`,
-            `missing_slices` or `unequal_spacing`.
+        DataError: `single_slice`, `missing_position`, `missing_spacing`, `duplicate_position`, `gantry_tilt`,
+            `missing_slices`, `shifted_slices` or `unequal_spacing`.
     """
     if len(planes) < 2:
         raise DataError("single_slice", f"The series has {len(planes)} slice; a volume needs at least 2.")
     cosines, spacing = _common_plane(planes)
     row, column = np.array(cosines[:3]), np.array(cosines[3:])
-    positions = np.array([plane.position for plane in planes], dtype=float)
     normal = np.cross(row, column)
-    along = positions @ normal
-    order = np.argsort(along, kind="stable")
-    _check_distances(along[order])
-    step = (positions[order[-1]] - positions[order[0]]) / (len(planes) - 1)
+    positions = np.array([plane.position for plane in planes], dtype=float)
+    order = np.argsort(positions @ normal, kind="stable")
+    positions = positions[order]
+    places = _places(positions, normal)
+    step = _step(positions, places)
     _check_tilt(step, normal)
     lps = np.eye(4)
-    lps[:3] = np.column_stack([step, column * spacing[0], row * spacing[1], positions[order[0]]])
-    grid = Grid((len(planes), *planes[0].shape), LPS_TO_RAS @ lps)
+    lps[:3] = np.column_stack([step, column * spacing[0], row * spacing[1], positions[0]])
+    grid = Grid((int(places[-1]) + 1, *planes[0].shape), LPS_TO_RAS @ lps)
     grid.check()
-    is_usual = np.allclose(cosines, AXIAL, atol=0.1)
-    warnings = () if is_usual else (f"Orientation is {_shown(cosines)}, not the usual axial; turned to be read.",)
-    return Arrangement(tuple(int(index) for index in order), grid, warnings)
+    held = np.searchsorted(places, np.arange(grid.shape[0]), side="right") - 1
+    missing = np.setdiff1d(np.arange(grid.shape[0]), places)
+    return Arrangement(
+        order=tuple(order[held].tolist()),
+        missing=tuple(missing.tolist()),
+        grid=grid,
+        warnings=tuple(_warnings(cosines, len(missing), grid.shape[0])),
+    )
+
+
+def _warnings(cosines: Sequence[float], n_missing: int, n_places: int) -> Iterator[str]:
+    if n_missing:
+        yield (
+            f"{n_missing} of {n_places} slices are missing; the mask is empty there, and no volume is given in "
+            "millilitres."
+        )
+    if not np.allclose(cosines, AXIAL, atol=0.1):
+        yield f"Orientation is {_shown(cosines)}, not the usual axial; turned to be read."
 
 
 def _common_plane(
@@ -101,48 +138,93 @@ def _common_plane(
     n_unscaled = sum(plane.pixel_spacing_mm is None for plane in planes)
     if n_unscaled or first.pixel_spacing_mm is None:
         raise DataError("missing_spacing", f"{n_unscaled} of {len(planes)} slices have no pixel spacing.")
-    for plane in planes:
-        if plane.shape != first.shape:
-            raise DataError(
-                "mixed_geometry", f"Slices are {_size(first.shape)} and {_size(plane.shape)} px in one series."
-            )
-        if not np.allclose(plane.cosines or (), first.cosines, atol=COSINE_TOLERANCE):
-            raise DataError(
-                "mixed_geometry",
-                f"Slices are oriented {_shown(first.cosines)} and {_shown(plane.cosines or ())} in one series.",
-            )
-        if not np.allclose(plane.pixel_spacing_mm or (), first.pixel_spacing_mm, rtol=SPACING_TOLERANCE):
-            raise DataError(
-                "mixed_geometry",
-                f"Pixels are {_shown(first.pixel_spacing_mm)} and {_shown(plane.pixel_spacing_mm or ())} mm apart in "
-                "one series.",
-            )
     return first.cosines, first.pixel_spacing_mm
 
 
-def _check_distances(along: np.ndarray) -> None:
-    """Refuse sorted positions that are not evenly spaced."""
-    gaps = np.diff(along)
-    if gaps.min() < SAME_POSITION_MM:
-        n_same = int((gaps < SAME_POSITION_MM).sum())
+def _places(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Return the place of each slice on an even grid, int `(N,)` from 0.
+
+    Args:
+        positions: Positions in mm, sorted along the normal, `(N, 3)`.
+        normal: Normal of the slices.
+
+    Raises:
+        DataError: `duplicate_position`, or that there is no such grid and why.
+    """
+    gaps = np.diff(positions @ normal)
+    n_same = int((gaps < SAME_POSITION_MM).sum())
+    if n_same:
         raise DataError(
-            "duplicate_position",
-            f"{n_same} slices lie where another one does; a series of several reconstructions or phases is to be "
-            "split before it is segmented.",
+            "duplicate_position", f"{counted(n_same, 'slice')} too many: at their place lies another that differs."
         )
+    whole = np.arange(len(positions))
+    if _is_even(positions, whole):
+        return whole
+    for step in (float(np.median(gaps)), float(gaps.min())):
+        places = np.concatenate([[0], np.cumsum(np.maximum(np.rint(gaps / step), 1))]).astype(int)
+        n_places = int(places[-1]) + 1
+        if n_places > len(positions) and _is_even(positions, places):
+            n_missing = n_places - len(positions)
+            if n_missing <= MAX_MISSING * n_places:
+                return places
+            raise DataError("missing_slices", f"{n_missing} of {n_places} slices are missing. Send the series again.")
+    raise _unevenness(positions, normal)
+
+
+def _step(positions: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the vector from one place to the next, mm; the outer slices lie exactly on the grid."""
+    step: np.ndarray = (positions[-1] - positions[0]) / places[-1]
+    return step
+
+
+def _residuals(positions: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the distance of each slice from its place, mm."""
+    expected = positions[0] + places[:, np.newaxis] * _step(positions, places)
+    distances: np.ndarray = np.linalg.norm(positions - expected, axis=1)
+    return distances
+
+
+def _is_even(positions: np.ndarray, places: np.ndarray) -> bool:
+    return bool(_residuals(positions, places).max() <= _tolerance(_step(positions, places)))
+
+
+def _tolerance(step: np.ndarray) -> float:
+    """Return the accepted distance of a slice from its place, mm; the rest of a float is no distance."""
+    return max(MIN_TOLERANCE_MM, STEP_TOLERANCE * float(np.linalg.norm(step))) + 1e-6
+
+
+def _unevenness(positions: np.ndarray, normal: np.ndarray) -> DataError:
+    """Return why sorted slices lie on no even grid."""
+    along, whole = positions @ normal, np.arange(len(positions))
+    gaps = np.diff(along)
     usual = float(np.median(gaps))
+    if _is_even(np.outer(along, normal), whole):
+        beside = _beside(positions - np.outer(along, normal))
+        worst = int(np.argmax(beside))
+        return DataError(
+            "shifted_slices",
+            f"Slice {worst + 1} lies {beside[worst]:.3g} mm beside the others, along its own plane. Resample the "
+            "series, or send it again.",
+        )
     worst = int(np.argmax(np.abs(gaps - usual)))
-    ratio = float(gaps[worst]) / usual
-    if abs(ratio - 1) <= GAP_TOLERANCE:
-        return
-    code: ErrorCode = (
-        "missing_slices" if ratio > 1.5 and abs(ratio - round(ratio)) <= GAP_TOLERANCE else "unequal_spacing"
-    )
-    raise DataError(
-        code,
-        f"Between slices {worst + 1} and {worst + 2} lie {gaps[worst]:g} mm, elsewhere {usual:g} mm"
-        + (f": {round(ratio) - 1} missing there. Send the series again." if code == "missing_slices" else "."),
-    )
+    if abs(gaps[worst] - usual) > STEP_TOLERANCE * usual:
+        sentence = f"Between slices {worst + 1} and {worst + 2} lie {gaps[worst]:.4g} mm, elsewhere {usual:.4g} mm."
+    else:
+        off = _residuals(positions, whole)
+        worst = int(np.argmax(off))
+        sentence = (
+            f"Distances of slices change from {gaps.min():.4g} to {gaps.max():.4g} mm: slice {worst + 1} lies "
+            f"{off[worst]:.2g} mm off an even grid."
+        )
+    return DataError("unequal_spacing", f"{sentence} Resample the series to even distances.")
+
+
+def _beside(in_plane: np.ndarray) -> np.ndarray:
+    """Return how far each slice lies beside the line of most of them, mm, by the median of the steps."""
+    expected = np.outer(np.arange(len(in_plane)), np.median(np.diff(in_plane, axis=0), axis=0))
+    offsets = in_plane - expected
+    distances: np.ndarray = np.linalg.norm(offsets - np.median(offsets, axis=0), axis=1)
+    return distances
 
 
 def _check_tilt(step: np.ndarray, normal: np.ndarray) -> None:
@@ -155,10 +237,6 @@ def _check_tilt(step: np.ndarray, normal: np.ndarray) -> None:
             f"The gantry was tilted by {tilt:.1f}°: slices are stacked at an angle to their plane. "
             "Resample the series to upright slices.",
         )
-
-
-def _size(shape: tuple[int, int]) -> str:
-    return f"{shape[1]}×{shape[0]}"
 
 
 def _shown(values: Sequence[float]) -> str:

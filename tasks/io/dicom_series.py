@@ -1,53 +1,59 @@
 """DICOM series: arranged by the headers of their files, and read in the order of positions."""
 
+import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
+from tasks.core.digests import digest
 from tasks.core.errors import DataError, StorageError, as_refusal
-from tasks.core.scan_entries import ScanEntry, ScanFile
-from tasks.core.slice_geometry import arrange
+from tasks.core.plural import counted
+from tasks.core.scan_entries import ScanEntry, ScanFile, common_folder
+from tasks.core.series_parts import ON_NO_GRID, SeriesPart, parts_of
 from tasks.io import storage
 from tasks.io.archives import Archive
 from tasks.io.formats import dicom, suffix_of, without_suffix
 from tasks.io.other_files import kind_of_stranger
-from tasks.io.scan_index import ContainerIndex, read_head
+from tasks.io.scan_index import ContainerIndex, read_file, read_head
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    name: str
+    path: str
     file: ScanFile
     header: dicom.Header
 
 
 def series_among(
-    folder: str, candidates: Sequence[tuple[str, ScanFile]], archive: Archive | None, *, origin: str
+    candidates: Sequence[tuple[str, ScanFile]], archive: Archive | None, *, origin: str
 ) -> tuple[list[ScanEntry], Counter[str]]:
-    """Return the series among the files of a folder, and the number of files that are no DICOM, by kind.
+    """Return the series among files of any folders, and the number of files that are no DICOM, by kind.
 
     Args:
-        folder: Path below the collection.
-        candidates: Paths and files that may be DICOM.
+        candidates: Paths below the collection and files that may be DICOM.
         archive: Archive that holds them; None for objects of the store.
         origin: Path of the archive, to distinguish its members from files beside it.
     """
     entries: list[ScanEntry] = []
-    series: dict[str, list[_Head]] = defaultdict(list)
+    series: dict[tuple[str, str], list[_Head]] = defaultdict(list)
     strangers: Counter[str] = Counter()
+    unread: Counter[str] = Counter()
     heads = storage.map_in_parallel(lambda candidate: _head(candidate[1], archive), candidates)
-    for (name, file), head in zip(candidates, heads, strict=True):
+    for (path, file), head in zip(candidates, heads, strict=True):
+        folder = posixpath.dirname(path)
         if isinstance(head, dicom.Header):
-            series[head.series_uid].append(_Head(name, file, head))
+            uid = head.series_uid
+            series[uid, "" if uid else folder].append(_Head(path, file, head))
         elif isinstance(head, str):
             strangers[head] += 1
         else:
-            entries.append(ScanEntry.rejected(without_suffix(name), [file], head, identity=f"{origin}\t{name}"))
-    for uid, members in series.items():
-        entries.append(_series_entry(folder, members, identity=f"{origin}\t{folder}\t{uid}"))
+            unread[folder] += 1
+            entries.append(ScanEntry.rejected(without_suffix(path), [file], head, identity=f"{origin}\t{path}"))
+    for (uid, _), members in series.items():
+        entries.extend(_Series(uid, archive, origin, unread).scans(members))
     return entries, strangers
 
 
@@ -68,38 +74,88 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
         return as_refusal(err)
 
 
-def _series_entry(folder: str, members: Sequence[_Head], *, identity: str) -> ScanEntry:
-    """Return a series as a scan, which may be rejected."""
-    path = folder or "series"
-    files = [member.file for member in members]
-    slices = {member.header.instance_uid: member for member in members if not member.header.is_localiser}
-    n_localisers = sum(member.header.is_localiser for member in members)
-    n_copies = len(members) - n_localisers - len(slices)
-    warnings = [f"{n_localisers} localisers were left out."] * bool(n_localisers)
-    warnings += [f"{n_copies} files are copies of others and were left out."] * bool(n_copies)
-    kept = list(slices.values())
-    try:
-        if not kept:
-            raise DataError("localiser_only", f"The series holds {n_localisers} localisers and no slice.")
-        for member in kept:
-            if member.header.refused:
-                raise DataError(*member.header.refused)
-        planes = [(i, frame) for i, member in enumerate(kept) for frame in range(len(member.header.planes))]
-        arranged = arrange([kept[i].header.planes[frame] for i, frame in planes])
-    except Exception as err:  # noqa: BLE001 - the boundary of one series
-        return ScanEntry.rejected(path, files, as_refusal(err), identity=identity, kind="dicom")
-    return ScanEntry(
-        path=path,
-        identity=identity,
-        kind="dicom",
-        files=tuple(member.file for member in kept),
-        file_indices=tuple(planes[number][0] for number in arranged.order),
-        frames=tuple(planes[number][1] for number in arranged.order),
-        shape=arranged.grid.shape,
-        affine=tuple(tuple(row) for row in arranged.grid.affine.tolist()),
-        can_be_cut=arranged.grid.is_read_slice_by_slice,
-        warnings=(*warnings, *arranged.warnings),
-    )
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """Series with the same UID in one container.
+
+    Attributes:
+        uid: Series Instance UID; empty if the headers have none.
+        archive: Archive that holds it.
+        origin: Path of the archive.
+        unread: Number of files by folder that could not be read.
+    """
+
+    uid: str
+    archive: Archive | None
+    origin: str
+    unread: Mapping[str, int]
+
+    def scans(self, members: Sequence[_Head]) -> list[ScanEntry]:
+        """Return its scans; one over several folders is joined where it lies on one grid."""
+        folders: dict[str, list[_Head]] = defaultdict(list)
+        for member in members:
+            folders[posixpath.dirname(member.path)].append(member)
+        joined = self._scans_in(common_folder(folders), members)
+        if len(folders) == 1 or not _is_to_be_parted(joined, members):
+            return joined
+        warning = f"The series lies in {len(folders)} folders that make no single scan; this is the part of one."
+        apart = [entry for folder, own in folders.items() for entry in self._scans_in(folder, own)]
+        return [entry.model_copy(update={"warnings": (warning, *entry.warnings)}) for entry in apart]
+
+    def _scans_in(self, folder: str, members: Sequence[_Head]) -> list[ScanEntry]:
+        frames = [(member, frame) for member in members for frame in range(len(member.header.slices))]
+        try:
+            parts = parts_of(
+                [member.header.slices[frame] for member, frame in frames],
+                lambda indices: storage.map_in_parallel(lambda index: self._digest(*frames[index]), indices),
+            )
+        except Exception as err:  # noqa: BLE001 - the boundary of one series
+            parts = [SeriesPart(tuple(range(len(frames))), as_refusal(err))]
+        said = tuple(self._warnings(members))
+        return [self._scan(folder, part, [frames[index] for index in part.members], said) for part in parts]
+
+    def _scan(
+        self, folder: str, part: SeriesPart, frames: Sequence[tuple[_Head, int]], said: tuple[str, ...]
+    ) -> ScanEntry:
+        """Return a scan with its frames in the order of its grid, or rejected."""
+        files = tuple(dict.fromkeys(member.file for member, _ in frames))
+        identity = "\t".join([self.origin, folder, self.uid, *([part.label] if part.label else [])])
+        series = digest(uid=self.uid) if self.uid else ""
+        if isinstance(part.found, DataError):
+            rejected = ScanEntry.rejected(folder or "series", files, part.found, identity=identity, kind="dicom")
+            return rejected.model_copy(update={"series": series, "warnings": (*said, *part.warnings)})
+        number_of = {file: number for number, file in enumerate(files)}
+        grid = part.found.grid
+        return ScanEntry(
+            path=folder or "series",
+            identity=identity,
+            kind="dicom",
+            files=files,
+            file_indices=tuple(number_of[frames[index][0].file] for index in part.found.order),
+            frames=tuple(frames[index][1] for index in part.found.order),
+            missing=part.found.missing,
+            shape=grid.shape,
+            affine=tuple(tuple(row) for row in grid.affine.tolist()),
+            series=series,
+            can_be_cut=grid.is_read_slice_by_slice,
+            warnings=(*said, *part.warnings, *part.found.warnings),
+        )
+
+    def _warnings(self, members: Sequence[_Head]) -> Iterator[str]:
+        folders = {posixpath.dirname(member.path) for member in members}
+        n_unread = sum(self.unread.get(folder, 0) for folder in folders)
+        if n_unread:
+            yield f"{counted(n_unread, 'file')} beside the series cannot be read; outer slices may be missing."
+        yield from dict.fromkeys(warning for member in members for warning in member.header.warnings)
+
+    def _digest(self, member: _Head, frame: int) -> str:
+        return dicom.digest_of_frame(read_file(self.archive, member.file), frame)
+
+
+def _is_to_be_parted(joined: Sequence[ScanEntry], members: Sequence[_Head]) -> bool:
+    """Return whether folders with one series UID do not belong together: on no grid, or refused for several reasons."""
+    codes = {entry.error_code for entry in joined}
+    return bool(codes & ON_NO_GRID) or (None not in codes and len({member.header.refused for member in members}) > 1)
 
 
 def read_slices(index: ContainerIndex, entry: ScanEntry, first: int, last: int) -> np.ndarray:

@@ -37,4 +37,9 @@ def _only_series(uri: str) -> tuple[ContainerIndex, ScanEntry, Grid]:
         raise DataError(entry.error_code, entry.error or "")
     if entry.grid is None:
         raise DataError("missing_position", "The series has no grid.")
+    if entry.missing:
+        raise DataError(
+            "missing_slices",
+            f"{len(entry.missing)} of {entry.grid.shape[0]} slices are missing; a labelled series must be whole.",
+        )
     return index, entry, entry.grid

@@ -140,7 +140,7 @@ def compact(uri: str) -> None:
 
 def _is_refusal(entry: LedgerEntry) -> bool:
     """Return whether the scan was rejected for its content, so that another attempt cannot help."""
-    return entry.status == "failed" and entry.error_code not in PASSING_CODES
+    return entry.status == "not_a_scan" or (entry.status == "failed" and entry.error_code not in PASSING_CODES)
 
 
 def _entry_uri(uri: str, run_id: str, scan_id: str) -> str:

@@ -1,7 +1,6 @@
 """Opening of containers (archives, and folders of DICOM files): index of the scans in them."""
 
-import posixpath
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
 from tasks.core.errors import DataError, StorageError, as_refusal
@@ -91,7 +90,7 @@ def _index(
 ) -> ContainerIndex:
     """Return files as scans; `origin` is the path of the archive, to distinguish its members from files beside it."""
     n_ignored: Counter[str] = Counter()
-    folders: dict[str, list[tuple[str, ScanFile]]] = defaultdict(list)
+    candidates: list[tuple[str, ScanFile]] = []
     claims = Counter(name for name, _ in files)
     for name, file in dict(files).items():
         other, kind = kind_of_other(name, file.size_bytes), kind_of(name)
@@ -102,13 +101,12 @@ def _index(
         elif kind is None or other == HIDDEN or (file.size_bytes < MIN_SCAN_BYTES and not has_known_suffix(name)):
             n_ignored[other] += 1
         elif kind == "dicom":
-            folders[posixpath.dirname(name)].append((name, file))
+            candidates.append((name, file))
         else:
             entries.append(ScanEntry(path=without_suffix(name), identity=identity, kind=kind, files=(file,)))
-    for folder, candidates in folders.items():
-        found, strangers = series_among(folder, candidates, archive, origin=origin)
-        entries.extend(found)
-        n_ignored.update(strangers)
+    found, strangers = series_among(candidates, archive, origin=origin)
+    entries.extend(found)
+    n_ignored.update(strangers)
     return ContainerIndex(entries=tuple(entries), archive=archive, n_ignored=dict(n_ignored))
 
 

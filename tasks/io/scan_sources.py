@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from tasks.core.errors import ErrorCode
-from tasks.core.scan_entries import ScanEntry, ScanFile
+from tasks.core.scan_entries import ScanEntry, ScanFile, common_folder
 from tasks.io.archives import packing_of
 from tasks.io.sealed_file import SealedFile
 from tasks.io.stored_objects import StoredObject, fingerprint
@@ -95,7 +95,8 @@ class ScanSource:
         file = entry.files[0]
         uri = f"{file.uri}!/{file.member}" if file.member else file.uri
         if entry.kind == "dicom" and not entry.error_code:
-            uri = posixpath.dirname(uri)
+            uris = [f"{file.uri}!/{file.member}" if file.member else file.uri for file in entry.files]
+            uri = common_folder({posixpath.dirname(uri) for uri in uris})
         return cls(
             entry.path,
             entry.identity,
@@ -107,4 +108,5 @@ class ScanSource:
             index=(kept, number),
             refused=(entry.error_code, entry.error or "") if entry.error_code else None,
             can_be_cut=entry.can_be_cut,
+            warnings=entry.warnings if entry.error_code else (),
         )

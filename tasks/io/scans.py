@@ -4,14 +4,14 @@ import hashlib
 import math
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from tasks.core.digests import digest
 from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
-from tasks.core.scan_entries import ScanEntry
+from tasks.core.scan_entries import ScanEntry, common_folder
 from tasks.io.archives import packing_of
 from tasks.io.formats import KINDS, has_known_suffix, kind_of, without_suffix
 from tasks.io.other_files import MIN_SCAN_BYTES, kind_of_other, kind_unless_young, warnings_of
@@ -112,6 +112,26 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
 def index_key(container: Container) -> str:
     """Return the key of a container's index; it changes with the content, the reader version and the known formats."""
     return digest(files=container.fingerprint, reader_version=READER_VERSION, kinds=sorted(KINDS))
+
+
+def merged_by_series(indexes: Mapping[Container, ContainerIndex]) -> list[Container]:
+    """Return containers, with folders that hold slices of the same series merged into one."""
+    group_of: dict[Container, list[Container]] = {container: [container] for container in indexes}
+    first_with: dict[str, Container] = {}
+    for container, index in indexes.items():
+        for series in {entry.series for entry in index.entries if entry.series and index.archive is None}:
+            first = first_with.setdefault(series, container)
+            group, other = group_of[first], group_of[container]
+            if group is not other:
+                group.extend(other)
+                group_of.update(dict.fromkeys(other, group))
+    groups = {id(group): group for group in group_of.values()}
+    return [group[0] if len(group) == 1 else _merged(group) for group in groups.values()]
+
+
+def _merged(folders: Sequence[Container]) -> Container:
+    objects = sorted((o for folder in folders for o in folder.objects), key=lambda o: o.path)
+    return Container(common_folder([folder.path for folder in folders]), tuple(objects))
 
 
 def entry_of(scan: ScanSource) -> tuple[ContainerIndex, ScanEntry]:

@@ -69,6 +69,10 @@ def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
 
 def _read_heads(source: ScanSource) -> DicomHeads:
     index, entry = entry_of(source)
+    held = [place for place in range(len(entry.frames)) if place not in set(entry.missing)]
     if len(entry.files) == 1:
-        return DicomHeads([index.read_head(entry.files[0])], entry.frames)
-    return DicomHeads(storage.map_in_parallel(index.read_head, [entry.files[number] for number in entry.file_indices]))
+        heads, frames = [index.read_head(entry.files[0])], [entry.frames[place] for place in held]
+    else:
+        files = [entry.files[entry.file_indices[place]] for place in held]
+        heads, frames = storage.map_in_parallel(index.read_head, files), []
+    return DicomHeads(heads, frames, entry.missing)

@@ -94,7 +94,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
     mask, n_lesions = _mask(predicted, run)
     lung = measure_lung(predicted, mask)
     encoded = encode_masks(mask, scan, run)
-    n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid else None
+    n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid and not scan.missing else None
     preview = draw_preview(predicted, mask)
     preview_uri = segmentations.preview_uri(run.request.output_uri, scan.source.scan_id)
     row = run.row(
@@ -102,7 +102,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
         "done",
         warnings=[*scan.warnings, *encoded.warnings],
         flags=_flags(scan, n_lesions),
-        n_slices=len(mask),
+        n_slices=len(mask) - (len(scan.missing) if scan.grid and scan.grid.is_read_slice_by_slice else 0),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
         n_lesions=n_lesions,
@@ -137,6 +137,8 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
         mask[number], n_lesions = drop_small_lesions(above, min_px)
     if layout_of(scan.source.kind) == "slice":
         return mask, n_lesions
+    if grid and scan.missing:
+        grid.from_reading(mask)[list(scan.missing)] = 0  # a view; the slice before stood for each
     min_voxels = 0.0 if grid is None or run.min_lesion_mm3 is None else run.min_lesion_mm3 / grid.voxel_mm3
     return drop_small_lesions_3d(mask, min_voxels)
 

@@ -36,6 +36,7 @@ class LoadedScan:
         grid: Grid of the whole scan; None if it has no position in space.
         warnings: Warnings for the user.
         value_range: Smallest and largest value in the chunk; None for a single slice file.
+        missing: Places of the grid without a slice, along its first axis.
         is_hu: Whether values are Hounsfield units.
         n_read: Bytes read from storage.
     """
@@ -49,6 +50,7 @@ class LoadedScan:
     grid: Grid | None = None
     warnings: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
+    missing: tuple[int, ...] = ()
     is_hu: bool = False
     n_read: int = 0
 
@@ -156,6 +158,7 @@ def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
         shape=read.shape[1:],
         grid=grid,
         warnings=entry.warnings,
+        missing=entry.missing,
         value_range=(float(stored.min()), float(stored.max())),
         is_hu=True,
         n_read=sum(entry.files[number].size_bytes for number in {*entry.file_indices[first:last]}),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.digests import digest
-from tasks.core.errors import DataError
+from tasks.core.errors import NOT_SCAN_CODES, DataError
 from tasks.core.mask_version import MASK_VERSION
 from tasks.core.model_input import ModelInput
 from tasks.core.rows import ScanRow, ScanStatus
@@ -100,8 +100,16 @@ class Run:
         return {index: found[scan_id] for index, scan_id in enumerate(ids) if scan_id in found}
 
     def refusal(self, scan: ScanSource, refusal: DataError) -> ScanRow:
-        """Return the row of a scan that is rejected."""
-        return self.row(scan, "failed", error_code=refusal.code, error=refusal.sentence, where=refusal.where)
+        """Return the row of a scan that is rejected, or of what no chest CT could be."""
+        status: ScanStatus = "not_a_scan" if refusal.code in NOT_SCAN_CODES else "failed"
+        return self.row(
+            scan,
+            status,
+            error_code=refusal.code,
+            error=refusal.sentence,
+            where=refusal.where,
+            warnings=list(scan.warnings),
+        )
 
     def give_up(self, scan: ScanSource, bug: DataError | None) -> ScanRow:
         """Reject a scan whose workers keep dying, or that triggers a bug in a stage."""

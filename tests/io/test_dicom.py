@@ -108,8 +108,8 @@ def test_frames_of_an_enhanced_file_have_their_own_positions() -> None:
     content = to_bytes(enhanced(to_dicom(VOXELS, GRID)))
     header = read_header(content)
     assert header.refused is None
-    assert len(header.planes) == len(VOXELS)
-    assert header.planes[1].position == pytest.approx(to_dicom(VOXELS, GRID)[7].ImagePositionPatient)
+    assert len(header.slices) == len(VOXELS)
+    assert header.slices[1].plane.position == pytest.approx(to_dicom(VOXELS, GRID)[7].ImagePositionPatient)
     np.testing.assert_array_equal(read_frames(content, [1, 0]), VOXELS[[7, 0]])
 
 
@@ -119,7 +119,7 @@ def test_a_header_is_read_from_the_first_bytes_and_names_nobody() -> None:
     assert str(dataset.PatientName) == "Secret^Name"
     header = read_header(to_bytes(dataset)[:4096])
     assert "Secret" not in repr(header)
-    assert header.planes[0].shape == (64, 72)
+    assert header.slices[0].plane.shape == (64, 72)
     assert isinstance(pydicom.dcmread(io.BytesIO(to_bytes(dataset))).Rows, int)
 
 
@@ -127,8 +127,8 @@ def test_a_header_is_read_from_the_first_bytes_and_names_nobody() -> None:
 @pytest.mark.parametrize(
     ("modality", "sop_class", "said"),
     [
-        ("MR", "1.2.840.10008.5.1.4.1.1.4", "Modality is MR, SOP class MR Image Storage;"),
-        ("", "", "Modality is missing, SOP class missing;"),
+        ("MR", "1.2.840.10008.5.1.4.1.1.4", "Modality is MR, SOP class MR Image Storage: no CT image."),
+        ("", "", "Modality is missing, SOP class missing: no CT image."),
         (
             "MUELLER HANS",
             "1.2.3.4.5",

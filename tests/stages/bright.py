@@ -1,5 +1,6 @@
 """A run without a network: a stand-in that sees what is bright, taken through the real stages in this process."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,14 +11,11 @@ from tasks.core.errors import DataError
 from tasks.core.model_input import ModelInput
 from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
+from tasks.engine.steps.listing import list_scans
 from tasks.engine.steps.plan import index_here
-from tasks.io import storage
-from tasks.io.outputs.segmentations import INDEX_FOLDER
-from tasks.io.scan_index import write_index
-from tasks.io.scan_sources import ScanSource
-from tasks.io.scans import index_key, survey
+from tasks.io.scan_index import ContainerIndex, write_index
+from tasks.io.scan_sources import Container, ScanSource
 from tasks.io.sealed_file import SealedFile
-from tasks.io.stacks import stack
 from tasks.stages.chunk import Predicted
 from tasks.stages.finish_scans import finish_scans
 from tasks.stages.load_scans import cut, load_scans
@@ -53,16 +51,14 @@ def see_bright(images: np.ndarray) -> np.ndarray:
 
 def scans_of(run: Run) -> list[ScanSource]:
     """Return the scans below the run's URI, opened here; their indexes are kept as on a cluster."""
-    found = survey(storage.list_objects(run.request.scans_uri))
-    folder = storage.join(run.request.output_uri, INDEX_FOLDER)
-    for container in found.containers:
-        [index] = index_here([container], [])
-        kept = SealedFile(storage.join(folder, f"{index_key(container)}.json"))
-        write_index(kept, index)
-        found.add_index(container, index, kept)
-    if run.request.segmentation.stack_pattern:
-        found.sources = stack(found.sources, run.request.segmentation.stack_pattern)
-    return found.scans()
+    return list_scans(run.request, _open_and_keep, math.inf, None).scans()
+
+
+def _open_and_keep(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:
+    found = index_here(containers, kept)
+    for file, index in zip(kept, found, strict=True):
+        write_index(file, index)
+    return found
 
 
 def segment(run: Run, scans: Sequence[ScanSource]) -> Iterator[ScanRow]:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from tasks.core.errors import PASSING_CODES, IncompleteError
 from tasks.core.plural import counted
@@ -16,7 +17,7 @@ from tasks.io.outputs.segmentations import INDEX_FOLDER, n_rows
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
 from tasks.io.scan_sources import Container, ScanSource
-from tasks.io.scans import Survey, index_key, survey
+from tasks.io.scans import Survey, index_key, merged_by_series, survey
 from tasks.io.sealed_file import SealedFile
 from tasks.io.stacks import stack
 
@@ -51,28 +52,50 @@ def list_scans(request: SegmentRequest, index: Index, youngest_s: float, seal: S
 def _add_containers(
     found: Survey, containers: Sequence[Container], output_uri: str, *, index: Index, seal: Seal | None
 ) -> None:
-    """Add the scans of containers to a survey; only those without a stored index are opened."""
-    folder = storage.join(output_uri, INDEX_FOLDER)
-    names = {o.path for o in storage.list_objects(folder)} if storage.exists(folder) else set()
-    kept = {container: _index_file(folder, container, seal) for container in containers}
-    known = [container for container, file in kept.items() if file.uri.rpartition("/")[2] in names]
-    read = zip(known, storage.map_in_parallel(lambda container: read_index(kept[container]), known), strict=True)
-    indexes = {container: found for container, found in read if not _is_to_be_tried_again(found)}
-    new = [container for container in containers if container not in indexes]
-    if new:
-        logger.info("index: opening %d containers, %d are known", len(new), len(indexes))
-    indexes |= zip(new, index(new, [kept[container] for container in new]), strict=True)
-    for where in {entry.where for container in new for entry in indexes[container].entries if entry.where}:
-        logger.error("index: a container triggered a bug, %s", where)
-    for container in containers:
-        found.add_index(container, indexes[container], kept[container])
+    """Add the scans of containers to a survey; folders that share a series are opened together."""
+    indexes = _Indexes.of(output_uri, index, seal)
+    indexes.open(containers)
+    merged = merged_by_series({container: indexes.found[container] for container in containers})
+    indexes.open(merged)
+    for container in merged:
+        found.add_index(container, indexes.found[container], indexes.file_of(container))
 
 
-def _index_file(folder: str, container: Container, seal: Seal | None) -> SealedFile:
-    """Return where an index is kept; a sealed one has a name of its own, so that no other is taken for it."""
-    key = index_key(container)
-    name = f"{seal.id_of(key)}.sealed" if seal else f"{key}.json"  # who has the container could make the key
-    return SealedFile(storage.join(folder, name), seal)
+@dataclass(frozen=True, slots=True)
+class _Indexes:
+    """Indexes of containers; only those without a stored index are opened."""
+
+    folder: str
+    names: set[str]
+    index: Index
+    seal: Seal | None
+    found: dict[Container, ContainerIndex] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, output_uri: str, index: Index, seal: Seal | None) -> "_Indexes":
+        """Return those of an output."""
+        folder = storage.join(output_uri, INDEX_FOLDER)
+        names = {o.path for o in storage.list_objects(folder)} if storage.exists(folder) else set()
+        return cls(folder, names, index, seal)
+
+    def file_of(self, container: Container) -> SealedFile:
+        """Return where an index is kept; a sealed one has a name of its own, so that no other is taken for it."""
+        key = index_key(container)
+        name = f"{self.seal.id_of(key)}.sealed" if self.seal else f"{key}.json"  # who has the container could make it
+        return SealedFile(storage.join(self.folder, name), self.seal)
+
+    def open(self, containers: Sequence[Container]) -> None:
+        """Add the indexes of containers."""
+        kept = {container: self.file_of(container) for container in containers if container not in self.found}
+        known = [container for container, file in kept.items() if file.uri.rpartition("/")[2] in self.names]
+        read = zip(known, storage.map_in_parallel(lambda container: read_index(kept[container]), known), strict=True)
+        self.found.update((container, found) for container, found in read if not _is_to_be_tried_again(found))
+        new = [container for container in kept if container not in self.found]
+        if new:
+            logger.info("index: opening %d containers, %d are known", len(new), len(kept) - len(new))
+        self.found.update(zip(new, self.index(new, [kept[container] for container in new]), strict=True))
+        for where in {entry.where for container in new for entry in self.found[container].entries if entry.where}:
+            logger.error("index: a container triggered a bug, %s", where)
 
 
 def _is_to_be_tried_again(found: ContainerIndex) -> bool:

@@ -67,7 +67,7 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
             is_reported = (scan.scan_id, scan.fingerprint) not in entries.unreported
             return ScanRow.model_validate(entry.model_dump() | {"status": "skipped" if is_reported else "done"})
         if bad is not None:
-            return run.row(scan, "failed", error_code=bad.error_code, error=bad.error)
+            return run.row(scan, bad.status, error_code=bad.error_code, error=bad.error, warnings=bad.warnings)
         return None
 
     rows = storage.map_in_parallel(known_row, scans)

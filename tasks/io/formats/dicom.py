@@ -1,6 +1,7 @@
 """DICOM CT: headers by allow-list, pixels as Hounsfield units; single-frame and Enhanced multi-frame."""
 
 import contextlib
+import hashlib
 import io
 import warnings
 from collections.abc import Iterator, Sequence
@@ -9,15 +10,23 @@ from typing import Any, Final
 
 import numpy as np
 import pydicom
-from pydicom._uid_dict import UID_dictionary
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tasks.core.errors import DataError, ErrorCode
 from tasks.core.quoting import known_or_described
+from tasks.core.series_parts import SeriesSlice
 from tasks.core.slice_geometry import SlicePlane
+from tasks.io.formats.dicom_refusals import (
+    UID_NAMES,
+    found_in,
+    image_type_of,
+    refusal_of,
+    rescale_of,
+    warnings_of,
+)
 from tasks.io.formats.dicom_tags import TAGS
 from tasks.io.formats.format import Format
 
@@ -26,22 +35,23 @@ MAGIC: Final = b"DICM"
 HEADER_BYTES: Final = 32 << 10
 """First bytes of a file, which hold its header: some KiB, more with private elements."""
 
-MAX_PIXELS: Final = 4096 * 4096
-"""Largest frame: scanners make 512x512, research ones 2048x2048; a compressed stream may claim far more."""
+AIR_HU: Final = -1000.0
+FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+"""First bytes of a data set without preamble: group 0002 or 0008, the latter in either byte order (PS3.5, 7.1)."""
 
-CT_CLASSES: Final = {CTImageStorage, EnhancedCTImageStorage}
-MODALITIES: Final = frozenset(
-    """
-    ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS
-    KER KO LEN LS M3D MG MR NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE
-    RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA
-    XAPROTOCOL XC
-    """.split()  # noqa: SIM905 - a list would be eighty lines
+PHASE_TAGS: Final = (
+    "TemporalPositionIdentifier",
+    "AcquisitionNumber",
+    "ConvolutionKernel",
+    "ImageType",
+    "FilterType",
+    "KVP",
+    "AcquisitionTime",
+    "ContentTime",
 )
-"""Defined terms of Modality (PS3.3 C.7.3.1.1.1), which may be quoted."""
+"""Tags that may tell scans of one series apart, the clearest first; values are compared and never shown."""
 
-UID_NAMES: Final = frozenset(name for name, *_ in UID_dictionary.values())
-"""Names of the SOP classes and transfer syntaxes of the standard (PS3.6, annex A)."""
+PHASE_TAGS_OF_FRAMES: Final = ("TemporalPositionIndex", "StackID")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +60,29 @@ class Header:
 
     Attributes:
         series_uid: Series Instance UID.
-        instance_uid: SOP Instance UID.
-        is_localiser: Whether it is an overview image and no slice.
-        planes: Planes of its frames.
-        refused: Reason of its rejection.
+        slices: Its frames; of a file that is refused, one that stands for all.
+        warnings: Warnings for the user.
     """
 
     series_uid: str
-    instance_uid: str
-    is_localiser: bool
-    planes: tuple[SlicePlane, ...]
-    refused: tuple[ErrorCode, str] | None
+    slices: tuple[SeriesSlice, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> tuple[ErrorCode, str] | None:
+        """Reason of its rejection."""
+        return self.slices[0].refused
 
 
 def is_dicom(head: bytes) -> bool:
-    """Return whether the first bytes of a file are those of a DICOM file (PS3.10, 7.1)."""
-    return head[128:PREAMBLE_BYTES] == MAGIC
+    """Return whether the first bytes of a file are those of a DICOM file (PS3.10, 7.1), or of one without preamble."""
+    return head[128:PREAMBLE_BYTES] == MAGIC or _is_bare(head)
+
+
+def _is_bare(head: bytes) -> bool:
+    """Return whether bytes begin with a data element of the first groups, as old exports and planning systems write."""
+    is_explicit = head[4:6].isalpha() and head[4:6].isupper()
+    return head[:2] in FIRST_GROUPS and (is_explicit or head[6:8] == bytes(2)) and len(head) >= PREAMBLE_BYTES
 
 
 def read_header(head: bytes, *, is_whole: bool = True) -> Header:
@@ -80,16 +97,21 @@ def read_header(head: bytes, *, is_whole: bool = True) -> Header:
     """
     with _errors():
         buffer = io.BytesIO(head)
-        dataset = pydicom.dcmread(buffer, stop_before_pixels=True, specific_tags=list(TAGS))
+        dataset = _parse(buffer, stop_before_pixels=True, specific_tags=list(TAGS))
         if buffer.tell() >= len(head) and not is_whole:  # pydicom accepts a truncated header as a short one
             raise DataError("unreadable", f"The header is longer than {len(head)} bytes.")
+        refused = refusal_of(dataset)
+        n_frames = 1 if refused else int(dataset.get("NumberOfFrames") or 1)
         return Header(
             series_uid=str(dataset.get("SeriesInstanceUID", "")),
-            instance_uid=str(dataset.get("SOPInstanceUID", "")),
-            is_localiser="LOCALIZER" in [str(value).upper() for value in dataset.get("ImageType") or ()],
-            planes=tuple(_planes(dataset)),
-            refused=_refused(dataset),
+            slices=tuple(_slice(dataset, frame, refused) for frame in range(n_frames)),
+            warnings=tuple(warnings_of(dataset)),
         )
+
+
+def _parse(buffer: io.BytesIO, **how: Any) -> pydicom.Dataset:  # Any: parameters of dcmread
+    is_bare = _is_bare(buffer.getbuffer()[: 2 * PREAMBLE_BYTES].tobytes())
+    return pydicom.dcmread(buffer, force=is_bare, **how)
 
 
 def read_frames(content: bytes, frames: Sequence[int]) -> np.ndarray:
@@ -106,42 +128,74 @@ def read_frames(content: bytes, frames: Sequence[int]) -> np.ndarray:
         DataError: `unreadable` or `unsupported_syntax`.
     """
     with _errors():
-        dataset = pydicom.dcmread(io.BytesIO(content))
+        dataset = _parse(io.BytesIO(content))
         _check_syntax(dataset)
         found = []
         for frame in frames:
-            slope, intercept = _rescale(dataset, frame)
-            stored = pixel_array(dataset, index=frame)
-            found.append(stored.astype(np.float32) * np.float32(slope) + np.float32(intercept))
+            slope, intercept = rescale_of(dataset, frame)
+            stored = _stored(dataset, frame)
+            values = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+            found.append(_without_padding(values, stored, dataset))
     return np.stack(found)
 
 
-def _planes(dataset: pydicom.Dataset) -> Iterator[SlicePlane]:
-    shape = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-    n_frames, n_groups = (
-        int(dataset.get("NumberOfFrames") or 1),
-        len(dataset.get("PerFrameFunctionalGroupsSequence") or ()),
-    )
-    if n_frames > 1 and n_frames != n_groups:  # a number alone could fill the memory
-        raise DataError("unreadable", f"File claims {n_frames} frames and describes {n_groups}. Export it again.")
-    for frame in range(n_frames):
-        yield SlicePlane(
-            position=_numbers(_found(dataset, frame, "PlanePositionSequence", "ImagePositionPatient"), 3),
-            cosines=_numbers(_found(dataset, frame, "PlaneOrientationSequence", "ImageOrientationPatient"), 6),
-            pixel_spacing_mm=_numbers(_found(dataset, frame, "PixelMeasuresSequence", "PixelSpacing"), 2),
-            shape=shape,
+def digest_of_frame(content: bytes, frame: int) -> str:
+    """Return a digest of the stored pixels of a frame.
+
+    Raises:
+        DataError: `unreadable` or `unsupported_syntax`.
+    """
+    with _errors():
+        dataset = _parse(io.BytesIO(content))
+        _check_syntax(dataset)
+        return hashlib.sha256(np.ascontiguousarray(pixel_array(dataset, index=frame)).tobytes()).hexdigest()
+
+
+def _stored(dataset: pydicom.Dataset, frame: int) -> np.ndarray:
+    """Return the stored values of a frame; bits that do not begin at the lowest are moved down to it.
+
+    pydicom 3.0 takes High Bit for Bits Stored - 1 (pixels/decoders/base.py, `_correct_unused_bits`).
+    """
+    n_allocated, n_stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    high = int(dataset.get("HighBit", n_stored - 1))
+    if high == n_stored - 1 or dataset.file_meta.TransferSyntaxUID.is_compressed:
+        found: np.ndarray = pixel_array(dataset, index=frame)
+        return found
+    if not n_stored - 1 < high < n_allocated:
+        raise DataError(
+            "unreadable", f"High Bit is {high}, Bits Stored {n_stored} and Bits Allocated {n_allocated}: impossible."
         )
+    found = pixel_array(dataset, index=frame, correct_unused_bits=False)
+    return (found << (n_allocated - 1 - high)) >> (n_allocated - n_stored)
 
 
-def _found(dataset: pydicom.Dataset, frame: int, sequence: str, keyword: str) -> Any:  # Any: a DICOM value
-    """Return an attribute of a frame: its own, else the shared one, else that of the dataset (PS3.3 C.7.6.16)."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    for group in [*per_frame[frame : frame + 1], *shared[:1]]:
-        items = group.get(sequence)
-        if items and items[0].get(keyword) is not None:
-            return items[0].get(keyword)
-    return dataset.get(keyword)
+def _without_padding(values: np.ndarray, stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Return Hounsfield units in which padding is at most air (Pixel Padding Value, PS3.3 C.7.5.1.1.2)."""
+    padding = dataset.get("PixelPaddingValue")
+    if padding is None:
+        return values
+    ends = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
+    is_padding = (stored >= ends[0]) & (stored <= ends[1])
+    return np.where(is_padding, np.minimum(values, np.float32(AIR_HU)), values)
+
+
+def _slice(dataset: pydicom.Dataset, frame: int, refused: tuple[ErrorCode, str] | None) -> SeriesSlice:
+    phase = {keyword: str(dataset.get(keyword, "")) for keyword in PHASE_TAGS}
+    for keyword in PHASE_TAGS_OF_FRAMES:
+        phase[keyword] = str(found_in(dataset, frame, "FrameContentSequence", keyword) or "")
+    plane = SlicePlane(
+        position=_numbers(found_in(dataset, frame, "PlanePositionSequence", "ImagePositionPatient"), 3),
+        cosines=_numbers(found_in(dataset, frame, "PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        pixel_spacing_mm=_numbers(found_in(dataset, frame, "PixelMeasuresSequence", "PixelSpacing"), 2),
+        shape=(int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)),
+    )
+    return SeriesSlice(
+        instance_uid=str(dataset.get("SOPInstanceUID", "")),
+        plane=plane,
+        phase=phase,
+        is_localiser=not refused and "LOCALIZER" in image_type_of(dataset, frame),
+        refused=refused,
+    )
 
 
 def _numbers(values: Any, n: int) -> Any:  # Any: a DICOM value in, a tuple of that many numbers out
@@ -152,38 +206,24 @@ def _numbers(values: Any, n: int) -> Any:  # Any: a DICOM value in, a tuple of t
     return numbers if len(numbers) == n and np.isfinite(numbers).all() else None
 
 
-def _rescale(dataset: pydicom.Dataset, frame: int) -> tuple[float, float]:
-    slope = _found(dataset, frame, "PixelValueTransformationSequence", "RescaleSlope")
-    intercept = _found(dataset, frame, "PixelValueTransformationSequence", "RescaleIntercept")
-    return float(slope), float(intercept)
-
-
-def _refused(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
-    modality, sop_class = str(dataset.get("Modality") or ""), UID(str(dataset.get("SOPClassUID") or ""))
-    if modality != "CT" or sop_class not in CT_CLASSES:
-        shown_modality = known_or_described(modality, MODALITIES, "Modality")
-        shown_class = known_or_described(sop_class.name, UID_NAMES, "UID")
-        return "not_ct", f"Modality is {shown_modality}, SOP class {shown_class}; CT images are segmented."
-    n_pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
-    if n_pixels > MAX_PIXELS:
-        return "too_large", f"A slice has {n_pixels} pixels; at most {MAX_PIXELS} are decoded."
-    n_samples = int(dataset.get("SamplesPerPixel") or 1)
-    if n_samples != 1:
-        return "not_grey", f"The image has {n_samples} samples a pixel, so colours; CT values were expected."
-    if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
-        return "burned_in_annotation", "The header says that text is burned into the pixels; it may name the patient."
-    try:
-        _rescale(dataset, 0)
-    except (TypeError, ValueError):
-        return "missing_rescale", "Rescale slope or intercept is missing, so values are not Hounsfield units."
-    return None
-
-
 def _check_syntax(dataset: pydicom.Dataset) -> None:
-    syntax = dataset.file_meta.TransferSyntaxUID
+    """Refuse a transfer syntax that is not decoded; a data set without meta header gets the one pydicom found."""
+    meta = dataset.file_meta
+    if "TransferSyntaxUID" not in meta:
+        is_implicit, is_little = dataset.original_encoding
+        meta.TransferSyntaxUID = _BARE_SYNTAXES[bool(is_implicit), bool(is_little)]
+    syntax: UID = meta.TransferSyntaxUID
     if syntax.is_compressed and not _is_decodable(syntax):
         name = known_or_described(syntax.name, UID_NAMES, "UID")
         raise DataError("unsupported_syntax", f"Transfer syntax {name} is not decoded; send it uncompressed.")
+
+
+_BARE_SYNTAXES: Final = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+"""Transfer syntax by whether value representations are implicit, and bytes little-endian."""
 
 
 def _is_decodable(syntax: UID) -> bool:

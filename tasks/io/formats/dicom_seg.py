@@ -63,6 +63,7 @@ def _write_mask(mask: ScanMask) -> bytes:
         raise ValueError("A DICOM series has a grid.")
     stored = mask.grid.from_reading(mask.voxels)
     source = mask.read_heads()
+    stored = np.delete(stored, source.missing, axis=0)
     if source.frames:  # in the file's own order
         stored = stored[np.argsort(source.frames)]
     return write_segmentation(

@@ -3,22 +3,31 @@
 from typing import Final
 
 TAGS: Final = [
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "BodyPartExamined",
     "BurnedInAnnotation",
     "Columns",
+    "ContentTime",
+    "ConvolutionKernel",
+    "FilterType",
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "ImageType",
+    "KVP",
     "Modality",
     "NumberOfFrames",
     "PerFrameFunctionalGroupsSequence",
     "PixelSpacing",
     "RescaleIntercept",
     "RescaleSlope",
+    "RescaleType",
     "Rows",
     "SOPClassUID",
     "SOPInstanceUID",
     "SamplesPerPixel",
     "SeriesInstanceUID",
     "SharedFunctionalGroupsSequence",
+    "TemporalPositionIdentifier",
 ]
 """All tags that are read from headers; none of them identifies a person."""

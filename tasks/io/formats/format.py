@@ -55,10 +55,12 @@ class DicomHeads:
         heads: First bytes of each file, with its whole header, in the order of the stored slices; of a multi-frame
             source, those of its file.
         frames: Frame of each stored slice of a multi-frame source; else empty.
+        missing: Places of the mask without a slice.
     """
 
     heads: Sequence[bytes]
     frames: Sequence[int] = ()
+    missing: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

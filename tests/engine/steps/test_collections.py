@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.errors import NOT_SCAN_CODES
 from tasks.core.handles import SegmentationHandle
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.core.step_inputs import SegmentRequest
@@ -54,18 +55,21 @@ def test_every_good_scan_is_done_and_no_bad_one_is_decoded_again(
     first = _rows(tmp_path)
     done = {scan_id for scan_id, row in first.items() if row.status == "done"}
     failed = {scan_id for scan_id, row in first.items() if row.status == "failed"}
+    no_scans = {scan_id for scan_id, row in first.items() if row.status == "not_a_scan"}
     assert "internal_error" not in {row.error_code for row in first.values()}
     assert sum(scan_id.startswith("good") for scan_id in done) == 6
     assert sum(scan_id.startswith("packed__good") for scan_id in done) == 6
     assert n_new_failures == len(failed)
-    assert len(failed) >= 2 * len(FILES) + len(ARCHIVES)
-    assert len(done | failed) == len(first)
+    assert {first[scan_id].error_code for scan_id in no_scans} == NOT_SCAN_CODES
+    assert len(failed | no_scans) >= 2 * len(FILES) + len(ARCHIVES)
+    assert len(done | failed | no_scans) == len(first)
     report = (tmp_path / "report.html").read_text()
     assert all(scan_id in report for scan_id in failed if "&" not in scan_id and "<" not in scan_id)
     indexes = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "index").iterdir()}
     handle = _segment(bright_bundle, collection, tmp_path)
     assert handle.n_new_failures == 0
-    assert handle.counts == {"done": 0, "skipped": len(done), "deferred": 0, "failed": len(failed)}
+    known = {"skipped": len(done), "failed": len(failed), "not_a_scan": len(no_scans)}
+    assert handle.counts == {"done": 0, "deferred": 0} | known
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "index").iterdir()} == indexes
     tables = [path.read_bytes() for path in (tmp_path / "ledger").glob("*.parquet")]
     entries = [entry for table in tables for entry in from_parquet(LedgerEntry, table)]
@@ -87,4 +91,4 @@ def test_a_young_archive_is_not_opened(bright_bundle: str, tmp_path: Path) -> No
     """An archive that may still be uploading is one deferred scan; it is neither opened nor called damaged."""
     storage.publish(str(tmp_path / "scans" / "half.zip"), b"PK half of it")
     handle = _segment(bright_bundle, tmp_path / "scans", tmp_path / "output", SegmentationConfig())
-    assert handle.counts == {"done": 0, "skipped": 0, "deferred": 1, "failed": 0}
+    assert handle.counts == {"done": 0, "skipped": 0, "deferred": 1, "failed": 0, "not_a_scan": 0}

@@ -54,7 +54,7 @@ def _digests(output: Path) -> dict[str, str]:
 def test_every_scan_gets_a_mask_of_its_own_size(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
     """Each scan has a 0/255 mask in its own grid, a preview, and a row whose figures are the mask's."""
     handle = _segment(bright_bundle, new_scans, tmp_path)
-    assert handle.counts == {"done": 6, "skipped": 0, "deferred": 0, "failed": 0}
+    assert handle.counts == {"done": 6, "skipped": 0, "deferred": 0, "failed": 0, "not_a_scan": 0}
     for scan_id, row in _rows(tmp_path).items():
         mask = np.asarray(Image.open(tmp_path / "masks" / f"{scan_id}.png"))
         assert mask.shape == (96, 96)
@@ -73,10 +73,22 @@ def test_second_run_skips_what_is_finished(bright_bundle: str, new_scans: Path, 
 
     assert _segment(bright_bundle, scans, output).counts["done"] == 6
     before = _digests(output)
-    assert _segment(bright_bundle, scans, output).counts == {"done": 0, "skipped": 6, "deferred": 0, "failed": 0}
+    assert _segment(bright_bundle, scans, output).counts == {
+        "done": 0,
+        "skipped": 6,
+        "deferred": 0,
+        "failed": 0,
+        "not_a_scan": 0,
+    }
     (output / "masks" / "phantom_050_1.png").write_bytes(b"damaged")
     shutil.copy(scans / "phantom_050_0.png", scans / "phantom_050_5.png")
-    assert _segment(bright_bundle, scans, output).counts == {"done": 2, "skipped": 4, "deferred": 0, "failed": 0}
+    assert _segment(bright_bundle, scans, output).counts == {
+        "done": 2,
+        "skipped": 4,
+        "deferred": 0,
+        "failed": 0,
+        "not_a_scan": 0,
+    }
     assert _digests(output) == before | {"phantom_050_5.png": before["phantom_050_0.png"]}
     for other in ({"force": True}, {"threshold": 0.9}):  # other parameters are other work
         assert len(_plan(bright_bundle, scans, output, **other).due) == 6
@@ -120,7 +132,7 @@ def test_corrupt_slice_is_named_and_what_a_killed_run_left_is_reported(
     assert {scan_id for scan_id in before if before[scan_id] == after[scan_id]} == recorded - {"phantom_050_2"}
     assert {row.status for row in _rows(output).values()} == {"done", "failed"}
     handle = _segment(bright_bundle, scans, output)
-    assert handle.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1}
+    assert handle.counts == {"done": 0, "skipped": 5, "deferred": 0, "failed": 1, "not_a_scan": 0}
 
 
 def test_a_runs_word_on_flips_reaches_the_model(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
@@ -175,7 +187,7 @@ def test_young_objects_are_left_for_the_next_run(
     scans = tmp_path / "scans"
     shutil.copytree(new_scans, scans, copy_function=shutil.copyfile)
     handle = _segment(bright_bundle, scans, tmp_path / "output", settle_minutes=30)
-    assert handle.counts == {"done": 0, "skipped": 0, "deferred": 6, "failed": 0}
+    assert handle.counts == {"done": 0, "skipped": 0, "deferred": 6, "failed": 0, "not_a_scan": 0}
     assert "6 scans deferred, younger than 30 min (segmentation.settle_minutes)" in caplog.text
 
 

@@ -32,7 +32,7 @@ def test_what_the_listing_rejects_is_a_row_and_never_due(tmp_path: Path) -> None
     run = _run(tmp_path, "20260101T000000000000Z-a")
     found = _sorted(run)
     assert found.due == [GOOD]
-    assert count_by_status(found.known) == {"done": 0, "skipped": 0, "deferred": 1, "failed": 0}
+    assert count_by_status(found.known) == {"done": 0, "skipped": 0, "deferred": 1, "failed": 0, "not_a_scan": 0}
     [row] = found.rejected(run)
     assert (row.scan_id, row.status, row.error_code, row.error) == ("bad", "failed", "bad_name", "Rename it.")
 

@@ -1,0 +1,220 @@
+"""DICOM series as studies bring them: in pieces, with strangers, copies and phases; each slice is used or named."""
+
+import copy
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    SecondaryCaptureImageStorage,
+)
+
+from tasks.core.rows import ScanRow
+from tasks.io import storage
+from tasks.stages.segmentation_run import Run
+from tests.stages.bright import scans_of, segment
+from tests.volumes import Truth, grid_around, put_series, to_bytes, to_dicom
+
+TRUTH = Truth()
+GRID = grid_around(TRUTH, (20, 40, 44), (3.0, 1.0, 1.0), np.eye(3)[:, [2, 1, 0]] * [1, -1, -1])
+VOXELS = TRUTH.voxels(GRID)
+N_LESION = int(TRUTH.mask(GRID).sum())
+ML = N_LESION * GRID.voxel_mm3 / 1000
+
+
+def _slices(**changes: object) -> list[Dataset]:
+    return to_dicom(VOXELS, GRID, **changes)
+
+
+def _rows(run: Run, folders: dict[str, Sequence[Dataset]]) -> list[ScanRow]:
+    for folder, slices in folders.items():
+        put_series(storage.join(run.request.scans_uri, folder), slices)
+    return sorted(segment(run, scans_of(run)), key=lambda row: row.scan_id)
+
+
+def _shifted(slices: Sequence[Dataset], mm: float, **changes: object) -> list[Dataset]:
+    """Return slices moved along z, as other instances."""
+    moved = copy.deepcopy(list(slices))
+    for number, dataset in enumerate(moved):
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient = [x, y, float(z) + mm]
+        dataset.SOPInstanceUID = f"{dataset.SOPInstanceUID}.{number + 1}"
+        for keyword, value in changes.items():
+            setattr(dataset, keyword, value)
+    return moved
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize(
+    "folder_of",
+    [lambda n: f"pat/{n % 2}", lambda n: f"pat/{n // 10}/x", lambda n: f"pat/{n}", lambda n: "pat/a" if n else "pat/B"],
+    ids=["odd and even", "halves", "a folder a slice", "one elsewhere"],
+)
+def test_a_series_over_several_folders_is_one_scan(
+    run: Run, tmp_path: Path, folder_of: Callable[[int], str], *, is_packed: bool
+) -> None:
+    """Named by the folder its parts share, with the millilitres of the whole, from folders and from an archive."""
+    files = {f"{folder_of(n)}/{n:03d}.dcm": to_bytes(dataset) for n, dataset in enumerate(_slices())}
+    if is_packed:
+        with zipfile.ZipFile(tmp_path / "scans" / "cd.zip", "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    else:
+        for name, content in files.items():
+            storage.publish(storage.join(run.request.scans_uri, name), content)
+    [row] = segment(run, scans_of(run))
+    assert (row.scan_id, row.status, row.n_slices) == ("cd__pat" if is_packed else "pat", "done", 20)
+    assert row.lesion_ml == pytest.approx(ML)
+    assert row.source_uri.endswith("cd.zip!/pat" if is_packed else "/pat")
+
+
+def test_parts_that_make_no_single_scan_are_scans_with_a_warning(run: Run) -> None:
+    """Two folders with one series UID, at distances that fit no grid: each is segmented, and says so."""
+    first, second = _slices(), _shifted(_slices(), 61.3)
+    rows = _rows(run, {"pat/a": first, "pat/b": second})
+    assert [(row.scan_id, row.status) for row in rows] == [("pat__a", "done"), ("pat__b", "done")]
+    assert all("lies in 2 folders" in row.warnings[0] for row in rows)
+
+
+def test_the_same_series_twice_is_one_scan(run: Run) -> None:
+    """A backup of a folder: its millilitres count once, and the copies are counted."""
+    [row] = _rows(run, {"pat/a": _slices(), "pat/backup": _slices()})
+    assert (row.status, row.lesion_ml) == ("done", pytest.approx(ML))
+    assert "20 copies of slices left out." in row.warnings
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "", None])
+def test_slices_with_equal_or_no_instance_uid_are_told_by_their_place(run: Run, uid: str | None) -> None:
+    """An anonymiser that writes one UID, none, or the same for the outermost two costs no slice."""
+    slices = _slices()
+    for number, dataset in enumerate(slices):
+        dataset.SOPInstanceUID = uid if uid is not None else f"1.2.4.{number % 19}"
+    [row] = _rows(run, {"pat": slices})
+    assert (row.status, row.n_slices, row.lesion_ml, row.warnings) == ("done", 20, pytest.approx(ML), [])
+
+
+def _small(dataset: Dataset) -> None:
+    dataset.Rows, dataset.PixelData = 20, dataset.PixelData[: 20 * 44 * 2]
+
+
+def _turned(dataset: Dataset) -> None:
+    dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+
+
+def _screenshot(dataset: Dataset) -> None:
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+
+
+def _burned(dataset: Dataset) -> None:
+    dataset.BurnedInAnnotation = "YES"
+
+
+def _localiser(dataset: Dataset) -> None:
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+
+def _placeless(dataset: Dataset) -> None:
+    dataset.ImagePositionPatient = []
+
+
+def _resent(dataset: Dataset) -> None:
+    dataset.InstanceNumber = 99
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_small, "1 slice of another size, spacing or orientation left out."),
+        (_turned, "1 slice of another size, spacing or orientation left out."),
+        (_placeless, "1 slice of another size, spacing or orientation left out."),
+        (_screenshot, "1 image of the series left out: Modality is CT, SOP class Secondary Capture Image Storage:"),
+        (_burned, "1 image of the series left out: The header says that text is burned into the pixels"),
+        (_localiser, "1 localiser left out."),
+        (_resent, "1 copy of slices left out."),
+    ],
+)
+def test_one_stranger_does_not_cost_the_series(run: Run, change: Callable[[Dataset], None], said: str) -> None:
+    """It is left out with a warning, and the twenty slices are segmented as they are without it."""
+    slices = _slices()
+    stranger = copy.deepcopy(slices[7])
+    stranger.SOPInstanceUID = "1.2.3.4"
+    change(stranger)
+    [row] = _rows(run, {"pat": [*slices, stranger]})
+    assert (row.status, row.n_slices, row.lesion_ml) == ("done", 20, pytest.approx(ML))
+    assert row.warnings[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("TemporalPositionIdentifier", (1, 2)),
+        ("AcquisitionNumber", (3, 4)),
+        ("ConvolutionKernel", ("B31f", "B70f")),
+        ("AcquisitionTime", ("101010", "101112")),
+    ],
+)
+def test_phases_under_one_uid_are_scans_of_their_own(run: Run, keyword: str, values: tuple[object, object]) -> None:
+    """Two images at each place, told apart by one tag: two whole scans, which say what tells them apart."""
+    first, second = (_shifted(_slices(), 0, **{keyword: value}) for value in values)
+    for number, dataset in enumerate(second):
+        dataset.SOPInstanceUID = f"1.2.3.{number}"
+    rows = _rows(run, {"pat": [*first, *second]})
+    assert [(row.status, row.n_slices, row.lesion_ml) for row in rows] == [("done", 20, pytest.approx(ML))] * 2
+    assert len({row.scan_id for row in rows}) == 2
+    assert all(f"told apart by {keyword}" in row.warnings[0] for row in rows)
+
+
+def test_two_images_at_each_place_that_nothing_tells_apart_are_refused(run: Run) -> None:
+    """Which of them belong together is not guessed."""
+    second = _shifted(_slices(), 0)
+    for dataset in second:
+        dataset.PixelData = bytes(2) + dataset.PixelData[2:]
+    [row] = _rows(run, {"pat": [*_slices(), *second]})
+    assert (row.status, row.error_code) == ("failed", "duplicate_position")
+
+
+def test_a_gap_keeps_the_other_slices_in_their_places(run: Run) -> None:
+    """Of a series with three slices missing the mask lies on the whole grid, empty there, without millilitres."""
+    kept = [dataset for number, dataset in enumerate(_slices()) if number not in (5, 8, 9)]
+    [row] = _rows(run, {"pat": kept})
+    mask = TRUTH.mask(GRID)
+    mask[[5, 8, 9]] = 0
+    assert (row.status, row.n_slices, row.lesion_ml, row.lung_ml) == ("done", 17, None, None)
+    assert row.lesion_voxels == mask.sum()
+    assert row.warnings[0].startswith("3 of 20 slices are missing")
+
+
+def _sr(dataset: Dataset) -> None:
+    dataset.Modality, dataset.SOPClassUID = "SR", "1.2.840.10008.5.1.4.1.1.88.67"
+
+
+def _presentation(dataset: Dataset) -> None:
+    dataset.Modality, dataset.SOPClassUID = "PR", "1.2.840.10008.5.1.4.1.1.11.1"
+
+
+def _structures(dataset: Dataset) -> None:
+    dataset.Modality, dataset.SOPClassUID = "RTSTRUCT", "1.2.840.10008.5.1.4.1.1.481.3"
+
+
+def _mip(dataset: Dataset) -> None:
+    dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "MIP"]
+
+
+def test_an_ordinary_study_has_no_failure(run: Run) -> None:
+    """Beside the series scouts, a dose screen, reports, structures and a projection: counted by series, none failed."""
+    others = [_localiser, _screenshot, _sr, _presentation, _structures, _mip]
+    folders: dict[str, Sequence[Dataset]] = {"CT": _slices()}
+    for number, change in enumerate(others):
+        members = _slices(series=number + 2)[:2]
+        for dataset in members:
+            change(dataset)
+        folders[f"other{number}"] = members
+    rows = _rows(run, folders)
+    assert {row.scan_id: row.status for row in rows} == {
+        "CT": "done",
+        **{f"other{number}": "not_a_scan" for number in range(len(others))},
+    }
+    assert [row.error_code for row in rows[1:]] == ["localiser_only", "not_ct", "not_ct", "not_ct", "not_ct", "not_hu"]
