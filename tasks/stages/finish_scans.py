@@ -13,7 +13,7 @@ from tasks.core.geometry import restore_probability
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.rows import ScanRow
 from tasks.core.smoothing import smooth_along_z
-from tasks.core.volumes import MIN_AIR_HU, check_range, check_shapes
+from tasks.core.volumes import MIN_LUNG_SHARE, check_range, check_shapes
 from tasks.io import storage
 from tasks.io.formats import layout_of
 from tasks.io.outputs import segmentations
@@ -62,6 +62,9 @@ def _join(chunks: Sequence[Predicted]) -> Predicted:
     ranges = [piece.value_range for piece in pieces if piece.value_range]
     if ranges:
         scan = replace(scan, value_range=(min(low for low, _ in ranges), max(high for _, high in ranges)))
+    counts = [piece.lung_like for piece in pieces if piece.lung_like]
+    if counts:
+        scan = replace(scan, lung_like=(sum(n for n, _ in counts), sum(n for _, n in counts)))
     try:
         check_shapes(piece.shape for piece in pieces if piece.refused is None)
     except DataError as err:
@@ -117,8 +120,8 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
 
 
 def _flags(scan: LoadedScan, n_lesions: int) -> list[str]:
-    is_implausible = scan.is_hu and scan.value_range and scan.value_range[0] >= MIN_AIR_HU
-    return ["hu_implausible"] * bool(is_implausible) + ["no_lesion"] * (not n_lesions)
+    is_implausible = scan.lung_like is not None and scan.lung_like[0] < MIN_LUNG_SHARE * scan.lung_like[1]
+    return ["hu_implausible"] * is_implausible + ["no_lesion"] * (not n_lesions)
 
 
 def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:

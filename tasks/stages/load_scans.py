@@ -10,7 +10,7 @@ from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError, as_refusal
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
 from tasks.core.model_input import ModelInput
-from tasks.core.volumes import Grid, Layout, check_finite, check_shapes, check_sides, check_values
+from tasks.core.volumes import Grid, Layout, check_finite, check_shapes, check_sides, check_values, count_lung_like
 from tasks.io import storage
 from tasks.io.dicom_series import read_or_refuse, read_slices
 from tasks.io.formats import layout_of, read_image, read_volume
@@ -37,7 +37,8 @@ class LoadedScan:
         warnings: Warnings for the user.
         value_range: Smallest and largest value in the chunk; None for a single slice file.
         missing: Places of the grid without a slice, along its first axis.
-        is_hu: Whether values are Hounsfield units.
+        lung_like: Number of voxels with values as of aerated lung, and of voxels looked at; None if values are no
+            Hounsfield units.
         n_read: Bytes read from storage.
     """
 
@@ -51,7 +52,7 @@ class LoadedScan:
     warnings: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
     missing: tuple[int, ...] = ()
-    is_hu: bool = False
+    lung_like: tuple[int, int] | None = None
     n_read: int = 0
 
 
@@ -134,13 +135,13 @@ def _open_stack(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
 def _open_volume(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     volume = read_volume(_name(scan), content)
     volume.check()
-    shape = volume.grid.to_reading(volume.voxels).shape[1:]
-    loaded = LoadedScan(scan, shape=shape, grid=volume.grid, warnings=volume.warnings)
+    read = volume.grid.to_reading(volume.voxels)
+    loaded = LoadedScan(scan, shape=read.shape[1:], grid=volume.grid, warnings=volume.warnings)
     if volume.unit == "grey":
         return loaded, volume.slices()
     value_range = float(volume.voxels.min()), float(volume.voxels.max())
     images = (hu_to_uint8(image, hu) for image in volume.slices())
-    return replace(loaded, value_range=value_range, is_hu=True), images
+    return replace(loaded, value_range=value_range, lung_like=count_lung_like(read)), images
 
 
 def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
@@ -160,7 +161,7 @@ def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
         warnings=entry.warnings,
         missing=entry.missing,
         value_range=(float(stored.min()), float(stored.max())),
-        is_hu=True,
+        lung_like=count_lung_like(read),
         n_read=sum(entry.files[number].size_bytes for number in {*entry.file_indices[first:last]}),
     )
     return loaded, (hu_to_uint8(image, hu) for image in read)

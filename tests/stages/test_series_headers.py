@@ -135,3 +135,23 @@ def test_what_a_header_only_hints_at_is_a_warning(run: Run, change: dict[str, ob
     """Headers are often wrong about it."""
     [row] = _rows(run, {"pat": _slices(**change)})
     assert (row.status, row.warnings) == ("done", [said])
+
+
+@pytest.mark.parametrize("padding", [None, -1900, -3000])
+@pytest.mark.parametrize("content", ["a chest", "HU + 1024", "a head"])
+def test_content_without_aerated_lung_is_flagged(run: Run, content: str, padding: int | None) -> None:
+    """Values that lost their intercept and other body parts, whatever air or padding lies around them."""
+    voxels = VOXELS.astype(np.int16)
+    if content == "HU + 1024":
+        voxels = voxels + 1024
+    if content == "a head":
+        voxels = np.where(VOXELS < -500, 40, VOXELS).astype(np.int16)
+        voxels[:, :, :9] = -1000
+    slices = to_dicom(voxels, GRID, RescaleIntercept=-3024)
+    for dataset, image in zip(slices, voxels.astype(np.int32), strict=True):
+        if padding is not None:
+            image[:6] = padding
+        dataset.PixelData = (image + 3024).astype("<u2").tobytes()
+    [row] = _rows(run, {"pat": slices})
+    assert row.status == "done"
+    assert ("hu_implausible" in row.flags) == (content != "a chest")

@@ -55,8 +55,9 @@ def n_rows(output_uri: str) -> int:
 
 
 def read_largest(output_uri: str, rows: Sequence[ScanRow], n: int) -> list[tuple[ScanRow, bytes]]:
-    """Return the scans with the most lesion voxels, with their previews, unless these were removed."""
-    largest = nlargest(n, (row for row in rows if row.lesion_voxels), key=lambda row: row.lesion_voxels or 0)
+    """Return the chest CTs with the most lesion voxels, with their previews, unless these were removed."""
+    chests = (row for row in rows if row.lesion_voxels and "hu_implausible" not in row.flags)
+    largest = nlargest(n, chests, key=lambda row: row.lesion_voxels or 0)
     kept = [row for row in largest if storage.exists(preview_uri(output_uri, row.scan_id))]
     return list(zip(kept, storage.read_all([preview_uri(output_uri, row.scan_id) for row in kept]), strict=True))
 
