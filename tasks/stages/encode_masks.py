@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from tasks.io.scan_sources import ScanSource
 from tasks.io.scans import entry_of
 from tasks.stages.load_scans import LoadedScan
 from tasks.stages.segmentation_run import Run
+
+NOT_MADE: Final = "Not made:"
+"""Beginning of the warning about a format in which a mask was asked for and is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,11 @@ def encode_masks(voxels: np.ndarray, scan: LoadedScan, run: Run) -> EncodedMasks
             files[_uri(writer, scan, run)] = writer.write(mask)
         except Exception as err:  # noqa: BLE001 - the boundary of one scan; its mask is there all the same
             refusal = err.as_refusal() if isinstance(err, StorageError) else as_refusal(err)
-            warnings.append(f"No {writer.shown} was made: {refusal.sentence}")
+            warnings.append(f"{NOT_MADE} {writer.shown}: {refusal.sentence}")
             where = where or refusal.where
     mask_uri = _uri(first, scan, run)
-    return EncodedMasks(mask_uri, files | {mask_uri: first.write(mask)}, warnings, where)
+    files[mask_uri] = first.write(mask)
+    return EncodedMasks(mask_uri, files, [*warnings, *mask.warnings], where)
 
 
 def _uri(writer: MaskWriter, scan: LoadedScan, run: Run) -> str:

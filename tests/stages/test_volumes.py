@@ -13,6 +13,7 @@ import SimpleITK
 from tasks.core.metrics import count_pixels, dice
 from tasks.core.volumes import Grid
 from tasks.io import storage
+from tasks.io.formats.dicom_seg import read_segmentation
 from tasks.stages.load_scans import cut
 from tasks.stages.segmentation_run import Run
 from tests.bad_inputs import pack, png
@@ -133,14 +134,36 @@ def test_an_archive_beside_its_unpacked_folder_is_other_scans(run: Run, tmp_path
     assert len({scan.scan_id for scan in scans}) == len(scans) == 3
 
 
-def test_a_series_without_a_frame_of_reference_has_a_mask_but_no_dicom_seg(tmp_path: Path) -> None:
-    """What a DICOM-SEG cannot be made of is a warning; the mask is there, and the run goes on."""
+@pytest.mark.parametrize(
+    ("changes", "is_made", "said"),
+    [
+        ({"FrameOfReferenceUID": None}, True, "The slices share no Frame of Reference UID;"),
+        ({"FrameOfReferenceUID": "1.2.3"}, True, "The slices share no Frame of Reference UID;"),
+        ({"SpecificCharacterSet": ""}, True, None),
+        ({"SpecificCharacterSet": ["", "ISO 2022 IR 87"]}, True, None),
+        ({"StudyInstanceUID": None}, False, "Not made: DICOM-SEG: the headers have no Study Instance UID"),
+        ({"SOPInstanceUID": "1.2.3"}, False, "Not made: DICOM-SEG: slices share an SOP Instance UID"),
+    ],
+)
+def test_a_dicom_seg_is_made_of_poor_headers_or_named(
+    tmp_path: Path, changes: dict[str, object], is_made: bool, said: str | None
+) -> None:
+    """What can be mended is, with a warning; what cannot is named; the mask is there all the same."""
     grid = grid_around(TRUTH, (24, 44, 48), (2.0, 1.5, 1.5), np.eye(3)[:, [2, 1, 0]] * [1, -1, -1])
-    put_series(str(tmp_path / "scans"), to_dicom(TRUTH.voxels(grid), grid, FrameOfReferenceUID=None))
+    slices = to_dicom(TRUTH.voxels(grid), grid, **changes)
+    for number, dataset in enumerate(slices):
+        if changes.get("FrameOfReferenceUID") == "1.2.3":  # one of its own, as in LIDC
+            dataset.FrameOfReferenceUID = f"1.2.3.{number + 1}"
+    put_series(str(tmp_path / "scans"), slices)
     run = bright_run((tmp_path / "scans").as_uri(), (tmp_path / "output").as_uri(), dicom_seg=True)
     [row] = segment(run, scans_of(run))
     assert row.status == "done"
-    assert row.warnings[0].startswith("No DICOM-SEG was made")
+    assert [warning.startswith(said or "") for warning in row.warnings] == [True] * bool(said)
+    path = tmp_path / "output" / "masks" / f"{row.scan_id}.dcm"
+    assert path.exists() == is_made
+    if is_made:
+        found = read_segmentation(path.read_bytes(), grid)
+        assert found.sum() == row.lesion_voxels
 
 
 def test_grey_volumes_are_taken_as_they_are(run: Run, tmp_path: Path) -> None:

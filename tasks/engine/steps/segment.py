@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import ray
 
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle
+from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import ReportProgress, StageSums
@@ -18,6 +19,7 @@ from tasks.engine.steps.scan_stream import segment_due
 from tasks.engine.steps.segmentation_output import held_output, publish_run, speed_of, warn_of_deferred
 from tasks.engine.steps.up_to_date import count_by_status, sort_scans
 from tasks.io.outputs import bundles, segmentations
+from tasks.stages.encode_masks import NOT_MADE
 from tasks.stages.segmentation_run import Run
 
 logger = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ def segment(
         lock.check()
         counts = count_by_status(new)
         n_nodes = sum(node["Alive"] for node in ray.nodes())
-        warnings = (*card.warnings, *found.warnings())
+        warnings = (*card.warnings, *found.warnings(), *_warnings_of(new))
         for warning in warnings:
             logger.warning("segment: %s", warning)
         manifest = publish_run(
@@ -81,6 +83,12 @@ def segment(
         n_new_failures=manifest.n_new_failures,
         common_bug=common_bug(new),
     )
+
+
+def _warnings_of(rows: Sequence[ScanRow]) -> Iterator[str]:
+    n_without = sum(any(warning.startswith(NOT_MADE) for warning in row.warnings) for row in rows)
+    if n_without:
+        yield f"{counted(n_without, 'scan')} without a format of mask that was asked for; their warnings say why."
 
 
 def common_bug(new: Sequence[ScanRow]) -> str | None:

@@ -97,7 +97,7 @@ def read_header(head: bytes, *, is_whole: bool = True) -> Header:
     """
     with _errors():
         buffer = io.BytesIO(head)
-        dataset = _parse(buffer, stop_before_pixels=True, specific_tags=list(TAGS))
+        dataset = parse(buffer, stop_before_pixels=True, specific_tags=list(TAGS))
         if buffer.tell() >= len(head) and not is_whole:  # pydicom accepts a truncated header as a short one
             raise DataError("unreadable", f"The header is longer than {len(head)} bytes.")
         refused = refusal_of(dataset)
@@ -109,7 +109,8 @@ def read_header(head: bytes, *, is_whole: bool = True) -> Header:
         )
 
 
-def _parse(buffer: io.BytesIO, **how: Any) -> pydicom.Dataset:  # Any: parameters of dcmread
+def parse(buffer: io.BytesIO, **how: Any) -> pydicom.Dataset:  # Any: parameters of dcmread
+    """Return a data set, with or without preamble."""
     is_bare = _is_bare(buffer.getbuffer()[: 2 * PREAMBLE_BYTES].tobytes())
     return pydicom.dcmread(buffer, force=is_bare, **how)
 
@@ -128,7 +129,7 @@ def read_frames(content: bytes, frames: Sequence[int]) -> np.ndarray:
         DataError: `unreadable` or `unsupported_syntax`.
     """
     with _errors():
-        dataset = _parse(io.BytesIO(content))
+        dataset = parse(io.BytesIO(content))
         _check_syntax(dataset)
         found = []
         for frame in frames:
@@ -146,7 +147,7 @@ def digest_of_frame(content: bytes, frame: int) -> str:
         DataError: `unreadable` or `unsupported_syntax`.
     """
     with _errors():
-        dataset = _parse(io.BytesIO(content))
+        dataset = parse(io.BytesIO(content))
         _check_syntax(dataset)
         return hashlib.sha256(np.ascontiguousarray(pixel_array(dataset, index=frame)).tobytes()).hexdigest()
 

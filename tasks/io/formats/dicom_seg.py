@@ -12,16 +12,20 @@ from typing import Final
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_description
 from pydicom.uid import UID, generate_uid
 
 from tasks.core.errors import DataError
 from tasks.core.volumes import LPS_TO_RAS, POSITION_TOLERANCE_MM, Grid
+from tasks.io.formats.dicom import parse
 from tasks.io.formats.dicom_tags import TAGS
 from tasks.io.formats.format import MaskWriter, ScanMask
 
 FRACTION: Final = 0.5
 SERIES_NUMBER: Final = 9900
 _REFERENCES: Final = ["FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices", "StudyInstanceUID"]
+_NEEDED: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+UTF_8: Final = "ISO_IR 192"
 _NOBODY: Final = (
     "AccessionNumber",
     "PatientBirthDate",
@@ -36,15 +40,13 @@ _NOBODY: Final = (
 
 
 def write_segmentation(
-    heads: Sequence[bytes], mask: np.ndarray, *, spacing_mm: float, model_digest: str, code_version: str
+    sources: Sequence[pydicom.Dataset], mask: np.ndarray, *, model_digest: str, code_version: str
 ) -> bytes:
     """Return a mask as a DICOM-SEG file (PS3.3 A.51), binary, with UIDs derived from its source.
 
     Args:
-        heads: First bytes of each source file, with the whole header, in the order of the mask's slices; of a
-            multi-frame source the one file.
+        sources: Headers of the source files in the order of the mask's slices; of a multi-frame source the one file.
         mask: 0 and 1, `(slice, row, column)`; of a multi-frame source in the order of its frames.
-        spacing_mm: Distance between neighbouring slices.
         model_digest: Digest of the bundle.
         code_version: Version of this package.
 
@@ -52,7 +54,7 @@ def write_segmentation(
         DataError: `unreadable`, if the source's headers lack what a segmentation object needs.
     """
     try:
-        return _write(heads, mask, spacing_mm=spacing_mm, model_digest=model_digest, code_version=code_version)
+        return _write(sources, mask, model_digest=model_digest, code_version=code_version)
     except Exception as err:  # highdicom raises nearly anything over headers that lack what the standard asks for
         reason = type(err).__name__  # its text may quote a header
         raise DataError("unreadable", f"the headers lack what a segmentation object needs ({reason}).") from err
@@ -66,13 +68,32 @@ def _write_mask(mask: ScanMask) -> bytes:
     stored = np.delete(stored, source.missing, axis=0)
     if source.frames:  # in the file's own order
         stored = stored[np.argsort(source.frames)]
-    return write_segmentation(
-        source.heads,
-        stored,
-        spacing_mm=mask.grid.spacing_mm[0],
-        model_digest=mask.model_digest,
-        code_version=mask.code_version,
-    )
+    sources = [_source(head, mask.grid.spacing_mm[0]) for head in source.heads]
+    _check_needed(sources)
+    if _with_one_frame_of_reference(sources):
+        mask.warnings.append("The slices share no Frame of Reference UID; the DICOM-SEG has one of its own.")
+    return write_segmentation(sources, stored, model_digest=mask.model_digest, code_version=mask.code_version)
+
+
+def _check_needed(sources: Sequence[pydicom.Dataset]) -> None:
+    for keyword in _NEEDED:
+        if not all(source.get(keyword) for source in sources):
+            raise DataError(
+                "unreadable", f"the headers have no {dictionary_description(keyword)}, by which it is found."
+            )
+    if len({source.SOPInstanceUID for source in sources}) < len(sources):
+        raise DataError("unreadable", "slices share an SOP Instance UID, so that it cannot refer to them.")
+
+
+def _with_one_frame_of_reference(sources: Sequence[pydicom.Dataset]) -> bool:
+    """Give slices without a common frame of reference one, and return whether that was needed."""
+    found = {source.get("FrameOfReferenceUID") for source in sources}
+    if len(found) == 1 and found != {None} and found != {""}:
+        return False
+    uid = _uid("frame of reference", [str(sources[0].SeriesInstanceUID)])
+    for source in sources:
+        source.FrameOfReferenceUID = uid
+    return True
 
 
 def read_segmentation(content: bytes, grid: Grid) -> np.ndarray:
@@ -121,13 +142,10 @@ def _read(content: bytes, grid: Grid) -> np.ndarray:
     return matched
 
 
-def _write(
-    heads: Sequence[bytes], mask: np.ndarray, *, spacing_mm: float, model_digest: str, code_version: str
-) -> bytes:
+def _write(sources: Sequence[pydicom.Dataset], mask: np.ndarray, *, model_digest: str, code_version: str) -> bytes:
     import highdicom as hd  # imported here, because only runs with dicom_seg need it
     from highdicom.sr.coding import CodedConcept
 
-    sources = [_source(head, spacing_mm) for head in heads]
     lesion = CodedConcept("52988006", "SCT", "Lesion")  # SNOMED CT, in DICOM CID 7159
     abnormal = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -167,7 +185,8 @@ def _write(
 
 
 def _source(head: bytes, spacing_mm: float) -> pydicom.Dataset:
-    source = pydicom.dcmread(io.BytesIO(head), stop_before_pixels=True, specific_tags=[*TAGS, *_REFERENCES])
+    source = parse(io.BytesIO(head), stop_before_pixels=True, specific_tags=[*TAGS, *_REFERENCES])
+    source.SpecificCharacterSet = UTF_8  # of a source it may be empty or unknown to Python; no text of it is copied
     for keyword in _NOBODY:
         setattr(source, keyword, "")
     shared = source.get("SharedFunctionalGroupsSequence") or [source]

@@ -1,7 +1,7 @@
 """Records of formats: readers of scans and writers of masks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -74,6 +74,7 @@ class ScanMask:
         read_heads: Function that reads the headers of a DICOM series again, for formats that need them.
         model_digest: Digest of the bundle.
         code_version: Version of this package.
+        warnings: What writers have to say about their files; they append to it.
     """
 
     voxels: np.ndarray
@@ -82,6 +83,7 @@ class ScanMask:
     read_heads: Callable[[], DicomHeads]
     model_digest: str = ""
     code_version: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     def as_stored(self, axis_order: AxisOrder) -> tuple[np.ndarray, Grid]:
         """Return the mask in the stored orientation and a given axis order, and its grid, which may be in voxels."""
