@@ -8,3 +8,11 @@ threshold, small lesions, geometry, encoding of values. Finished scans of anothe
 that changes no mask keeps the version. `tests/stages/test_golden_masks.py` fails if masks change and the version does
 not; network and test-time flips are not in that test.
 """
+
+_OF_FORMATS: Final = {"nifti": "3"}
+"""Version of formats whose masks alone changed: since 3, masks of NIfTI have both positions of their image."""
+
+
+def mask_version_of(kind: str) -> str:
+    """Return the version of the masks of a format."""
+    return _OF_FORMATS.get(kind, MASK_VERSION)

@@ -3,8 +3,8 @@
 World coordinates are RAS+ in mm, as NIfTI has them: right to left, posterior to anterior, inferior to superior grow.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Final, Literal
 
@@ -164,11 +164,13 @@ class Volume:
         voxels: Stored array, of the grid's shape, any numeric dtype.
         grid: Grid of the voxels.
         warnings: Warnings for the user.
+        forms: Fields of a NIfTI header that say where it lies, as stored; its mask gets the same.
     """
 
     voxels: np.ndarray
     grid: Grid
     warnings: tuple[str, ...] = ()
+    forms: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def unit(self) -> Unit:

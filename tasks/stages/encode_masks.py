@@ -67,6 +67,7 @@ def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
         scan.grid,
         axis_order_of(scan.source.kind),
         read_heads=partial(_read_heads, scan.source),
+        forms=scan.forms,
         model_digest=run.model_digest,
         code_version=run.code_version,
     )

@@ -1,8 +1,8 @@
 """Stage load: scans to slices of the model's input size (read, decode, map to 8 bits, resize)."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class LoadedScan:
         image: Its slice on the source grid if it has only one, for the preview.
         grid: Grid of the whole scan; None if it has no position in space.
         warnings: Warnings for the user.
+        forms: Fields of a NIfTI header that say where the scan lies (`Volume.forms`).
         value_range: Smallest and largest value in the chunk; None for a single slice file.
         missing: Places of the grid without a slice, along its first axis.
         lung_like: Number of voxels with values as of aerated lung, and of voxels looked at; None if values are no
@@ -50,6 +51,7 @@ class LoadedScan:
     image: np.ndarray | None = None
     grid: Grid | None = None
     warnings: tuple[str, ...] = ()
+    forms: Mapping[str, np.ndarray] = field(default_factory=dict)
     value_range: tuple[float, float] | None = None
     missing: tuple[int, ...] = ()
     lung_like: tuple[int, int] | None = None
@@ -136,7 +138,7 @@ def _open_volume(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     volume = read_volume(_name(scan), content)
     volume.check()
     read = volume.grid.to_reading(volume.voxels)
-    loaded = LoadedScan(scan, shape=read.shape[1:], grid=volume.grid, warnings=volume.warnings)
+    loaded = LoadedScan(scan, shape=read.shape[1:], grid=volume.grid, warnings=volume.warnings, forms=volume.forms)
     if volume.unit == "grey":
         return loaded, volume.slices()
     value_range = float(volume.voxels.min()), float(volume.voxels.max())

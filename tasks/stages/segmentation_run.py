@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.core.digests import digest
 from tasks.core.errors import NOT_SCAN_CODES, DataError
-from tasks.core.mask_version import MASK_VERSION
+from tasks.core.mask_version import mask_version_of
 from tasks.core.model_input import ModelInput
 from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import ModelCard
@@ -79,7 +79,7 @@ class Run:
             status=status,
             model_digest=self.model_digest,
             params_digest=self.params_digest,
-            mask_version=MASK_VERSION,
+            mask_version=mask_version_of(scan.kind),
             code_version=self.code_version,
             **found,
         )

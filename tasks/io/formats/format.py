@@ -1,6 +1,6 @@
 """Records of formats: readers of scans and writers of masks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,6 +74,7 @@ class ScanMask:
         read_heads: Function that reads the headers of a DICOM series again, for formats that need them.
         model_digest: Digest of the bundle.
         code_version: Version of this package.
+        forms: Fields of a NIfTI source's header that say where it lies (`Volume.forms`).
         warnings: What writers have to say about their files; they append to it.
     """
 
@@ -83,6 +84,7 @@ class ScanMask:
     read_heads: Callable[[], DicomHeads]
     model_digest: str = ""
     code_version: str = ""
+    forms: Mapping[str, np.ndarray] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def as_stored(self, axis_order: AxisOrder) -> tuple[np.ndarray, Grid]:

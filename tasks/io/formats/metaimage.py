@@ -128,7 +128,9 @@ def _check_form(fields: dict[str, str]) -> None:
     if fields.get("ElementDataFile", "").upper() != "LOCAL":
         raise detached_voxels("ElementDataFile is not LOCAL")
     [n_dimensions] = whole_numbers(fields, "NDims", 1)
-    if n_dimensions != 3:
+    if n_dimensions == 4 and whole_numbers(fields, "DimSize", 4)[3] == 1:  # a series of one volume
+        _drop_last_axis(fields)
+    elif n_dimensions != 3:
         raise DataError("not_3d", f"The volume has {n_dimensions} dimensions; 3 were expected.")
     for name, expected in (
         ("ElementNumberOfChannels", 1),
@@ -145,6 +147,16 @@ def _check_form(fields: dict[str, str]) -> None:
         raise DataError("unsupported_format", "Voxels are written as text. Export the scan with binary data.")
     if fields.get("DistanceUnits", "mm") not in ("mm", "?"):
         raise DataError("unsupported_format", "DistanceUnits of the header must be mm. Export the scan so.")
+
+
+def _drop_last_axis(fields: dict[str, str]) -> None:
+    """Turn the header of four dimensions into that of three."""
+    for name in ("DimSize", "ElementSpacing", "ElementSize", "Offset"):
+        if name in fields:
+            fields[name] = " ".join(fields[name].split()[:3])
+    if "TransformMatrix" in fields:
+        rows = np.reshape(numbers(fields, "TransformMatrix", 16), (4, 4))
+        fields["TransformMatrix"] = " ".join(f"{value:.17g}" for value in rows[:3, :3].ravel())
 
 
 def _window_bits(fields: dict[str, str], n_found: int) -> int | None:

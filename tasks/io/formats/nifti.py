@@ -3,16 +3,17 @@
 import contextlib
 import gzip
 import io
+import itertools
 import math
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.core.errors import DataError
-from tasks.core.volumes import Grid, Volume
+from tasks.core.volumes import POSITION_TOLERANCE_MM, Grid, Volume
 from tasks.io.formats.format import Format, MaskWriter, ScanMask
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -20,6 +21,15 @@ MAX_BYTES = 2 << 30
 """Largest unpacked file: 1,000 slices of 512x512 in float32 are 1 GiB."""
 
 CHUNK_BYTES = 16 << 20
+
+FORM_FIELDS = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
+"""Fields of a header that say where its voxels lie; the others may name the patient."""
+
+_UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Millimetres by code of the unit of space (nifti1.h, NIFTI_UNITS); unknown is taken for mm, as everywhere."""
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -44,12 +54,11 @@ def read_nifti(content: bytes) -> Volume:
             raise DataError(
                 "unsupported_format", f"Voxels are of type {image.get_data_dtype()}; numbers were expected."
             )
-        header = image.header
-        has_orientation = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-        warning = "The header gives no orientation (sform and qform codes are 0); the array is taken as stored in RAS+."
         is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)  # type: ignore[attr-defined]
         voxels = image.get_fdata(dtype=np.float32) if is_scaled else np.asanyarray(image.dataobj)  # not in float64
-    return Volume(voxels.reshape(grid.shape), grid, warnings=() if has_orientation else (warning,))
+        forms = {name: np.array(image.header[name]) for name in FORM_FIELDS}
+        warnings = tuple(_warnings(image))
+    return Volume(voxels.reshape(grid.shape), grid, warnings, forms)
 
 
 def read_nifti_grid(content: bytes) -> Grid:
@@ -66,27 +75,62 @@ def _grid(image: "nib.Nifti1Image") -> Grid:
     shape = tuple(size for axis, size in enumerate(image.shape) if axis < 3 or size != 1)
     if len(shape) != 3:
         raise DataError("not_3d", f"The volume has the shape {image.shape}; three dimensions were expected.")
-    grid = Grid(shape, np.asarray(image.affine, float))
+    affine = _affine(image)
+    unit = int(image.header["xyzt_units"]) & 7
+    if unit not in _UNITS_MM:
+        raise DataError("unsupported_format", f"The unit of space is code {unit}; metres, mm or µm were expected.")
+    affine[:3] *= _UNITS_MM[unit]
+    grid = Grid(shape, affine)
     grid.check()
     return grid
 
 
-def write_nifti_mask(mask: np.ndarray, grid: Grid) -> bytes:
+def _affine(image: "nib.Nifti1Image") -> np.ndarray:
+    """Return the affine in the header's unit: the sform; where it has no extent, the qform, as ITK does."""
+    header = image.header
+    if int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0 and not header.get_sform()[:3, :3].any():
+        return np.asarray(header.get_qform(), float)
+    return np.array(image.affine, float)
+
+
+def _warnings(image: "nib.Nifti1Image") -> Iterator[str]:
+    header = image.header
+    codes = int(header["sform_code"]), int(header["qform_code"])
+    if max(codes) <= 0:
+        yield "The header gives no orientation (sform and qform codes are 0); the array is taken as stored in RAS+."
+    if min(codes) <= 0:
+        return
+    if not header.get_sform()[:3, :3].any():
+        yield "The sform of the header has no extent; the qform is used."
+        return
+    corners = np.array(list(itertools.product(*((0, size - 1) for size in image.shape[:3]), (1,))))
+    apart = np.linalg.norm((corners @ (header.get_sform() - header.get_qform()).T)[:, :3], axis=1).max()
+    if apart > POSITION_TOLERANCE_MM:
+        yield f"The header's two positions (sform and qform) are up to {apart:.1f} apart; the sform is used."
+
+
+def write_nifti_mask(mask: np.ndarray, grid: Grid, forms: Mapping[str, np.ndarray] | None = None) -> bytes:
     """Return a mask of 0 and 1 as gzipped NIfTI; the same mask gives the same bytes.
 
     Args:
         mask: uint8, of the grid's shape.
         grid: Its grid.
+        forms: Fields of the image's header that say where it lies (`FORM_FIELDS`), so that every viewer, whichever of
+            them it reads, shows the mask on the image.
     """
     import nibabel as nib
 
     image = nib.Nifti1Image(mask, grid.affine)
     image.header.set_xyzt_units("mm")
+    if forms:
+        for name, value in forms.items():
+            image.header[name] = value
+        image = nib.Nifti1Image(mask, None, image.header)  # with an affine, nibabel would write its own sform
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
 def _write(mask: ScanMask) -> bytes:
-    return write_nifti_mask(*mask.as_stored("ijk"))
+    return write_nifti_mask(*mask.as_stored("ijk"), mask.forms)
 
 
 def _unpacked(content: bytes) -> bytes:
@@ -100,7 +144,10 @@ def _unpacked(content: bytes) -> bytes:
             if n_bytes > MAX_BYTES:
                 raise DataError("too_large", f"The file unpacks to more than {MAX_BYTES >> 20} MiB, which are read.")
             parts.append(part)
-    return b"".join(parts)
+    unpacked = b"".join(parts)
+    if unpacked.startswith(GZIP_MAGIC):
+        raise DataError("unreadable", "The file is gzipped twice. Unpack it once.")
+    return unpacked
 
 
 def _parse(content: bytes) -> "nib.Nifti1Image":
