@@ -141,7 +141,7 @@ def pack(packing: str, files: Files, path: Path) -> None:
             for name, content in files.items():
                 archive.writestr(name, content)
     else:
-        path.write_bytes(tar(files, "w:gz" if packing == "tgz" else "w:"))
+        path.write_bytes(tar(files, {"tar": "w:", "tgz": "w:gz", "tbz": "w:bz2", "txz": "w:xz"}[packing]))
 
 
 def _damaged(content: bytes) -> bytes:

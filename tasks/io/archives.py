@@ -5,6 +5,7 @@ kept, so that any member can be read later without unpacking all before it. Noth
 name; names that point outside are still refused, because they indicate a broken or hostile archive.
 """
 
+import bz2
 import contextlib
 import functools
 import hashlib
@@ -16,22 +17,20 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from _compression import DecompressReader
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from indexed_gzip import IndexedGzipFile, ZranError
 
 from tasks.core.errors import ConfigError, DataError, ErrorCode, StorageError
 from tasks.io import storage
+from tasks.io.other_files import MAC_ICON
+from tasks.io.packings import Packing
 from tasks.io.pseudonyms import Seal
 from tasks.io.range_reader import READ_AHEAD_BYTES, open_ranges
 from tasks.io.stored_objects import is_utf8
 from tasks.io.tar_headers import BoundedTar
-
-Packing = Literal["tar", "tgz", "zip"]
-PACKINGS: dict[str, Packing] = {".tar": "tar", ".tgz": "tgz", ".tar.gz": "tgz", ".zip": "zip"}
-"""Packing of an archive by suffix."""
 
 MAX_RATIO = 200
 BOMB_FROM_BYTES = 64 << 20
@@ -42,6 +41,10 @@ MAX_MEMBERS = 2_000_000
 _TOO_MUCH = f"The archive holds more than {MAX_MEMBERS} files, or than 1 TiB; split it."
 HEADER_READ_BYTES = 64 << 10
 SEEK_POINT_BYTES = 4 << 20
+MAX_XZ_BYTES = 256 << 20
+"""Memory to unpack xz: `xz -9` needs 65 MiB."""
+DEFLATE64 = 9
+_ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 N_OPEN = 4
 """Number of archives a worker keeps open, because opening one reads its directory."""
 
@@ -94,12 +97,6 @@ class ArchiveMember:
         return "/".join(part for part in self.name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
-def packing_of(path: str) -> Packing | None:
-    """Return the packing of an archive by its name; None if it is no archive."""
-    name = path.lower()
-    return next((packing for suffix, packing in PACKINGS.items() if name.endswith(suffix)), None)
-
-
 def list_members(archive: Archive) -> Iterator[ArchiveMember]:
     """Yield the files of an archive in stored order, without folders.
 
@@ -113,6 +110,8 @@ def list_members(archive: Archive) -> Iterator[ArchiveMember]:
             yield from _zip_members(archive)
         elif archive.packing == "tar":
             yield from _tar_members(file, n_bytes=archive.size_bytes)
+        elif archive.packing in _UNPACKERS:
+            yield from _tar_members(_UNPACKERS[archive.packing](file), packed_bytes=archive.size_bytes)
         else:
             with IndexedGzipFile(fileobj=file, spacing=SEEK_POINT_BYTES) as unpacked:
                 try:
@@ -133,6 +132,8 @@ def read_member(archive: Archive, member: ArchiveMember, n_bytes: int | None = N
     """
     size = member.size_bytes if n_bytes is None else min(n_bytes, member.size_bytes)
     file = _open_gzip(archive)[2] if archive.packing == "tgz" else None
+    if archive.packing in _UNPACKERS:
+        file = _open_stream(archive)[2]
     with _errors(file):
         if archive.packing == "tar":
             found = storage.read_range(archive.uri, member.offset, size)
@@ -141,7 +142,7 @@ def read_member(archive: Archive, member: ArchiveMember, n_bytes: int | None = N
             with lock, opened.open(member.name) as opened_member:
                 found = opened_member.read(size)
         else:
-            unpacked, lock, _ = _open_gzip(archive)
+            unpacked, lock, _ = _open_stream(archive) if archive.packing in _UNPACKERS else _open_gzip(archive)
             with lock:
                 unpacked.seek(member.offset)
                 found = unpacked.read(size)
@@ -160,6 +161,9 @@ def _zip_members(archive: Archive) -> Iterator[ArchiveMember]:
         refused = _name_refused(info.filename)
         if stat.S_ISLNK(info.external_attr >> 16):
             refused = "unsafe_member", "The member is a link; send the file itself."
+        elif info.compress_type not in _ZIP_METHODS:
+            method = "Deflate64" if info.compress_type == DEFLATE64 else f"method {info.compress_type}"
+            refused = "unsupported_format", f"The member is packed by {method}, which is not read. Pack it by Deflate."
         elif info.flag_bits & 0x1:
             refused = "password_protected", "The member is encrypted; send the archive without a password."
         elif info.file_size > BOMB_FROM_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
@@ -205,6 +209,8 @@ def _name_refused(name: str) -> tuple[ErrorCode, str] | None:
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
         return "unsafe_member", "The member's name points outside the archive; pack it anew, from within its folder."
+    if parts[-1] == MAC_ICON:  # a system file, whose name holds a control character
+        return None
     if not is_utf8(name) or not name.isprintable():
         return "bad_name", "The member's name is not UTF-8, or holds control characters; rename it."
     return None
@@ -231,6 +237,23 @@ def _open(archive: Archive, *, read_ahead_bytes: int = READ_AHEAD_BYTES) -> io.B
 @functools.lru_cache(N_OPEN)
 def _open_zip(archive: Archive) -> tuple[zipfile.ZipFile, threading.Lock]:
     return zipfile.ZipFile(_open(archive)), threading.Lock()
+
+
+def _open_xz(file: io.BufferedReader) -> io.BufferedReader:
+    """Return the content of an xz file; `lzma.LZMAFile` would let a header claim gigabytes for its dictionary."""
+    return io.BufferedReader(
+        DecompressReader(file, lzma.LZMADecompressor, trailing_error=lzma.LZMAError, memlimit=MAX_XZ_BYTES)
+    )
+
+
+_UNPACKERS: dict[Packing, Callable[[io.BufferedReader], io.BufferedIOBase]] = {"tbz": bz2.BZ2File, "txz": _open_xz}
+"""Tars that are unpacked from their start to read a member; going back starts anew."""
+
+
+@functools.lru_cache(N_OPEN)
+def _open_stream(archive: Archive) -> tuple[io.BufferedIOBase, threading.Lock, io.BufferedReader]:
+    file = _open(archive)
+    return _UNPACKERS[archive.packing](file), threading.Lock(), file
 
 
 @functools.lru_cache(N_OPEN)

@@ -25,7 +25,10 @@ _NO_SCANS: Final = {
 }
 """Suffixes of documents, tables and other files beside scans on a CD."""
 
-_SYSTEM_FILES: Final = {"dicomdir", "thumbs.db", "desktop.ini"}
+MAC_ICON: Final = "Icon\r"
+"""File that macOS puts into folders with a picture of their own."""
+
+_SYSTEM_FILES: Final = {"desktop.ini", "dicomdir", "dirfile", MAC_ICON.lower(), "thumbs.db"}
 
 
 def kind_of_other(path: str, size_bytes: int) -> str:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.scan_entries import ScanEntry, ScanFile
-from tasks.io.archives import Archive, ArchiveMember, Packing, list_members, packing_of
+from tasks.io.archives import Archive, ArchiveMember, list_members
 from tasks.io.dicom_series import series_among
 from tasks.io.formats import has_known_suffix, kind_of, shown_formats, without_suffix
 from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other, n_possible_scans, shown
-from tasks.io.scan_index import ContainerIndex
+from tasks.io.packings import SHOWN_PACKINGS, SNIFFED_BYTES, Packing, packing_in, packing_of, unread_packing_in
+from tasks.io.scan_index import ContainerIndex, read_file
 from tasks.io.scan_sources import Container
+from tasks.io.stored_objects import StoredObject
 
 
 def open_container(container: Container, seek_points_uri: str) -> ContainerIndex:
@@ -23,9 +25,9 @@ def open_container(container: Container, seek_points_uri: str) -> ContainerIndex
     Raises:
         StorageError: If it is gone or the store does not answer.
     """
-    packing = packing_of(container.objects[0].path)
-    found = _open_archive(container, seek_points_uri, packing) if packing else _open_folder(container)
-    is_empty = packing is not None and not found.n_ignored
+    is_archive = packing_of(container.objects[0].path) is not None
+    found = _open_archive(container, seek_points_uri) if is_archive else _open_folder(container)
+    is_empty = is_archive and not found.n_ignored
     if not found.entries and (is_empty or n_possible_scans(found.n_ignored)):
         what = f"Nothing in it is read as a scan: {shown(found.n_ignored)}." if found.n_ignored else "It is empty."
         rejected = reject_container(container, DataError("no_scan", f"{what} Send {shown_formats()}."))
@@ -58,9 +60,9 @@ def _open_folder(container: Container) -> ContainerIndex:
     return _index(list(zip(names, _files(container), strict=True)), None, [], origin="")
 
 
-def _open_archive(container: Container, seek_points_uri: str, packing: Packing) -> ContainerIndex:
+def _open_archive(container: Container, seek_points_uri: str) -> ContainerIndex:
     [found] = container.objects
-    archive = Archive(found.uri, found.size_bytes, found.version, packing, seek_points_uri)
+    archive = Archive(found.uri, found.size_bytes, found.version, _packing(found), seek_points_uri)
     files, rejected, origin = [], [], found.path
     try:
         for member in list_members(archive):
@@ -73,6 +75,19 @@ def _open_archive(container: Container, seek_points_uri: str, packing: Packing) 
     except Exception as err:  # noqa: BLE001 - the boundary of one archive; members before it are good
         rejected.append(ScanEntry.rejected(container.path, _files(container), as_refusal(err), identity=origin))
     return _index(files, archive, rejected, origin=origin)
+
+
+def _packing(found: StoredObject) -> Packing:
+    """Return the packing of an archive by its content; where that shows none, by its name.
+
+    Raises:
+        DataError: `empty_file`, or `unsupported_format` if it is an archive of another kind.
+    """
+    head = read_file(None, ScanFile(uri=found.uri, size_bytes=found.size_bytes, version=found.version), SNIFFED_BYTES)
+    unread = unread_packing_in(head)
+    if unread:
+        raise DataError("unsupported_format", f"It is a {unread} archive. Send it as one of {SHOWN_PACKINGS}.")
+    return packing_in(head) or packing_of(found.path) or "tar"
 
 
 def _file_of(archive: Archive, member: ArchiveMember) -> ScanFile:

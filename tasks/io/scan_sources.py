@@ -6,7 +6,7 @@ from typing import Self
 
 from tasks.core.errors import ErrorCode
 from tasks.core.scan_entries import ScanEntry, ScanFile, common_folder
-from tasks.io.archives import packing_of
+from tasks.io.packings import packing_of
 from tasks.io.sealed_file import SealedFile
 from tasks.io.stored_objects import StoredObject, fingerprint
 

@@ -12,9 +12,9 @@ from tasks.core.digests import digest
 from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry, common_folder
-from tasks.io.archives import packing_of
 from tasks.io.formats import KINDS, has_known_suffix, kind_of, without_suffix
 from tasks.io.other_files import MIN_SCAN_BYTES, kind_of_other, kind_unless_young, warnings_of
+from tasks.io.packings import packing_of
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
 from tasks.io.scan_sources import Container, ScanSource

@@ -16,6 +16,10 @@ from tasks.io.archives import Archive, ArchiveMember, list_members, read_member
 CONTENTS = {f"folder {n % 3}/file {n}.bin": bytes([n]) * (10_000 + 37 * n) for n in range(40)}
 
 
+TAR_MODES = {"tar": "w:", "tgz": "w:gz", "tbz": "w:bz2", "txz": "w:xz"}
+PACKINGS = ["zip", *TAR_MODES]
+
+
 def _packed(packing: str) -> bytes:
     buffer = io.BytesIO()
     if packing == "zip":
@@ -23,7 +27,7 @@ def _packed(packing: str) -> bytes:
             for name, content in CONTENTS.items():
                 packed.writestr(name, content)
         return buffer.getvalue()
-    with tarfile.open(fileobj=buffer, mode="w:gz" if packing == "tgz" else "w:") as packed:
+    with tarfile.open(fileobj=buffer, mode=TAR_MODES[packing]) as packed:
         for name, content in CONTENTS.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -37,7 +41,7 @@ def _archive(root: str, packing: str, content: bytes) -> Archive:
     return Archive(uri, len(content), "1", packing, storage.join(root, "points.gzidx"))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("packing", ["zip", "tar", "tgz"])
+@pytest.mark.parametrize("packing", PACKINGS)
 def test_members_are_read_in_any_order(root: str, packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read of each member, whole or begun, is what was packed, last members first."""
     monkeypatch.setattr(archives, "SEEK_POINT_BYTES", 1 << 16)
@@ -85,7 +89,7 @@ def test_an_object_that_shrank_is_a_truncated_archive(root: str) -> None:
     assert getattr(caught.value, "code", None) == "truncated_archive" or not getattr(caught.value, "can_pass", True)
 
 
-@pytest.mark.parametrize("packing", ["zip", "tar", "tgz"])
+@pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize("what", ["listing", "reading"])
 def test_a_fault_of_the_store_is_not_taken_for_damage(
     root: str, packing: str, what: str, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from tasks.io.formats.metaimage import METAIMAGE
 from tasks.io.formats.nifti import NIFTI
 from tasks.io.formats.nrrd import NRRD
 from tasks.io.formats.raster import RASTER
+from tasks.io.packings import PACKINGS
 
 FORMATS: dict[str, Format] = {
     found.name: found
@@ -32,7 +33,7 @@ STACK = "stack"
 KINDS: dict[str, Kind] = {suffix: name for name, found in FORMATS.items() for suffix in found.suffixes}
 """Format by suffix; a file without a suffix, or with a number as suffix, may be DICOM."""
 
-_DOUBLE_SUFFIXES = (".tar.gz", *(suffix for suffix in KINDS if suffix.count(".") > 1))
+_DOUBLE_SUFFIXES = tuple(suffix for suffix in (*PACKINGS, *KINDS) if suffix.count(".") > 1)
 
 
 def without_suffix(path: str) -> str:

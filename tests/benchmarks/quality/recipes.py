@@ -46,6 +46,8 @@ def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
+    "wide-zoom": {"training": {"epochs": 64}, "augment": {"zoom": 0.45}},
+    "screen-wide-zoom": _screened(augment={"zoom": 0.45}),
     "64-epochs": {"training": {"epochs": 64}},
     "batch-8": {"training": {"batch_size": 8}},
     "little-noise": {"augment": LITTLE_NOISE},
