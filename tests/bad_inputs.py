@@ -324,7 +324,7 @@ ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "tar of an endless header": ("corrupt_archive", lambda: {"claiming.tar": _claiming_header(1 << 60)}),
     "tar of a chain of names": ("corrupt_archive", lambda: {"chain.tgz": gzip.compress(_chain(1500))}),
     "empty zip": ("no_scan", lambda: {"nothing.zip": _zip({})}),
-    "archive of what is not read": ("no_scan", lambda: {"other.zip": _zip({"a.mhd": bytes(200), "a.raw": bytes(200)})}),
+    "archive of what is not read": ("no_scan", lambda: {"other.zip": _zip({"a.xyz": bytes(200), "b.xyz": bytes(200)})}),
     "no tar": ("corrupt_archive", lambda: {"brokentar.tar": b"not a tar" * 100}),
     "corrupt tgz": (
         "corrupt_archive",

@@ -17,6 +17,7 @@ from tasks.io import storage
 from tasks.io.archives import Archive
 from tasks.io.formats import dicom, suffix_of, without_suffix
 from tasks.io.other_files import kind_of_stranger
+from tasks.io.packings import packing_in, unread_packing_in
 from tasks.io.scan_index import ContainerIndex, read_file, read_head
 
 
@@ -62,9 +63,13 @@ def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError |
     try:
         head = read_head(archive, file)
         if not dicom.is_dicom(head):
-            is_claimed = suffix_of(file.member or file.uri) in dicom.DICOM.suffixes
+            path = file.member or file.uri
+            packing = packing_in(head) or unread_packing_in(head)
+            if packing:
+                return DataError("wrong_suffix", f"The content is that of an archive ({packing}); name it so.")
+            is_claimed = suffix_of(path) in dicom.DICOM.suffixes
             claim = DataError("wrong_suffix", "The suffix is that of DICOM, the content is not.")
-            return claim if is_claimed else kind_of_stranger(head)
+            return claim if is_claimed else kind_of_stranger(path, head)
         return dicom.read_header(head)
     except StorageError as err:
         if err.can_pass:

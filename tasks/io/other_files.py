@@ -10,13 +10,13 @@ from tasks.core.quoting import SHOWN_SUFFIXES
 MARKER: Final = "marker"
 YOUNG: Final = "young file"
 HIDDEN: Final = "system file"
-TEXT: Final = "text without suffix"
+TEXT: Final = "text"
 BARE: Final = "without suffix"
 
 MIN_SCAN_BYTES: Final = 132
 """Preamble and magic of an empty DICOM file (PS3.10, 7.1); smaller files without a suffix are markers."""
 
-_NO_SCANS: Final = {
+NO_SCANS: Final = {
     *(MARKER, HIDDEN, TEXT, YOUNG),
     *(".csv", ".db", ".doc", ".docx", ".htm", ".html", ".ini", ".json", ".log", ".md", ".parquet", ".pdf", ".rtf"),
     *(".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml"),
@@ -37,31 +37,33 @@ def kind_of_other(path: str, size_bytes: int) -> str:
     if parts[-1] in _SYSTEM_FILES or "__macosx" in parts or any(part.startswith(".") for part in parts):
         return HIDDEN
     suffix = posixpath.splitext(parts[-1])[1]
-    if size_bytes < MIN_SCAN_BYTES and suffix not in _NO_SCANS:
+    if size_bytes < MIN_SCAN_BYTES and suffix not in NO_SCANS:
         return MARKER
     return suffix or BARE
 
 
 def kind_unless_young(kind: str, *, is_young: bool) -> str:
     """Return the kind of a file that may still be uploading; the next run decides what it is."""
-    return YOUNG if is_young and kind not in _NO_SCANS else kind
+    return YOUNG if is_young and kind not in NO_SCANS else kind
 
 
-def kind_of_stranger(head: bytes) -> str:
-    """Return the kind of a file without suffix that is no DICOM; images contain zero bytes, text does not."""
-    return BARE if b"\0" in head else TEXT
+def kind_of_stranger(path: str, head: bytes) -> str:
+    """Return the kind of a file that could have been DICOM and is not; images contain zero bytes, text does not."""
+    if b"\0" not in head:
+        return TEXT
+    return posixpath.splitext(path.lower())[1] or BARE
 
 
 def n_possible_scans(counts: Mapping[str, int]) -> int:
     """Return the number of files that could be a chest CT in a format that is not read."""
-    return sum(n for kind, n in counts.items() if kind not in _NO_SCANS)
+    return sum(n for kind, n in counts.items() if kind not in NO_SCANS)
 
 
 def shown(counts: Mapping[str, int]) -> str:
     """Return counts by kind; unknown suffixes may be names and are counted as others."""
     counted: Counter[str] = Counter()
     for kind, n in counts.items():
-        counted[kind if kind in _NO_SCANS | SHOWN_SUFFIXES else "others"] += n
+        counted[kind if kind in NO_SCANS | SHOWN_SUFFIXES else "others"] += n
     return ", ".join(f"{n} {kind}" for kind, n in sorted(counted.items()))
 
 

@@ -36,6 +36,8 @@ SNIFFED_BYTES: Final = 512
 def packing_of(path: str) -> Packing | None:
     """Return the packing of an archive by its name; None if it is no archive."""
     name = path.lower()
+    if not name.endswith(tuple(PACKINGS)):
+        return None
     return next((packing for suffix, packing in PACKINGS.items() if name.endswith(suffix)), None)
 
 

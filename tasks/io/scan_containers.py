@@ -7,8 +7,9 @@ from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.scan_entries import ScanEntry, ScanFile
 from tasks.io.archives import Archive, ArchiveMember, list_members
 from tasks.io.dicom_series import series_among
-from tasks.io.formats import has_known_suffix, kind_of, shown_formats, without_suffix
-from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other, n_possible_scans, shown
+from tasks.io.file_roles import data_file_of, may_be_detached, role_of
+from tasks.io.formats import shown_formats, without_suffix
+from tasks.io.other_files import n_possible_scans, shown
 from tasks.io.packings import SHOWN_PACKINGS, SNIFFED_BYTES, Packing, packing_in, packing_of, unread_packing_in
 from tasks.io.scan_index import ContainerIndex, read_file
 from tasks.io.scan_sources import Container
@@ -107,18 +108,24 @@ def _index(
     n_ignored: Counter[str] = Counter()
     candidates: list[tuple[str, ScanFile]] = []
     claims = Counter(name for name, _ in files)
-    for name, file in dict(files).items():
-        other, kind = kind_of_other(name, file.size_bytes), kind_of(name)
-        identity = f"{origin}\t{file.member}" if origin else name
-        refusal = _misplaced(name, claims[name], archive)
+    by_name = dict(files)
+    data_of = {name: data for name in by_name if may_be_detached(name) and (data := data_file_of(name, by_name))}
+    claimed = set(data_of.values())
+    for name, file in by_name.items():
+        if name in claimed:
+            continue
+        role = role_of(name, file.size_bytes)
+        path, identity = without_suffix(name), f"{origin}\t{file.member}" if origin else name
+        refusal = _misplaced(name, claims[name], archive) or (DataError(*role.refused) if role.refused else None)
         if refusal:
-            entries.append(ScanEntry.rejected(without_suffix(name), [file], refusal, identity=identity))
-        elif kind is None or other == HIDDEN or (file.size_bytes < MIN_SCAN_BYTES and not has_known_suffix(name)):
-            n_ignored[other] += 1
-        elif kind == "dicom":
+            entries.append(ScanEntry.rejected(path, [file], refusal, identity=identity))
+        elif role.kind is None:
+            n_ignored[role.ignored] += 1
+        elif role.kind == "dicom":
             candidates.append((name, file))
         else:
-            entries.append(ScanEntry(path=without_suffix(name), identity=identity, kind=kind, files=(file,)))
+            held = (file, by_name[data_of[name]]) if name in data_of else (file,)
+            entries.append(ScanEntry(path=path, identity=identity, kind=role.kind, files=held))
     found, strangers = series_among(candidates, archive, origin=origin)
     entries.extend(found)
     n_ignored.update(strangers)

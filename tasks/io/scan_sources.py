@@ -6,6 +6,7 @@ from typing import Self
 
 from tasks.core.errors import ErrorCode
 from tasks.core.scan_entries import ScanEntry, ScanFile, common_folder
+from tasks.io.formats import without_suffix
 from tasks.io.packings import packing_of
 from tasks.io.sealed_file import SealedFile
 from tasks.io.stored_objects import StoredObject, fingerprint
@@ -56,6 +57,7 @@ class ScanSource:
         scan_id: Relative path without suffix, `/` as `__`; a hash is added only if two scans would share it. If
             ids are hashed, a hash of the path alone.
         file: Its file, if it is no part of a container.
+        data: File with its voxels, if the other is only their header.
         index: File of the index of its container, and its number there.
         refused: Reason of its rejection, if it is rejected without being read.
         can_be_cut: Whether some of its slices can be read without the others.
@@ -74,6 +76,7 @@ class ScanSource:
     modified_s: float | None = None
     scan_id: str = ""
     file: ScanFile | None = None
+    data: ScanFile | None = None
     index: tuple[SealedFile, int] | None = None
     refused: tuple[ErrorCode, str] | None = None
     can_be_cut: bool = False
@@ -83,11 +86,21 @@ class ScanSource:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of_object(cls, o: StoredObject, *, path: str, kind: str) -> Self:
-        """Return the scan in one object of the store."""
-        file = ScanFile(uri=o.uri, size_bytes=o.size_bytes, version=o.version)
-        entry = ScanEntry(path=path, identity=o.path, kind=kind, files=(file,))
-        return cls(path, o.path, o.uri, entry.fingerprint, kind, modified_s=o.modified_s, file=file)
+    def of_object(cls, o: StoredObject, *, kind: str = "raster", data: StoredObject | None = None) -> Self:
+        """Return the scan in one object of the store; of a header whose voxels lie in another, in both."""
+        path, both = without_suffix(o.path), [o, *([data] if data else [])]
+        files = tuple(ScanFile(uri=one.uri, size_bytes=one.size_bytes, version=one.version) for one in both)
+        times = [one.modified_s for one in both if one.modified_s is not None]
+        return cls(
+            path,
+            o.path,
+            o.uri,
+            ScanEntry(path=path, identity=o.path, kind=kind, files=files).fingerprint,
+            kind,
+            modified_s=max(times, default=None),
+            file=files[0],
+            data=files[1] if data else None,
+        )
 
     @classmethod
     def of_entry(cls, entry: ScanEntry, number: int, kept: SealedFile, container: Container) -> Self:

@@ -12,8 +12,9 @@ from tasks.core.digests import digest
 from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry, common_folder
-from tasks.io.formats import KINDS, has_known_suffix, kind_of, without_suffix
-from tasks.io.other_files import MIN_SCAN_BYTES, kind_of_other, kind_unless_young, warnings_of
+from tasks.io.file_roles import data_file_of, may_be_detached, role_of
+from tasks.io.formats import KINDS, without_suffix
+from tasks.io.other_files import kind_unless_young, warnings_of
 from tasks.io.packings import packing_of
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
@@ -91,20 +92,27 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
     """
     found = Survey()
     folders: dict[str, list[StoredObject]] = defaultdict(list)
-    for o in objects:
-        found.n_objects += 1
-        kind = kind_of(o.path)
+    by_path = {o.path: o for o in objects}
+    found.n_objects = len(by_path)
+    data_of = {path: data for path in by_path if may_be_detached(path) and (data := data_file_of(path, by_path))}
+    claimed = set(data_of.values())
+    for path, o in by_path.items():
+        if path in claimed:
+            continue
+        role = role_of(path, o.size_bytes)
         if not is_utf8(o.uri):
             found.sources.append(_bad_name(o))
-        elif packing_of(o.path):
-            found.containers.append(Container(without_suffix(o.path), (o,)))
-        elif kind is None or (o.size_bytes < MIN_SCAN_BYTES and not has_known_suffix(o.path)):
+        elif packing_of(path):
+            found.containers.append(Container(without_suffix(path), (o,)))
+        elif role.refused:
+            found.sources.append(replace(ScanSource.of_object(o), refused=role.refused))
+        elif role.kind is None:
             is_young = o.modified_s is not None and o.modified_s > youngest_s
-            found.n_ignored[kind_unless_young(kind_of_other(o.path, o.size_bytes), is_young=is_young)] += 1
-        elif kind == "dicom":
-            folders[posixpath.dirname(o.path)].append(o)
+            found.n_ignored[kind_unless_young(role.ignored, is_young=is_young)] += 1
+        elif role.kind == "dicom":
+            folders[posixpath.dirname(path)].append(o)
         else:
-            found.sources.append(ScanSource.of_object(o, path=without_suffix(o.path), kind=kind))
+            found.sources.append(ScanSource.of_object(o, kind=role.kind, data=by_path.get(data_of.get(path, ""))))
     found.containers.extend(Container(folder, tuple(objects)) for folder, objects in folders.items())
     return found
 
@@ -137,7 +145,8 @@ def _merged(folders: Sequence[Container]) -> Container:
 def entry_of(scan: ScanSource) -> tuple[ContainerIndex, ScanEntry]:
     """Return the entry of a scan in its container's index, and that index."""
     if scan.index is None:
-        entry = ScanEntry(path="", identity="", kind=scan.kind, files=(scan.file,) if scan.file else ())
+        files = tuple(file for file in (scan.file, scan.data) if file)
+        entry = ScanEntry(path="", identity="", kind=scan.kind, files=files)
         return ContainerIndex(entries=(entry,)), entry
     kept, number = scan.index
     index = _read_index(kept)

@@ -1,5 +1,6 @@
 """Stage load: scans to slices of the model's input size (read, decode, map to 8 bits, resize)."""
 
+import posixpath
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -135,7 +136,9 @@ def _open_stack(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
 
 
 def _open_volume(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
-    volume = read_volume(_name(scan), content)
+    index, entry = entry_of(scan)
+    data = [(posixpath.basename(file.member or file.uri), index.read(file)) for file in entry.files[1:]]
+    volume = read_volume(_name(scan), content, *data)
     volume.check()
     read = volume.grid.to_reading(volume.voxels)
     loaded = LoadedScan(scan, shape=read.shape[1:], grid=volume.grid, warnings=volume.warnings, forms=volume.forms)

@@ -99,7 +99,12 @@ def test_markers_and_documents_could_not_have_been_scans_but_others_could(root: 
         storage.publish(f"{root}/{marker}", b"")
     found = survey(root)
     assert (found.scans(), found.containers, n_possible_scans(found.n_ignored)) == ([], [], 0)
-    for name in ("volume.mhd", "volume.raw", "scan.7z"):
+    for name in ("volume.mhd", "volume.raw", "scan.7z", "series/IM1.xyz"):
         storage.publish(f"{root}/{name}", bytes(200))
-    assert n_possible_scans(survey(root).n_ignored) == 3
-    assert n_possible_scans(survey(root, youngest_s=0).n_ignored) == 0  # all of them may still be uploading
+    found = survey(root)
+    assert {scan.path: scan.refused and scan.refused[0] for scan in found.sources} == {
+        "volume": None,
+        "scan": "unsupported_format",
+    }
+    assert [container.path for container in found.containers] == ["series"]  # to be opened: it may be DICOM
+    assert n_possible_scans(found.n_ignored) == 0

@@ -14,6 +14,7 @@ from tasks.io.formats import shown_formats
 from tasks.io.other_files import n_possible_scans, shown
 from tasks.io.outputs.ownership import list_inputs
 from tasks.io.outputs.segmentations import INDEX_FOLDER, n_rows
+from tasks.io.packings import SHOWN_PACKINGS
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
 from tasks.io.scan_sources import Container, ScanSource
@@ -128,7 +129,7 @@ def require_scans(found: Survey, new: Sequence[ScanSource], known: Iterable[Scan
         kinds = shown(found.n_ignored) or counted(len(new), "archive")
         raise IncompleteError(
             f"Found {counted(found.n_objects, 'object')} below the scans' address, {n_possible:,} of which could be "
-            f"scans, and took none: {kinds}. Read are {shown_formats()}, and archives of them (zip, tar, tar.gz). "
+            f"scans, and took none: {kinds}. Read are {shown_formats()}, and archives of them ({SHOWN_PACKINGS}). "
             "What was published before stays."
         )
 

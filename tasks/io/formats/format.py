@@ -28,6 +28,8 @@ class Format:
         read_volume: Reader of a volume, also of its mask.
         read_grid: Reader of the grid from the header alone; without it the volume is read.
         axis_order: Axis order of the array, and of the mask that is written.
+        data_suffixes: Suffixes of the file with the voxels, by the suffix of a header that has them in another file.
+        read_pair: Reader of such a header, its voxels and the name of their file.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Format:
     read_volume: Callable[[bytes], Volume] | None = None
     read_grid: Callable[[bytes], Grid] | None = None
     axis_order: AxisOrder = "kji"
+    data_suffixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read_pair: Callable[[bytes, bytes, str], Volume] | None = None
 
     @property
     def layout(self) -> Layout:

@@ -1,4 +1,4 @@
-"""MetaImage (.mha) volumes: a text header, then voxels.
+"""MetaImage volumes: a text header, then voxels (.mha), or voxels in another file (.mhd).
 
 The header is read here and not by ITK, which opens whatever path it names.
 Source: MetaIO, `metaObject.cxx` and `metaImage.cxx`, as in ITK 5.4.
@@ -16,6 +16,7 @@ from tasks.io.formats.stored_voxels import (
     NO_ORIENTATION,
     NO_POSITION,
     ZLIB_OR_GZIP,
+    check_data_file,
     check_sides,
     detached_voxels,
     lps_grid,
@@ -81,7 +82,28 @@ def read_metaimage(content: bytes) -> Volume:
             `bad_affine` or `zero_spacing`.
     """
     fields, start = _header(content)
-    grid, body = _grid(fields), memoryview(content)[start:]
+    _check_local(fields)
+    return _read(fields, memoryview(content)[start:])
+
+
+def read_metaimage_pair(header: bytes, voxels: bytes, name: str) -> Volume:
+    """Return the volume of a header whose voxels lie in another file (.mhd with .raw or .zraw).
+
+    Args:
+        header: The whole file.
+        voxels: File with the voxels.
+        name: Name of that file, which the header must give.
+
+    Raises:
+        DataError: As `read_metaimage`.
+    """
+    fields, _ = _header(header)
+    check_data_file(fields.get("ElementDataFile", ""), name)
+    return _read(fields, memoryview(voxels))
+
+
+def _read(fields: dict[str, str], body: memoryview) -> Volume:
+    grid = _grid(fields)
     warnings = [NO_ORIENTATION] * ("TransformMatrix" not in fields) + [NO_POSITION] * ("Offset" not in fields)
     window_bits = _window_bits(fields, len(body))
     return read_volume_body(body, grid, _dtype(fields), window_bits=window_bits, warnings=tuple(warnings))
@@ -93,7 +115,9 @@ def read_metaimage_grid(content: bytes) -> Grid:
     Raises:
         DataError: As `read_metaimage` over its header.
     """
-    return _grid(_header(content)[0])
+    fields, _ = _header(content)
+    _check_local(fields)
+    return _grid(fields)
 
 
 def _grid(fields: dict[str, str]) -> Grid:
@@ -123,10 +147,13 @@ def _split(line: str) -> tuple[str, str | None]:
     return _SYNONYMS.get(name, name), value[0] if value else None
 
 
-def _check_form(fields: dict[str, str]) -> None:
-    """Refuse all but volumes of single numbers in millimetres within this file."""
+def _check_local(fields: dict[str, str]) -> None:
     if fields.get("ElementDataFile", "").upper() != "LOCAL":
         raise detached_voxels("ElementDataFile is not LOCAL")
+
+
+def _check_form(fields: dict[str, str]) -> None:
+    """Refuse all but volumes of single numbers in millimetres."""
     [n_dimensions] = whole_numbers(fields, "NDims", 1)
     if n_dimensions == 4 and whole_numbers(fields, "DimSize", 4)[3] == 1:  # a series of one volume
         _drop_last_axis(fields)
@@ -198,4 +225,12 @@ def _steps_mm(fields: dict[str, str]) -> np.ndarray:
     return steps
 
 
-METAIMAGE = Format("metaimage", "MetaImage", (".mha",), read_volume=read_metaimage, read_grid=read_metaimage_grid)
+METAIMAGE = Format(
+    "metaimage",
+    "MetaImage",
+    (".mha", ".mhd"),
+    read_volume=read_metaimage,
+    read_grid=read_metaimage_grid,
+    data_suffixes={".mhd": (".raw", ".zraw")},
+    read_pair=read_metaimage_pair,
+)

@@ -1,10 +1,12 @@
 """NIfTI-1 and -2 volumes, plain or gzipped: reading and writing."""
 
+import bz2
 import contextlib
 import gzip
 import io
 import itertools
 import math
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,8 +17,12 @@ import numpy as np
 from tasks.core.errors import DataError
 from tasks.core.volumes import POSITION_TOLERANCE_MM, Grid, Volume
 from tasks.io.formats.format import Format, MaskWriter, ScanMask
+from tasks.io.formats.stored_voxels import detached_voxels
 
-GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC, BZIP2_MAGIC = b"\x1f\x8b", b"BZh"
+_HEADER_BYTES, _VOXELS_AT, _OFFSET_AT, _MAGIC_AT = 348, 352, 108, 344
+_PAIR_MAGIC, _SINGLE_MAGIC = b"ni1\0", b"n+1\0"
+"""Size of a NIfTI-1 header, first voxel of a single file, and places of `vox_offset` and `magic` (nifti1.h)."""
 MAX_BYTES = 2 << 30
 """Largest unpacked file: 1,000 slices of 512x512 in float32 are 1 GiB."""
 
@@ -48,16 +54,33 @@ def read_nifti(content: bytes) -> Volume:
         DataError: `unreadable`, `too_large`, `not_3d`, `bad_affine`, `zero_spacing` or `unsupported_format`.
     """
     with _errors():
-        image = _parse(_unpacked(content))
-        grid = _grid(image)
-        if image.get_data_dtype().fields is not None or image.get_data_dtype().kind not in "iuf":
-            raise DataError(
-                "unsupported_format", f"Voxels are of type {image.get_data_dtype()}; numbers were expected."
-            )
-        is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)  # type: ignore[attr-defined]
-        voxels = image.get_fdata(dtype=np.float32) if is_scaled else np.asanyarray(image.dataobj)  # not in float64
-        forms = {name: np.array(image.header[name]) for name in FORM_FIELDS}
-        warnings = tuple(_warnings(image))
+        unpacked = _unpacked(content)
+        if unpacked[_MAGIC_AT : _MAGIC_AT + 4] == _PAIR_MAGIC:
+            raise detached_voxels("it is the header of an .img")
+        return _volume(_parse(unpacked))
+
+
+def read_nifti_pair(header: bytes, voxels: bytes, name: str) -> Volume:
+    """Return the volume of a header (.hdr) whose voxels lie in another file (.img); see `read_nifti`."""
+    del name  # the header gives none
+    with _errors():
+        if header[_MAGIC_AT : _MAGIC_AT + 4] != _PAIR_MAGIC:
+            raise DataError("unsupported_format", "The header is Analyze 7.5 without NIfTI; export the scan as NIfTI.")
+        endian = ">" if header[:4] == _HEADER_BYTES.to_bytes(4, "big") else "<"
+        [start] = struct.unpack_from(f"{endian}f", header, _OFFSET_AT)
+        joined = bytearray(header[:_MAGIC_AT] + _SINGLE_MAGIC).ljust(_VOXELS_AT, b"\0") + voxels[int(start) :]
+        struct.pack_into(f"{endian}f", joined, _OFFSET_AT, _VOXELS_AT)
+        return _volume(_parse(bytes(joined)))
+
+
+def _volume(image: "nib.Nifti1Image") -> Volume:
+    grid = _grid(image)
+    if image.get_data_dtype().fields is not None or image.get_data_dtype().kind not in "iuf":
+        raise DataError("unsupported_format", f"Voxels are of type {image.get_data_dtype()}; numbers were expected.")
+    is_scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)  # type: ignore[attr-defined]
+    voxels = image.get_fdata(dtype=np.float32) if is_scaled else np.asanyarray(image.dataobj)  # not in float64
+    forms = {name: np.array(image.header[name]) for name in FORM_FIELDS}
+    warnings = tuple(_warnings(image))
     return Volume(voxels.reshape(grid.shape), grid, warnings, forms)
 
 
@@ -134,11 +157,12 @@ def _write(mask: ScanMask) -> bytes:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """Return the content of a gzip file, up to a limit, because a hostile one could fill the memory."""
-    if not content.startswith(GZIP_MAGIC):
+    """Return the content of a gzip or bzip2 file, up to a limit, because a hostile one could fill the memory."""
+    if not content.startswith((GZIP_MAGIC, BZIP2_MAGIC)):
         return content
     parts, n_bytes = [], 0
-    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+    is_gzip = content.startswith(GZIP_MAGIC)
+    with gzip.open(io.BytesIO(content)) if is_gzip else bz2.open(io.BytesIO(content)) as file:
         while part := file.read(CHUNK_BYTES):
             n_bytes += len(part)
             if n_bytes > MAX_BYTES:
@@ -181,10 +205,12 @@ def _errors() -> Iterator[None]:
 NIFTI = Format(
     "nifti",
     "NIfTI",
-    (".nii", ".nii.gz"),
+    (".nii", ".nii.gz", ".nii.bz2", ".hdr"),
     read_volume=read_nifti,
     read_grid=read_nifti_grid,
     axis_order="ijk",
+    data_suffixes={".hdr": (".img",)},
+    read_pair=read_nifti_pair,
 )
 
 NIFTI_MASK = MaskWriter("nifti", "NIfTI", "nii.gz", frozenset({"stack", "volume", "series"}), _write)

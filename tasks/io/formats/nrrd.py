@@ -1,4 +1,4 @@
-"""NRRD (.nrrd) volumes: a text header, an empty line, then voxels.
+"""NRRD volumes: a text header, an empty line, then voxels (.nrrd), or voxels in another file (.nhdr).
 
 The header is read here and not by ITK, which opens whatever path it names.
 Source: teem.sourceforge.net/nrrd/format.html; `enumsNrrd.c` of NrrdIO for what else a name or value may be called.
@@ -16,6 +16,7 @@ from tasks.io.formats.stored_voxels import (
     GZIP,
     NO_ORIENTATION,
     NO_POSITION,
+    check_data_file,
     check_sides,
     detached_voxels,
     lps_grid,
@@ -100,11 +101,35 @@ def read_nrrd(content: bytes) -> Volume:
             `bad_affine` or `zero_spacing`.
     """
     fields, start = _header(content)
+    _check_local(fields)
+    return _read(fields, memoryview(content)[start:])
+
+
+def read_nrrd_pair(header: bytes, voxels: bytes, name: str) -> Volume:
+    """Return the volume of a header whose voxels lie in another file (.nhdr with .raw, .raw.gz or .img).
+
+    Args:
+        header: The whole file.
+        voxels: File with the voxels.
+        name: Name of that file, which the header must give.
+
+    Raises:
+        DataError: As `read_nrrd`.
+    """
+    fields, _ = _header(header)
+    check_data_file(fields.get("datafile", ""), name)
+    return _read(fields, memoryview(voxels))
+
+
+def _read(fields: dict[str, str], body: memoryview) -> Volume:
     grid, warnings = _grid(fields)
     window_bits = _WINDOW_BITS[fields["encoding"].lower()]
-    return read_volume_body(
-        memoryview(content)[start:], grid, _dtype(fields), window_bits=window_bits, warnings=warnings
-    )
+    return read_volume_body(body, grid, _dtype(fields), window_bits=window_bits, warnings=warnings)
+
+
+def _check_local(fields: dict[str, str]) -> None:
+    if "datafile" in fields:
+        raise detached_voxels("it names a data file")
 
 
 def read_nrrd_grid(content: bytes) -> Grid:
@@ -113,14 +138,17 @@ def read_nrrd_grid(content: bytes) -> Grid:
     Raises:
         DataError: As `read_nrrd` over its header.
     """
-    return _grid(_header(content)[0])[0]
+    fields, _ = _header(content)
+    _check_local(fields)
+    return _grid(fields)[0]
 
 
 def _header(content: bytes) -> tuple[dict[str, str], int]:
-    """Return the fields of the header and the offset of the voxels, after the first empty line."""
+    """Return the fields of the header and the offset of the voxels, after the first empty line or its end."""
     if not content.startswith(b"NRRD"):
         raise DataError("wrong_suffix", "File is not NRRD. Upload it again under its own suffix.")
-    lines, start = header_lines(content, lambda line: not line)
+    whole = content if b"\n\n" in content or b"\n\r\n" in content else content.rstrip(b"\r\n") + b"\n\n"
+    lines, start = header_lines(whole, lambda line: not line)
     if lines[0] not in _MAGICS:
         raise DataError("unsupported_format", "The version of NRRD is not one of 1 to 5. Export the scan as one.")
     fields: dict[str, str] = {}
@@ -131,15 +159,15 @@ def _header(content: bytes) -> tuple[dict[str, str], int]:
         name = name.strip(" \t").lower().replace(" ", "").replace("centerings", "centers")
         if name not in _FIELDS | _IGNORED_FIELDS:
             raise DataError("unreadable", "The header holds a field that NRRD does not have. Export the scan again.")
-        if name == "datafile":  # at once: a list of files would follow
-            raise detached_voxels("it names a data file")
+        if name == "datafile" and value.strip().upper().startswith("LIST"):  # at once: the files would follow
+            raise detached_voxels("it names several files")
         add_field(fields, name, value.strip(" \t"))
     _check_form(fields)
     return fields, start
 
 
 def _check_form(fields: dict[str, str]) -> None:
-    """Refuse all but volumes of single numbers in millimetres within this file."""
+    """Refuse all but volumes of single numbers in millimetres."""
     [n_dimensions] = whole_numbers(fields, "dimension", 1)
     n_space = whole_numbers(fields, "spacedimension", 1)[0] if "spacedimension" in fields else 3
     if (n_dimensions, n_space) != (3, 3):
@@ -226,4 +254,12 @@ def _known(fields: dict[str, str], name: str) -> list[float] | None:
     return None if "nan" in words else numbers(fields, name, 3)
 
 
-NRRD = Format("nrrd", "NRRD", (".nrrd",), read_volume=read_nrrd, read_grid=read_nrrd_grid)
+NRRD = Format(
+    "nrrd",
+    "NRRD",
+    (".nrrd", ".nhdr"),
+    read_volume=read_nrrd,
+    read_grid=read_nrrd_grid,
+    data_suffixes={".nhdr": (".raw", ".raw.gz", ".img", ".img.gz")},
+    read_pair=read_nrrd_pair,
+)

@@ -32,8 +32,23 @@ NO_POSITION: Final = "The header gives no position; the first voxel is taken to 
 
 
 def detached_voxels(reason: str) -> DataError:
-    """Return the rejection of a header that refers to another file, which could be any on this machine."""
-    return DataError("unsupported_format", f"Voxels must stand in the file itself ({reason}); send both as one file.")
+    """Return the rejection of a header that refers to another file, which could be any on this machine.
+
+    Only a file of the header's own name in the same folder is read with it (`io.file_roles`).
+    """
+    return DataError(
+        "unsupported_format", f"Its voxels are not with it ({reason}): send both under one name, or as one file."
+    )
+
+
+def check_data_file(named: str, name: str) -> None:
+    """Refuse a header that refers to another file than the one beside it.
+
+    Raises:
+        DataError: `unsupported_format`.
+    """
+    if named != name:
+        raise detached_voxels("the header names another file than the one of its own name beside it")
 
 
 def check_sides(sides: Sequence[int]) -> None:
