@@ -157,19 +157,19 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(
     """Unread volumes or an empty mount end a run not green and leave table and masks; markers alone do not."""
     scans, output = tmp_path / "scans", tmp_path / "output"
     scans.mkdir()
-    (scans / "volume.mhd").write_bytes(b"NDims = 3" + bytes(200))
-    with pytest.raises(IncompleteError, match=r"1 of which could be scans, and took none: 1 \.mhd"):
-        _segment(bright_bundle, scans, output)
-    assert not (output / "scans.parquet").exists()
+    (scans / "volume.xyz").write_bytes(b"NDims = 3" + bytes(200))
+    assert _segment(bright_bundle, scans, tmp_path / "first").n_new_failures == 1
+    [row] = _rows(tmp_path / "first").values()
+    assert (row.status, row.error_code) == ("failed", "no_scan")
     _segment(bright_bundle, new_scans, output)
     before = _all_bytes(output)
-    for left in (["volume.mhd"], []):
+    for left in (["volume.xyz"], []):
         for path in scans.iterdir():
             if path.name not in left:
                 path.unlink()
         with pytest.raises(IncompleteError, match="What was published before stays"):
             _segment(bright_bundle, scans, output)
-    (scans / "other.tar").write_bytes(tar({"volume.mhd": b"NDims = 3" + bytes(200)}))
+    (scans / "other.tar").write_bytes(tar({"volume.xyz": b"NDims = 3" + bytes(200)}))
     with pytest.raises(IncompleteError, match="What was published before stays"):
         _segment(bright_bundle, scans, output)
     after = _all_bytes(output)
