@@ -102,7 +102,8 @@ def _with_nan() -> np.ndarray:
     return voxels
 
 
-def _zip(members: Files, **how: Any) -> bytes:
+def zipped(members: Files, **how: Any) -> bytes:
+    """Return files as a zip."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, **how) as archive:
         for name, content in members.items():
@@ -111,7 +112,7 @@ def _zip(members: Files, **how: Any) -> bytes:
 
 
 def _encrypted() -> bytes:
-    content = bytearray(_zip({"secret.png": png()}))
+    content = bytearray(zipped({"secret.png": png()}))
     content[6] |= 1  # general purpose flag of the local header
     content[content.rindex(b"PK\x01\x02") + 8] |= 1  # and of the directory
     return bytes(content)
@@ -309,10 +310,10 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
 
 ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "no zip": ("corrupt_archive", lambda: {"brokenzip.zip": b"PK nothing"}),
-    "truncated zip": ("corrupt_archive", lambda: {"cutzip.zip": _zip({"a.png": png()})[:-30]}),
+    "truncated zip": ("corrupt_archive", lambda: {"cutzip.zip": zipped({"a.png": png()})[:-30]}),
     "password": ("password_protected", lambda: {"secret.zip": _encrypted()}),
-    "zip bomb": ("archive_bomb", lambda: {"bomb.zip": _zip({"zeros.nii": bytes(80 << 20)})}),
-    "traversal": ("unsafe_member", lambda: {"up.zip": _zip({"../../up.png": png()})}),
+    "zip bomb": ("archive_bomb", lambda: {"bomb.zip": zipped({"zeros.nii": bytes(80 << 20)})}),
+    "traversal": ("unsafe_member", lambda: {"up.zip": zipped({"../../up.png": png()})}),
     "absolute": ("unsafe_member", lambda: {"absolute.tar": tar({"/etc/absolute.png": png()})}),
     "link": ("unsafe_member", lambda: {"link.tar": tar({}, extra=[_link()])}),
     "truncated tar": ("truncated_archive", lambda: {"cuttar.tar": tar({"a.png": png(200)})[:700]}),
@@ -323,14 +324,17 @@ ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "tar without its end": ("truncated_archive", lambda: {"endless.tar": tar({"a.bin": bytes(512)})[:1024]}),
     "tar of an endless header": ("corrupt_archive", lambda: {"claiming.tar": _claiming_header(1 << 60)}),
     "tar of a chain of names": ("corrupt_archive", lambda: {"chain.tgz": gzip.compress(_chain(1500))}),
-    "empty zip": ("no_scan", lambda: {"nothing.zip": _zip({})}),
-    "archive of what is not read": ("no_scan", lambda: {"other.zip": _zip({"a.xyz": bytes(200), "b.xyz": bytes(200)})}),
+    "empty zip": ("no_scan", lambda: {"nothing.zip": zipped({})}),
+    "archive of what is not read": (
+        "no_scan",
+        lambda: {"other.zip": zipped({"a.xyz": bytes(200), "b.xyz": bytes(200)})},
+    ),
     "no tar": ("corrupt_archive", lambda: {"brokentar.tar": b"not a tar" * 100}),
     "corrupt tgz": (
         "corrupt_archive",
         lambda: {"brokentgz.tgz": _damaged(tar({"a.png": NOISE, "b.png": png()}, "w:gz"))},
     ),
-    "archive in an archive": ("nested_archive", lambda: {"nested.zip": _zip({"inner.tar": tar({"a.png": png()})})}),
+    "archive in an archive": ("nested_archive", lambda: {"nested.zip": zipped({"inner.tar": tar({"a.png": png()})})}),
     "one name twice": ("duplicate_name", lambda: {"twice.tar": tar([("a.png", png()), ("a.png", png(60))])}),
     "name with a control character": ("bad_name", lambda: {"control.tar": tar({"a\x07.png": png()})}),
     "name that is not UTF-8": ("bad_name", lambda: {"names.tar": tar({"\udcff\udcfe.png": png()})}),

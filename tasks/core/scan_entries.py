@@ -45,6 +45,7 @@ class ScanEntry(Record):
         missing: Places of the grid without a slice; there, the slice before stands for it.
         series: Digest of the Series Instance UID, if it is DICOM.
         can_be_cut: Whether some of its slices can be read without the others.
+        is_beside_dicom: Whether it is a picture that came with DICOM slices, such as a viewer's logo.
         warnings: Warnings for the user.
         error_code: Code of the rejection, if it is rejected without being read.
         error: Sentence of the rejection.
@@ -62,6 +63,7 @@ class ScanEntry(Record):
     missing: tuple[int, ...] = ()
     series: str = ""
     can_be_cut: bool = False
+    is_beside_dicom: bool = False
     warnings: tuple[str, ...] = ()
     error_code: ErrorCode | None = None
     error: str | None = None

@@ -7,6 +7,7 @@ from typing import Final
 from tasks.core.errors import ErrorCode
 from tasks.io.formats import FORMATS, KINDS, suffix_of, without_suffix
 from tasks.io.formats.format import Kind
+from tasks.io.formats.raster import RASTER
 from tasks.io.other_files import HIDDEN, MARKER, MIN_SCAN_BYTES, NO_SCANS, kind_of_other
 from tasks.io.packings import SHOWN_PACKINGS
 
@@ -28,6 +29,7 @@ UNREAD: Final = {
 DATA_SUFFIXES: Final = {suffix: data for found in FORMATS.values() for suffix, data in found.data_suffixes.items()}
 """Suffixes of the files that hold the voxels of a header, by the suffix of the header."""
 
+DICOMDIR: Final = "dicomdir"
 _HEADER_SUFFIXES: Final = tuple(DATA_SUFFIXES)
 
 
@@ -70,6 +72,20 @@ def data_file_of(path: str, names: Collection[str]) -> str | None:
     stem = without_suffix(path)
     candidates = [stem + suffix for suffix in DATA_SUFFIXES.get(suffix_of(path), ())]
     return next((name for name in candidates if name in names), None)
+
+
+def pictures_on_discs(paths: Collection[str]) -> set[str]:
+    """Return the pictures in folder trees with a DICOMDIR at their top: logos and thumbnails of a viewer."""
+    tops = {path[: -len(DICOMDIR)] for path in paths if f"/{path.lower()}".endswith(f"/{DICOMDIR}")}
+    if not tops:
+        return set()
+    return {path for path in paths if is_picture(path) and path.startswith(tuple(tops))}
+
+
+def is_picture(path: str) -> bool:
+    """Return whether a file of that name is a picture, in a format that is read or not."""
+    suffix = suffix_of(path)
+    return KINDS.get(suffix) == RASTER.name or UNREAD.get(suffix) == _AS_SLICE
 
 
 def may_be_detached(path: str) -> bool:

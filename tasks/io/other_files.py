@@ -11,13 +11,14 @@ MARKER: Final = "marker"
 YOUNG: Final = "young file"
 HIDDEN: Final = "system file"
 TEXT: Final = "text"
+PICTURE: Final = "picture beside DICOM"
 BARE: Final = "without suffix"
 
 MIN_SCAN_BYTES: Final = 132
 """Preamble and magic of an empty DICOM file (PS3.10, 7.1); smaller files without a suffix are markers."""
 
 NO_SCANS: Final = {
-    *(MARKER, HIDDEN, TEXT, YOUNG),
+    *(MARKER, HIDDEN, PICTURE, TEXT, YOUNG),
     *(".csv", ".db", ".doc", ".docx", ".htm", ".html", ".ini", ".json", ".log", ".md", ".parquet", ".pdf", ".rtf"),
     *(".tsv", ".txt", ".xls", ".xlsx", ".xml", ".yaml", ".yml"),
     *(".cfg", ".complete", ".done", ".finished", ".lock", ".ok", ".ready", ".toml"),

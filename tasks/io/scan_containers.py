@@ -1,13 +1,14 @@
 """Opening of containers (archives, and folders of DICOM files): index of the scans in them."""
 
+import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.scan_entries import ScanEntry, ScanFile
 from tasks.io.archives import Archive, ArchiveMember, list_members
 from tasks.io.dicom_series import series_among
-from tasks.io.file_roles import data_file_of, may_be_detached, role_of
+from tasks.io.file_roles import data_file_of, is_picture, may_be_detached, pictures_on_discs, role_of
 from tasks.io.formats import shown_formats, without_suffix
 from tasks.io.other_files import n_possible_scans, shown
 from tasks.io.packings import SHOWN_PACKINGS, SNIFFED_BYTES, Packing, packing_in, packing_of, unread_packing_in
@@ -107,6 +108,7 @@ def _index(
     """Return files as scans; `origin` is the path of the archive, to distinguish its members from files beside it."""
     n_ignored: Counter[str] = Counter()
     candidates: list[tuple[str, ScanFile]] = []
+    loose: dict[str, ScanEntry] = {}
     claims = Counter(name for name, _ in files)
     by_name = dict(files)
     data_of = {name: data for name in by_name if may_be_detached(name) and (data := data_file_of(name, by_name))}
@@ -118,18 +120,31 @@ def _index(
         path, identity = without_suffix(name), f"{origin}\t{file.member}" if origin else name
         refusal = _misplaced(name, claims[name], archive) or (DataError(*role.refused) if role.refused else None)
         if refusal:
-            entries.append(ScanEntry.rejected(path, [file], refusal, identity=identity))
+            loose[name] = ScanEntry.rejected(path, [file], refusal, identity=identity)
         elif role.kind is None:
             n_ignored[role.ignored] += 1
         elif role.kind == "dicom":
             candidates.append((name, file))
         else:
             held = (file, by_name[data_of[name]]) if name in data_of else (file,)
-            entries.append(ScanEntry(path=path, identity=identity, kind=role.kind, files=held))
+            loose[name] = ScanEntry(path=path, identity=identity, kind=role.kind, files=held)
     found, strangers = series_among(candidates, archive, origin=origin)
-    entries.extend(found)
     n_ignored.update(strangers)
-    return ContainerIndex(entries=tuple(entries), archive=archive, n_ignored=dict(n_ignored))
+    pictures = pictures_on_discs(by_name) | _pictures_beside(found, candidates, loose)
+    marked = [
+        entry.model_copy(update={"is_beside_dicom": True}) if name in pictures else entry
+        for name, entry in loose.items()
+    ]
+    return ContainerIndex(entries=(*entries, *marked, *found), archive=archive, n_ignored=dict(n_ignored))
+
+
+def _pictures_beside(
+    series: Sequence[ScanEntry], candidates: Sequence[tuple[str, ScanFile]], names: Iterable[str]
+) -> set[str]:
+    """Return the pictures in folders that hold slices of a series."""
+    slices = {file for entry in series if not entry.error_code for file in entry.files}
+    folders = {posixpath.dirname(name) for name, file in candidates if file in slices}
+    return {name for name in names if is_picture(name) and posixpath.dirname(name) in folders}
 
 
 def _misplaced(name: str, n_claims: int, archive: Archive | None) -> DataError | None:

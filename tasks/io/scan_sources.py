@@ -64,6 +64,7 @@ class ScanSource:
         piece: First slice and slice after the last of a piece; None for the whole scan.
         parts: Slices of a stack, in order.
         positions: Number of each slice of a stack, which may have gaps; empty for other scans.
+        is_beside_dicom: Whether it is a picture that came with DICOM slices (`ScanEntry.is_beside_dicom`).
         warnings: Warnings for the user, as far as the listing shows any.
     """
 
@@ -83,10 +84,13 @@ class ScanSource:
     piece: tuple[int, int] | None = None
     parts: tuple["ScanSource", ...] = ()
     positions: tuple[int, ...] = ()
+    is_beside_dicom: bool = False
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of_object(cls, o: StoredObject, *, kind: str = "raster", data: StoredObject | None = None) -> Self:
+    def of_object(
+        cls, o: StoredObject, *, kind: str = "raster", data: StoredObject | None = None, is_beside_dicom: bool = False
+    ) -> Self:
         """Return the scan in one object of the store; of a header whose voxels lie in another, in both."""
         path, both = without_suffix(o.path), [o, *([data] if data else [])]
         files = tuple(ScanFile(uri=one.uri, size_bytes=one.size_bytes, version=one.version) for one in both)
@@ -100,6 +104,7 @@ class ScanSource:
             modified_s=max(times, default=None),
             file=files[0],
             data=files[1] if data else None,
+            is_beside_dicom=is_beside_dicom,
         )
 
     @classmethod
@@ -121,5 +126,6 @@ class ScanSource:
             index=(kept, number),
             refused=(entry.error_code, entry.error or "") if entry.error_code else None,
             can_be_cut=entry.can_be_cut,
+            is_beside_dicom=entry.is_beside_dicom,
             warnings=entry.warnings if entry.error_code else (),
         )

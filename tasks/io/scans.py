@@ -12,9 +12,9 @@ from tasks.core.digests import digest
 from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry, common_folder
-from tasks.io.file_roles import data_file_of, may_be_detached, role_of
+from tasks.io.file_roles import data_file_of, is_picture, may_be_detached, pictures_on_discs, role_of
 from tasks.io.formats import KINDS, without_suffix
-from tasks.io.other_files import kind_unless_young, warnings_of
+from tasks.io.other_files import PICTURE, kind_unless_young, warnings_of
 from tasks.io.packings import packing_of
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
@@ -69,6 +69,27 @@ class Survey:
             )
         )
 
+    def leave_pictures(self, indexes: Iterable[ContainerIndex]) -> None:
+        """Leave alone pictures that came with DICOM slices: below a DICOMDIR, or in a folder that holds a series."""
+        folders = {
+            posixpath.dirname(file.uri)
+            for index in indexes
+            if index.archive is None
+            for entry in index.entries
+            if entry.kind == "dicom" and not entry.error_code
+            for file in entry.files
+        }
+        kept = []
+        for source in self.sources:
+            is_in_series = (
+                source.file is not None and posixpath.dirname(source.uri) in folders and is_picture(source.uri)
+            )
+            if source.is_beside_dicom or is_in_series:
+                self.n_ignored[PICTURE] += 1
+            else:
+                kept.append(source)
+        self.sources = kept
+
     def scans(self, seal: Seal | None = None) -> list[ScanSource]:
         """Return every scan with its id, sorted by it.
 
@@ -95,7 +116,7 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
     by_path = {o.path: o for o in objects}
     found.n_objects = len(by_path)
     data_of = {path: data for path in by_path if may_be_detached(path) and (data := data_file_of(path, by_path))}
-    claimed = set(data_of.values())
+    claimed, pictures = set(data_of.values()), pictures_on_discs(by_path)
     for path, o in by_path.items():
         if path in claimed:
             continue
@@ -105,14 +126,16 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
         elif packing_of(path):
             found.containers.append(Container(without_suffix(path), (o,)))
         elif role.refused:
-            found.sources.append(replace(ScanSource.of_object(o), refused=role.refused))
+            source = ScanSource.of_object(o, is_beside_dicom=path in pictures)
+            found.sources.append(replace(source, refused=role.refused))
         elif role.kind is None:
             is_young = o.modified_s is not None and o.modified_s > youngest_s
             found.n_ignored[kind_unless_young(role.ignored, is_young=is_young)] += 1
         elif role.kind == "dicom":
             folders[posixpath.dirname(path)].append(o)
         else:
-            found.sources.append(ScanSource.of_object(o, kind=role.kind, data=by_path.get(data_of.get(path, ""))))
+            voxels = by_path.get(data_of.get(path, ""))
+            found.sources.append(ScanSource.of_object(o, kind=role.kind, data=voxels, is_beside_dicom=path in pictures))
     found.containers.extend(Container(folder, tuple(objects)) for folder, objects in folders.items())
     return found
 

@@ -51,10 +51,11 @@ def see_bright(images: np.ndarray) -> np.ndarray:
 
 def scans_of(run: Run) -> list[ScanSource]:
     """Return the scans below the run's URI, opened here; their indexes are kept as on a cluster."""
-    return list_scans(run.request, _open_and_keep, math.inf, None).scans()
+    return list_scans(run.request, open_and_keep, math.inf, None).scans()
 
 
-def _open_and_keep(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:
+def open_and_keep(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:
+    """Open containers here, and keep their indexes."""
     found = index_here(containers, kept)
     for file, index in zip(kept, found, strict=True):
         write_index(file, index)

@@ -69,7 +69,7 @@ def test_an_archive_that_is_not_read_is_named(
 
 def test_system_files_of_other_machines_are_no_failures(run: Run, tmp_path: Path) -> None:
     """What macOS and Windows put into an archive is counted and left alone."""
-    others = ["__MACOSX/a/._b.png", "a/.DS_Store", "a/Thumbs.db", "a/Icon\r", "DICOMDIR", "a/desktop.ini"]
+    others = ["__MACOSX/a/._b.png", "a/.DS_Store", "a/Thumbs.db", "a/Icon\r", "cd/DICOMDIR", "a/desktop.ini"]
     pack("zip", {"a/b.png": png(), **dict.fromkeys(others, b"x" * 200)}, tmp_path / "scans" / "night.zip")
     [row] = segment(run, scans_of(run))
     assert (row.scan_id, row.status) == ("night__a__b", "done")

@@ -1,6 +1,7 @@
 """DICOM series as studies bring them: in pieces, with strangers, copies and phases; each slice is used or named."""
 
 import copy
+import math
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +14,12 @@ from pydicom.uid import (
 )
 
 from tasks.core.rows import ScanRow
+from tasks.engine.steps.listing import list_scans
 from tasks.io import storage
+from tasks.io.other_files import PICTURE
 from tasks.stages.segmentation_run import Run
-from tests.stages.bright import scans_of, segment
+from tests.bad_inputs import png, zipped
+from tests.stages.bright import bright_run, open_and_keep, scans_of, segment
 from tests.volumes import Truth, grid_around, put_series, to_bytes, to_dicom
 
 TRUTH = Truth()
@@ -218,3 +222,24 @@ def test_an_ordinary_study_has_no_failure(run: Run) -> None:
         **{f"other{number}": "not_a_scan" for number in range(len(others))},
     }
     assert [row.error_code for row in rows[1:]] == ["localiser_only", "not_ct", "not_ct", "not_ct", "not_ct", "not_hu"]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_pictures_of_a_patient_disc_are_left_alone(tmp_path: Path, *, is_packed: bool, asked: bool) -> None:
+    """Below a DICOMDIR and beside slices they are a viewer's; elsewhere, beside a series folder, they are scans."""
+    files = {f"cd/IMAGES/CT/{n}.dcm": to_bytes(dataset) for n, dataset in enumerate(_slices())}
+    files |= {f"plain/{n}.dcm": to_bytes(dataset) for n, dataset in enumerate(_slices(series=2))}
+    files |= {"cd/DICOMDIR": bytes(300), "cd/viewer/logo.png": png(), "cd/splash.jpg": png(), "cd/anim.gif": bytes(300)}
+    files |= {"plain/thumb.png": png(), "slice.png": png(), "ward/slice.png": png()}
+    scans = tmp_path / "scans"
+    for name, content in ({"night.zip": zipped(files)} if is_packed else files).items():
+        storage.publish(str(scans / name), content)
+    run = bright_run(scans.as_uri(), (tmp_path / "output").as_uri(), pictures_beside_dicom=asked)
+    found = list_scans(run.request, open_and_keep, math.inf, None)
+    status = {row.scan_id.removeprefix("night__"): row.status for row in segment(run, found.scans())}
+    expected = dict.fromkeys(("cd__IMAGES__CT", "plain", "slice", "ward__slice"), "done")
+    if asked:
+        expected |= dict.fromkeys(("cd__viewer__logo", "cd__splash", "plain__thumb"), "done") | {"cd__anim": "failed"}
+    assert status == expected
+    assert found.n_ignored[PICTURE] == (0 if asked else 4)

@@ -52,6 +52,12 @@ class SegmentationConfig(FormModel):
         r"`(?P<scan>)` and `(?P<slice>)`. `(?P<scan>.+)/.*?(?P<slice>\d+)` = one scan per folder; empty = one scan "
         "per file.",
     )
+    pictures_beside_dicom: bool = Field(
+        False,
+        title="Pictures beside DICOM",
+        description="Also segment pictures in folders with DICOM slices or below a DICOMDIR. Without it they are left "
+        "alone and counted, because they are logos and thumbnails of a viewer.",
+    )
     dicom_seg: bool = Field(
         False,
         title="DICOM-SEG",

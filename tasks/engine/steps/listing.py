@@ -44,7 +44,9 @@ def list_scans(request: SegmentRequest, index: Index, youngest_s: float, seal: S
             stable.append(container)
         else:
             found.add_unopened(container)
-    _add_containers(found, stable, request.output_uri, index=index, seal=seal)
+    indexes = _add_containers(found, stable, request.output_uri, index=index, seal=seal)
+    if not request.segmentation.pictures_beside_dicom:
+        found.leave_pictures(indexes)
     if request.segmentation.stack_pattern:
         found.sources = stack(found.sources, request.segmentation.stack_pattern)
     return found
@@ -52,14 +54,15 @@ def list_scans(request: SegmentRequest, index: Index, youngest_s: float, seal: S
 
 def _add_containers(
     found: Survey, containers: Sequence[Container], output_uri: str, *, index: Index, seal: Seal | None
-) -> None:
-    """Add the scans of containers to a survey; folders that share a series are opened together."""
+) -> list[ContainerIndex]:
+    """Add the scans of containers to a survey, and return their indexes; folders of one series are opened together."""
     indexes = _Indexes.of(output_uri, index, seal)
     indexes.open(containers)
     merged = merged_by_series({container: indexes.found[container] for container in containers})
     indexes.open(merged)
     for container in merged:
         found.add_index(container, indexes.found[container], indexes.file_of(container))
+    return [indexes.found[container] for container in merged]
 
 
 @dataclass(frozen=True, slots=True)
