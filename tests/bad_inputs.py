@@ -298,7 +298,6 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
         lambda: series("shifted", 31, _moved(31, lambda n, at: [at[0] + 30 * (4 <= n < 8), at[1], at[2]])),
     ),
     "an iodine map": ("not_hu", lambda: series("iodine", 32, RescaleType="MGML")),
-    "single slice": ("single_slice", lambda: series("single", 33, to_dicom(VOXELS, GRID, series=33)[:1])),
     "localiser only": ("localiser_only", lambda: series("localiser", 34, _localiser(34))),
     "unknown transfer syntax": ("unsupported_syntax", lambda: series("film", 35, _film(35))),
     "a side no mask can have": ("too_large", lambda: {"long.nii.gz": _nifti2(_ramp((40_000, 4, 2)), 1)}),

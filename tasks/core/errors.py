@@ -54,7 +54,6 @@ ErrorCode = Literal[
     "password_protected",  # an encrypted member
     "shape_mismatch",  # image and mask or lung mask differ in size
     "shifted_slices",  # slices of a series shifted along their own plane
-    "single_slice",  # a series of one slice
     "too_large",  # more pixels than are decoded
     "truncated_archive",  # an archive that ends before its members do
     "unequal_spacing",  # slices of a series at uneven distances

@@ -70,12 +70,14 @@ class Arrangement:
         order: Index of the given slice at each place of the volume; where one is missing, that of the slice before.
         missing: Places without a slice.
         grid: Grid of the array `(slice, row, column)`.
+        has_volume: Whether every place has a slice and their distance is known, so that volumes can be given.
         warnings: Warnings for the user.
     """
 
     order: tuple[int, ...]
     missing: tuple[int, ...]
     grid: Grid
+    has_volume: bool
     warnings: tuple[str, ...]
 
 
@@ -86,11 +88,9 @@ def arrange(planes: Sequence[SlicePlane]) -> Arrangement:
         planes: One per slice, in any order; all agree in size, spacing and orientation (`is_same_stack`).
 
     Raises:
-        DataError: `single_slice`, `missing_position`, `missing_spacing`, `duplicate_position`, `gantry_tilt`,
+        DataError: `missing_position`, `missing_spacing`, `duplicate_position`, `gantry_tilt`,
             `missing_slices`, `shifted_slices` or `unequal_spacing`.
     """
-    if len(planes) < 2:
-        raise DataError("single_slice", f"The series has {len(planes)} slice; a volume needs at least 2.")
     cosines, spacing = _common_plane(planes)
     row, column = np.array(cosines[:3]), np.array(cosines[3:])
     normal = np.cross(row, column)
@@ -98,7 +98,7 @@ def arrange(planes: Sequence[SlicePlane]) -> Arrangement:
     order = np.argsort(positions @ normal, kind="stable")
     positions = positions[order]
     places = _places(positions, normal)
-    step = _step(positions, places)
+    step = _step(positions, places) if len(planes) > 1 else normal  # of a single slice no distance is known
     _check_tilt(step, normal)
     lps = np.eye(4)
     lps[:3] = np.column_stack([step, column * spacing[0], row * spacing[1], positions[0]])
@@ -110,6 +110,7 @@ def arrange(planes: Sequence[SlicePlane]) -> Arrangement:
         order=tuple(order[held].tolist()),
         missing=tuple(missing.tolist()),
         grid=grid,
+        has_volume=len(planes) > 1 and not len(missing),
         warnings=tuple(_warnings(cosines, len(missing), grid.shape[0])),
     )
 
@@ -120,6 +121,8 @@ def _warnings(cosines: Sequence[float], n_missing: int, n_places: int) -> Iterat
             f"{n_missing} of {n_places} slices are missing; the mask is empty there, and no volume is given in "
             "millilitres."
         )
+    if n_places == 1:
+        yield "The scan is a single slice; no volume is given in millilitres."
     if not np.allclose(cosines, AXIAL, atol=0.1):
         yield f"Orientation is {_shown(cosines)}, not the usual axial; turned to be read."
 
@@ -151,6 +154,8 @@ def _places(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
     Raises:
         DataError: `duplicate_position`, or that there is no such grid and why.
     """
+    if len(positions) == 1:
+        return np.zeros(1, int)
     gaps = np.diff(positions @ normal)
     n_same = int((gaps < SAME_POSITION_MM).sum())
     if n_same:

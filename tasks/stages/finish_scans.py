@@ -97,7 +97,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
     mask, n_lesions = _mask(predicted, run)
     lung = measure_lung(predicted, mask)
     encoded = encode_masks(mask, scan, run)
-    n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid and not scan.missing else None
+    n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid and scan.has_volume else None
     preview = draw_preview(predicted, mask)
     preview_uri = segmentations.preview_uri(run.request.output_uri, scan.source.scan_id)
     row = run.row(

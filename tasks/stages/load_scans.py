@@ -39,6 +39,7 @@ class LoadedScan:
         forms: Fields of a NIfTI header that say where the scan lies (`Volume.forms`).
         value_range: Smallest and largest value in the chunk; None for a single slice file.
         missing: Places of the grid without a slice, along its first axis.
+        has_volume: Whether volumes can be given in millilitres.
         lung_like: Number of voxels with values as of aerated lung, and of voxels looked at; None if values are no
             Hounsfield units.
         n_read: Bytes read from storage.
@@ -55,6 +56,7 @@ class LoadedScan:
     forms: Mapping[str, np.ndarray] = field(default_factory=dict)
     value_range: tuple[float, float] | None = None
     missing: tuple[int, ...] = ()
+    has_volume: bool = True
     lung_like: tuple[int, int] | None = None
     n_read: int = 0
 
@@ -165,6 +167,7 @@ def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
         grid=grid,
         warnings=entry.warnings,
         missing=entry.missing,
+        has_volume=entry.has_volume,
         value_range=(float(stored.min()), float(stored.max())),
         lung_like=count_lung_like(read),
         n_read=sum(entry.files[number].size_bytes for number in {*entry.file_indices[first:last]}),

@@ -191,6 +191,24 @@ def test_a_gap_keeps_the_other_slices_in_their_places(run: Run) -> None:
     assert row.warnings[0].startswith("3 of 20 slices are missing")
 
 
+def test_a_single_slice_is_segmented_in_its_pixels(run: Run) -> None:
+    """It has a place and a spacing in its plane, and no distance to others: no millilitres."""
+    [row] = _rows(run, {"pat": _slices()[9:10]})
+    assert (row.status, row.n_slices, row.lesion_ml) == ("done", 1, None)
+    assert row.lesion_voxels == TRUTH.mask(GRID)[9].sum()
+    assert row.warnings == ["The scan is a single slice; no volume is given in millilitres."]
+
+
+def test_images_at_one_place_are_no_scan(run: Run) -> None:
+    """Bolus tracking repeats one slice at many times; each is no scan of its own, and all together are none."""
+    slices = [copy.deepcopy(_slices()[9]) for _ in range(8)]
+    for number, dataset in enumerate(slices):
+        dataset.SOPInstanceUID, dataset.AcquisitionTime = f"1.2.3.{number}", f"10100{number}"
+        dataset.PixelData = bytes([number, 4]) + dataset.PixelData[2:]
+    [row] = _rows(run, {"pat": slices})
+    assert (row.status, row.error_code) == ("failed", "duplicate_position")
+
+
 def _sr(dataset: Dataset) -> None:
     dataset.Modality, dataset.SOPClassUID = "SR", "1.2.840.10008.5.1.4.1.1.88.67"
 
