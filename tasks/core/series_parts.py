@@ -210,9 +210,9 @@ def _split_by(slices: Sequence[SeriesSlice], members: Sequence[int], keywords: t
     arranged = []
     for group in own:
         found = _arranged(slices, group)
-        if (
-            len(group) < 2 or isinstance(found, DataError) or (found.missing and n_strangers)
-        ):  # a stranger may be what is missing
+        if len(group) < 2 or isinstance(found, DataError):
+            return None
+        if found.missing and n_strangers:  # a stranger may be what is missing
             return None
         arranged.append(found)
     return _Split(keywords, own, arranged, n_strangers)

@@ -105,7 +105,10 @@ class _Series:
             return joined
         warning = f"The series lies in {len(folders)} folders that make no single scan; this is the part of one."
         apart = [entry for folder, own in folders.items() for entry in self._scans_in(folder, own)]
-        return [entry.model_copy(update={"warnings": (warning, *entry.warnings)}) for entry in apart]
+        return [
+            entry if entry.error_code else entry.model_copy(update={"warnings": (warning, *entry.warnings)})
+            for entry in apart
+        ]
 
     def _scans_in(self, folder: str, members: Sequence[_Head]) -> list[ScanEntry]:
         frames = [(member, frame) for member in members for frame in range(len(member.header.slices))]
