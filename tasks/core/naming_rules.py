@@ -1,5 +1,6 @@
 """Naming rules: patient, case and position of a slice from its file name, by declared patterns."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from string import Formatter
@@ -74,24 +75,27 @@ def identify_slice(stem: str, naming: Naming | None = None) -> SliceIdentity:
     """Return the identity of the slice in a file.
 
     Args:
-        stem: File name without folder and suffix.
-        naming: Naming rule of the user; without it, those of public collections are tried.
+        stem: Path below the folder of images, without suffix.
+        naming: Naming rule of the user; without it, those of public collections are tried. A rule is tried on the name
+            alone, then on the whole path, so that it may take the patient from a folder.
 
     Returns:
         The identity; if no rule matches, the slice counts as a patient of its own and `is_known` is False.
     """
-    for rule in [naming] if naming else NAMINGS.values():
-        match = rule.pattern.search(stem)
+    name = stem.rpartition("/")[2]
+    for rule, text in itertools.product([naming] if naming else NAMINGS.values(), dict.fromkeys((name, stem))):
+        match = rule.pattern.search(text)
         groups = {name: text for name, text in (match.groupdict() if match else {}).items() if text is not None}
         position = groups.get("slice", "0")
         if groups.keys() >= rule.needed and position.isdecimal():
             return SliceIdentity(
-                source=rule.source or _leading_word(stem),
+                source=rule.source or _leading_word(name),
                 patient_id=rule.patient_id.format(**groups),
                 case_id=rule.case_id.format(**groups),
                 slice_index=int(position),
             )
-    return SliceIdentity(_leading_word(stem), patient_id=stem, case_id=stem, slice_index=0, is_known=False)
+    own = stem.replace("/", "__")
+    return SliceIdentity(_leading_word(name), patient_id=own, case_id=own, slice_index=0, is_known=False)
 
 
 def _leading_word(stem: str) -> str:

@@ -20,7 +20,7 @@ class Discovery:
     Attributes:
         pairs: Labelled slices, sorted by (case_id, slice_index).
         failures: Rejected files.
-        unknown: Images whose names match no rule, each a patient of its own.
+        unknown: Path without suffix of each image, by URI, whose name matches no rule; each is a patient of its own.
         volumes: Images that hold a whole volume.
         public: Images identified by a built-in naming rule: their ids mean the same in every folder.
         warnings: Sentences about what was left out, with counts and without names.
@@ -28,7 +28,7 @@ class Discovery:
 
     pairs: list[SlicePair] = field(default_factory=list)
     failures: list[FailureRow] = field(default_factory=list)
-    unknown: set[str] = field(default_factory=set)
+    unknown: dict[str, str] = field(default_factory=dict)
     volumes: set[str] = field(default_factory=set)
     public: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
@@ -37,6 +37,15 @@ class Discovery:
     def n_unknown(self) -> int:
         """Number of labelled slices whose names match no naming rule."""
         return sum(pair.image_uri in self.unknown for pair in self.pairs)
+
+    @property
+    def unknown_slices(self) -> list[str]:
+        """Paths of the labelled slices, not volumes, whose names match no naming rule."""
+        return [
+            self.unknown[pair.image_uri]
+            for pair in self.pairs
+            if pair.image_uri in self.unknown and pair.image_uri not in self.volumes
+        ]
 
     def reject(self, uri: str, code: ErrorCode, sentence: str) -> None:
         """Add a rejected file."""
@@ -51,10 +60,11 @@ class Discovery:
         lung: StoredObject | None = None,
         is_volume: bool = False,
         is_public: bool = False,
+        stem: str = "",
     ) -> None:
-        """Add a labelled slice, with its lung mask if there is one."""
+        """Add a labelled slice, with its lung mask if there is one; `stem` is the image's path without suffix."""
         if not identity.is_known:
-            self.unknown.add(image.uri)
+            self.unknown[image.uri] = stem
         if is_volume:
             self.volumes.add(image.uri)
         if is_public:

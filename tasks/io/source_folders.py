@@ -1,22 +1,30 @@
 """Folders of a labelled source: `frames/` or `images/` beside `masks/`, and optionally `lungs/`, paired by name."""
 
+import unicodedata
 from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence, Set
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from tasks.core.naming_rules import Naming, identify_slice
 from tasks.io.discovery import Discovery
 from tasks.io.formats import KINDS, is_volume, kind_of, shown_suffix, suffix_of, without_suffix
+from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other
 from tasks.io.stored_objects import StoredObject, fingerprint
 
 MASK_FOLDER: Final = "masks"
 LUNG_FOLDER: Final = "lungs"
 IMAGE_FOLDERS: Final = ("frames", "images")
-LITTER: Final = {"thumbs.db", "desktop.ini"}
-"""Names of files that file managers leave behind."""
+MASK_MARKS: Final = ("_mask", "-mask", ".mask", "_masks", "_seg", "-seg", ".seg", "_label", "_labels", "_gt")
+LUNG_MARKS: Final = ("_lung", "_lungs", "_lungmask", "_lung_mask", *MASK_MARKS)
+"""Ends of names by which public collections tell a mask from its image."""
 
 _KNOWN = ", ".join(KINDS)
+
+
+def is_litter(path: str) -> bool:
+    """Return whether a file is left by a file manager or an operating system."""
+    return kind_of_other(path, MIN_SCAN_BYTES) == HIDDEN
 
 
 def first_folders(objects: Sequence[StoredObject]) -> set[str]:
@@ -38,11 +46,12 @@ def pair_folders(objects: Sequence[StoredObject], discovery: Discovery, naming: 
         naming: Naming rule of the user; without it, those of public collections are tried.
     """
     images = _by_stem(objects, image_folder(first_folders(objects)) or "", discovery)
-    masks = _by_stem(objects, MASK_FOLDER, discovery)
-    lungs = _by_stem(objects, LUNG_FOLDER, discovery)
+    masks = _named_as(images, _by_stem(objects, MASK_FOLDER, discovery), MASK_MARKS)
+    lungs = _named_as(images, _by_stem(objects, LUNG_FOLDER, discovery), LUNG_MARKS)
+    images = _with_split_series(images, masks.keys() | lungs.keys())
     for stem in sorted(images.keys() | masks.keys() | lungs.keys()):
         claims = _Claims(*(found.get(stem, []) for found in (images, masks, lungs)))
-        _pair(stem, claims, naming, discovery)
+        _pair(claims, naming, discovery)
 
 
 class _Claims(NamedTuple):
@@ -53,7 +62,39 @@ class _Claims(NamedTuple):
     lungs: list[StoredObject]
 
 
-def _pair(stem: str, claims: _Claims, naming: Naming | None, discovery: Discovery) -> None:
+def _named_as(
+    images: Container[str], labels: dict[str, list[StoredObject]], marks: Sequence[str]
+) -> dict[str, list[StoredObject]]:
+    """Return labels by the names of their images: `a_mask` is the mask of `a`, unless there is an image `a_mask`."""
+    named: dict[str, list[StoredObject]] = defaultdict(list)
+    for stem, found in labels.items():
+        bare = next((stem.removesuffix(mark) for mark in marks if stem.endswith(mark)), stem)
+        named[bare if stem not in images and bare in images else stem].extend(found)
+    return named
+
+
+def _with_split_series(images: dict[str, list[StoredObject]], labelled: Set[str]) -> dict[str, list[StoredObject]]:
+    """Return images with the folders below one that is labelled as one: a series over several folders."""
+    joined = dict(images)
+    for stem in labelled - images.keys():
+        inside = [name for name in images if name.startswith(f"{stem}/")]
+        parts = [o for name in inside for o in images[name]]
+        if parts and all(o.uri.endswith("/") for o in parts):
+            joined = {name: found for name, found in joined.items() if name not in inside}
+            path = parts[0].path[: len(parts[0].path) - len(inside[0]) + len(stem)]
+            uri = parts[0].uri[: len(parts[0].uri) - 1 - len(inside[0]) + len(stem)]
+            times = [o.modified_s for o in parts if o.modified_s is not None]
+            size = sum(o.size_bytes for o in parts)
+            joined[stem] = [StoredObject(f"{uri}/", path, size, fingerprint(parts), max(times, default=None))]
+    return joined
+
+
+def key_of(path: str) -> str:
+    """Return a path as it is compared: letters composed (NFC) and without their case, as on most file systems."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _pair(claims: _Claims, naming: Naming | None, discovery: Discovery) -> None:
     """Add files with the same name as a labelled slice, or reject them."""
     images, masks, lungs = claims
     if max(map(len, claims)) > 1:
@@ -64,7 +105,8 @@ def _pair(stem: str, claims: _Claims, naming: Naming | None, discovery: Discover
         for o in [*images, *masks, *lungs]:
             discovery.reject(o.uri, "duplicate_slice", sentence)
     elif images and masks:
-        identity = identify_slice(PurePosixPath(stem).name, naming)
+        stem = unicodedata.normalize("NFC", _stem_of(images[0]))
+        identity = identify_slice(stem, naming)
         is_public = identity.is_known and naming is None
         discovery.add(
             images[0],
@@ -73,6 +115,7 @@ def _pair(stem: str, claims: _Claims, naming: Naming | None, discovery: Discover
             lung=next(iter(lungs), None),
             is_volume=is_volume(images[0].uri),
             is_public=is_public,
+            stem=stem,
         )
     elif images:
         sentence = "Image has no mask of the same name; add one, all zero if it shows no lesion."
@@ -83,18 +126,19 @@ def _pair(stem: str, claims: _Claims, naming: Naming | None, discovery: Discover
             discovery.reject(o.uri, "unpaired_mask", sentence)
 
 
+def _stem_of(o: StoredObject) -> str:
+    """Return the path of an image below its folder, without suffix."""
+    path = o.path.split("/", 1)[1]
+    return path if o.uri.endswith("/") else without_suffix(path)
+
+
 def _by_stem(objects: Sequence[StoredObject], folder: str, discovery: Discovery) -> dict[str, list[StoredObject]]:
-    """Return the readable files of a folder by their path without suffix."""
+    """Return the readable files of a folder by their path without suffix, as it is compared (`key_of`)."""
     claims: dict[str, list[StoredObject]] = defaultdict(list)
-    inside = [
-        o for o in objects if o.path.split("/", 1)[0] == folder and PurePosixPath(o.path).name.lower() not in LITTER
-    ]
+    inside = [o for o in objects if o.path.split("/", 1)[0] == folder and not is_litter(o.path)]
     for o in join_series(inside):
-        path = PurePosixPath(o.path)
-        if o.uri.endswith("/"):
-            claims[str(path.relative_to(folder))].append(o)
-        elif suffix_of(o.path) in KINDS or (is_volume(o.path) and suffix_of(o.path)):
-            claims[without_suffix(str(path.relative_to(folder)))].append(o)
+        if o.uri.endswith("/") or suffix_of(o.path) in KINDS or (is_volume(o.path) and suffix_of(o.path)):
+            claims[key_of(_stem_of(o))].append(o)
         else:
             sentence = f"Files of type {shown_suffix(o.path)} are not read; known: {_KNOWN}."
             discovery.reject(o.uri, "unsupported_format", sentence)

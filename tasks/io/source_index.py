@@ -2,6 +2,7 @@
 
 import csv
 import io
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from tasks.core.quoting import known_or_described
 from tasks.io import storage
 from tasks.io.discovery import Discovery
 from tasks.io.formats import is_volume
+from tasks.io.source_folders import key_of
 from tasks.io.stored_objects import StoredObject
 
 INDEX_FILE: Final = "index.csv"
@@ -34,6 +36,7 @@ def read_index(objects: Sequence[StoredObject], discovery: Discovery) -> None:
         ConfigError: If the index is not UTF-8 or lacks a column.
     """
     by_path = {o.path: o for o in objects}
+    by_key = {key_of(path): o for path, o in by_path.items()} | by_path
     index_uri = by_path[INDEX_FILE].uri
     try:
         text = storage.read_bytes(index_uri).decode("utf-8-sig")
@@ -50,8 +53,8 @@ def read_index(objects: Sequence[StoredObject], discovery: Discovery) -> None:
     patient_of: dict[str, str] = {}
     for row in rows:
         try:
-            image, mask = _indexed_file(by_path, row, "image"), _indexed_file(by_path, row, "mask")
-            lung = _indexed_file(by_path, row, "lung") if row.get("lung") else None
+            image, mask = _indexed_file(by_key, row, "image"), _indexed_file(by_key, row, "mask")
+            lung = _indexed_file(by_key, row, "lung") if row.get("lung") else None
             identity = _indexed_identity(row, n_seen)
             if patient_of.setdefault(identity.case_id, identity.patient_id) != identity.patient_id:
                 raise DataError(
@@ -64,8 +67,10 @@ def read_index(objects: Sequence[StoredObject], discovery: Discovery) -> None:
         discovery.add(image, mask, identity=identity, lung=lung, is_volume=is_volume(image.uri))
 
 
-def _indexed_file(by_path: dict[str, StoredObject], row: dict[str, str | None], column: str) -> StoredObject:
-    found = by_path.get(row[column] or "")
+def _indexed_file(by_key: dict[str, StoredObject], row: dict[str, str | None], column: str) -> StoredObject:
+    """Return the file that a row names, also with backward slashes, `./`, or letters in another case or form."""
+    named = (row[column] or "").strip()
+    found = by_key.get(named) or by_key.get(key_of(posixpath.normpath(named.replace("\\", "/"))))
     if found is None:
         raise DataError("missing_file", f"The file named under {column} does not exist; mend the index.")
     return found
@@ -77,7 +82,10 @@ def _indexed_identity(row: dict[str, str | None], n_seen: Counter[str]) -> Slice
     if not patient_id:
         raise DataError("index_row", "patient_id is empty; a patient is never guessed. Fill it in.")
     case_id = row.get("case_id") or patient_id
-    position = row.get("slice_index") or str(n_seen[case_id])
+    position = (row.get("slice_index") or str(n_seen[case_id])).strip()
+    whole, _, rest = position.partition(".")
+    if rest and not rest.strip("0"):  # 4.0, as a spreadsheet or pandas writes 4
+        position = whole
     if not position.isdecimal() or len(position) > MAX_INDEX_DIGITS:
         shown = known_or_described(position, {position} if _NUMBER.fullmatch(position) else (), "value")
         raise DataError("index_row", f"slice_index is {shown}; a whole number from 0 was expected.")

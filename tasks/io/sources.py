@@ -8,23 +8,22 @@ direct subfolders are such sources, which are taken together. Lung masks are opt
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError
 from tasks.core.naming_rules import Naming, custom_naming
 from tasks.core.plural import counted
 from tasks.core.quoting import SHOWN_SUFFIXES
-from tasks.core.rows import SlicePair
+from tasks.core.rows import FailureRow, SlicePair
 from tasks.io import storage
 from tasks.io.discovery import Claim, Discovery
 from tasks.io.formats import KINDS, suffix_of
 from tasks.io.source_folders import (
     IMAGE_FOLDERS,
-    LITTER,
     MASK_FOLDER,
     first_folders,
     image_folder,
+    is_litter,
     join_series,
     pair_folders,
 )
@@ -54,12 +53,19 @@ def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Disco
         discovery = _take_subfolders(uri, objects, below=below, naming=naming)
     if not discovery.pairs:
         raise ConfigError(
-            f"Found {len(objects)} files below {shown_uri(uri)} but no labelled slice. "
+            f"Found {len(objects)} files below {shown_uri(uri)} but no labelled slice. {_reasons(discovery.failures)}"
             f"Images and masks must have the same name; images of types {', '.join(KINDS)} are read."
         )
     discovery.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
     discovery.failures.sort(key=lambda failure: failure.uri)
     return discovery
+
+
+def _reasons(failures: Sequence[FailureRow]) -> str:
+    """Return why files were rejected: their number by code, each with the first sentence."""
+    first = {failure.error_code: failure.error for failure in reversed(failures)}
+    counts = Counter(failure.error_code for failure in failures)
+    return "".join(f"{counted(n, 'file')}: {code} ({first[code]}) " for code, n in counts.most_common())
 
 
 def _is_source(objects: Sequence[StoredObject]) -> bool:
@@ -204,7 +210,7 @@ def _left_out(folders: Mapping[str, Sequence[StoredObject]], objects: Sequence[S
 
 
 def _is_litter(o: StoredObject) -> bool:
-    return PurePosixPath(o.path).name.lower() in LITTER
+    return is_litter(o.path)
 
 
 def _kind(o: StoredObject) -> str:

@@ -215,13 +215,61 @@ def test_two_files_that_claim_one_slice_are_both_set_aside(root: str) -> None:
     assert "2 files claim slice 7 of case coronacases_case1" in found.failures[0].error
 
 
-def test_unknown_names_that_are_set_aside_are_not_counted(root: str) -> None:
-    """n_unknown counts slices of the dataset, so a duplicate that was rejected is not among them."""
+def test_unknown_names_in_several_folders_are_patients_of_their_own(root: str) -> None:
+    """Two files of one unknown name in two folders are no duplicates: their paths tell them apart."""
     for name in ("a/bjorke_5", "b/bjorke_5", "a/bjorke_6"):
         put(root, f"frames/{name}.png", f"masks/{name}.png")
     found = discover_source(root)
-    assert [p.patient_id for p in found.pairs] == ["bjorke_6"]
-    assert found.n_unknown == 1
+    assert [p.patient_id for p in found.pairs] == ["a__bjorke_5", "a__bjorke_6", "b__bjorke_5"]
+    assert found.n_unknown == 3
+    assert sorted(found.unknown_slices) == ["a/bjorke_5", "a/bjorke_6", "b/bjorke_5"]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("study_1_2.png", "study_1_2_mask.png"),
+        ("study_1_2.png", "study_1_2-seg.png"),
+        ("study_1_2.nii.gz", "study_1_2.seg.nrrd"),
+        ("study_1_2.nii.gz", "study_1_2_label.nii"),
+        ("study_1_2.PNG", "Study_1_2.png"),
+        ("STUDY_1_2.png", "study_1_2.png"),
+        ("Mu\u0308ller_1_2.png", "M\u00fcller_1_2.png"),
+        ("a/study_1_2.png", "A/study_1_2.png"),
+    ],
+)
+def test_a_mask_is_found_under_the_names_that_collections_give_it(root: str, image: str, mask: str) -> None:
+    """With a mark at its end, in another case, or with letters composed in another way."""
+    put(root, f"frames/{image}", f"masks/{mask}")
+    found = discover_source(root)
+    assert len(found.pairs) == 1
+    assert found.failures == []
+
+
+def test_a_mark_is_part_of_a_name_that_has_an_image(root: str) -> None:
+    """Of images `a` and `a_mask` each has its own mask."""
+    put(root, "frames/a.png", "frames/a_mask.png", "masks/a.png", "masks/a_mask.png")
+    found = discover_source(root)
+    assert {(pair.image_uri.rpartition("/")[2], pair.mask_uri.rpartition("/")[2]) for pair in found.pairs} == {
+        ("a.png", "a.png"),
+        ("a_mask.png", "a_mask.png"),
+    }
+
+
+def test_a_series_over_several_folders_has_the_mask_of_the_folder_they_share(root: str) -> None:
+    """Two folders of DICOM below the one that the mask is named after, with files of a disc among them."""
+    put(root, *(f"images/p1/{part}/{n}.dcm" for part in "AB" for n in range(3)), "masks/p1.nii.gz")
+    put(root, "images/p1/A/DICOMDIR", "images/p2/1.dcm", "images/p2/Thumbs.db", "masks/p2.nii.gz")
+    found = discover_source(root)
+    assert [pair.image_uri.rstrip("/").rpartition("/")[2] for pair in found.pairs] == ["p1", "p2"]
+    assert found.failures == []
+
+
+def test_without_a_pair_the_reasons_are_told(root: str) -> None:
+    """Codes with their number and first sentence, because what is wrong with one is wrong with all."""
+    put(root, "frames/a.png", "frames/b.png", "masks/x.png", "masks/notes.docx")
+    with pytest.raises(ConfigError, match=r"2 files: unpaired_image \(Image has no mask of the same name; add one"):
+        discover_source(root)
 
 
 def test_litter_is_ignored_and_other_files_are_named(root: str) -> None:

@@ -137,3 +137,13 @@ def test_an_index_of_no_rows_is_nothing_to_work_with(root: str) -> None:
     _put_index(root, HEADER)
     with pytest.raises(ConfigError, match="no labelled slice"):
         discover_source(root)
+
+
+@pytest.mark.parametrize("named", ["img\\\\a.png", "./img/a.png", "img//a.png", "IMG/A.PNG", " img/a.png "])
+def test_a_path_in_the_index_is_understood_however_it_is_spelled(root: str, named: str) -> None:
+    """As Windows, a shell or a spreadsheet writes it; 4.0 is slice 4."""
+    put(root, "img/a.png", "msk/a.png")
+    index = f"image,mask,patient_id,slice_index\n{named},msk/a.png,p0,4.0\n"
+    storage.publish(f"{root}/index.csv", index.encode())
+    [pair] = discover_source(root).pairs
+    assert (pair.patient_id, pair.slice_index) == ("p0", 4)
