@@ -5,12 +5,8 @@ import logging
 from prefect import task
 
 from tasks.core.config.preparation import PreparationConfig
-from tasks.core.errors import ConfigError
 from tasks.core.handles import SourceHandle
-from tasks.core.naming_hint import ONE_EACH, pattern_that_fits
-from tasks.core.plural import counted
 from tasks.io import sources, storage
-from tasks.io.discovery import Discovery
 from tasks.io.outputs.datasets import SOURCE_FOLDER
 from tasks.io.outputs.ownership import claim
 from tasks.io.source_tables import publish_found, source_fingerprint
@@ -20,26 +16,13 @@ from tasks.runtime.run_logging import logging_to_prefect
 logger = logging.getLogger(__name__)
 
 
-def _require_patients(found: Discovery) -> None:
-    """Refuse a split by patient where most names are unknown and slices of one patient would be in several splits."""
-    unknown = found.unknown_slices
-    fitting = pattern_that_fits(unknown) if len(unknown) > len(found.pairs) / 2 else None
-    if fitting:
-        pattern, n_patients = fitting
-        raise ConfigError(
-            f"{len(unknown)} of {counted(len(found.pairs), 'slice')} have names that match no naming rule, and each "
-            f"would be a patient of its own. By the pattern '{pattern}' they are of {n_patients} patients: set "
-            f"preparation.patient_id_pattern to it, or to '{ONE_EACH}' if each slice is of another patient."
-        )
-
-
 @task(name="discover", **STORAGE_RETRIES)
 def discover(source: str, dataset: str, preparation: PreparationConfig) -> SourceHandle:
     """Pair the images and masks below `source`, identify their patients, and write them as tables into the dataset."""
     claim(dataset, "dataset")
     found = sources.discover_source(source, patient_id_pattern=preparation.patient_id_pattern)
     if preparation.strategy == "patient":
-        _require_patients(found)
+        sources.require_patients(found)
     uri = storage.join(dataset, SOURCE_FOLDER)
     publish_found(uri, found.pairs, found.failures)
     unknown = (

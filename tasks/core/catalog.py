@@ -17,7 +17,7 @@ Output = Literal["lesion", "lung"]
 """Output of a network, a probability per pixel each."""
 
 IntensityRule = Literal["slice_8bit", "landmarks"]
-MaskRule = Literal["binary", "nonzero"]
+MaskRule = Literal["binary", "half", "nonzero"]
 
 StepName = Literal["prepare", "train", "evaluate", "segment"]
 

@@ -11,6 +11,9 @@ from tasks.core.errors import DataError
 INTENSITY_RULE: Final[IntensityRule] = "slice_8bit"
 """Rule of datasets: 8-bit values as stored, wider ones stretched from minimum to maximum of the slice."""
 
+FEW_VALUES = 10
+"""Largest number of values that are taken for labels; a lossy format leaves more around black and white."""
+
 
 def slice_to_uint8(pixels: np.ndarray) -> np.ndarray:
     """Return a grey slice as 8 bits: 8-bit values as stored, wider ones stretched from the slice's minimum to maximum.
@@ -64,12 +67,21 @@ def hu_to_uint8(voxels_hu: np.ndarray, rule: HuConfig) -> np.ndarray:
     return mapped.astype(np.uint8)
 
 
+def _advice(found: np.ndarray) -> str:
+    """Return what to do about a mask of several values: with a lossy format they lie around black and white."""
+    is_blurred = found.size > FEW_VALUES and found.max() <= 255 and np.ptp(found) > 255 / 2
+    if is_blurred:
+        return "Set preparation.mask_rule to half if it was saved as JPEG or resized, else mend the mask."
+    return "Set preparation.mask_rule to nonzero if every value above 0 counts, else mend the mask."
+
+
 def binarise_mask(values: np.ndarray, rule: MaskRule) -> np.ndarray:
     """Map stored mask values to 0 and 1.
 
     Args:
         values: Stored values `(H, W)`, any integer dtype.
-        rule: `binary` accepts {0, 1}, {0, 255} and {0, 65535} (either value may be missing); `nonzero` accepts all.
+        rule: `binary` accepts {0, 1}, {0, 255} and {0, 65535} (either value may be missing); `half` takes values above
+            half of full scale (1, 255, or the largest value if it is above); `nonzero` takes all above 0.
 
     Returns:
         uint8 array `(H, W)` of 0 and 1.
@@ -77,13 +89,16 @@ def binarise_mask(values: np.ndarray, rule: MaskRule) -> np.ndarray:
     Raises:
         DataError: `mask_values`, if the values are not binary under the rule `binary`.
     """
+    if rule == "half":
+        largest = int(values.max(initial=0))
+        scale = next(scale for scale in (1, 255, largest) if largest <= scale)
+        return (values > min(scale, 65535) / 2).astype(np.uint8)
     if rule == "binary":
         found = np.unique(values)
         if not any(set(found.tolist()) <= {0, on} for on in (1, 255, 65535)):
             shown = ", ".join(map(str, found[:6].tolist())) + (", …" if found.size > 6 else "")
             raise DataError(
                 "mask_values",
-                f"Mask holds the {found.size} values {{{shown}}}; {{0,1}} or {{0,255}} was expected. "
-                "Set preparation.mask_rule to nonzero if every value above 0 counts, else mend the mask.",
+                f"Mask holds the {found.size} values {{{shown}}}; {{0,1}} or {{0,255}} was expected. " + _advice(found),
             )
     return (values > 0).astype(np.uint8)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError
+from tasks.core.naming_hint import ONE_EACH, pattern_that_fits
 from tasks.core.naming_rules import Naming, custom_naming
 from tasks.core.plural import counted
 from tasks.core.quoting import SHOWN_SUFFIXES
@@ -59,6 +60,23 @@ def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Disco
     discovery.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
     discovery.failures.sort(key=lambda failure: failure.uri)
     return discovery
+
+
+def require_patients(found: Discovery) -> None:
+    """Refuse a split by patient where most names are unknown and slices of one patient would be in several splits.
+
+    Raises:
+        ConfigError: With a pattern under which they would be of fewer patients.
+    """
+    unknown = found.unknown_slices
+    fitting = pattern_that_fits(unknown) if len(unknown) > len(found.pairs) / 2 else None
+    if fitting:
+        pattern, n_patients = fitting
+        raise ConfigError(
+            f"{len(unknown)} of {counted(len(found.pairs), 'slice')} have names that match no naming rule, and each "
+            f"would be a patient of its own. By the pattern '{pattern}' they are of {n_patients} patients: set "
+            f"preparation.patient_id_pattern to it, or to '{ONE_EACH}' if each slice is of another patient."
+        )
 
 
 def _reasons(failures: Sequence[FailureRow]) -> str:

@@ -1,12 +1,13 @@
 """Cases and card of a dataset, from its labelled slices and their splits."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tasks.core.catalog import SPLITS, Split
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.intensity import INTENSITY_RULE
+from tasks.core.plural import counted
 from tasks.core.rows import CaseRow, FailureRow, SlicePair
 from tasks.core.schemas import LEAKY, DatasetCard
 from tasks.core.splits import split_slices
@@ -14,6 +15,9 @@ from tasks.core.step_inputs import PrepareRequest
 from tasks.io import source_tables
 from tasks.io.formats import is_volume
 from tasks.io.versions import code_version
+
+MAX_LESION_FRACTION = 0.3
+"""Share of a slice above which a lesion is doubted; in the public scans the largest is 0.10."""
 
 SplitOf = Mapping[tuple[str, int], Split]
 """Split by case_id and slice_index."""
@@ -90,6 +94,7 @@ def draft_card(
     splits: dict[str, Split],
     *,
     earlier: DatasetCard | None,
+    lesion_fractions: Mapping[tuple[str, int], float],
     n_lung_masks: int,
     n_failed: int,
 ) -> DatasetCard:
@@ -100,6 +105,7 @@ def draft_card(
         cases: Rows of `cases.parquet`.
         splits: Of the patients that were listed.
         earlier: Card of the dataset that was at this URI before.
+        lesion_fractions: Share of lesion in each slice, by case and position.
         n_lung_masks: Slices with a lung mask.
         n_failed: Slices that were rejected.
     """
@@ -121,5 +127,26 @@ def draft_card(
         n_slices_by_split=by_split,
         n_lung_masks=n_lung_masks,
         n_failed=n_failed,
-        warnings=request.source.warnings if is_by_patient else (LEAKY, *request.source.warnings),
+        warnings=(
+            *(() if is_by_patient else (LEAKY,)),
+            *request.source.warnings,
+            *warnings_of_masks(cases, lesion_fractions),
+        ),
     )
+
+
+def warnings_of_masks(cases: Sequence[CaseRow], lesion_fractions: Mapping[tuple[str, int], float]) -> Iterator[str]:
+    """Yield warnings about patients whose masks are hardly meant so: inverted, or empty."""
+    patient_of = {case.case_id: case.patient_id for case in cases}
+    largest: dict[str, float] = defaultdict(float)
+    for (case_id, _), fraction in lesion_fractions.items():
+        largest[patient_of[case_id]] = max(largest[patient_of[case_id]], fraction)
+    n_full = sum(fraction > MAX_LESION_FRACTION for fraction in largest.values())
+    if n_full:
+        yield (
+            f"{n_full} of {counted(len(largest), 'patient')} have a slice with lesion on more than "
+            f"{MAX_LESION_FRACTION:.0%} of it ({max(largest.values()):.0%} at most). Are their masks inverted?"
+        )
+    n_empty = sum(fraction == 0 for fraction in largest.values())
+    if n_empty:
+        yield f"{n_empty} of {counted(len(largest), 'patient')} have no lesion in any slice. Are their masks whole?"

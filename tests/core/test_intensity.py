@@ -113,3 +113,20 @@ def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
     with pytest.raises(DataError, match="1 pixels are not a number") as caught:
         slice_to_uint8(np.array([[bad, 1.0, 2.0]]))
     assert caught.value.code == "non_finite"
+
+
+@pytest.mark.parametrize("on", [1, 255, 65535])
+def test_half_of_full_scale_tells_lesion_in_any_depth(on: int) -> None:
+    """A mask of 0 and 1 is no empty one, and what a lossy format leaves around black and white is cut off."""
+    near = max(on // 10, 0)
+    values = np.array([[0, on], [near, on - near]], np.uint16)
+    np.testing.assert_array_equal(binarise_mask(values, "half"), [[0, 1], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"), [([0, 1, 2, 3], "to nonzero"), ([*range(30), 240, 250, 255], "to half if it was saved")]
+)
+def test_the_advice_fits_what_the_mask_holds(values: list[int], advice: str) -> None:
+    """Labels count if they are above 0; of a JPEG that would double the lesion."""
+    with pytest.raises(DataError, match=advice):
+        binarise_mask(np.array([values], np.uint8), "binary")

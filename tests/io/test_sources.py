@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import ConfigError, StorageError
+from tasks.core.naming_hint import ONE_EACH
 from tasks.core.rows import FailureRow, SlicePair
 from tasks.io import file_systems, source_tables, storage
-from tasks.io.sources import discover_source
+from tasks.io.sources import discover_source, require_patients
 from tasks.io.stored_objects import fingerprint
 from tests.io.stores import failed, pair_names, put
 
@@ -270,6 +271,32 @@ def test_without_a_pair_the_reasons_are_told(root: str) -> None:
     put(root, "frames/a.png", "frames/b.png", "masks/x.png", "masks/notes.docx")
     with pytest.raises(ConfigError, match=r"2 files: unpaired_image \(Image has no mask of the same name; add one"):
         discover_source(root)
+
+
+def test_slices_of_unknown_patients_are_not_split_by_patient(root: str) -> None:
+    """Twelve slices of three patients are no twelve patients; the pattern that the message offers is enough."""
+    names = [f"P{patient:03d}_CT_slice_{number}" for patient in range(3) for number in range(4)]
+    put(root, *(f"{folder}/{name}.png" for folder in ("frames", "masks") for name in names))
+    with pytest.raises(ConfigError, match="12 of 12 slices have names that match no naming rule") as error:
+        require_patients(discover_source(root))
+    pattern = str(error.value).split("By the pattern '")[1].split("'")[0]
+    for declared, n_patients in ((pattern, 3), (ONE_EACH, 12)):
+        found = discover_source(root, patient_id_pattern=declared)
+        require_patients(found)
+        assert len({pair.patient_id for pair in found.pairs}) == n_patients
+
+
+def test_a_few_unknown_names_are_no_refusal(root: str) -> None:
+    """Each is a patient of its own, as they well may be; so is each volume."""
+    names = [f"coronacases_case{patient}_{number}.png" for patient in range(2) for number in range(5)]
+    names += [
+        "bjorke_5.png",
+        "bjorke_6.png",
+        *(f"v{n}_1.nii.gz" for n in range(20)),
+        *(f"v{n}_2.nii.gz" for n in range(20)),
+    ]
+    put(root, *(f"{folder}/{name}" for folder in ("frames", "masks") for name in names))
+    require_patients(discover_source(root))
 
 
 def test_litter_is_ignored_and_other_files_are_named(root: str) -> None:

@@ -78,8 +78,8 @@ class PreparationConfig(FormModel):
     mask_rule: MaskRule = Field(
         "binary",
         title="Mask values",
-        description="Values a mask may hold. binary: {0,1}, {0,255} or {0,65535}; nonzero: any value above 0 is "
-        "lesion.",
+        description="Values a mask may hold. binary: {0,1}, {0,255} or {0,65535}; half: lesion from half of full "
+        "scale, as for JPEG; nonzero: any value above 0 is lesion.",
     )
     hu: HuConfig = Field(
         HuConfig(),

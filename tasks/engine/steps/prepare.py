@@ -64,8 +64,16 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
     cases = cases_of(pairs, split_of, written.lesion_fractions)
     require_every_split(cases, failures)
     card = draft_card(
-        request, cases, splits, earlier=earlier, n_lung_masks=written.n_lung_masks, n_failed=len(failures)
+        request,
+        cases,
+        splits,
+        earlier=earlier,
+        lesion_fractions=written.lesion_fractions,
+        n_lung_masks=written.n_lung_masks,
+        n_failed=len(failures),
     )
+    for warning in card.warnings[len(request.source.warnings) :]:
+        logger.warning("prepare: %s", warning)
     datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures)
     logger.info("prepare: %d slices from %d cases, %d failed", card.n_slices, card.n_cases, card.n_failed)
     return datasets.handle_of(card, request.dataset_uri)
