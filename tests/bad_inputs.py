@@ -283,7 +283,7 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     ),
     "most slices missing": (
         "missing_slices",
-        lambda: series("gap", 28, [to_dicom(VOXELS, GRID, series=28)[n] for n in (0, 1, 4, 8, 11)]),
+        lambda: series("gap", 28, [to_dicom(VOXELS, GRID, series=28)[n] for n in (0, 1, 2, 10, 11)]),
     ),
     "uneven slices": (
         "unequal_spacing",

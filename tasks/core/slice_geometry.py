@@ -165,14 +165,14 @@ def _places(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
     whole = np.arange(len(positions))
     if _is_even(positions, whole):
         return whole
-    for step in (float(np.median(gaps)), float(gaps.min())):
-        places = np.concatenate([[0], np.cumsum(np.maximum(np.rint(gaps / step), 1))]).astype(int)
-        n_places = int(places[-1]) + 1
-        if n_places > len(positions) and _is_even(positions, places):
-            n_missing = n_places - len(positions)
-            if n_missing <= MAX_MISSING * n_places:
-                return places
-            raise DataError("missing_slices", f"{n_missing} of {n_places} slices are missing. Send the series again.")
+    step = float(np.median(gaps))  # the smallest gap would make a grid of any series with one slice out of place
+    places = np.concatenate([[0], np.cumsum(np.maximum(np.rint(gaps / step), 1))]).astype(int)
+    n_places = int(places[-1]) + 1
+    if n_places > len(positions) and _is_even(positions, places):
+        n_missing = n_places - len(positions)
+        if n_missing <= MAX_MISSING * n_places:
+            return places
+        raise DataError("missing_slices", f"{n_missing} of {n_places} slices are missing. Send the series again.")
     raise _unevenness(positions, normal)
 
 

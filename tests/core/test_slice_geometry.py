@@ -90,7 +90,7 @@ def test_a_tilted_gantry_is_named_with_its_angle() -> None:
 
 def test_most_of_a_series_missing_is_a_refusal() -> None:
     """Eleven of thirty places have a slice; where the others stood would be a guess."""
-    kept = [0, 1, 2, 5, 8, 12, 16, 20, 24, 27, 29]
+    kept = [0, 1, 2, 3, 9, 10, 16, 17, 23, 24, 29]
     with pytest.raises(DataError, match=r"19 of 30 slices are missing") as error:
         arrange([_plane(5 * place) for place in kept])
     assert error.value.code == "missing_slices"
