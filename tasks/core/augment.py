@@ -4,12 +4,14 @@ A pure function of (seed, epoch, case_id, slice_index): the same slice is change
 """
 
 import hashlib
+import math
 
 import albumentations as A  # noqa: N812 - the name its own documentation uses
 import cv2
 import numpy as np
 
 from tasks.core.config.augmentation import AugmentConfig
+from tasks.core.landmarks import STANDARD_LUNG
 
 TONE_CURVE_SHARE = 0.6
 """Fraction of slices whose tone curve is changed."""
@@ -25,6 +27,26 @@ def build_augmentation(config: AugmentConfig) -> A.Compose:
     the scanner's: an export that equalises a slice amplifies its noise.
     """
     return A.Compose([*_geometry(config), *_intensities(config), *_exports(config)])
+
+
+class _LungContrast(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations has no types
+    """Stretches or shrinks differences from the level of lung on the standard scale.
+
+    The gain is uniform in its logarithm. Lung keeps its level, unlike under `RandomBrightnessContrast`, so that what
+    varies is how much a lesion stands out.
+    """
+
+    def __init__(self, fraction: float, *, p: float) -> None:
+        super().__init__(p=p)
+        self.limit = math.log1p(fraction)
+
+    def get_params(self) -> dict[str, float]:
+        return {"gain": math.exp(self.py_random.uniform(-self.limit, self.limit))}
+
+    def apply(self, img: np.ndarray, gain: float, **_: object) -> np.ndarray:
+        levels = np.clip(STANDARD_LUNG + (np.arange(256) - STANDARD_LUNG) * gain, 0, 255)
+        stretched: np.ndarray = cv2.LUT(img, np.rint(levels).astype(np.uint8))
+        return stretched
 
 
 def _geometry(config: AugmentConfig) -> list[A.BasicTransform]:
@@ -47,6 +69,7 @@ def _geometry(config: AugmentConfig) -> list[A.BasicTransform]:
 
 def _intensities(config: AugmentConfig) -> list[A.BasicTransform]:
     return [
+        _LungContrast(config.lung_contrast, p=float(config.lung_contrast > 0)),
         A.RandomToneCurve(scale=config.tone_curve, p=TONE_CURVE_SHARE * (config.tone_curve > 0)),
         A.RandomBrightnessContrast(
             brightness_limit=config.brightness,

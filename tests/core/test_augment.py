@@ -8,6 +8,7 @@ import pytest
 
 from tasks.core.augment import augment_slice, augmentation_seed, build_augmentation
 from tasks.core.config.augmentation import AugmentConfig
+from tasks.core.landmarks import STANDARD_LUNG
 
 NOTHING = AugmentConfig(**dict.fromkeys(AugmentConfig.model_fields, 0))
 SEEDS = range(20)
@@ -67,6 +68,17 @@ def test_image_and_mask_stay_in_register(field: str) -> None:
         if not np.array_equal(changed_mask, mask):  # geometry moves pixels and leaves their values
             assert contrast == pytest.approx(60, abs=2)
     assert np.mean(contrasts) > 20
+
+
+def test_contrast_to_lung_leaves_lung_at_its_level() -> None:
+    """What lies above lung stands out between half and twice as much; lung itself stays where the landmarks put it."""
+    image = np.where(_disc() > 0, STANDARD_LUNG + 40, STANDARD_LUNG).astype(np.uint8)
+    changed = [image for image, _ in _changed(_alone("lung_contrast", 1.0), image, _disc(), range(60))]
+    assert {int(one.min()) for one in changed} == {STANDARD_LUNG}
+    above = [int(one.max()) - STANDARD_LUNG for one in changed]
+    assert 20 <= min(above) < 25
+    assert 70 < max(above) <= 80
+    assert np.median(above) == pytest.approx(40, abs=6)
 
 
 def test_equalisation_amplifies_noise() -> None:

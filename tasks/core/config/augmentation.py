@@ -76,6 +76,14 @@ class AugmentConfig(FormModel):
         le=1,
         description="Largest relative change in contrast, fraction: 0.2 = 80 to 120 %.",
     )
+    lung_contrast: float = Field(
+        0.0,
+        title="Contrast to lung (fraction)",
+        ge=0,
+        le=3,
+        description="Largest stretch or shrinkage of differences from the lung's level, fraction: 1 = half to twice. "
+        "Prepares for pale lesions, and for collections exported with more contrast.",
+    )
     equalisation: float = Field(
         0.4,
         title="Local equalisation (probability)",

@@ -46,6 +46,8 @@ def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
+    "contrast": {"training": {"epochs": 64}, "augment": {"zoom": 0.45, "lung_contrast": 1.0}},
+    "screen-contrast": _screened(augment={"lung_contrast": 1.0}),
     "wide-zoom": {"training": {"epochs": 64}, "augment": {"zoom": 0.45}},
     "screen-wide-zoom": _screened(augment={"zoom": 0.45}),
     "64-epochs": {"training": {"epochs": 64}},
