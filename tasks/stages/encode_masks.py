@@ -68,6 +68,7 @@ def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
         axis_order_of(scan.source.kind),
         read_heads=partial(_read_heads, scan.source),
         forms=scan.forms,
+        orientation=scan.orientation,
         model_digest=run.model_digest,
         code_version=run.code_version,
     )

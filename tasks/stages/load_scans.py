@@ -11,14 +11,16 @@ from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError, as_refusal
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
 from tasks.core.model_input import ModelInput
+from tasks.core.turns import STORED, turned
 from tasks.core.volumes import Grid, Layout, check_finite, check_shapes, check_sides, check_values, count_lung_like
 from tasks.io import storage
 from tasks.io.dicom_series import read_or_refuse, read_slices
-from tasks.io.formats import layout_of, read_image, read_volume
+from tasks.io.formats import layout_of, read_image, read_orientation, read_volume
 from tasks.io.scan_sources import ScanSource
 from tasks.io.scans import entry_of
 from tasks.stages.chunk import Loaded
 
+TURNED = "Turned by its EXIF orientation to be read; the mask lies on the pixels as they are stored."
 PIECE_SLICES = 128
 """Slices of a series that are loaded and predicted together: 134 MB as float32 at 512x512."""
 
@@ -40,6 +42,7 @@ class LoadedScan:
         value_range: Smallest and largest value in the chunk; None for a single slice file.
         missing: Places of the grid without a slice, along its first axis.
         has_volume: Whether volumes can be given in millilitres.
+        orientation: Orientation by which a slice was turned to be read (`core.turns`).
         lung_like: Number of voxels with values as of aerated lung, and of voxels looked at; None if values are no
             Hounsfield units.
         n_read: Bytes read from storage.
@@ -57,6 +60,7 @@ class LoadedScan:
     value_range: tuple[float, float] | None = None
     missing: tuple[int, ...] = ()
     has_volume: bool = True
+    orientation: int = STORED
     lung_like: tuple[int, int] | None = None
     n_read: int = 0
 
@@ -118,7 +122,13 @@ def _open_slice(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     del hu  # 8-bit slices are never Hounsfield units
     image = slice_to_uint8(read_image(_name(scan), content))
     check_values(image)
-    return LoadedScan(scan, shape=(image.shape[0], image.shape[1]), image=image), [image]
+    orientation = read_orientation(_name(scan), content)
+    image = turned(image, orientation)
+    warnings = () if orientation == STORED else (TURNED,)
+    loaded = LoadedScan(
+        scan, shape=(image.shape[0], image.shape[1]), image=image, orientation=orientation, warnings=warnings
+    )
+    return loaded, [image]
 
 
 def _open_stack(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:

@@ -9,8 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+from PIL import Image
 
 from tasks.core.metrics import count_pixels, dice
+from tasks.core.turns import turned_back
 from tasks.core.volumes import Grid
 from tasks.io import storage
 from tasks.io.formats.dicom_seg import read_segmentation
@@ -220,3 +222,22 @@ def test_a_dicom_seg_lies_on_the_lesion_and_names_nobody(tmp_path: Path, is_mult
         item.ReferencedSOPInstanceUID for item in segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     }
     assert sources <= {dataset.SOPInstanceUID for dataset in slices}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "png"])
+def test_a_picture_is_read_upright_and_its_mask_lies_on_the_stored_pixels(
+    run: Run, tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    """Whatever its format and EXIF orientation, the model sees the same picture, and the mask has the file's pixels."""
+    upright = np.full((40, 56), 30, np.uint8)
+    upright[5:15, 30:50] = 230
+    stored = turned_back(upright, orientation)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(stored).save(tmp_path / "scans" / f"a.{suffix}", exif=exif, quality=100)
+    [row] = segment(run, scans_of(run))
+    mask = np.asarray(Image.open(tmp_path / "output" / "masks" / "a.png")) > 0
+    assert mask.shape == stored.shape
+    assert dice(count_pixels(mask.astype(np.uint8), (stored > 150).astype(np.uint8))) > 0.97
+    assert bool(row.warnings) == (orientation != 1)

@@ -7,6 +7,7 @@ import numpy as np
 
 from tasks.core.errors import DataError
 from tasks.core.quoting import SHOWN_SUFFIXES, known_or_described
+from tasks.core.turns import STORED
 from tasks.core.volumes import AxisOrder, Grid, Layout, Volume
 from tasks.io.formats.dicom import DICOM
 from tasks.io.formats.format import Format, Kind
@@ -143,6 +144,16 @@ def read_image(path: str, content: bytes) -> np.ndarray:
     if found is None or found.read_slice is None:
         raise _no_slice(path)
     return found.read_slice(content)
+
+
+def read_orientation(path: str, content: bytes) -> int:
+    """Return the orientation in which a slice is to be shown (`core.turns`).
+
+    Raises:
+        DataError: If the reader rejects the content.
+    """
+    found = _format_of(path)
+    return found.read_orientation(content) if found and found.read_orientation else STORED
 
 
 def read_labels(path: str, content: bytes) -> np.ndarray:

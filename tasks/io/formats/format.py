@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.core.turns import STORED
 from tasks.core.volumes import AxisOrder, Grid, Layout, Volume
 
 Kind = str
@@ -25,6 +26,7 @@ class Format:
         suffixes: Suffixes of its files, lower case, with the dot; may be double, as `.nii.gz`.
         read_slice: Reader of the grey values `(H, W)` of a slice.
         read_labels: Reader of the stored values `(H, W)` of a slice's mask.
+        read_orientation: Reader of the orientation in which a slice is to be shown (`core.turns`).
         read_volume: Reader of a volume, also of its mask.
         read_grid: Reader of the grid from the header alone; without it the volume is read.
         axis_order: Axis order of the array, and of the mask that is written.
@@ -37,6 +39,7 @@ class Format:
     suffixes: tuple[str, ...]
     read_slice: Callable[[bytes], np.ndarray] | None = None
     read_labels: Callable[[bytes], np.ndarray] | None = None
+    read_orientation: Callable[[bytes], int] | None = None
     read_volume: Callable[[bytes], Volume] | None = None
     read_grid: Callable[[bytes], Grid] | None = None
     axis_order: AxisOrder = "kji"
@@ -79,6 +82,7 @@ class ScanMask:
         model_digest: Digest of the bundle.
         code_version: Version of this package.
         forms: Fields of a NIfTI source's header that say where it lies (`Volume.forms`).
+        orientation: Orientation by which a slice was turned to be read (`core.turns`).
         warnings: What writers have to say about their files; they append to it.
     """
 
@@ -89,6 +93,7 @@ class ScanMask:
     model_digest: str = ""
     code_version: str = ""
     forms: Mapping[str, np.ndarray] = field(default_factory=dict)
+    orientation: int = STORED
     warnings: list[str] = field(default_factory=list)
 
     def as_stored(self, axis_order: AxisOrder) -> tuple[np.ndarray, Grid]:

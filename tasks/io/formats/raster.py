@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tasks.core.errors import DataError
 from tasks.core.mask_colours import check_transparency, palette_values
+from tasks.core.turns import STORED, turned_back
 from tasks.io.formats.format import Format, MaskWriter, ScanMask
 
 MAX_PIXELS = 64_000_000
@@ -19,6 +20,8 @@ MAX_PIXELS = 64_000_000
 
 _GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 _COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "LA", "1", "RGBX", "CMYK", "YCbCr"}
+_ORIENTATION = "orientation"
+_TIFF_MAGICS, _EXIF_MARKS = (b"II", b"MM"), (b"Exif", b"eXIf")
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601-2; equal channels give the value itself
 
 
@@ -36,12 +39,33 @@ def read_raster(content: bytes) -> np.ndarray:
         DataError: `empty_file`, `unreadable`, `unsupported_format` or `too_large`.
     """
     with _decoding(content) as image:
-        if image.mode in _GREY_MODES:
-            return _pixels(image)
-        if _bits_per_sample(image, content) == 16:
+        if _bits_per_sample(image, content) == 16 and image.mode not in _GREY_MODES:
             luma: np.ndarray = np.rint(_wide_colour(content) @ _LUMA)
             return luma.astype(np.uint16)
-        return _pixels(image.convert("RGB").convert("L"))
+        grey = image if image.mode in _GREY_MODES else image.convert("RGB").convert("L")
+        return _as_stored(_pixels(grey), image)
+
+
+def read_orientation(content: bytes) -> int:
+    """Return the EXIF orientation of a slice (`core.turns`); `read_raster` returns it as stored.
+
+    Raises:
+        DataError: As `read_raster`.
+    """
+    if not content.startswith(_TIFF_MAGICS) and not any(mark in content for mark in _EXIF_MARKS):
+        return STORED  # without decoding it once more
+    with _decoding(content) as image:
+        return _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    found: object = image.info.get(_ORIENTATION) or image.getexif().get(ExifTags.Base.Orientation)
+    return found if isinstance(found, int) else STORED
+
+
+def _as_stored(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Return the pixels of an image as stored: of TIFF alone, Pillow turns them by their orientation."""
+    return turned_back(pixels, _orientation(image)) if image.format == "TIFF" else pixels
 
 
 def read_raster_labels(content: bytes) -> np.ndarray:
@@ -60,6 +84,8 @@ def read_raster_labels(content: bytes) -> np.ndarray:
     """
     with _decoding(content) as image:
         stored = _stored(image, content)
+        if stored.ndim == 2:
+            stored = _as_stored(stored, image)
         if image.mode in {"P", "PA"}:
             values = palette_values(stored, np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
         else:
@@ -77,7 +103,7 @@ def write_mask_png(mask: np.ndarray) -> bytes:
 
 def _write(mask: ScanMask) -> bytes:
     [voxels] = mask.voxels
-    return write_mask_png(voxels)
+    return write_mask_png(turned_back(voxels, mask.orientation))
 
 
 def write_png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
@@ -110,6 +136,8 @@ def _decoding(content: bytes) -> Iterator[Image.Image]:
             image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG", "TIFF", "BMP"])
             _check(image)
             _check_depth(image, content)
+            if image.format == "TIFF":  # Pillow turns it and forgets by what
+                image.info[_ORIENTATION] = image.getexif().get(ExifTags.Base.Orientation)
             image.load()
             yield image
     except (DataError, MemoryError):  # a MemoryError is not the fault of the file
@@ -217,6 +245,7 @@ RASTER = Format(
     (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
     read_slice=read_raster,
     read_labels=read_raster_labels,
+    read_orientation=read_orientation,
 )
 
 PNG_MASK = MaskWriter("png", "PNG", "png", frozenset({"slice"}), _write)

@@ -46,6 +46,7 @@ def _screened(**differences: dict[str, Any]) -> Differences:  # Any: as above
 
 RECIPES: dict[str, Differences] = {
     "defaults": {},
+    "lung-contrast": {"augment": {"lung_contrast": 1.0}},
     "contrast": {"training": {"epochs": 64}, "augment": {"zoom": 0.45, "lung_contrast": 1.0}},
     "screen-contrast": _screened(augment={"lung_contrast": 1.0}),
     "wide-zoom": {"training": {"epochs": 64}, "augment": {"zoom": 0.45}},
