@@ -45,6 +45,8 @@ def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor
         logger.error("evaluate: a mask triggered a bug, %s", where)
     report = build_report(request, card, dataset, patients, failures)
     page, pictures = draw_report(report, card, patients, curves=bundles.read_curves(request.model_uri, card))
+    for warning in report.warnings:
+        logger.warning("evaluate: %s", warning)
     evaluations.publish(request.report_uri, report, page=page, pictures=pictures)
     logger.info("evaluate: %d patients, %d slices, %d failed", report.n_patients, report.n_slices, report.n_failed)
     return EvaluationHandle(uri=request.report_uri, fingerprint=card.digest, n_failed=report.n_failed)

@@ -72,8 +72,9 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
         n_lung_masks=written.n_lung_masks,
         n_failed=len(failures),
     )
-    for warning in card.warnings[len(request.source.warnings) :]:
-        logger.warning("prepare: %s", warning)
+    for warning in card.warnings:
+        if warning not in request.source.warnings:  # those were logged when it was listed
+            logger.warning("prepare: %s", warning)
     datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures)
     logger.info("prepare: %d slices from %d cases, %d failed", card.n_slices, card.n_cases, card.n_failed)
     return datasets.handle_of(card, request.dataset_uri)

@@ -1,5 +1,6 @@
 """Step train: trains one network or an ensemble, chooses the operating point, and publishes the bundle."""
 
+import logging
 import uuid
 
 from tasks.core.figures import training_curves
@@ -16,6 +17,8 @@ from tasks.io.outputs import bundles, datasets
 from tasks.io.outputs.ownership import claim
 from tasks.stages.first_weights import FirstWeights
 from tasks.stages.model_card import draft_card
+
+logger = logging.getLogger(__name__)
 
 
 def train(request: TrainRequest) -> ModelHandle:
@@ -56,6 +59,8 @@ def _publish(model_uri: str, card: ModelCard, trained: TrainedNetworks) -> Model
     files |= {member.history_file: each.to_csv() for member, each in zip(card.members, trained.outcomes, strict=False)}
     files |= {bundles.HISTORY_FILE: outcome.to_csv()}
     files |= {f"{bundles.CURVES_FOLDER}/{name}.png": png for name, png in training_curves(outcome.history).items()}
+    for warning in card.warnings:
+        logger.warning("train: %s", warning)
     card = card.model_copy(update={"files": bundles.publish_files(model_uri, files)})
     bundles.publish_card(model_uri, card)
     bundles.remove_stale(model_uri, card)
