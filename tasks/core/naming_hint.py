@@ -6,11 +6,11 @@ from typing import Final
 from tasks.core.naming_rules import custom_naming, identify_slice
 
 _PATTERNS: Final = (
-    r"^(?P<patient>[^/]+)/(?:.*\D)?(?P<slice>\d+)$",
-    r"^(?P<patient>.+)/(?:[^/]*\D)?(?P<slice>\d+)$",
-    r"^(?P<patient>[^_\-. /]*\d[^_\-. /]*)[_\-. ](?:.*\D)?(?P<slice>\d+)$",
-    r"^(?P<patient>[^/]+)[_\-. ][^\W\d_]*(?P<slice>\d+)$",
-    r"^(?P<patient>[^/]*[^\d_\-. /])[_\-. ]*(?P<slice>\d+)$",
+    r"^(?P<patient>[^/]+)/(?:.*\D)?(?P<slice>\d{1,9})$",
+    r"^(?P<patient>.+)/(?:[^/]*\D)?(?P<slice>\d{1,9})$",
+    r"^(?P<patient>[^_\-. /]*\d[^_\-. /]*)[_\-. ](?:.*\D)?(?P<slice>\d{1,9})$",
+    r"^(?P<patient>[^/]+)[_\-. ][^\W\d_]*(?P<slice>\d{1,9})$",
+    r"^(?P<patient>[^/]*[^\d_\-. /])[_\-. ]*(?P<slice>\d{1,9})$",
 )
 """A folder per patient, at the top or the bottom; a first word with a number, any words, or letters, before a slice."""
 

@@ -7,7 +7,7 @@ every slice has a place of its own.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final
 
@@ -23,6 +23,9 @@ MIN_OWN_SLICES: Final = 5
 MAX_TAGS: Final = 3
 """Largest number of tags that tell scans of a series apart."""
 
+MAX_STACKS: Final = 64
+"""Largest number of sizes, spacings and orientations that are told apart; radial reformats have one a slice."""
+
 N_DECIMALS: Final = 3
 """Decimals to which positions of copies agree, in mm."""
 
@@ -37,14 +40,12 @@ class SeriesSlice:
     """Slice of a series, by its header.
 
     Attributes:
-        instance_uid: SOP Instance UID; equal or empty in series of careless anonymisers.
         plane: Its plane.
         phase: Values of the tags that tell scans apart, by keyword.
         is_localiser: Whether it is an overview image and no slice.
         refused: Reason of its rejection.
     """
 
-    instance_uid: str
     plane: SlicePlane
     phase: dict[str, str]
     is_localiser: bool = False
@@ -69,7 +70,7 @@ class SeriesPart:
 
 
 Digests = Callable[[Sequence[int]], Sequence[str]]
-"""Function from indices of slices to digests of their pixels."""
+"""Function from indices of slices to digests of their pixels; empty for one that cannot be read."""
 
 
 def parts_of(slices: Sequence[SeriesSlice], digests: Digests) -> list[SeriesPart]:
@@ -88,9 +89,8 @@ def parts_of(slices: Sequence[SeriesSlice], digests: Digests) -> list[SeriesPart
     parts: list[SeriesPart] = []
     for number, stack in enumerate(stacks):
         said = warnings if not number else []  # the largest carries what was left out
-        single = _without_copies(slices, stack, digests, said, is_same_uid=True)
         label = f"stack {number + 1} of {len(stacks)}" if len(stacks) > 1 else ""
-        parts.extend(_on_grids(slices, single, digests, label, said))
+        parts.extend(_on_grids(slices, stack, digests, label, said))
     return parts
 
 
@@ -105,7 +105,7 @@ def _slices_proper(slices: Sequence[SeriesSlice], warnings: list[str]) -> list[i
     refusals = Counter(found for index in kept if (found := slices[index].refused))
     n_good = len(kept) - refusals.total()
     n_bad = sum(n for (code, _), n in refusals.items() if code not in NOT_SCAN_CODES)
-    if refusals and (n_good < 2 or n_bad >= n_good):
+    if refusals and (not n_good or n_bad >= n_good):
         raise DataError(*refusals.most_common(1)[0][0])
     for (_, sentence), n in refusals.items():
         warnings.append(f"{counted(n, 'image')} of the series left out: {sentence}")
@@ -115,16 +115,26 @@ def _slices_proper(slices: Sequence[SeriesSlice], warnings: list[str]) -> list[i
 def _stacks(slices: Sequence[SeriesSlice], kept: Sequence[int], warnings: list[str]) -> list[list[int]]:
     """Return slices of the same size, spacing and orientation, the most first; without a minority of few."""
     groups: list[list[int]] = []
+    group_of: dict[SlicePlane, list[int]] = {}
     for index in kept:
-        found = next((group for group in groups if is_same_stack(slices[group[0]].plane, slices[index].plane)), None)
-        if found is None:
-            groups.append([index])
-        else:
-            found.append(index)
+        plane = replace(slices[index].plane, position=None if slices[index].plane.position is None else (0.0, 0.0, 0.0))
+        group = group_of.get(plane) or _matching(groups, slices, index)
+        group_of[plane] = group
+        group.append(index)
     own, strangers = _by_majority(groups)
     if strangers:
         warnings.append(f"{counted(strangers, 'slice')} of another size, spacing or orientation left out.")
     return own
+
+
+def _matching(groups: list[list[int]], slices: Sequence[SeriesSlice], index: int) -> list[int]:
+    """Return the group that a slice belongs to, a new one if there is none; after `MAX_STACKS` all go to the last."""
+    for group in groups:
+        if is_same_stack(slices[group[0]].plane, slices[index].plane):
+            return group
+    if len(groups) < MAX_STACKS:
+        groups.append([])
+    return groups[-1]
 
 
 def _by_majority(groups: Sequence[list[int]]) -> tuple[list[list[int]], int]:
@@ -135,25 +145,28 @@ def _by_majority(groups: Sequence[list[int]]) -> tuple[list[list[int]], int]:
 
 
 def _without_copies(
-    slices: Sequence[SeriesSlice], members: Sequence[int], digests: Digests, warnings: list[str], *, is_same_uid: bool
+    slices: Sequence[SeriesSlice], members: Sequence[int], digests: Digests, warnings: list[str]
 ) -> list[int]:
-    """Return slices without copies of others: the same plane and pixels, and if asked the same instance UID."""
-    places: dict[tuple[float | str, ...], list[int]] = defaultdict(list)
+    """Return slices without copies of others, the same plane and pixels; of copies the last is kept."""
+    places: dict[tuple[float, ...], list[int]] = defaultdict(list)
     for index in members:
         at = slices[index].plane.position
         if at is not None:
-            places[*np.round(at, N_DECIMALS), slices[index].instance_uid if is_same_uid else ""].append(index)
+            places[tuple(np.round(at, N_DECIMALS).tolist())].append(index)
+    doubled = [index for indices in places.values() if len(indices) > 1 for index in indices]
+    pixels = dict(zip(doubled, digests(doubled), strict=True))
     copies: set[int] = set()
+    damaged: set[int] = set()
     for indices in places.values():
-        if len(indices) == 1:
-            continue
-        first_of: dict[str, int] = {}
-        for index, pixels in zip(indices, digests(indices), strict=True):
-            if first_of.setdefault(pixels, index) != index:
-                copies.add(index)
+        if len(indices) > 1 and any(pixels[index] for index in indices):
+            damaged.update(index for index in indices if not pixels[index])
+        last_of = {pixels[index]: index for index in indices} if len(indices) > 1 else {}
+        copies.update(index for index in indices if last_of and pixels[index] and last_of[pixels[index]] != index)
     if copies:
         warnings.append(f"{counted(len(copies), 'copy', 'copies')} of slices left out.")
-    return [index for index in members if index not in copies]
+    if damaged:
+        warnings.append(f"{counted(len(damaged), 'damaged file')} left out; another shows the same slice.")
+    return [index for index in members if index not in copies | damaged]
 
 
 def _on_grids(
@@ -161,14 +174,14 @@ def _on_grids(
 ) -> Iterator[SeriesPart]:
     """Yield slices of one stack as a scan, or as several if that gives every slice a place of its own."""
     found = _arranged(slices, members)
-    if isinstance(found, DataError) and found.code in ON_NO_GRID:
-        split = _split(slices, members)
-        if split:
-            yield from _labelled(split, label, warnings)
-            return
-        if found.code == "duplicate_position":
-            members = _without_copies(slices, members, digests, warnings, is_same_uid=False)
-            found = _arranged(slices, members)
+    split = _split(slices, members) if isinstance(found, DataError) and found.code in ON_NO_GRID else None
+    if split is None and isinstance(found, DataError) and found.code == "duplicate_position":
+        members = _without_copies(slices, members, digests, warnings)
+        found = _arranged(slices, members)
+        split = _split(slices, members) if isinstance(found, DataError) and found.code in ON_NO_GRID else None
+    if split:
+        yield from _labelled(split, label, warnings)
+        return
     yield SeriesPart(tuple(members), found, label, tuple(warnings))
 
 

@@ -97,6 +97,11 @@ class ArchiveMember:
         return "/".join(part for part in self.name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
+def is_sequential(archive: Archive) -> bool:
+    """Return whether an archive is unpacked from its start, so that its members are best read in their order."""
+    return archive.packing in _UNPACKERS
+
+
 def list_members(archive: Archive) -> Iterator[ArchiveMember]:
     """Yield the files of an archive in stored order, without folders.
 

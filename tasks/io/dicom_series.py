@@ -1,10 +1,12 @@
 """DICOM series: arranged by the headers of their files, and read in the order of positions."""
 
+import hashlib
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,13 +14,15 @@ from tasks.core.digests import digest
 from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.plural import counted
 from tasks.core.scan_entries import ScanEntry, ScanFile, common_folder
-from tasks.core.series_parts import ON_NO_GRID, SeriesPart, parts_of
+from tasks.core.series_parts import MIN_OWN_SLICES, ON_NO_GRID, SeriesPart, parts_of
 from tasks.io import storage
-from tasks.io.archives import Archive
+from tasks.io.archives import Archive, is_sequential
 from tasks.io.formats import dicom, suffix_of, without_suffix
 from tasks.io.other_files import kind_of_stranger
 from tasks.io.packings import packing_in, unread_packing_in
 from tasks.io.scan_index import ContainerIndex, read_file, read_head
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +43,35 @@ def series_among(
         origin: Path of the archive, to distinguish its members from files beside it.
     """
     entries: list[ScanEntry] = []
-    series: dict[tuple[str, str], list[_Head]] = defaultdict(list)
+    series: dict[tuple[str, str, str], list[_Head]] = defaultdict(list)
     strangers: Counter[str] = Counter()
     unread: Counter[str] = Counter()
-    heads = storage.map_in_parallel(lambda candidate: _head(candidate[1], archive), candidates)
+    heads = _map_files(archive, [file for _, file in candidates], lambda file: _head(file, archive))
     for (path, file), head in zip(candidates, heads, strict=True):
         folder = posixpath.dirname(path)
         if isinstance(head, dicom.Header):
             uid = head.series_uid
-            series[uid, "" if uid else folder].append(_Head(path, file, head))
+            series[uid, head.study_uid, "" if uid else folder].append(_Head(path, file, head))
         elif isinstance(head, str):
             strangers[head] += 1
         else:
             unread[folder] += 1
             entries.append(ScanEntry.rejected(without_suffix(path), [file], head, identity=f"{origin}\t{path}"))
-    for (uid, _), members in series.items():
-        entries.extend(_Series(uid, archive, origin, unread).scans(members))
+    n_studies = Counter(uid for uid, *_ in {(uid, study) for uid, study, _ in series})
+    for (uid, study, _), members in series.items():
+        key = f"{uid}\t{study}" if n_studies[uid] > 1 else uid  # of a series UID that several studies share
+        entries.extend(_Series(uid, study, key, archive, origin, unread).scans(members))
     return entries, strangers
+
+
+def _map_files(archive: Archive | None, files: Sequence[ScanFile], read: Callable[[ScanFile], T]) -> list[T]:
+    """Return what is read of files, in parallel; of an archive that is unpacked from its start, in its order."""
+    if archive is None or not is_sequential(archive):
+        return storage.map_in_parallel(read, files)
+    found = {
+        number: read(files[number]) for number in sorted(range(len(files)), key=lambda number: files[number].offset)
+    }
+    return [found[number] for number in range(len(files))]
 
 
 def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError | str:
@@ -85,12 +101,16 @@ class _Series:
 
     Attributes:
         uid: Series Instance UID; empty if the headers have none.
+        study: Study Instance UID.
+        key: Text that distinguishes it from other series.
         archive: Archive that holds it.
         origin: Path of the archive.
         unread: Number of files by folder that could not be read.
     """
 
     uid: str
+    study: str
+    key: str
     archive: Archive | None
     origin: str
     unread: Mapping[str, int]
@@ -100,35 +120,44 @@ class _Series:
         folders: dict[str, list[_Head]] = defaultdict(list)
         for member in members:
             folders[posixpath.dirname(member.path)].append(member)
-        joined = self._scans_in(common_folder(folders), members)
+        joined = self._scans_in(members)
         if len(folders) == 1 or not _is_to_be_parted(joined, members):
             return joined
+        apart = [entry for own in folders.values() for entry in self._scans_in(own)]
+        if all(entry.error_code or entry.n_slices < MIN_OWN_SLICES for entry in apart) and not any(
+            member.header.refused for member in members
+        ):
+            return joined  # a folder a slice: the parts are no scans
         warning = f"The series lies in {len(folders)} folders that make no single scan; this is the part of one."
-        apart = [entry for folder, own in folders.items() for entry in self._scans_in(folder, own)]
         return [
             entry if entry.error_code else entry.model_copy(update={"warnings": (warning, *entry.warnings)})
             for entry in apart
         ]
 
-    def _scans_in(self, folder: str, members: Sequence[_Head]) -> list[ScanEntry]:
+    def _scans_in(self, members: Sequence[_Head]) -> list[ScanEntry]:
         frames = [(member, frame) for member in members for frame in range(len(member.header.slices))]
         try:
             parts = parts_of(
                 [member.header.slices[frame] for member, frame in frames],
-                lambda indices: storage.map_in_parallel(lambda index: self._digest(*frames[index]), indices),
+                lambda indices: self._digests([frames[index] for index in indices]),
             )
         except Exception as err:  # noqa: BLE001 - the boundary of one series
             parts = [SeriesPart(tuple(range(len(frames))), as_refusal(err))]
         said = tuple(self._warnings(members))
-        return [self._scan(folder, part, [frames[index] for index in part.members], said) for part in parts]
+        held = [[frames[index] for index in part.members] for part in parts]
+        folders = [common_folder({posixpath.dirname(member.path) for member, _ in own}) for own in held]
+        return [
+            self._scan(folder, part, own, said, label=part.label if folders.count(folder) > 1 else "")
+            for folder, part, own in zip(folders, parts, held, strict=True)
+        ]
 
     def _scan(
-        self, folder: str, part: SeriesPart, frames: Sequence[tuple[_Head, int]], said: tuple[str, ...]
+        self, folder: str, part: SeriesPart, frames: Sequence[tuple[_Head, int]], said: tuple[str, ...], *, label: str
     ) -> ScanEntry:
         """Return a scan with its frames in the order of its grid, or rejected."""
         files = tuple(dict.fromkeys(member.file for member, _ in frames))
-        identity = "\t".join([self.origin, folder, self.uid, *([part.label] if part.label else [])])
-        series = digest(uid=self.uid) if self.uid else ""
+        identity = "\t".join([self.origin, folder, self.key, *([label] if label else [])])
+        series = digest(uid=self.uid, study=self.study) if self.uid else ""
         if isinstance(part.found, DataError):
             rejected = ScanEntry.rejected(folder or "series", files, part.found, identity=identity, kind="dicom")
             return rejected.model_copy(update={"series": series, "warnings": (*said, *part.warnings)})
@@ -157,8 +186,22 @@ class _Series:
             yield f"{counted(n_unread, 'file')} beside the series cannot be read; outer slices may be missing."
         yield from dict.fromkeys(warning for member in members for warning in member.header.warnings)
 
-    def _digest(self, member: _Head, frame: int) -> str:
-        return dicom.digest_of_frame(read_file(self.archive, member.file), frame)
+    def _digests(self, frames: Sequence[tuple[_Head, int]]) -> list[str]:
+        """Return digests of the pixels of frames; of a multi-frame file that of the file, with the frame's number."""
+        files = list(dict.fromkeys(member.file for member, _ in frames))
+        is_multi = {member.file: len(member.header.slices) > 1 for member, _ in frames}
+        of_file = dict(
+            zip(files, _map_files(self.archive, files, lambda file: self._digest(file, is_multi[file])), strict=True)
+        )
+        return [of_file[member.file] and f"{of_file[member.file]}#{frame}" for member, frame in frames]
+
+    def _digest(self, file: ScanFile, is_multi: bool) -> str:
+        """Return the digest of a file or of its one frame; an empty one if it cannot be read."""
+        try:
+            content = read_file(self.archive, file)
+            return hashlib.sha256(content).hexdigest() if is_multi else dicom.digest_of_frame(content, 0)
+        except DataError:
+            return ""
 
 
 def _is_to_be_parted(joined: Sequence[ScanEntry], members: Sequence[_Head]) -> bool:
@@ -188,7 +231,8 @@ def read_or_refuse(index: ContainerIndex, file: ScanFile) -> bytes | DataError:
 
 def _frames(index: ContainerIndex, entry: ScanEntry, wanted: range) -> Iterator[np.ndarray]:
     file_indices = sorted({entry.file_indices[number] for number in wanted})
-    contents = storage.map_in_parallel(lambda i: read_or_refuse(index, entry.files[i]), file_indices)
+    files = [entry.files[number] for number in file_indices]
+    contents = _map_files(index.archive, files, lambda file: read_or_refuse(index, file))
     by_index = dict(zip(file_indices, contents, strict=True))
     for file_index, numbers in groupby(wanted, key=lambda number: entry.file_indices[number]):
         content = by_index[file_index]

@@ -70,13 +70,19 @@ def data_file_of(path: str, names: Collection[str]) -> str | None:
         names: Paths of all files.
     """
     stem = without_suffix(path)
-    candidates = [stem + suffix for suffix in DATA_SUFFIXES.get(suffix_of(path), ())]
+    suffixes = DATA_SUFFIXES.get(suffix_of(path), ())
+    candidates = [stem + suffix for known in suffixes for suffix in (known, known.upper())]
     return next((name for name in candidates if name in names), None)
 
 
-def pictures_on_discs(paths: Collection[str]) -> set[str]:
-    """Return the pictures in folder trees with a DICOMDIR at their top: logos and thumbnails of a viewer."""
-    tops = {path[: -len(DICOMDIR)] for path in paths if f"/{path.lower()}".endswith(f"/{DICOMDIR}")}
+def pictures_on_discs(paths: Collection[str], directories: Collection[str]) -> set[str]:
+    """Return the pictures in folder trees with a DICOMDIR at their top: logos and thumbnails of a viewer.
+
+    Args:
+        paths: Paths of all files.
+        directories: Paths of files that are large enough for a DICOMDIR.
+    """
+    tops = {path[: -len(DICOMDIR)] for path in directories if f"/{path.lower()}".endswith(f"/{DICOMDIR}")}
     if not tops:
         return set()
     return {path for path in paths if is_picture(path) and path.startswith(tuple(tops))}

@@ -10,7 +10,7 @@ from tasks.io.archives import Archive, ArchiveMember, list_members
 from tasks.io.dicom_series import series_among
 from tasks.io.file_roles import data_file_of, is_picture, may_be_detached, pictures_on_discs, role_of
 from tasks.io.formats import shown_formats, without_suffix
-from tasks.io.other_files import n_possible_scans, shown
+from tasks.io.other_files import BARE, MIN_SCAN_BYTES, n_possible_scans, shown
 from tasks.io.packings import SHOWN_PACKINGS, SNIFFED_BYTES, Packing, packing_in, packing_of, unread_packing_in
 from tasks.io.scan_index import ContainerIndex, read_file
 from tasks.io.scan_sources import Container
@@ -30,7 +30,8 @@ def open_container(container: Container, seek_points_uri: str) -> ContainerIndex
     is_archive = packing_of(container.objects[0].path) is not None
     found = _open_archive(container, seek_points_uri) if is_archive else _open_folder(container)
     is_empty = is_archive and not found.n_ignored
-    if not found.entries and (is_empty or n_possible_scans(found.n_ignored)):
+    n_possible = n_possible_scans(found.n_ignored) if is_archive else found.n_ignored.get(BARE, 0)
+    if not found.entries and (is_empty or n_possible):
         what = f"Nothing in it is read as a scan: {shown(found.n_ignored)}." if found.n_ignored else "It is empty."
         rejected = reject_container(container, DataError("no_scan", f"{what} Send {shown_formats()}."))
         return rejected.model_copy(update={"n_ignored": found.n_ignored})
@@ -130,7 +131,8 @@ def _index(
             loose[name] = ScanEntry(path=path, identity=identity, kind=role.kind, files=held)
     found, strangers = series_among(candidates, archive, origin=origin)
     n_ignored.update(strangers)
-    pictures = pictures_on_discs(by_name) | _pictures_beside(found, candidates, loose)
+    large = [name for name, file in by_name.items() if file.size_bytes >= MIN_SCAN_BYTES]
+    pictures = pictures_on_discs(by_name, large) | _pictures_beside(found, candidates, loose)
     marked = [
         entry.model_copy(update={"is_beside_dicom": True}) if name in pictures else entry
         for name, entry in loose.items()

@@ -11,7 +11,7 @@ from tasks.core.record import Record
 from tasks.core.scan_entries import ScanEntry, ScanFile
 from tasks.io import storage
 from tasks.io.archives import Archive, ArchiveMember, read_member
-from tasks.io.formats.dicom import HEADER_BYTES, read_header
+from tasks.io.formats.dicom import HEADER_BYTES, is_dicom, read_header
 from tasks.io.sealed_file import SealedFile
 
 MAX_FILE_BYTES = 2 << 30
@@ -95,6 +95,8 @@ def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = Non
 def read_head(archive: Archive | None, file: ScanFile) -> bytes:
     """Return the first bytes of a DICOM file, with its whole header (see `ContainerIndex.read_head`)."""
     head = read_file(archive, file, HEADER_BYTES)
+    if not is_dicom(head):
+        return head
     try:
         read_header(head, is_whole=len(head) == file.size_bytes)
     except DataError:

@@ -14,7 +14,7 @@ from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry, common_folder
 from tasks.io.file_roles import data_file_of, is_picture, may_be_detached, pictures_on_discs, role_of
 from tasks.io.formats import KINDS, without_suffix
-from tasks.io.other_files import PICTURE, kind_unless_young, warnings_of
+from tasks.io.other_files import MIN_SCAN_BYTES, PICTURE, kind_unless_young, warnings_of
 from tasks.io.packings import packing_of
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
@@ -99,8 +99,9 @@ class Survey:
         if seal:
             named = [_sealed(source, seal) for source in self.sources]
         else:
-            claims = Counter(_plain_id(source.path) for source in self.sources)
-            named = [_named(source, claims) for source in self.sources]
+            claims = Counter(_plain_id(source.path) for source in self.sources if not _is_unread(source))
+            claims_of_all = Counter(_plain_id(source.path) for source in self.sources)
+            named = [_named(source, claims_of_all if _is_unread(source) else claims) for source in self.sources]
         return sorted(named, key=lambda scan: scan.scan_id)
 
 
@@ -116,7 +117,10 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
     by_path = {o.path: o for o in objects}
     found.n_objects = len(by_path)
     data_of = {path: data for path in by_path if may_be_detached(path) and (data := data_file_of(path, by_path))}
-    claimed, pictures = set(data_of.values()), pictures_on_discs(by_path)
+    claimed, pictures = (
+        set(data_of.values()),
+        pictures_on_discs(by_path, [path for path, o in by_path.items() if o.size_bytes >= MIN_SCAN_BYTES]),
+    )
     for path, o in by_path.items():
         if path in claimed:
             continue
@@ -207,6 +211,11 @@ def _named(source: ScanSource, claims: Mapping[str, int]) -> ScanSource:
     is_alone = claims[plain] == 1 and len(plain.encode()) <= MAX_ID_BYTES
     scan_id = plain if is_alone else _hashed_id(plain, source.identity)
     return replace(source, path="", identity="", scan_id=scan_id)
+
+
+def _is_unread(source: ScanSource) -> bool:
+    """Return whether a source is a file of a format that is not read, which changes the id of no scan beside it."""
+    return source.refused is not None and source.refused[0] == "unsupported_format"
 
 
 def _plain_id(path: str) -> str:

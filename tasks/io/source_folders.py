@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence, Set
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
@@ -63,30 +63,65 @@ class _Claims(NamedTuple):
 
 
 def _named_as(
-    images: Container[str], labels: dict[str, list[StoredObject]], marks: Sequence[str]
+    images: Collection[str], labels: dict[str, list[StoredObject]], marks: Sequence[str]
 ) -> dict[str, list[StoredObject]]:
-    """Return labels by the names of their images: `a_mask` is the mask of `a`, unless there is an image `a_mask`."""
+    """Return labels by the names of their images.
+
+    A name that an image has is that image's. Else `a_mask` is the mask of `a`; else letters are compared without their
+    case and form, if that is one image without a label of its own name.
+    """
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for stem in images:
+        if stem not in labels:
+            by_key[key_of(stem)].append(stem)
     named: dict[str, list[StoredObject]] = defaultdict(list)
     for stem, found in labels.items():
-        bare = next((stem.removesuffix(mark) for mark in marks if stem.endswith(mark)), stem)
-        named[bare if stem not in images and bare in images else stem].extend(found)
+        named[stem if stem in images else _image_of(stem, images, by_key, marks)].extend(found)
     return named
+
+
+def _image_of(stem: str, images: Container[str], by_key: Mapping[str, list[str]], marks: Sequence[str]) -> str:
+    """Return the name of the image that a label without one is of; its own name if there is none."""
+    key = key_of(stem)
+    bare = [stem[: -len(mark)] for mark in marks if key.endswith(mark)]
+    for name in bare:
+        if name in images:
+            return name
+    for name in (stem, *bare):
+        alike = by_key.get(key_of(name), [])
+        if len(alike) == 1:
+            return alike[0]
+    return stem
 
 
 def _with_split_series(images: dict[str, list[StoredObject]], labelled: Set[str]) -> dict[str, list[StoredObject]]:
     """Return images with the folders below one that is labelled as one: a series over several folders."""
+    below: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in labelled and str(parent) not in images:
+                below[str(parent)].append(name)
     joined = dict(images)
-    for stem in labelled - images.keys():
-        inside = [name for name in images if name.startswith(f"{stem}/")]
+    for stem, inside in below.items():
         parts = [o for name in inside for o in images[name]]
-        if parts and all(o.uri.endswith("/") for o in parts):
-            joined = {name: found for name, found in joined.items() if name not in inside}
-            path = parts[0].path[: len(parts[0].path) - len(inside[0]) + len(stem)]
-            uri = parts[0].uri[: len(parts[0].uri) - 1 - len(inside[0]) + len(stem)]
-            times = [o.modified_s for o in parts if o.modified_s is not None]
-            size = sum(o.size_bytes for o in parts)
-            joined[stem] = [StoredObject(f"{uri}/", path, size, fingerprint(parts), max(times, default=None))]
+        if all(o.uri.endswith("/") for o in parts):
+            for name in inside:
+                joined.pop(name, None)
+            joined[stem] = [_joined(stem, inside[0], parts)]
     return joined
+
+
+def _joined(stem: str, first: str, parts: Sequence[StoredObject]) -> StoredObject:
+    """Return folders of DICOM files as the folder that they share."""
+    n_below = len(first) - len(stem)
+    times = [o.modified_s for o in parts if o.modified_s is not None]
+    return StoredObject(
+        f"{parts[0].uri.rstrip('/')[:-n_below]}/",
+        parts[0].path[:-n_below],
+        sum(o.size_bytes for o in parts),
+        fingerprint(parts),
+        max(times, default=None),
+    )
 
 
 def key_of(path: str) -> str:
@@ -133,12 +168,12 @@ def _stem_of(o: StoredObject) -> str:
 
 
 def _by_stem(objects: Sequence[StoredObject], folder: str, discovery: Discovery) -> dict[str, list[StoredObject]]:
-    """Return the readable files of a folder by their path without suffix, as it is compared (`key_of`)."""
+    """Return the readable files of a folder by their path without suffix."""
     claims: dict[str, list[StoredObject]] = defaultdict(list)
     inside = [o for o in objects if o.path.split("/", 1)[0] == folder and not is_litter(o.path)]
     for o in join_series(inside):
         if o.uri.endswith("/") or suffix_of(o.path) in KINDS or (is_volume(o.path) and suffix_of(o.path)):
-            claims[key_of(_stem_of(o))].append(o)
+            claims[_stem_of(o)].append(o)
         else:
             sentence = f"Files of type {shown_suffix(o.path)} are not read; known: {_KNOWN}."
             discovery.reject(o.uri, "unsupported_format", sentence)

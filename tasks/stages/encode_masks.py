@@ -76,7 +76,8 @@ def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
 
 def _read_heads(source: ScanSource) -> DicomHeads:
     index, entry = entry_of(source)
-    held = [place for place in range(len(entry.frames)) if place not in set(entry.missing)]
+    missing = set(entry.missing)
+    held = [place for place in range(len(entry.frames)) if place not in missing]
     if len(entry.files) == 1:
         heads, frames = [index.read_head(entry.files[0])], [entry.frames[place] for place in held]
     else:

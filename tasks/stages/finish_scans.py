@@ -19,7 +19,7 @@ from tasks.io.formats import layout_of
 from tasks.io.outputs import segmentations
 from tasks.stages.chunk import Predicted
 from tasks.stages.encode_masks import encode_masks
-from tasks.stages.load_scans import LoadedScan
+from tasks.stages.load_scans import LoadedScan, held_slices
 from tasks.stages.lung_measures import measure_lung
 from tasks.stages.previews import draw_preview
 from tasks.stages.segmentation_run import Run
@@ -95,7 +95,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
         check_range(*scan.value_range)
     started = time.perf_counter()
     mask, n_lesions = _mask(predicted, run)
-    lung = measure_lung(predicted, mask)
+    lung = measure_lung(predicted, mask, held_slices(scan, len(mask)))
     encoded = encode_masks(mask, scan, run)
     n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid and scan.has_volume else None
     preview = draw_preview(predicted, mask)
@@ -105,7 +105,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
         "done",
         warnings=[*scan.warnings, *encoded.warnings],
         flags=_flags(scan, n_lesions),
-        n_slices=len(mask) - (len(scan.missing) if scan.grid and scan.grid.is_read_slice_by_slice else 0),
+        n_slices=int(held_slices(scan, len(mask)).sum()),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
         n_lesions=n_lesions,
@@ -130,10 +130,15 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
     shape, grid = scan.shape, scan.grid
     smooths = run.z_smoothing and layout_of(scan.source.kind) != "slice"
     probabilities = predicted.probability
-    if smooths:
+    held = held_slices(scan, len(probabilities))
+    if smooths and held.all():
         probabilities = smooth_along_z(probabilities, scan.source.positions or None)
+    elif smooths:  # the slice that stands for a missing one is no neighbour
+        probabilities = probabilities.copy()
+        probabilities[held] = smooth_along_z(probabilities[held], tuple(np.flatnonzero(held).tolist()))
     mask = np.empty((len(probabilities), *shape), np.uint8)
-    min_px = 0 if grid and run.min_lesion_mm3 is not None else run.min_lesion_px
+    is_measured = grid is not None and (scan.has_volume or bool(scan.missing))  # a single slice has no depth
+    min_px = 0 if is_measured and run.min_lesion_mm3 is not None else run.min_lesion_px
     n_lesions = 0
     for number, probability in enumerate(probabilities):
         above = threshold_probability(restore_probability(probability, shape), run.threshold)
@@ -142,7 +147,9 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
         return mask, n_lesions
     if grid and scan.missing:
         grid.from_reading(mask)[list(scan.missing)] = 0  # a view; the slice before stood for each
-    min_voxels = 0.0 if grid is None or run.min_lesion_mm3 is None else run.min_lesion_mm3 / grid.voxel_mm3
+    min_voxels = 0.0
+    if is_measured and grid and run.min_lesion_mm3 is not None:
+        min_voxels = run.min_lesion_mm3 / grid.voxel_mm3
     return drop_small_lesions_3d(mask, min_voxels)
 
 

@@ -65,6 +65,15 @@ class LoadedScan:
     n_read: int = 0
 
 
+def held_slices(scan: LoadedScan, n_slices: int) -> np.ndarray:
+    """Return whether each slice in reading orientation is there and no other stands for it, bool `(n_slices,)`."""
+    gone = np.zeros((n_slices, 1, 1), bool)
+    if scan.missing and scan.grid and scan.grid.is_read_slice_by_slice:
+        Grid(gone.shape, scan.grid.affine).from_reading(gone)[list(scan.missing)] = True  # a view
+    held: np.ndarray = ~gone[:, 0, 0]
+    return held
+
+
 Opened = tuple[LoadedScan, Iterable[np.ndarray]]
 """Scan, and its slices uint8 `(H, W)` in reading orientation, yielded one by one to bound memory."""
 

@@ -33,7 +33,7 @@ class LungMeasures:
         return None if self.n_voxels is None or voxel_mm3 is None else self.n_voxels * voxel_mm3 / 1000
 
 
-def measure_lung(predicted: Predicted, lesions: np.ndarray) -> LungMeasures:
+def measure_lung(predicted: Predicted, lesions: np.ndarray, held: np.ndarray) -> LungMeasures:
     """Return the measures of a scan.
 
     Slices are resized one by one: a mask of all lungs would double the memory of a large scan.
@@ -41,11 +41,13 @@ def measure_lung(predicted: Predicted, lesions: np.ndarray) -> LungMeasures:
     Args:
         predicted: Its slices.
         lesions: Final lesion mask on the source grid, `(N, H, W)` of 0 and 1.
+        held: Whether each slice is there, `(N,)`.
     """
     if predicted.lung is None:
         return LungMeasures()
     n_voxels = n_lesion = 0
-    for number, mask in enumerate(lesions):
+    for number in np.flatnonzero(held):
+        mask = lesions[number]
         lung = lung_slice(predicted.lung[number], mask.shape)
         n_voxels += int(np.count_nonzero(lung))
         n_lesion += int(np.count_nonzero(lung & mask))

@@ -375,3 +375,12 @@ def test_pairs_and_failures_make_the_round_trip(root: str) -> None:
     assert source_tables.read_splits(f"{root}/step") == {found.pairs[0].patient_id: "val"}
     source_tables.publish_found(f"{root}/step", found.pairs, [])
     assert source_tables.read_failures(f"{root}/step") == []
+
+
+def test_names_that_differ_in_case_alone_pair_each_with_its_own(root: str) -> None:
+    """On storage that tells them apart."""
+    put(root, *(f"{folder}/{name}_1.png" for folder in ("frames", "masks") for name in ("aB", "ab")))
+    if len(storage.list_objects(root)) == 4:
+        found = discover_source(root)
+        assert sorted(pair.image_uri.rpartition("/")[2] for pair in found.pairs) == ["aB_1.png", "ab_1.png"]
+        assert found.failures == []

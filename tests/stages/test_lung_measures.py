@@ -16,7 +16,7 @@ def test_involvement_is_lesion_inside_the_lung_by_lung() -> None:
     lung, lesions = np.zeros_like(IMAGES), np.zeros_like(IMAGES)
     lung[0, :2] = 255
     lesions[0, 0, :2] = lesions[1, 0, :2] = 1
-    found = measure_lung(_predicted(lung), lesions)
+    found = measure_lung(_predicted(lung), lesions, np.ones(len(lesions), bool))
     assert found == LungMeasures(n_voxels=8, n_lesion=2)
     assert found.involvement == pytest.approx(0.25)
     assert found.volume_ml(500.0) == pytest.approx(4.0)
@@ -26,13 +26,13 @@ def test_involvement_is_lesion_inside_the_lung_by_lung() -> None:
 def test_measured_on_the_source_grid() -> None:
     """A source of twice the side has four times the voxels."""
     lung = np.full_like(IMAGES, 255)
-    found = measure_lung(_predicted(lung), np.zeros((2, 8, 8), np.uint8))
+    found = measure_lung(_predicted(lung), np.zeros((2, 8, 8), np.uint8), np.ones(2, bool))
     assert found == LungMeasures(n_voxels=128, n_lesion=0)
 
 
 def test_without_lung_nothing_is_undefined_by_accident() -> None:
     """Without a lung output everything is unknown; with one that sees no lung, only the ratio is."""
-    unknown = measure_lung(_predicted(None), IMAGES)
+    unknown = measure_lung(_predicted(None), IMAGES, np.ones(len(IMAGES), bool))
     assert (unknown.involvement, unknown.volume_ml(1.0)) == (None, None)
-    empty = measure_lung(_predicted(IMAGES), IMAGES)
+    empty = measure_lung(_predicted(IMAGES), IMAGES, np.ones(len(IMAGES), bool))
     assert (empty.involvement, empty.volume_ml(1.0)) == (None, 0.0)

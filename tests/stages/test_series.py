@@ -261,3 +261,61 @@ def test_pictures_of_a_patient_disc_are_left_alone(tmp_path: Path, *, is_packed:
         expected |= dict.fromkeys(("cd__viewer__logo", "cd__splash", "plain__thumb"), "done") | {"cd__anim": "failed"}
     assert status == expected
     assert found.n_ignored[PICTURE] == (0 if asked else 4)
+
+
+def test_one_series_uid_in_two_studies_is_two_scans(run: Run) -> None:
+    """An anonymiser that gives every patient the same series UID joins no two patients."""
+    second = _shifted(_slices(), 60, StudyInstanceUID="1.2.3.99")
+    rows = _rows(run, {"pat1": _slices(), "pat2": second})
+    assert [(row.scan_id, row.status, row.n_slices) for row in rows] == [("pat1", "done", 20), ("pat2", "done", 20)]
+
+
+def test_a_damaged_copy_does_not_cost_the_series(run: Run) -> None:
+    """A file of which only the pixels are cut short is left out, because another shows the slice whole."""
+    storage.publish(storage.join(run.request.scans_uri, "pat/copy.dcm"), to_bytes(_slices()[7])[:-900])
+    [row] = _rows(run, {"pat": _slices()})
+    assert (row.status, row.n_slices, row.lesion_ml) == ("done", 20, pytest.approx(ML))
+    assert row.warnings == ["1 damaged file left out; another shows the same slice."]
+
+
+@pytest.mark.parametrize("n_frames", [-1, -5])
+def test_a_file_of_no_frames_is_a_row(run: Run, n_frames: int) -> None:
+    """A header that claims a negative number of frames neither vanishes nor ends the run."""
+    odd = _slices(series=7, NumberOfFrames=n_frames)[:1]
+    rows = _rows(run, {"pat": _slices(), "odd": odd})
+    assert [(row.scan_id, row.status, row.error_code) for row in rows] == [
+        ("odd", "failed", "unreadable"),
+        ("pat", "done", None),
+    ]
+
+
+def test_a_slice_beside_its_report_is_segmented(run: Run) -> None:
+    """One CT slice and two reports under one series UID: what is no image outvotes none."""
+    reports = [copy.deepcopy(_slices()[0]) for _ in range(2)]
+    for number, dataset in enumerate(reports):
+        dataset.SOPInstanceUID = f"1.2.3.{number}"
+        _sr(dataset)
+    [row] = _rows(run, {"pat": [_slices()[9], *reports]})
+    assert (row.status, row.n_slices) == ("done", 1)
+    assert row.warnings[0].startswith("2 images of the series left out")
+
+
+def test_slices_in_a_folder_each_that_lie_on_no_grid_are_one_refusal(run: Run) -> None:
+    """They are not twenty scans of one slice."""
+    slices = _slices()
+    slices[9].ImagePositionPatient = [
+        *slices[9].ImagePositionPatient[:2],
+        float(slices[9].ImagePositionPatient[2]) + 1.2,
+    ]
+    [row] = _rows(run, {f"pat/{number}": [dataset] for number, dataset in enumerate(slices)})
+    assert (row.scan_id, row.error_code) == ("pat", "unequal_spacing")
+
+
+def test_a_file_beside_a_scan_does_not_change_its_id(run: Run, tmp_path: Path) -> None:
+    """A neighbour of the same name in a format that is not read gets the hash, so that nothing is done twice."""
+    (tmp_path / "scans" / "p1.png").write_bytes(png())
+    for suffix in (".npy", ".gif", ".mat"):
+        (tmp_path / "scans" / f"p1{suffix}").write_bytes(bytes(300))
+    ids = {row.scan_id: row.status for row in segment(run, scans_of(run))}
+    assert ids["p1"] == "done"
+    assert list(ids.values()).count("failed") == 3

@@ -127,7 +127,7 @@ def test_values_that_are_no_hounsfield_units_are_no_scan(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"RescaleType": "US"}, "Rescale Type is US (unspecified); values are taken for Hounsfield units."),
+        ({"RescaleType": "US"}, "Rescale Type is US, which names no unit; values are taken for Hounsfield units."),
         ({"BodyPartExamined": "HEAD"}, "Body Part Examined is HEAD; a chest CT was expected."),
     ],
 )

@@ -39,7 +39,7 @@ def segment_due(
         return Progress(
             n_scans=len(due) + len(known),
             n_done=counts["done"],
-            n_skipped=before["skipped"] + before["done"],
+            n_skipped=before["skipped"] + before["done"] + before["not_a_scan"],
             n_deferred=before["deferred"],
             n_failed=counts["failed"],
             n_slices=sums.n_slices,

@@ -60,11 +60,13 @@ class Header:
 
     Attributes:
         series_uid: Series Instance UID.
+        study_uid: Study Instance UID.
         slices: Its frames; of a file that is refused, one that stands for all.
         warnings: Warnings for the user.
     """
 
     series_uid: str
+    study_uid: str
     slices: tuple[SeriesSlice, ...]
     warnings: tuple[str, ...] = ()
 
@@ -104,6 +106,7 @@ def read_header(head: bytes, *, is_whole: bool = True) -> Header:
         n_frames = 1 if refused else int(dataset.get("NumberOfFrames") or 1)
         return Header(
             series_uid=str(dataset.get("SeriesInstanceUID", "")),
+            study_uid=str(dataset.get("StudyInstanceUID", "")),
             slices=tuple(_slice(dataset, frame, refused) for frame in range(n_frames)),
             warnings=tuple(warnings_of(dataset)),
         )
@@ -191,7 +194,6 @@ def _slice(dataset: pydicom.Dataset, frame: int, refused: tuple[ErrorCode, str] 
         shape=(int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)),
     )
     return SeriesSlice(
-        instance_uid=str(dataset.get("SOPInstanceUID", "")),
         plane=plane,
         phase=phase,
         is_localiser=not refused and "LOCALIZER" in image_type_of(dataset, frame),

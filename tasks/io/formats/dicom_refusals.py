@@ -28,11 +28,9 @@ UID_NAMES: Final = frozenset(name for name, *_ in UID_dictionary.values())
 """Names of the SOP classes and transfer syntaxes of the standard (PS3.6, annex A)."""
 
 HU: Final = "HU"
-RESCALE_TYPES: Final = frozenset({HU, "ED", "EDW", "HU_MOD", "MGML", "OD", "PCT", "US", "Z_EFF"})
-"""Defined terms of Rescale Type (PS3.3 C.11.1.1.2)."""
-
-UNSPECIFIED: Final = "US"
-"""Rescale Type that says nothing; GDCM writes it into every CT that it recodes (gdcmImageHelper.cxx)."""
+NOT_HU_UNITS: Final = frozenset({"ED", "EDW", "HU_MOD", "MGML", "OD", "PCT", "Z_EFF"})
+"""Defined terms of Rescale Type (PS3.3 C.11.1.1.2) that are no Hounsfield units. US, unspecified, says nothing: GDCM
+writes it into every CT that it recodes (gdcmImageHelper.cxx); others are free text."""
 
 NOT_HU_TYPES: Final = frozenset(
     """
@@ -63,8 +61,9 @@ def warnings_of(dataset: pydicom.Dataset) -> Iterator[str]:
     part = str(dataset.get("BodyPartExamined") or "").upper().replace(" ", "")
     if part in OTHER_PARTS:
         yield f"Body Part Examined is {part}; a chest CT was expected."
-    if _unit_of(dataset) == UNSPECIFIED:
-        yield "Rescale Type is US (unspecified); values are taken for Hounsfield units."
+    if _unit_of(dataset) != HU:
+        shown = known_or_described(_unit_of(dataset), {"US"}, "Rescale Type")
+        yield f"Rescale Type is {shown}, which names no unit; values are taken for Hounsfield units."
 
 
 def found_in(dataset: pydicom.Dataset, frame: int, sequence: str, keyword: str) -> Any:  # Any: a DICOM value
@@ -111,9 +110,8 @@ def _not_ct(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
 
 def _not_hu(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
     unit = _unit_of(dataset)
-    if unit not in (HU, UNSPECIFIED):
-        shown = known_or_described(unit, RESCALE_TYPES, "Rescale Type")
-        return "not_hu", f"Rescale Type is {shown}, so values are not Hounsfield units."
+    if unit in NOT_HU_UNITS:
+        return "not_hu", f"Rescale Type is {unit}, so values are not Hounsfield units."
     for value in image_type_of(dataset, 0):
         if value in NOT_HU_TYPES:
             return "not_hu", f"Image Type holds {value}: no plain slices in Hounsfield units."
@@ -121,7 +119,8 @@ def _not_hu(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
 
 
 def _unit_of(dataset: pydicom.Dataset) -> str:
-    return str(found_in(dataset, 0, "PixelValueTransformationSequence", "RescaleType") or HU).strip().upper()
+    found = found_in(dataset, 0, "PixelValueTransformationSequence", "RescaleType")
+    return _texts(found)[0].strip() if found else HU
 
 
 def _not_readable(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
@@ -134,6 +133,8 @@ def _not_readable(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
     if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
         return "burned_in_annotation", "The header says that text is burned into the pixels; it may name the patient."
     n_frames = int(dataset.get("NumberOfFrames") or 1)
+    if n_frames < 1:
+        return "unreadable", f"The file claims {n_frames} frames; at least 1 was expected. Export it again."
     n_groups = len(dataset.get("PerFrameFunctionalGroupsSequence") or ())
     if n_frames > 1 and n_frames != n_groups:  # a number alone could fill the memory
         found = f"The file claims {n_frames} frames and has positions of {n_groups}, as of a cone beam"

@@ -28,6 +28,7 @@ TAGS: Final = [
     "SamplesPerPixel",
     "SeriesInstanceUID",
     "SharedFunctionalGroupsSequence",
+    "StudyInstanceUID",
     "TemporalPositionIdentifier",
 ]
 """All tags that are read from headers; none of them identifies a person."""

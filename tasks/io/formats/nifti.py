@@ -111,9 +111,19 @@ def _grid(image: "nib.Nifti1Image") -> Grid:
 def _affine(image: "nib.Nifti1Image") -> np.ndarray:
     """Return the affine in the header's unit: the sform; where it has no extent, the qform, as ITK does."""
     header = image.header
-    if int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0 and not header.get_sform()[:3, :3].any():
-        return np.asarray(header.get_qform(), float)
+    if int(header["sform_code"]) > 0 and not header.get_sform()[:3, :3].any():
+        qform = _qform(image)
+        if qform is not None and int(header["qform_code"]) > 0:
+            return qform
     return np.array(image.affine, float)
+
+
+def _qform(image: "nib.Nifti1Image") -> np.ndarray | None:
+    """Return the qform; None if its quaternion is invalid."""
+    try:
+        return np.asarray(image.header.get_qform(), float)
+    except Exception:  # noqa: BLE001 - nibabel raises several kinds; the sform is there
+        return None
 
 
 def _warnings(image: "nib.Nifti1Image") -> Iterator[str]:
@@ -123,11 +133,15 @@ def _warnings(image: "nib.Nifti1Image") -> Iterator[str]:
         yield "The header gives no orientation (sform and qform codes are 0); the array is taken as stored in RAS+."
     if min(codes) <= 0:
         return
+    qform = _qform(image)
+    if qform is None:
+        yield "The qform of the header is invalid; the sform is used."
+        return
     if not header.get_sform()[:3, :3].any():
         yield "The sform of the header has no extent; the qform is used."
         return
     corners = np.array(list(itertools.product(*((0, size - 1) for size in image.shape[:3]), (1,))))
-    apart = np.linalg.norm((corners @ (header.get_sform() - header.get_qform()).T)[:, :3], axis=1).max()
+    apart = np.linalg.norm((corners @ (header.get_sform() - qform).T)[:, :3], axis=1).max()
     if apart > POSITION_TOLERANCE_MM:
         yield f"The header's two positions (sform and qform) are up to {apart:.1f} apart; the sform is used."
 

@@ -41,7 +41,7 @@ def read_raster(content: bytes) -> np.ndarray:
     with _decoding(content) as image:
         if _bits_per_sample(image, content) == 16 and image.mode not in _GREY_MODES:
             luma: np.ndarray = np.rint(_wide_colour(content) @ _LUMA)
-            return luma.astype(np.uint16)
+            return _as_stored(luma.astype(np.uint16), image)
         grey = image if image.mode in _GREY_MODES else image.convert("RGB").convert("L")
         return _as_stored(_pixels(grey), image)
 
@@ -60,11 +60,11 @@ def read_orientation(content: bytes) -> int:
 
 def _orientation(image: Image.Image) -> int:
     found: object = image.info.get(_ORIENTATION) or image.getexif().get(ExifTags.Base.Orientation)
-    return found if isinstance(found, int) else STORED
+    return found if isinstance(found, int) and found in range(1, 9) else STORED
 
 
 def _as_stored(pixels: np.ndarray, image: Image.Image) -> np.ndarray:
-    """Return the pixels of an image as stored: of TIFF alone, Pillow turns them by their orientation."""
+    """Return the pixels of an image as stored: of TIFF alone, Pillow and OpenCV turn them."""
     return turned_back(pixels, _orientation(image)) if image.format == "TIFF" else pixels
 
 
@@ -84,8 +84,7 @@ def read_raster_labels(content: bytes) -> np.ndarray:
     """
     with _decoding(content) as image:
         stored = _stored(image, content)
-        if stored.ndim == 2:
-            stored = _as_stored(stored, image)
+        stored = _as_stored(stored, image)
         if image.mode in {"P", "PA"}:
             values = palette_values(stored, np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3))
         else:
@@ -209,7 +208,7 @@ def _stored(image: Image.Image, content: bytes) -> np.ndarray:
 def _alpha(image: Image.Image, stored: np.ndarray) -> np.ndarray | None:
     """Return the opacity of each pixel, `(H, W)`: of an alpha channel, or of a PNG's transparent colours (tRNS)."""
     if image.mode in {"RGBA", "LA", "PA"}:
-        return _pixels(image.getchannel("A"))
+        return _as_stored(_pixels(image.getchannel("A")), image)
     transparent = image.info.get("transparency")
     if transparent is None:
         return None

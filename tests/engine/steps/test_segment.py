@@ -158,9 +158,9 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(
     scans, output = tmp_path / "scans", tmp_path / "output"
     scans.mkdir()
     (scans / "volume.xyz").write_bytes(b"NDims = 3" + bytes(200))
-    assert _segment(bright_bundle, scans, tmp_path / "first").n_new_failures == 1
-    [row] = _rows(tmp_path / "first").values()
-    assert (row.status, row.error_code) == ("failed", "no_scan")
+    with pytest.raises(IncompleteError, match=r"1 of which could be scans, and took none: 1 others"):
+        _segment(bright_bundle, scans, output)
+    assert not (output / "scans.parquet").exists()
     _segment(bright_bundle, new_scans, output)
     before = _all_bytes(output)
     for left in (["volume.xyz"], []):
