@@ -37,5 +37,11 @@ def test_good_slices_complete_and_one_bad_one_ends_it_not_green(bright_bundle: s
         artifacts = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=of_run)}
     assert "unreadable" in artifacts["segmentation-failures"]
     assert [row["scan_id"] for row in json.loads(artifacts["segmentation-failed-scans"])] == ["bad_scan"]
-    assert json.loads(artifacts["segmentation"])[0] == {"done": 0, "skipped": 4, "deferred": 0, "failed": 1}
+    assert json.loads(artifacts["segmentation"])[0] == {
+        "done": 0,
+        "skipped": 4,
+        "deferred": 0,
+        "failed": 1,
+        "not_a_scan": 0,
+    }
     assert len(list((output / "masks").iterdir())) == 4

@@ -74,7 +74,7 @@ def segment(
             warnings=warnings,
         )
     warn_of_deferred(manifest)
-    by_status = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
+    by_status = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in manifest.counts.items())
     logger.info("segment: %s, %.0f s", by_status, manifest.seconds)
     return SegmentationHandle(
         uri=request.output_uri,
