@@ -74,6 +74,6 @@ def _print_results(root: str) -> None:
         f"precision {metrics.pooled['precision']:.3f}, recall {metrics.pooled['recall']:.3f}",
         highlight=False,
     )
-    counts = ", ".join(f"{n} {status}" for status, n in manifest.counts.items())
+    counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in manifest.counts.items())
     console.print(f"New scans: {counts}", highlight=False)
     console.print(f"Report: {root}/evaluation/report.html", highlight=False, soft_wrap=True)
