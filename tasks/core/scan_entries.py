@@ -43,7 +43,6 @@ class ScanEntry(Record):
         shape: Shape of its grid, if the headers have it.
         affine: Affine of its grid.
         missing: Places of the grid without a slice; there, the slice before stands for it.
-        has_volume: Whether volumes can be given in millilitres.
         series: Digest of the Series Instance UID, if it is DICOM.
         can_be_cut: Whether some of its slices can be read without the others.
         is_beside_dicom: Whether it is a picture that came with DICOM slices, such as a viewer's logo.
@@ -62,7 +61,6 @@ class ScanEntry(Record):
     shape: tuple[int, int, int] | None = None
     affine: tuple[tuple[float, ...], ...] | None = None
     missing: tuple[int, ...] = ()
-    has_volume: bool = True
     series: str = ""
     can_be_cut: bool = False
     is_beside_dicom: bool = False
@@ -75,6 +73,11 @@ class ScanEntry(Record):
     def n_slices(self) -> int:
         """Number of slices, as far as it is known before reading."""
         return max(1, len(self.frames))
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether a series has all its slices, and more than one, so that volumes can be given in millilitres."""
+        return self.n_slices > 1 and not self.missing
 
     @property
     def grid(self) -> Grid | None:

@@ -128,12 +128,17 @@ def _stacks(slices: Sequence[SeriesSlice], kept: Sequence[int], warnings: list[s
 
 
 def _matching(groups: list[list[int]], slices: Sequence[SeriesSlice], index: int) -> list[int]:
-    """Return the group that a slice belongs to, a new one if there is none; after `MAX_STACKS` all go to the last."""
+    """Return the group that a slice belongs to, a new one if there is none."""
     for group in groups:
         if is_same_stack(slices[group[0]].plane, slices[index].plane):
             return group
-    if len(groups) < MAX_STACKS:
-        groups.append([])
+    if len(groups) == MAX_STACKS:
+        raise DataError(
+            "mixed_geometry",
+            f"The slices are of more than {MAX_STACKS} sizes, spacings or orientations, as of a radial reformat. Send "
+            "the parallel slices.",
+        )
+    groups.append([])
     return groups[-1]
 
 
@@ -153,15 +158,16 @@ def _without_copies(
         at = slices[index].plane.position
         if at is not None:
             places[tuple(np.round(at, N_DECIMALS).tolist())].append(index)
-    doubled = [index for indices in places.values() if len(indices) > 1 for index in indices]
+    shared = [indices for indices in places.values() if len(indices) > 1]
+    doubled = [index for indices in shared for index in indices]
     pixels = dict(zip(doubled, digests(doubled), strict=True))
     copies: set[int] = set()
     damaged: set[int] = set()
-    for indices in places.values():
-        if len(indices) > 1 and any(pixels[index] for index in indices):
-            damaged.update(index for index in indices if not pixels[index])
-        last_of = {pixels[index]: index for index in indices} if len(indices) > 1 else {}
-        copies.update(index for index in indices if last_of and pixels[index] and last_of[pixels[index]] != index)
+    for indices in shared:
+        whole = [index for index in indices if pixels[index]]
+        if whole:
+            damaged.update(set(indices) - set(whole))
+        copies.update(set(whole) - set({pixels[index]: index for index in whole}.values()))
     if copies:
         warnings.append(f"{counted(len(copies), 'copy', 'copies')} of slices left out.")
     if damaged:
@@ -173,16 +179,23 @@ def _on_grids(
     slices: Sequence[SeriesSlice], members: Sequence[int], digests: Digests, label: str, warnings: list[str]
 ) -> Iterator[SeriesPart]:
     """Yield slices of one stack as a scan, or as several if that gives every slice a place of its own."""
-    found = _arranged(slices, members)
-    split = _split(slices, members) if isinstance(found, DataError) and found.code in ON_NO_GRID else None
+    found, split = _arranged_or_split(slices, members)
     if split is None and isinstance(found, DataError) and found.code == "duplicate_position":
         members = _without_copies(slices, members, digests, warnings)
-        found = _arranged(slices, members)
-        split = _split(slices, members) if isinstance(found, DataError) and found.code in ON_NO_GRID else None
+        found, split = _arranged_or_split(slices, members)
     if split:
         yield from _labelled(split, label, warnings)
-        return
-    yield SeriesPart(tuple(members), found, label, tuple(warnings))
+    else:
+        yield SeriesPart(tuple(members), found, label, tuple(warnings))
+
+
+def _arranged_or_split(
+    slices: Sequence[SeriesSlice], members: Sequence[int]
+) -> tuple[Arrangement | DataError, "_Split | None"]:
+    """Return the arrangement of slices as one scan, and where they lie on no grid the split that helps."""
+    found = _arranged(slices, members)
+    is_on_no_grid = isinstance(found, DataError) and found.code in ON_NO_GRID
+    return found, _split(slices, members) if is_on_no_grid else None
 
 
 def _arranged(slices: Sequence[SeriesSlice], members: Sequence[int]) -> Arrangement | DataError:

@@ -26,6 +26,9 @@ positions are often rounded."""
 MAX_MISSING: Final = 0.5
 """Largest share of a grid's places without a slice; with more, the step would be a guess."""
 
+MIN_SINGLE_STEPS: Final = 0.25
+"""Share of the distances that a smallest one has if it is the step; a third of the slices missing leaves 0.4."""
+
 MAX_TILT_DEGREES: Final = 0.5
 SAME_POSITION_MM: Final = 1e-3
 AXIAL: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -70,14 +73,12 @@ class Arrangement:
         order: Index of the given slice at each place of the volume; where one is missing, that of the slice before.
         missing: Places without a slice.
         grid: Grid of the array `(slice, row, column)`.
-        has_volume: Whether every place has a slice and their distance is known, so that volumes can be given.
         warnings: Warnings for the user.
     """
 
     order: tuple[int, ...]
     missing: tuple[int, ...]
     grid: Grid
-    has_volume: bool
     warnings: tuple[str, ...]
 
 
@@ -110,7 +111,6 @@ def arrange(planes: Sequence[SlicePlane]) -> Arrangement:
         order=tuple(order[held].tolist()),
         missing=tuple(missing.tolist()),
         grid=grid,
-        has_volume=len(planes) > 1 and not len(missing),
         warnings=tuple(_warnings(cosines, len(missing), grid.shape[0])),
     )
 
@@ -165,15 +165,25 @@ def _places(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
     whole = np.arange(len(positions))
     if _is_even(positions, whole):
         return whole
-    step = float(np.median(gaps))  # the smallest gap would make a grid of any series with one slice out of place
-    places = np.concatenate([[0], np.cumsum(np.maximum(np.rint(gaps / step), 1))]).astype(int)
-    n_places = int(places[-1]) + 1
-    if n_places > len(positions) and _is_even(positions, places):
-        n_missing = n_places - len(positions)
-        if n_missing <= MAX_MISSING * n_places:
-            return places
-        raise DataError("missing_slices", f"{n_missing} of {n_places} slices are missing. Send the series again.")
+    for step in _likely_steps(gaps):
+        places = np.concatenate([[0], np.cumsum(np.maximum(np.rint(gaps / step), 1))]).astype(int)
+        n_places = int(places[-1]) + 1
+        if n_places > len(positions) and _is_even(positions, places):
+            n_missing = n_places - len(positions)
+            if n_missing <= MAX_MISSING * n_places:
+                return places
+            raise DataError("missing_slices", f"{n_missing} of {n_places} slices are missing. Send the series again.")
     raise _unevenness(positions, normal)
+
+
+def _likely_steps(gaps: np.ndarray) -> list[float]:
+    """Return the distances that may be one step of a series with gaps: the usual one, and the smallest if it recurs.
+
+    A small distance that does not recur is a slice out of place, and would make a fine grid of any series.
+    """
+    smallest = gaps[gaps - gaps.min() <= max(MIN_TOLERANCE_MM, STEP_TOLERANCE * gaps.min())]
+    recurs = len(smallest) >= max(2, MIN_SINGLE_STEPS * len(gaps))
+    return [float(np.median(gaps)), *([float(smallest.mean())] if recurs else [])]
 
 
 def _step(positions: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ class Progress:
     Attributes:
         n_scans: Scans found.
         n_done: Scans segmented by this run.
-        n_skipped: Scans finished before, and what is no scan.
+        n_skipped: Scans finished before.
         n_failed: Scans rejected.
         n_slices: Slices predicted by this run.
         seconds: Seconds since the first scan was started.

@@ -171,7 +171,6 @@ class _Series:
             file_indices=tuple(number_of[frames[index][0].file] for index in part.found.order),
             frames=tuple(frames[index][1] for index in part.found.order),
             missing=part.found.missing,
-            has_volume=part.found.has_volume,
             shape=grid.shape,
             affine=tuple(tuple(row) for row in grid.affine.tolist()),
             series=series,

@@ -1,6 +1,6 @@
 """Role of a file in a listing, by its name and size alone; nothing is opened here."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,7 +49,7 @@ class Role:
 
 
 def role_of(path: str, size_bytes: int) -> Role:
-    """Return the role of a file; a data file beside its header is not asked for (`data_file_of`)."""
+    """Return the role of a file; a data file beside its header is not asked for (`data_files`)."""
     other, suffix = kind_of_other(path, size_bytes), suffix_of(path)
     if other == HIDDEN:
         return Role(ignored=HIDDEN)
@@ -62,38 +62,34 @@ def role_of(path: str, size_bytes: int) -> Role:
     return Role(kind="dicom")
 
 
-def data_file_of(path: str, names: Collection[str]) -> str | None:
-    """Return the file with the voxels of a header, of the same name in the same folder; None if there is none.
+def data_files(paths: Collection[str]) -> dict[str, str]:
+    """Return by each header the file with its voxels: of the same name in the same folder, if it is there."""
+    found = {}
+    for path in paths:
+        if path.lower().endswith(_HEADER_SUFFIXES):
+            stem, known = without_suffix(path), DATA_SUFFIXES[suffix_of(path)]
+            candidates = (stem + spelled for suffix in known for spelled in (suffix, suffix.upper()))
+            data = next((name for name in candidates if name in paths), None)
+            if data:
+                found[path] = data
+    return found
 
-    Args:
-        path: Path of the header.
-        names: Paths of all files.
-    """
-    stem = without_suffix(path)
-    suffixes = DATA_SUFFIXES.get(suffix_of(path), ())
-    candidates = [stem + suffix for known in suffixes for suffix in (known, known.upper())]
-    return next((name for name in candidates if name in names), None)
 
-
-def pictures_on_discs(paths: Collection[str], directories: Collection[str]) -> set[str]:
+def pictures_on_discs(sizes: Mapping[str, int]) -> set[str]:
     """Return the pictures in folder trees with a DICOMDIR at their top: logos and thumbnails of a viewer.
 
     Args:
-        paths: Paths of all files.
-        directories: Paths of files that are large enough for a DICOMDIR.
+        sizes: Bytes of all files, by path; an empty DICOMDIR is none.
     """
-    tops = {path[: -len(DICOMDIR)] for path in directories if f"/{path.lower()}".endswith(f"/{DICOMDIR}")}
-    if not tops:
-        return set()
-    return {path for path in paths if is_picture(path) and path.startswith(tuple(tops))}
+    tops = tuple(
+        path[: -len(DICOMDIR)]
+        for path, size_bytes in sizes.items()
+        if size_bytes >= MIN_SCAN_BYTES and f"/{path.lower()}".endswith(f"/{DICOMDIR}")
+    )
+    return {path for path in sizes if is_picture(path) and path.startswith(tops)} if tops else set()
 
 
 def is_picture(path: str) -> bool:
     """Return whether a file of that name is a picture, in a format that is read or not."""
     suffix = suffix_of(path)
     return KINDS.get(suffix) == RASTER.name or UNREAD.get(suffix) == _AS_SLICE
-
-
-def may_be_detached(path: str) -> bool:
-    """Return whether a file of that name is a header whose voxels lie in another file."""
-    return path.lower().endswith(_HEADER_SUFFIXES)

@@ -8,9 +8,9 @@ from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.scan_entries import ScanEntry, ScanFile
 from tasks.io.archives import Archive, ArchiveMember, list_members
 from tasks.io.dicom_series import series_among
-from tasks.io.file_roles import data_file_of, is_picture, may_be_detached, pictures_on_discs, role_of
+from tasks.io.file_roles import data_files, is_picture, pictures_on_discs, role_of
 from tasks.io.formats import shown_formats, without_suffix
-from tasks.io.other_files import BARE, MIN_SCAN_BYTES, n_possible_scans, shown
+from tasks.io.other_files import BARE, n_possible_scans, shown
 from tasks.io.packings import SHOWN_PACKINGS, SNIFFED_BYTES, Packing, packing_in, packing_of, unread_packing_in
 from tasks.io.scan_index import ContainerIndex, read_file
 from tasks.io.scan_sources import Container
@@ -112,7 +112,7 @@ def _index(
     loose: dict[str, ScanEntry] = {}
     claims = Counter(name for name, _ in files)
     by_name = dict(files)
-    data_of = {name: data for name in by_name if may_be_detached(name) and (data := data_file_of(name, by_name))}
+    data_of = data_files(by_name)
     claimed = set(data_of.values())
     for name, file in by_name.items():
         if name in claimed:
@@ -131,8 +131,8 @@ def _index(
             loose[name] = ScanEntry(path=path, identity=identity, kind=role.kind, files=held)
     found, strangers = series_among(candidates, archive, origin=origin)
     n_ignored.update(strangers)
-    large = [name for name, file in by_name.items() if file.size_bytes >= MIN_SCAN_BYTES]
-    pictures = pictures_on_discs(by_name, large) | _pictures_beside(found, candidates, loose)
+    on_discs = pictures_on_discs({name: file.size_bytes for name, file in by_name.items()})
+    pictures = on_discs | _pictures_beside(found, candidates, loose)
     marked = [
         entry.model_copy(update={"is_beside_dicom": True}) if name in pictures else entry
         for name, entry in loose.items()

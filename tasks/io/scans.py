@@ -12,9 +12,9 @@ from tasks.core.digests import digest
 from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry, common_folder
-from tasks.io.file_roles import data_file_of, is_picture, may_be_detached, pictures_on_discs, role_of
+from tasks.io.file_roles import data_files, is_picture, pictures_on_discs, role_of
 from tasks.io.formats import KINDS, without_suffix
-from tasks.io.other_files import MIN_SCAN_BYTES, PICTURE, kind_unless_young, warnings_of
+from tasks.io.other_files import PICTURE, kind_unless_young, warnings_of
 from tasks.io.packings import packing_of
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
@@ -116,11 +116,8 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
     folders: dict[str, list[StoredObject]] = defaultdict(list)
     by_path = {o.path: o for o in objects}
     found.n_objects = len(by_path)
-    data_of = {path: data for path in by_path if may_be_detached(path) and (data := data_file_of(path, by_path))}
-    claimed, pictures = (
-        set(data_of.values()),
-        pictures_on_discs(by_path, [path for path, o in by_path.items() if o.size_bytes >= MIN_SCAN_BYTES]),
-    )
+    data_of = data_files(by_path)
+    claimed, pictures = set(data_of.values()), pictures_on_discs({o.path: o.size_bytes for o in by_path.values()})
     for path, o in by_path.items():
         if path in claimed:
             continue

@@ -50,6 +50,14 @@ def test_a_series_with_gaps_stands_on_its_true_positions(step: float, n: int, da
     assert found.warnings[0].startswith(f"{len(gone)} of {n} slices are missing;")
 
 
+@pytest.mark.parametrize("gone", [(1, 3, 5), (1, 2, 3), (1, 4, 7)])
+def test_every_second_slice_missing_at_one_end_is_no_other_step(gone: tuple[int, ...]) -> None:
+    """Of nine places three are empty: the double step is the more frequent one, the single one is the grid's."""
+    kept = [place for place in range(9) if place not in gone]
+    found = arrange([_plane(0.5 * place) for place in kept])
+    assert (found.missing, found.grid.shape[0]) == (gone, 9)
+
+
 @given(STEPS, st.integers(10, 60), st.data())
 def test_one_slice_off_the_grid_is_named(step: float, n: int, data: st.DataObject) -> None:
     """A slice moved by a third of the step, along the normal or beside it by more than that, is no rounding."""

@@ -9,34 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from tasks.core.rows import ScanRow
+from tasks.core.volumes import Grid
 from tasks.engine.steps.listing import list_scans
 from tasks.io import storage
 from tasks.io.other_files import PICTURE
 from tasks.stages.segmentation_run import Run
 from tests.bad_inputs import png, zipped
 from tests.stages.bright import bright_run, open_and_keep, scans_of, segment
-from tests.volumes import Truth, grid_around, put_series, to_bytes, to_dicom
-
-TRUTH = Truth()
-GRID = grid_around(TRUTH, (20, 40, 44), (3.0, 1.0, 1.0), np.eye(3)[:, [2, 1, 0]] * [1, -1, -1])
-VOXELS = TRUTH.voxels(GRID)
-N_LESION = int(TRUTH.mask(GRID).sum())
-ML = N_LESION * GRID.voxel_mm3 / 1000
-
-
-def _slices(**changes: object) -> list[Dataset]:
-    return to_dicom(VOXELS, GRID, **changes)
-
-
-def _rows(run: Run, folders: dict[str, Sequence[Dataset]]) -> list[ScanRow]:
-    for folder, slices in folders.items():
-        put_series(storage.join(run.request.scans_uri, folder), slices)
-    return sorted(segment(run, scans_of(run)), key=lambda row: row.scan_id)
+from tests.stages.series import GRID, ML, TRUTH, VOXELS, ct_slices, rows_of
+from tests.volumes import enhanced, put_series, to_bytes, to_dicom
 
 
 def _shifted(slices: Sequence[Dataset], mm: float, **changes: object) -> list[Dataset]:
@@ -61,7 +47,7 @@ def test_a_series_over_several_folders_is_one_scan(
     run: Run, tmp_path: Path, folder_of: Callable[[int], str], *, is_packed: bool
 ) -> None:
     """Named by the folder its parts share, with the millilitres of the whole, from folders and from an archive."""
-    files = {f"{folder_of(n)}/{n:03d}.dcm": to_bytes(dataset) for n, dataset in enumerate(_slices())}
+    files = {f"{folder_of(n)}/{n:03d}.dcm": to_bytes(dataset) for n, dataset in enumerate(ct_slices())}
     if is_packed:
         with zipfile.ZipFile(tmp_path / "scans" / "cd.zip", "w") as archive:
             for name, content in files.items():
@@ -77,15 +63,15 @@ def test_a_series_over_several_folders_is_one_scan(
 
 def test_parts_that_make_no_single_scan_are_scans_with_a_warning(run: Run) -> None:
     """Two folders with one series UID, at distances that fit no grid: each is segmented, and says so."""
-    first, second = _slices(), _shifted(_slices(), 61.3)
-    rows = _rows(run, {"pat/a": first, "pat/b": second})
+    first, second = ct_slices(), _shifted(ct_slices(), 61.3)
+    rows = rows_of(run, {"pat/a": first, "pat/b": second})
     assert [(row.scan_id, row.status) for row in rows] == [("pat__a", "done"), ("pat__b", "done")]
     assert all("lies in 2 folders" in row.warnings[0] for row in rows)
 
 
 def test_the_same_series_twice_is_one_scan(run: Run) -> None:
     """A backup of a folder: its millilitres count once, and the copies are counted."""
-    [row] = _rows(run, {"pat/a": _slices(), "pat/backup": _slices()})
+    [row] = rows_of(run, {"pat/a": ct_slices(), "pat/backup": ct_slices()})
     assert (row.status, row.lesion_ml) == ("done", pytest.approx(ML))
     assert "20 copies of slices left out." in row.warnings
 
@@ -93,10 +79,10 @@ def test_the_same_series_twice_is_one_scan(run: Run) -> None:
 @pytest.mark.parametrize("uid", ["1.2.3", "", None])
 def test_slices_with_equal_or_no_instance_uid_are_told_by_their_place(run: Run, uid: str | None) -> None:
     """An anonymiser that writes one UID, none, or the same for the outermost two costs no slice."""
-    slices = _slices()
+    slices = ct_slices()
     for number, dataset in enumerate(slices):
         dataset.SOPInstanceUID = uid if uid is not None else f"1.2.4.{number % 19}"
-    [row] = _rows(run, {"pat": slices})
+    [row] = rows_of(run, {"pat": slices})
     assert (row.status, row.n_slices, row.lesion_ml, row.warnings) == ("done", 20, pytest.approx(ML), [])
 
 
@@ -142,11 +128,11 @@ def _resent(dataset: Dataset) -> None:
 )
 def test_one_stranger_does_not_cost_the_series(run: Run, change: Callable[[Dataset], None], said: str) -> None:
     """It is left out with a warning, and the twenty slices are segmented as they are without it."""
-    slices = _slices()
+    slices = ct_slices()
     stranger = copy.deepcopy(slices[7])
     stranger.SOPInstanceUID = "1.2.3.4"
     change(stranger)
-    [row] = _rows(run, {"pat": [*slices, stranger]})
+    [row] = rows_of(run, {"pat": [*slices, stranger]})
     assert (row.status, row.n_slices, row.lesion_ml) == ("done", 20, pytest.approx(ML))
     assert row.warnings[0].startswith(said)
 
@@ -162,10 +148,10 @@ def test_one_stranger_does_not_cost_the_series(run: Run, change: Callable[[Datas
 )
 def test_phases_under_one_uid_are_scans_of_their_own(run: Run, keyword: str, values: tuple[object, object]) -> None:
     """Two images at each place, told apart by one tag: two whole scans, which say what tells them apart."""
-    first, second = (_shifted(_slices(), 0, **{keyword: value}) for value in values)
+    first, second = (_shifted(ct_slices(), 0, **{keyword: value}) for value in values)
     for number, dataset in enumerate(second):
         dataset.SOPInstanceUID = f"1.2.3.{number}"
-    rows = _rows(run, {"pat": [*first, *second]})
+    rows = rows_of(run, {"pat": [*first, *second]})
     assert [(row.status, row.n_slices, row.lesion_ml) for row in rows] == [("done", 20, pytest.approx(ML))] * 2
     assert len({row.scan_id for row in rows}) == 2
     assert all(f"told apart by {keyword}" in row.warnings[0] for row in rows)
@@ -173,17 +159,17 @@ def test_phases_under_one_uid_are_scans_of_their_own(run: Run, keyword: str, val
 
 def test_two_images_at_each_place_that_nothing_tells_apart_are_refused(run: Run) -> None:
     """Which of them belong together is not guessed."""
-    second = _shifted(_slices(), 0)
+    second = _shifted(ct_slices(), 0)
     for dataset in second:
         dataset.PixelData = bytes(2) + dataset.PixelData[2:]
-    [row] = _rows(run, {"pat": [*_slices(), *second]})
+    [row] = rows_of(run, {"pat": [*ct_slices(), *second]})
     assert (row.status, row.error_code) == ("failed", "duplicate_position")
 
 
 def test_a_gap_keeps_the_other_slices_in_their_places(run: Run) -> None:
     """Of a series with three slices missing the mask lies on the whole grid, empty there, without millilitres."""
-    kept = [dataset for number, dataset in enumerate(_slices()) if number not in (5, 8, 9)]
-    [row] = _rows(run, {"pat": kept})
+    kept = [dataset for number, dataset in enumerate(ct_slices()) if number not in (5, 8, 9)]
+    [row] = rows_of(run, {"pat": kept})
     mask = TRUTH.mask(GRID)
     mask[[5, 8, 9]] = 0
     assert (row.status, row.n_slices, row.lesion_ml, row.lung_ml) == ("done", 17, None, None)
@@ -193,7 +179,7 @@ def test_a_gap_keeps_the_other_slices_in_their_places(run: Run) -> None:
 
 def test_a_single_slice_is_segmented_in_its_pixels(run: Run) -> None:
     """It has a place and a spacing in its plane, and no distance to others: no millilitres."""
-    [row] = _rows(run, {"pat": _slices()[9:10]})
+    [row] = rows_of(run, {"pat": ct_slices()[9:10]})
     assert (row.status, row.n_slices, row.lesion_ml) == ("done", 1, None)
     assert row.lesion_voxels == TRUTH.mask(GRID)[9].sum()
     assert row.warnings == ["The scan is a single slice; no volume is given in millilitres."]
@@ -201,11 +187,11 @@ def test_a_single_slice_is_segmented_in_its_pixels(run: Run) -> None:
 
 def test_images_at_one_place_are_no_scan(run: Run) -> None:
     """Bolus tracking repeats one slice at many times; each is no scan of its own, and all together are none."""
-    slices = [copy.deepcopy(_slices()[9]) for _ in range(8)]
+    slices = [copy.deepcopy(ct_slices()[9]) for _ in range(8)]
     for number, dataset in enumerate(slices):
         dataset.SOPInstanceUID, dataset.AcquisitionTime = f"1.2.3.{number}", f"10100{number}"
         dataset.PixelData = bytes([number, 4]) + dataset.PixelData[2:]
-    [row] = _rows(run, {"pat": slices})
+    [row] = rows_of(run, {"pat": slices})
     assert (row.status, row.error_code) == ("failed", "duplicate_position")
 
 
@@ -228,13 +214,13 @@ def _mip(dataset: Dataset) -> None:
 def test_an_ordinary_study_has_no_failure(run: Run) -> None:
     """Beside the series scouts, a dose screen, reports, structures and a projection: counted by series, none failed."""
     others = [_localiser, _screenshot, _sr, _presentation, _structures, _mip]
-    folders: dict[str, Sequence[Dataset]] = {"CT": _slices()}
+    folders: dict[str, Sequence[Dataset]] = {"CT": ct_slices()}
     for number, change in enumerate(others):
-        members = _slices(series=number + 2)[:2]
+        members = ct_slices(series=number + 2)[:2]
         for dataset in members:
             change(dataset)
         folders[f"other{number}"] = members
-    rows = _rows(run, folders)
+    rows = rows_of(run, folders)
     assert {row.scan_id: row.status for row in rows} == {
         "CT": "done",
         **{f"other{number}": "not_a_scan" for number in range(len(others))},
@@ -246,8 +232,8 @@ def test_an_ordinary_study_has_no_failure(run: Run) -> None:
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_pictures_of_a_patient_disc_are_left_alone(tmp_path: Path, *, is_packed: bool, asked: bool) -> None:
     """Below a DICOMDIR and beside slices they are a viewer's; elsewhere, beside a series folder, they are scans."""
-    files = {f"cd/IMAGES/CT/{n}.dcm": to_bytes(dataset) for n, dataset in enumerate(_slices())}
-    files |= {f"plain/{n}.dcm": to_bytes(dataset) for n, dataset in enumerate(_slices(series=2))}
+    files = {f"cd/IMAGES/CT/{n}.dcm": to_bytes(dataset) for n, dataset in enumerate(ct_slices())}
+    files |= {f"plain/{n}.dcm": to_bytes(dataset) for n, dataset in enumerate(ct_slices(series=2))}
     files |= {"cd/DICOMDIR": bytes(300), "cd/viewer/logo.png": png(), "cd/splash.jpg": png(), "cd/anim.gif": bytes(300)}
     files |= {"plain/thumb.png": png(), "slice.png": png(), "ward/slice.png": png()}
     scans = tmp_path / "scans"
@@ -265,15 +251,15 @@ def test_pictures_of_a_patient_disc_are_left_alone(tmp_path: Path, *, is_packed:
 
 def test_one_series_uid_in_two_studies_is_two_scans(run: Run) -> None:
     """An anonymiser that gives every patient the same series UID joins no two patients."""
-    second = _shifted(_slices(), 60, StudyInstanceUID="1.2.3.99")
-    rows = _rows(run, {"pat1": _slices(), "pat2": second})
+    second = _shifted(ct_slices(), 60, StudyInstanceUID="1.2.3.99")
+    rows = rows_of(run, {"pat1": ct_slices(), "pat2": second})
     assert [(row.scan_id, row.status, row.n_slices) for row in rows] == [("pat1", "done", 20), ("pat2", "done", 20)]
 
 
 def test_a_damaged_copy_does_not_cost_the_series(run: Run) -> None:
     """A file of which only the pixels are cut short is left out, because another shows the slice whole."""
-    storage.publish(storage.join(run.request.scans_uri, "pat/copy.dcm"), to_bytes(_slices()[7])[:-900])
-    [row] = _rows(run, {"pat": _slices()})
+    storage.publish(storage.join(run.request.scans_uri, "pat/copy.dcm"), to_bytes(ct_slices()[7])[:-900])
+    [row] = rows_of(run, {"pat": ct_slices()})
     assert (row.status, row.n_slices, row.lesion_ml) == ("done", 20, pytest.approx(ML))
     assert row.warnings == ["1 damaged file left out; another shows the same slice."]
 
@@ -281,8 +267,8 @@ def test_a_damaged_copy_does_not_cost_the_series(run: Run) -> None:
 @pytest.mark.parametrize("n_frames", [-1, -5])
 def test_a_file_of_no_frames_is_a_row(run: Run, n_frames: int) -> None:
     """A header that claims a negative number of frames neither vanishes nor ends the run."""
-    odd = _slices(series=7, NumberOfFrames=n_frames)[:1]
-    rows = _rows(run, {"pat": _slices(), "odd": odd})
+    odd = ct_slices(series=7, NumberOfFrames=n_frames)[:1]
+    rows = rows_of(run, {"pat": ct_slices(), "odd": odd})
     assert [(row.scan_id, row.status, row.error_code) for row in rows] == [
         ("odd", "failed", "unreadable"),
         ("pat", "done", None),
@@ -291,23 +277,23 @@ def test_a_file_of_no_frames_is_a_row(run: Run, n_frames: int) -> None:
 
 def test_a_slice_beside_its_report_is_segmented(run: Run) -> None:
     """One CT slice and two reports under one series UID: what is no image outvotes none."""
-    reports = [copy.deepcopy(_slices()[0]) for _ in range(2)]
+    reports = [copy.deepcopy(ct_slices()[0]) for _ in range(2)]
     for number, dataset in enumerate(reports):
         dataset.SOPInstanceUID = f"1.2.3.{number}"
         _sr(dataset)
-    [row] = _rows(run, {"pat": [_slices()[9], *reports]})
+    [row] = rows_of(run, {"pat": [ct_slices()[9], *reports]})
     assert (row.status, row.n_slices) == ("done", 1)
     assert row.warnings[0].startswith("2 images of the series left out")
 
 
 def test_slices_in_a_folder_each_that_lie_on_no_grid_are_one_refusal(run: Run) -> None:
     """They are not twenty scans of one slice."""
-    slices = _slices()
+    slices = ct_slices()
     slices[9].ImagePositionPatient = [
         *slices[9].ImagePositionPatient[:2],
         float(slices[9].ImagePositionPatient[2]) + 1.2,
     ]
-    [row] = _rows(run, {f"pat/{number}": [dataset] for number, dataset in enumerate(slices)})
+    [row] = rows_of(run, {f"pat/{number}": [dataset] for number, dataset in enumerate(slices)})
     assert (row.scan_id, row.error_code) == ("pat", "unequal_spacing")
 
 
@@ -319,3 +305,27 @@ def test_a_file_beside_a_scan_does_not_change_its_id(run: Run, tmp_path: Path) -
     ids = {row.scan_id: row.status for row in segment(run, scans_of(run))}
     assert ids["p1"] == "done"
     assert list(ids.values()).count("failed") == 3
+
+
+def test_more_orientations_than_a_scan_has_are_refused(run: Run) -> None:
+    """A radial reformat of eighty planes is no volume, and none of its planes is laid on the grid of another."""
+    slices = to_dicom(np.repeat(VOXELS, 4, axis=0), Grid((80, 40, 44), GRID.affine))
+    for number, dataset in enumerate(slices):
+        angle = np.radians(2 * number)
+        dataset.ImageOrientationPatient = [float(np.cos(angle)), float(np.sin(angle)), 0, 0, 0, -1]
+    [row] = rows_of(run, {"pat": slices})
+    assert (row.status, row.error_code) == ("failed", "mixed_geometry")
+
+
+def test_phases_in_one_file_are_scans_of_their_own(tmp_path: Path) -> None:
+    """Frames of an Enhanced CT told apart by their temporal position; what cannot be written of a part is named."""
+    dataset = enhanced([*ct_slices(), *ct_slices()])
+    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        content = Dataset()
+        content.TemporalPositionIndex = 1 + (7 * number % 40) // 20
+        group.FrameContentSequence = DicomSequence([content])
+    put_series(str(tmp_path / "scans" / "pat"), [dataset])
+    run = bright_run((tmp_path / "scans").as_uri(), (tmp_path / "output").as_uri(), dicom_seg=True)
+    rows = list(segment(run, scans_of(run)))
+    assert [(row.status, row.n_slices, row.lesion_ml) for row in rows] == [("done", 20, pytest.approx(ML))] * 2
+    assert all("Not made: DICOM-SEG: only a part of the file's frames" in row.warnings[-1] for row in rows)

@@ -1,7 +1,5 @@
 """What headers of DICOM files say: no preamble, many frames, padding, bits at the top of a word, no HU."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -11,34 +9,18 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from tasks.core.rows import ScanRow
 from tasks.io import storage
 from tasks.stages.segmentation_run import Run
 from tests.stages.bright import scans_of, segment
-from tests.volumes import Truth, enhanced, grid_around, put_series, to_bytes, to_dicom
-
-TRUTH = Truth()
-GRID = grid_around(TRUTH, (20, 40, 44), (3.0, 1.0, 1.0), np.eye(3)[:, [2, 1, 0]] * [1, -1, -1])
-VOXELS = TRUTH.voxels(GRID)
-N_LESION = int(TRUTH.mask(GRID).sum())
-ML = N_LESION * GRID.voxel_mm3 / 1000
-
-
-def _slices(**changes: object) -> list[Dataset]:
-    return to_dicom(VOXELS, GRID, **changes)
-
-
-def _rows(run: Run, folders: dict[str, Sequence[Dataset]]) -> list[ScanRow]:
-    for folder, slices in folders.items():
-        put_series(storage.join(run.request.scans_uri, folder), slices)
-    return sorted(segment(run, scans_of(run)), key=lambda row: row.scan_id)
+from tests.stages.series import GRID, ML, VOXELS, ct_slices, rows_of
+from tests.volumes import enhanced, put_series, to_bytes, to_dicom
 
 
 @pytest.mark.parametrize("is_plain", [False, True])
 @pytest.mark.parametrize("name", ["{n}.dcm", "IM{n}"])
 def test_files_without_preamble_are_read(run: Run, name: str, *, is_plain: bool) -> None:
     """As old exports and planning systems write them, with a meta header or without."""
-    for number, dataset in enumerate(_slices()):
+    for number, dataset in enumerate(ct_slices()):
         content = to_bytes(dataset)[132:]
         if is_plain:
             content = content[12 + int.from_bytes(content[8:12], "little") :]
@@ -50,21 +32,21 @@ def test_files_without_preamble_are_read(run: Run, name: str, *, is_plain: bool)
 @pytest.mark.parametrize("sop_class", [EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage])
 def test_both_kinds_of_enhanced_ct_are_read(run: Run, sop_class: str) -> None:
     """A multi-frame file, made by a scanner or converted from single slices."""
-    dataset = enhanced(_slices())
+    dataset = enhanced(ct_slices())
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
-    [row] = _rows(run, {"pat": [dataset]})
+    [row] = rows_of(run, {"pat": [dataset]})
     assert (row.status, row.lesion_ml) == ("done", pytest.approx(ML))
 
 
 def test_a_cone_beam_file_is_refused_for_what_it_is(run: Run) -> None:
     """Frames without positions in a class that has one frame."""
-    [row] = _rows(run, {"pat": [_frames_without_positions()]})
+    [row] = rows_of(run, {"pat": [_frames_without_positions()]})
     assert row.error_code == "missing_position"
     assert "as of a cone beam" in (row.error or "")
 
 
 def _frames_without_positions() -> Dataset:
-    dataset = enhanced(_slices())
+    dataset = enhanced(ct_slices())
     del dataset.PerFrameFunctionalGroupsSequence
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
     return dataset
@@ -72,30 +54,30 @@ def _frames_without_positions() -> Dataset:
 
 def test_padding_is_air(run: Run) -> None:
     """A padding value above all others, in unsigned pixels, is no lesion; nor is a range of them."""
-    slices = _slices()
+    slices = ct_slices()
     for dataset in slices:
         pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(40, 44).copy()
         pixels[:3], pixels[3] = 63536, 63000
         dataset.PixelData = pixels.tobytes()
         dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = 63536, 62900
-    [row] = _rows(run, {"pat": slices})
+    [row] = rows_of(run, {"pat": slices})
     assert (row.status, row.lesion_ml) == ("done", pytest.approx(ML))
 
 
 def test_bits_stored_at_the_top_of_a_word_are_moved_down(run: Run) -> None:
     """Twelve bits with High Bit 15 are the values that they are with High Bit 11."""
-    slices = _slices()
+    slices = ct_slices()
     for dataset in slices:
         dataset.PixelData = (np.frombuffer(dataset.PixelData, "<u2") << 4).tobytes()
         dataset.BitsStored, dataset.HighBit = 12, 15
-    [row] = _rows(run, {"pat": slices})
+    [row] = rows_of(run, {"pat": slices})
     assert (row.status, row.lesion_ml) == ("done", pytest.approx(ML))
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100])
 def test_a_lost_outer_slice_is_said_on_the_series(run: Run, content: bytes) -> None:
     """A first file that cannot be read is a row of its own, and the series warns that slices may be missing."""
-    put_series(storage.join(run.request.scans_uri, "pat"), _slices()[1:])
+    put_series(storage.join(run.request.scans_uri, "pat"), ct_slices()[1:])
     storage.publish(storage.join(run.request.scans_uri, "pat/first.dcm"), content)
     rows = {row.scan_id: row for row in segment(run, scans_of(run))}
     assert rows["pat__first"].status == "failed"
@@ -119,7 +101,7 @@ def test_values_that_are_no_hounsfield_units_are_no_scan(
     run: Run, change: dict[str, object], code: str, said: str
 ) -> None:
     """By the header: iodine maps, effective atomic numbers, perfusion."""
-    [row] = _rows(run, {"pat": _slices(**change)})
+    [row] = rows_of(run, {"pat": ct_slices(**change)})
     assert (row.status, row.error_code) == ("not_a_scan", code)
     assert (row.error or "").startswith(said)
 
@@ -133,7 +115,7 @@ def test_values_that_are_no_hounsfield_units_are_no_scan(
 )
 def test_what_a_header_only_hints_at_is_a_warning(run: Run, change: dict[str, object], said: str) -> None:
     """Headers are often wrong about it."""
-    [row] = _rows(run, {"pat": _slices(**change)})
+    [row] = rows_of(run, {"pat": ct_slices(**change)})
     assert (row.status, row.warnings) == ("done", [said])
 
 
@@ -152,6 +134,6 @@ def test_content_without_aerated_lung_is_flagged(run: Run, content: str, padding
         if padding is not None:
             image[:6] = padding
         dataset.PixelData = (image + 3024).astype("<u2").tobytes()
-    [row] = _rows(run, {"pat": slices})
+    [row] = rows_of(run, {"pat": slices})
     assert row.status == "done"
     assert ("hu_implausible" in row.flags) == (content != "a chest")

@@ -37,9 +37,9 @@ def segment_due(
 
     def progress() -> Progress:
         return Progress(
-            n_scans=len(due) + len(known),
+            n_scans=len(due) + len(known) - before["not_a_scan"],
             n_done=counts["done"],
-            n_skipped=before["skipped"] + before["done"] + before["not_a_scan"],
+            n_skipped=before["skipped"] + before["done"],
             n_deferred=before["deferred"],
             n_failed=counts["failed"],
             n_slices=sums.n_slices,

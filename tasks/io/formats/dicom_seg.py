@@ -23,7 +23,7 @@ from tasks.io.formats.format import MaskWriter, ScanMask
 
 FRACTION: Final = 0.5
 SERIES_NUMBER: Final = 9900
-_REFERENCES: Final = ["FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices", "StudyInstanceUID"]
+_REFERENCES: Final = ["FrameOfReferenceUID", "SliceThickness", "SpacingBetweenSlices"]
 _NEEDED: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 UTF_8: Final = "ISO_IR 192"
 _NOBODY: Final = (
@@ -70,6 +70,8 @@ def _write_mask(mask: ScanMask) -> bytes:
         stored = stored[np.argsort(source.frames)]
     sources = [_source(head, mask.grid.spacing_mm[0]) for head in source.heads]
     _check_needed(sources)
+    if source.frames and len(source.frames) != int(sources[0].get("NumberOfFrames") or 1):
+        raise DataError("unreadable", "only a part of the file's frames belongs to this scan.")
     if _with_one_frame_of_reference(sources):
         mask.warnings.append("The slices share no Frame of Reference UID; the DICOM-SEG has one of its own.")
     return write_segmentation(sources, stored, model_digest=mask.model_digest, code_version=mask.code_version)
