@@ -15,7 +15,7 @@ from tasks.core.intensity import binarise_mask, hu_to_uint8, slice_to_uint8
 from tasks.core.rows import SlicePair
 from tasks.core.volumes import POSITION_TOLERANCE_MM, Grid, Volume
 from tasks.io import formats, storage
-from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume
+from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume, shown_suffix
 from tasks.io.formats.dicom_seg import read_segmentation
 from tasks.io.labelled_series import read_grid, read_series
 from tasks.io.outputs.datasets import SliceRow
@@ -151,6 +151,12 @@ def _grid(uri: str) -> Grid:
 
 def _labels(uri: str, grid: Grid) -> Volume:
     """Return the labels of a volume; a DICOM-SEG on the grid of its image."""
+    if not is_volume(uri):
+        raise DataError(
+            "unsupported_format",
+            f"The image is a volume or a DICOM series, its mask a slice ({shown_suffix(uri)}). Send a volume on the "
+            "image's grid or a DICOM-SEG, or the image as PNG.",
+        )
     if kind_of(uri) != "dicom":
         return read_volume(uri, storage.read_bytes(uri))
     files = storage.list_objects(uri)

@@ -18,6 +18,7 @@ from tasks.io.formats.nifti import write_nifti_mask
 from tasks.io.outputs.datasets import SliceRow
 from tasks.io.sources import discover_source
 from tasks.stages.labelled_pairs import preprocess_pair, reference_mask
+from tests.bad_inputs import png
 from tests.volumes import Truth, enhanced, grid_around, put_series, to_bytes, to_dicom
 
 TRUTH = Truth()
@@ -128,6 +129,15 @@ def test_a_label_that_does_not_fit_its_series_is_named(tmp_path: Path, image: st
     with pytest.raises(DataError) as caught:
         _rows(tmp_path)
     assert caught.value.code == code
+
+
+def test_a_picture_is_no_mask_of_a_series(tmp_path: Path) -> None:
+    """A DICOM slice with a PNG for a mask is refused in words that fit both."""
+    put_series(str(tmp_path / "images" / "anna_1"), to_dicom(TRUTH.voxels(DOWN), DOWN)[:1])
+    storage.publish(str(tmp_path / "masks" / "anna_1.png"), png())
+    with pytest.raises(DataError, match=r"its mask a slice \(\.png\)") as caught:
+        _rows(tmp_path)
+    assert caught.value.code == "unsupported_format"
 
 
 def test_an_index_may_name_the_folder_of_a_series(tmp_path: Path) -> None:

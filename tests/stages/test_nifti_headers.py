@@ -46,6 +46,7 @@ def _segmented(run: Run, tmp_path: Path, content: bytes) -> tuple[object, Path]:
         ({"sform": 4, "qform": 0}, False),
         ({"sform": 0, "qform": 0}, True),
         ({"shift": 1e-4}, False),
+        ({"shift": 20.0, "scale": 1000.0, "unit": 3}, True),
         ({"scale": 1000.0, "unit": 3}, False),
         ({"scale": 0.001, "unit": 1}, False),
         ({"unit": 0}, False),
@@ -59,6 +60,8 @@ def test_every_viewer_shows_the_mask_on_its_image(
     row, path = _segmented(run, tmp_path, gzip.compress(image.to_bytes(), 1))
     assert (row.status, row.lesion_ml) == ("done", pytest.approx(ML, rel=1e-4))  # type: ignore[attr-defined]
     assert bool(row.warnings) == warned  # type: ignore[attr-defined]
+    if header.get("shift", 0) > 1:
+        assert "34.6 mm apart" in row.warnings[0]  # type: ignore[attr-defined]
     mask = nib.load(path)
     np.testing.assert_array_equal(mask.affine, nib.load(tmp_path / "scans" / "scan.nii.gz").affine)
     for of in ("get_sform", "get_qform"):

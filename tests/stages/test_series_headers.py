@@ -102,7 +102,7 @@ def test_values_that_are_no_hounsfield_units_are_no_scan(
 ) -> None:
     """By the header: iodine maps, effective atomic numbers, perfusion."""
     [row] = rows_of(run, {"pat": ct_slices(**change)})
-    assert (row.status, row.error_code) == ("not_a_scan", code)
+    assert (row.status, row.error_code, row.warnings) == ("not_a_scan", code, [])
     assert (row.error or "").startswith(said)
 
 

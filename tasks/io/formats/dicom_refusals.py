@@ -61,7 +61,7 @@ def warnings_of(dataset: pydicom.Dataset) -> Iterator[str]:
     part = str(dataset.get("BodyPartExamined") or "").upper().replace(" ", "")
     if part in OTHER_PARTS:
         yield f"Body Part Examined is {part}; a chest CT was expected."
-    if _unit_of(dataset) != HU:
+    if _unit_of(dataset) not in {HU, *NOT_HU_UNITS}:
         shown = known_or_described(_unit_of(dataset), {"US"}, "Rescale Type")
         yield f"Rescale Type is {shown}, which names no unit; values are taken for Hounsfield units."
 

@@ -34,6 +34,9 @@ FORM_FIELDS = (
 )
 """Fields of a header that say where its voxels lie; the others may name the patient."""
 
+_SPACE_UNIT = 7
+"""Bits of `xyzt_units` with the unit of space (nifti1.h)."""
+
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres by code of the unit of space (nifti1.h, NIFTI_UNITS); unknown is taken for mm, as everywhere."""
 
@@ -99,7 +102,7 @@ def _grid(image: "nib.Nifti1Image") -> Grid:
     if len(shape) != 3:
         raise DataError("not_3d", f"The volume has the shape {image.shape}; three dimensions were expected.")
     affine = _affine(image)
-    unit = int(image.header["xyzt_units"]) & 7
+    unit = int(image.header["xyzt_units"]) & _SPACE_UNIT
     if unit not in _UNITS_MM:
         raise DataError("unsupported_format", f"The unit of space is code {unit}; metres, mm or µm were expected.")
     affine[:3] *= _UNITS_MM[unit]
@@ -142,8 +145,9 @@ def _warnings(image: "nib.Nifti1Image") -> Iterator[str]:
         return
     corners = np.array(list(itertools.product(*((0, size - 1) for size in image.shape[:3]), (1,))))
     apart = np.linalg.norm((corners @ (header.get_sform() - qform).T)[:, :3], axis=1).max()
-    if apart > POSITION_TOLERANCE_MM:
-        yield f"The header's two positions (sform and qform) are up to {apart:.1f} apart; the sform is used."
+    apart_mm = apart * _UNITS_MM.get(int(header["xyzt_units"]) & _SPACE_UNIT, 1.0)
+    if apart_mm > POSITION_TOLERANCE_MM:
+        yield f"The header's two positions (sform and qform) are up to {apart_mm:.1f} mm apart; the sform is used."
 
 
 def write_nifti_mask(mask: np.ndarray, grid: Grid, forms: Mapping[str, np.ndarray] | None = None) -> bytes:
