@@ -112,9 +112,14 @@ def to_dicom(voxels: np.ndarray, grid: Grid, *, series: int = 1, **changes: Any)
 IN_GROUPS = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
 
 
+def frame_order(n_slices: int) -> list[int]:
+    """Return the numbers of slices in the order of the frames that `enhanced` makes of them."""
+    return sorted(range(n_slices), key=lambda number: number * 7 % 11)
+
+
 def enhanced(slices: Sequence[Dataset]) -> Dataset:
     """Return a series as one Enhanced CT file, its frames in no order."""
-    order = [(7 * number) % len(slices) for number in range(len(slices))]
+    order = frame_order(len(slices))
     dataset = copy.deepcopy(slices[0])
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
     dataset.NumberOfFrames = len(slices)

@@ -27,10 +27,9 @@ def open_container(container: Container, seek_points_uri: str) -> ContainerIndex
     Raises:
         StorageError: If it is gone or the store does not answer.
     """
-    is_archive = packing_of(container.objects[0].path) is not None
-    found = _open_archive(container, seek_points_uri) if is_archive else _open_folder(container)
-    is_empty = is_archive and not found.n_ignored
-    n_possible = n_possible_scans(found.n_ignored) if is_archive else found.n_ignored.get(BARE, 0)
+    found = _open_archive(container, seek_points_uri) if container.is_archive else _open_folder(container)
+    is_empty = container.is_archive and not found.n_ignored
+    n_possible = n_possible_scans(found.n_ignored) if container.is_archive else found.n_ignored.get(BARE, 0)
     if not found.entries and (is_empty or n_possible):
         what = f"Nothing in it is read as a scan: {shown(found.n_ignored)}." if found.n_ignored else "It is empty."
         rejected = reject_container(container, DataError("no_scan", f"{what} Send {shown_formats()}."))

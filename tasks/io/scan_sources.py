@@ -1,7 +1,7 @@
 """Results of a listing: scans, and containers of scans."""
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from tasks.core.errors import ErrorCode
@@ -30,15 +30,24 @@ class Container:
         return fingerprint(self.objects)
 
     @property
+    def is_archive(self) -> bool:
+        """Whether it is an archive."""
+        return packing_of(self.objects[0].path) is not None
+
+    @property
     def identity(self) -> str:
         """Text that distinguishes containers with the same path."""
-        return self.objects[0].path if packing_of(self.objects[0].path) else f"{self.path}/"
+        return self.objects[0].path if self.is_archive else f"{self.path}/"
 
     @property
     def modified_s(self) -> float | None:
         """Time of the last change of any of its objects."""
         times = [o.modified_s for o in self.objects if o.modified_s is not None]
         return max(times, default=None)
+
+    def is_after(self, time_s: float) -> bool:
+        """Return whether it changed after a time, seconds since the epoch."""
+        return self.modified_s is not None and self.modified_s > time_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +138,8 @@ class ScanSource:
             is_beside_dicom=entry.is_beside_dicom,
             warnings=entry.warnings if entry.error_code else (),
         )
+
+    def waiting_for(self, folder: Container) -> Self:
+        """Return it as it lies once a folder with more of its slices is there."""
+        path = common_folder([self.path, folder.path]) or "series"
+        return replace(self, path=path, modified_s=folder.modified_s)

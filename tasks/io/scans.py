@@ -4,11 +4,13 @@ import hashlib
 import math
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Final
 
 from tasks.core.digests import digest
+from tasks.core.errors import NOT_SCAN_CODES
 from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry, common_folder
@@ -25,6 +27,11 @@ from tasks.io.stored_objects import StoredObject, fingerprint, is_utf8
 MAX_ID_BYTES = 180
 """Largest scan id: a file name may have 255 bytes (POSIX NAME_MAX), with suffixes and a temporary mark."""
 
+SPLIT: Final = (
+    "Slices of the same series also lie in another archive, or in a folder beside it; only folders are joined. This "
+    "scan may be a part, or a copy."
+)
+
 
 @dataclass(slots=True)
 class Survey:
@@ -36,6 +43,8 @@ class Survey:
         n_ignored: Number of files that are no scans, by kind (`other_files`).
         n_objects: Number of objects, without those of other runs.
         n_of_runs: Number of files that other runs wrote.
+        split: Series of which slices lie in several containers that are not opened together.
+        waiting: Series of which slices may still be uploading, and the folder of those.
     """
 
     sources: list[ScanSource] = field(default_factory=list)
@@ -43,18 +52,27 @@ class Survey:
     n_ignored: Counter[str] = field(default_factory=Counter)
     n_objects: int = 0
     n_of_runs: int = 0
+    split: Set[str] = frozenset()
+    waiting: Mapping[str, Container] = field(default_factory=dict)
 
     def warnings(self) -> Iterator[str]:
         """Yield a warning about each kind of ignored files."""
         yield from warnings_of(self.n_ignored)
         if self.n_of_runs:
             yield f"{counted(self.n_of_runs, 'file')} in the outputs of other runs are no scans and were left alone."
+        if self.split:
+            yield f"{counted(len(self.split), 'series', 'series')} over archives: the parts are scans of their own."
 
     def add_index(self, container: Container, index: ContainerIndex, kept: SealedFile) -> None:
         """Add the scans of a container."""
         self.n_ignored.update(index.n_ignored)
         for number, entry in enumerate(index.entries):
-            self.sources.append(ScanSource.of_entry(entry, number, kept, container))
+            source = ScanSource.of_entry(entry, number, kept, container)
+            if entry.series in self.waiting:
+                source = source.waiting_for(self.waiting[entry.series])
+            if entry.series in self.split and not entry.error_code:
+                source = replace(source, warnings=(SPLIT,))
+            self.sources.append(source)
 
     def add_unopened(self, container: Container) -> None:
         """Add a container that is too young to be opened, as one scan."""
@@ -159,6 +177,20 @@ def merged_by_series(indexes: Mapping[Container, ContainerIndex]) -> list[Contai
                 group_of.update(dict.fromkeys(other, group))
     groups = {id(group): group for group in group_of.values()}
     return [group[0] if len(group) == 1 else _merged(group) for group in groups.values()]
+
+
+def series_apart(indexes: Iterable[ContainerIndex]) -> set[str]:
+    """Return the series that lie in several containers, of which one is an archive."""
+    holders = Counter(
+        series
+        for index in indexes
+        for series in {entry.series for entry in index.entries if entry.series and not _is_no_scan(entry)}
+    )
+    return {series for series, n_containers in holders.items() if n_containers > 1}
+
+
+def _is_no_scan(entry: ScanEntry) -> bool:
+    return entry.error_code in NOT_SCAN_CODES
 
 
 def _merged(folders: Sequence[Container]) -> Container:

@@ -184,7 +184,7 @@ def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
         scan,
         shape=read.shape[1:],
         grid=grid,
-        warnings=entry.warnings,
+        warnings=(*scan.warnings, *entry.warnings),
         missing=entry.missing,
         has_volume=entry.has_volume,
         value_range=(float(stored.min()), float(stored.max())),

@@ -2,6 +2,8 @@
 
 import copy
 import math
+import os
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +18,14 @@ from pydicom.uid import (
 
 from tasks.core.volumes import Grid
 from tasks.engine.steps.listing import list_scans
+from tasks.engine.steps.up_to_date import sort_scans
 from tasks.io import storage
 from tasks.io.other_files import PICTURE
 from tasks.stages.segmentation_run import Run
 from tests.bad_inputs import png, zipped
 from tests.stages.bright import bright_run, open_and_keep, scans_of, segment
 from tests.stages.series import GRID, ML, TRUTH, VOXELS, ct_slices, rows_of
-from tests.volumes import enhanced, put_series, to_bytes, to_dicom
+from tests.volumes import enhanced, frame_order, put_series, to_bytes, to_dicom
 
 
 def _shifted(slices: Sequence[Dataset], mm: float, **changes: object) -> list[Dataset]:
@@ -74,6 +77,32 @@ def test_the_same_series_twice_is_one_scan(run: Run) -> None:
     [row] = rows_of(run, {"pat/a": ct_slices(), "pat/backup": ct_slices()})
     assert (row.status, row.lesion_ml) == ("done", pytest.approx(ML))
     assert "20 copies of slices left out." in row.warnings
+
+
+def test_a_series_over_archives_is_segmented_in_parts_that_say_so(run: Run, tmp_path: Path) -> None:
+    """Only folders are joined; millilitres of a part are never taken for those of the scan without a word."""
+    slices = [(f"{number}.dcm", to_bytes(dataset)) for number, dataset in enumerate(ct_slices())]
+    (tmp_path / "scans" / "one.zip").write_bytes(zipped(dict(slices[:12])))
+    (tmp_path / "scans" / "two.zip").write_bytes(zipped(dict(slices[12:])))
+    found = list_scans(run.request, open_and_keep, math.inf, None)
+    rows = list(segment(run, found.scans()))
+    assert [(row.scan_id, row.status, row.n_slices) for row in rows] == [("one", "done", 12), ("two", "done", 8)]
+    assert all("also lie in another archive" in row.warnings[0] for row in rows)
+    assert list(found.warnings()) == ["1 series over archives: the parts are scans of their own."]
+
+
+def test_a_series_waits_for_its_folder_that_is_still_uploading(run: Run, tmp_path: Path) -> None:
+    """Half of it is no scan tonight, and the whole is one tomorrow; its neighbour does not wait."""
+    other = ct_slices(SeriesInstanceUID="1.2.3.4")
+    for folder, slices in {"pat/a": [*ct_slices()[:12], *other], "pat/b": ct_slices()[12:]}.items():
+        put_series(storage.join(run.request.scans_uri, folder), slices)
+    yesterday_s = time.time() - 86400
+    for path in (tmp_path / "scans" / "pat" / "a").iterdir():
+        os.utime(path, (yesterday_s - 1, yesterday_s - 1))
+    tonight = sort_scans(list_scans(run.request, open_and_keep, yesterday_s, None).scans(), run, yesterday_s)
+    assert sorted(row.status for row in tonight.known) == ["deferred", "deferred"]
+    assert [(scan.scan_id, scan.n_slices) for scan in tonight.due] == [("pat__a", 20)]
+    assert sorted((row.scan_id, row.n_slices) for row in segment(run, scans_of(run))) == [("pat", 20), ("pat__a", 20)]
 
 
 @pytest.mark.parametrize("uid", ["1.2.3", "", None])
@@ -320,9 +349,9 @@ def test_more_orientations_than_a_scan_has_are_refused(run: Run) -> None:
 def test_phases_in_one_file_are_scans_of_their_own(tmp_path: Path) -> None:
     """Frames of an Enhanced CT told apart by their temporal position; what cannot be written of a part is named."""
     dataset = enhanced([*ct_slices(), *ct_slices()])
-    for number, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+    for number, group in zip(frame_order(40), dataset.PerFrameFunctionalGroupsSequence, strict=True):
         content = Dataset()
-        content.TemporalPositionIndex = 1 + (7 * number % 40) // 20
+        content.TemporalPositionIndex = 1 + number // 20
         group.FrameContentSequence = DicomSequence([content])
     put_series(str(tmp_path / "scans" / "pat"), [dataset])
     run = bright_run((tmp_path / "scans").as_uri(), (tmp_path / "output").as_uri(), dicom_seg=True)

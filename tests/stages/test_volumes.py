@@ -56,11 +56,25 @@ def _write_mha(folder: Path, grid: Grid) -> None:
     (folder / "scan.mha").write_bytes(write_by_itk(TRUTH.voxels(grid), grid, ".mha"))
 
 
+def _write_nrrd(folder: Path, grid: Grid) -> None:
+    (folder / "scan.nrrd").write_bytes(write_by_itk(TRUTH.voxels(grid), grid, ".nrrd"))
+
+
 def _write_dicom(folder: Path, grid: Grid) -> None:
     put_series(folder.as_uri(), to_dicom(TRUTH.voxels(grid), grid))
 
 
-FORMATS: dict[str, Callable[[Path, Grid], None]] = {"nifti": _write_nifti, "mha": _write_mha, "dicom": _write_dicom}
+def _write_multi_frame(folder: Path, grid: Grid) -> None:
+    put_series(folder.as_uri(), [enhanced(to_dicom(TRUTH.voxels(grid), grid))])
+
+
+FORMATS: dict[str, Callable[[Path, Grid], None]] = {
+    "nifti": _write_nifti,
+    "mha": _write_mha,
+    "nrrd": _write_nrrd,
+    "dicom": _write_dicom,
+    "multi-frame": _write_multi_frame,
+}
 
 
 def _corners(grid: Grid) -> list[float]:
@@ -75,13 +89,14 @@ def _corners(grid: Grid) -> list[float]:
 def test_mask_lands_on_the_lesion_in_the_scans_own_grid(
     run: Run, tmp_path: Path, file_format: str, directions: str, spacing: str
 ) -> None:
-    """SimpleITK finds the mask's centre within half a voxel of the lesion's, on a grid equal to the scan's."""
+    """SimpleITK finds the mask's centre within half a voxel of the lesion's, on the scan's grid; nibabel agrees."""
     grid = grid_around(TRUTH, (28, 44, 48), SPACINGS_MM[spacing], DIRECTIONS[directions])
     FORMATS[file_format](tmp_path / "scans", grid)
     [scan] = scans_of(run)
     [row] = segment(run, [scan])
     assert row.error is None
-    mask = SimpleITK.ReadImage(str(tmp_path / "output" / "masks" / f"{scan.scan_id}.nii.gz"))
+    path = tmp_path / "output" / "masks" / f"{scan.scan_id}.nii.gz"
+    mask = SimpleITK.ReadImage(str(path))
     voxels = SimpleITK.GetArrayFromImage(mask)
     centre = np.argwhere(voxels)[:, ::-1].mean(axis=0)
     left, back, up = mask.TransformContinuousIndexToPhysicalPoint(centre.tolist())
@@ -89,8 +104,9 @@ def test_mask_lands_on_the_lesion_in_the_scans_own_grid(
     assert offset.max() <= 0.5
     found = itk_grid(mask)
     assert (dice(count_pixels(voxels, TRUTH.mask(found))) or 0) > 0.9
+    np.testing.assert_allclose(nib.load(path).affine, found.transposed().affine, atol=1e-4)
     stored = grid.transposed() if file_format == "nifti" else grid
-    if file_format == "dicom":  # its slices go along their normal, whichever way they were written
+    if file_format in ("dicom", "multi-frame"):  # its slices go along their normal, whichever way they were written
         assert sorted(_corners(found)) == pytest.approx(sorted(_corners(stored)), abs=1e-3)
     else:
         np.testing.assert_allclose(found.affine, stored.affine, atol=1e-4)
@@ -206,6 +222,10 @@ def test_a_dicom_seg_lies_on_the_lesion_and_names_nobody(tmp_path: Path, is_mult
         found.append(highdicom.seg.segread(path))
     segmentation = found[0]
     assert segmentation.SOPInstanceUID == found[1].SOPInstanceUID
+    image = highdicom.get_volume_from_series(slices)
+    mask = segmentation.get_volume(combine_segments=True).match_geometry(image)  # refused unless on the image's grid
+    assert mask.geometry_equal(image)
+    assert mask.array.sum() == row.lesion_voxels
     frames = segmentation.pixel_array
     positions = [
         group.PlanePositionSequence[0].ImagePositionPatient for group in segmentation.PerFrameFunctionalGroupsSequence
