@@ -12,7 +12,7 @@ from tasks.io.formats import axis_order_of, layout_of, read_labels, read_volume
 from tasks.io.formats.dicom_seg import DICOM_SEG, read_segmentation
 from tasks.io.formats.format import DicomHeads, MaskWriter, ScanMask
 from tasks.io.formats.writers import WRITERS, writers_asked, writers_of
-from tests.volumes import Truth, enhanced, grid_around, to_bytes, to_dicom
+from tests.volumes import Truth, enhanced, frame_order, grid_around, to_bytes, to_dicom
 
 TRUTH = Truth()
 GRID = grid_around(TRUTH, (5, 11, 13), (5.0, 2.5, 2.0), np.eye(3)[:, [2, 1, 0]] * [1, -1, 1])
@@ -27,7 +27,7 @@ def _scan_mask(kind: str, *, is_multi_frame: bool = False) -> ScanMask:
     slices = to_dicom(TRUTH.voxels(GRID), GRID)
     heads = DicomHeads([to_bytes(dataset) for dataset in slices])
     if is_multi_frame:
-        heads = DicomHeads([to_bytes(enhanced(slices))], np.argsort([7 * n % 5 for n in range(5)]).tolist())
+        heads = DicomHeads([to_bytes(enhanced(slices))], np.argsort(frame_order(len(slices))).tolist())
     order = axis_order_of(kind)
     grid = GRID.transposed() if order == "ijk" else GRID
     read = grid.to_reading(TRUTH.mask(grid)) if layout_of(kind) in ("volume", "series") else TRUTH.mask(GRID)
