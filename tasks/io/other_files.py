@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from tasks.core.plural import counted
 from tasks.core.quoting import SHOWN_SUFFIXES
 
 MARKER: Final = "marker"
@@ -13,6 +14,13 @@ HIDDEN: Final = "system file"
 TEXT: Final = "text"
 PICTURE: Final = "picture beside DICOM"
 BARE: Final = "without suffix"
+_PLURALS: Final = {
+    MARKER: "markers",
+    YOUNG: "young files",
+    HIDDEN: "system files",
+    TEXT: "texts",
+    PICTURE: "pictures beside DICOM",
+}
 
 MIN_SCAN_BYTES: Final = 132
 """Preamble and magic of an empty DICOM file (PS3.10, 7.1); smaller files without a suffix are markers."""
@@ -62,10 +70,10 @@ def n_possible_scans(counts: Mapping[str, int]) -> int:
 
 def shown(counts: Mapping[str, int]) -> str:
     """Return counts by kind; unknown suffixes may be names and are counted as others."""
-    counted: Counter[str] = Counter()
+    summed: Counter[str] = Counter()
     for kind, n in counts.items():
-        counted[kind if kind in NO_SCANS | SHOWN_SUFFIXES else "others"] += n
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(counted.items()))
+        summed[kind if kind in NO_SCANS | SHOWN_SUFFIXES else "others"] += n
+    return ", ".join(counted(n, kind, _PLURALS.get(kind, kind)) for kind, n in sorted(summed.items()))
 
 
 def warnings_of(counts: Mapping[str, int]) -> Iterator[str]:

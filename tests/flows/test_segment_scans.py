@@ -9,7 +9,13 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from flows.segment_scans import segment_scans
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.rows import ScanRow
+from tasks.io import storage
+from tasks.io.tables import from_parquet
+from tests.bad_inputs import png
 from tests.phantoms import write_phantoms
+from tests.stages.series import ct_slices, ordinary_study
+from tests.volumes import put_series, to_bytes
 
 pytestmark = [
     pytest.mark.ray,
@@ -45,3 +51,23 @@ def test_good_slices_complete_and_one_bad_one_ends_it_not_green(bright_bundle: s
         "not_a_scan": 0,
     }
     assert len(list((output / "masks").iterdir())) == 4
+
+
+def test_an_ordinary_study_and_a_patient_cd_end_green(bright_bundle: str, tmp_path: Path) -> None:
+    """Their CT series are done, what else they hold is counted by kind, and the flow run has completed."""
+    scans, output = tmp_path / "scans", tmp_path / "output"
+    for folder, slices in ordinary_study().items():
+        put_series(str(scans / "pacs" / folder), slices)
+    disc = {f"IMAGES/{n:08d}": to_bytes(dataset) for n, dataset in enumerate(ct_slices(series=20))}
+    disc |= {"DICOMDIR": bytes(300), "AUTORUN.INF": b"[autorun]", "VIEWER/logo.png": png(), "splash.jpg": png()}
+    for name, content in disc.items():
+        storage.publish(str(scans / "cd" / name), content)
+    state = segment_scans(bright_bundle, str(scans), str(output), segmentation=AT_ONCE, return_state=True)
+    assert state.is_completed(), state
+    rows = {row.scan_id: row.status for row in from_parquet(ScanRow, (output / "scans.parquet").read_bytes())}
+    assert [scan_id for scan_id, status in rows.items() if status == "done"] == ["cd__IMAGES", "pacs__CT"]
+    assert sum(status == "not_a_scan" for status in rows.values()) == len(rows) - 2 == 7
+    [warning] = [
+        text for text in json.loads((output / "manifest.json").read_text())["warnings"] if "left alone" in text
+    ]
+    assert warning == "4 files are no scans and were left alone: 1 .inf, 2 pictures beside DICOM, 1 system file."

@@ -12,9 +12,6 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import (
-    SecondaryCaptureImageStorage,
-)
 
 from tasks.core.volumes import Grid
 from tasks.engine.steps.listing import list_scans
@@ -24,7 +21,7 @@ from tasks.io.other_files import PICTURE
 from tasks.stages.segmentation_run import Run
 from tests.bad_inputs import png, zipped
 from tests.stages.bright import bright_run, open_and_keep, scans_of, segment
-from tests.stages.series import GRID, ML, TRUTH, VOXELS, ct_slices, rows_of
+from tests.stages.series import GRID, ML, TRUTH, VOXELS, ct_slices, dose_screen, ordinary_study, rows_of, scout
 from tests.volumes import enhanced, frame_order, put_series, to_bytes, to_dicom
 
 
@@ -123,16 +120,8 @@ def _turned(dataset: Dataset) -> None:
     dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
 
 
-def _screenshot(dataset: Dataset) -> None:
-    dataset.SOPClassUID = SecondaryCaptureImageStorage
-
-
 def _burned(dataset: Dataset) -> None:
     dataset.BurnedInAnnotation = "YES"
-
-
-def _localiser(dataset: Dataset) -> None:
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
 
 def _placeless(dataset: Dataset) -> None:
@@ -149,9 +138,9 @@ def _resent(dataset: Dataset) -> None:
         (_small, "1 slice of another size, spacing or orientation left out."),
         (_turned, "1 slice of another size, spacing or orientation left out."),
         (_placeless, "1 slice of another size, spacing or orientation left out."),
-        (_screenshot, "1 image of the series left out: Modality is CT, SOP class Secondary Capture Image Storage:"),
+        (dose_screen, "1 image of the series left out: Modality is CT, SOP class Secondary Capture Image Storage:"),
         (_burned, "1 image of the series left out: The header says that text is burned into the pixels"),
-        (_localiser, "1 localiser left out."),
+        (scout, "1 localiser left out."),
         (_resent, "1 copy of slices left out."),
     ],
 )
@@ -224,37 +213,20 @@ def test_images_at_one_place_are_no_scan(run: Run) -> None:
     assert (row.status, row.error_code) == ("failed", "duplicate_position")
 
 
-def _sr(dataset: Dataset) -> None:
-    dataset.Modality, dataset.SOPClassUID = "SR", "1.2.840.10008.5.1.4.1.1.88.67"
-
-
-def _presentation(dataset: Dataset) -> None:
-    dataset.Modality, dataset.SOPClassUID = "PR", "1.2.840.10008.5.1.4.1.1.11.1"
-
-
-def _structures(dataset: Dataset) -> None:
-    dataset.Modality, dataset.SOPClassUID = "RTSTRUCT", "1.2.840.10008.5.1.4.1.1.481.3"
-
-
-def _mip(dataset: Dataset) -> None:
-    dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "MIP"]
-
-
 def test_an_ordinary_study_has_no_failure(run: Run) -> None:
     """Beside the series scouts, a dose screen, reports, structures and a projection: counted by series, none failed."""
-    others = [_localiser, _screenshot, _sr, _presentation, _structures, _mip]
-    folders: dict[str, Sequence[Dataset]] = {"CT": ct_slices()}
-    for number, change in enumerate(others):
-        members = ct_slices(series=number + 2)[:2]
-        for dataset in members:
-            change(dataset)
-        folders[f"other{number}"] = members
-    rows = rows_of(run, folders)
-    assert {row.scan_id: row.status for row in rows} == {
-        "CT": "done",
-        **{f"other{number}": "not_a_scan" for number in range(len(others))},
+    rows = rows_of(run, ordinary_study())
+    assert {row.scan_id: row.error_code for row in rows} == {
+        "CT": None,
+        "dose_report": "not_ct",
+        "dose_screen": "not_ct",
+        "presentation_state": "not_ct",
+        "projection": "not_hu",
+        "scout": "localiser_only",
+        "segmentation": "not_ct",
+        "structures": "not_ct",
     }
-    assert [row.error_code for row in rows[1:]] == ["localiser_only", "not_ct", "not_ct", "not_ct", "not_ct", "not_hu"]
+    assert {row.status for row in rows if row.error_code} == {"not_a_scan"}
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -309,7 +281,7 @@ def test_a_slice_beside_its_report_is_segmented(run: Run) -> None:
     reports = [copy.deepcopy(ct_slices()[0]) for _ in range(2)]
     for number, dataset in enumerate(reports):
         dataset.SOPInstanceUID = f"1.2.3.{number}"
-        _sr(dataset)
+        dataset.Modality, dataset.SOPClassUID = "SR", "1.2.840.10008.5.1.4.1.1.88.67"
     [row] = rows_of(run, {"pat": [ct_slices()[9], *reports]})
     assert (row.status, row.n_slices) == ("done", 1)
     assert row.warnings[0].startswith("2 images of the series left out")
