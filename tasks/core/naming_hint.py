@@ -8,11 +8,12 @@ from tasks.core.naming_rules import custom_naming, identify_slice
 _PATTERNS: Final = (
     r"^(?P<patient>[^/]+)/(?:.*\D)?(?P<slice>\d{1,9})$",
     r"^(?P<patient>.+)/(?:[^/]*\D)?(?P<slice>\d{1,9})$",
-    r"^(?P<patient>[^_\-. /]*\d[^_\-. /]*)[_\-. ](?:.*\D)?(?P<slice>\d{1,9})$",
-    r"^(?P<patient>[^/]+)[_\-. ][^\W\d_]*(?P<slice>\d{1,9})$",
-    r"^(?P<patient>[^/]*[^\d_\-. /])[_\-. ]*(?P<slice>\d{1,9})$",
+    r"^(?P<patient>[^_\-.\s/]*\d[^_\-.\s/]*)[_\-.\s](?:.*\D)?(?P<slice>\d{1,9})$",
+    r"^(?P<patient>[^/]+)[_\-.\s][^\W\d_]*(?P<slice>\d{1,9})$",
+    r"^(?P<patient>[^/]*[^\d_\-.\s/])[_\-.\s]*(?P<slice>\d{1,9})$",
 )
-"""A folder per patient, at the top or the bottom; a first word with a number, any words, or letters, before a slice."""
+"""A folder per patient, at the top or the bottom; a first word with a number, any words, or letters, before a slice.
+None has a space, at which a terminal would break the line."""
 
 ONE_EACH: Final = "(?P<patient>.+)"
 """Pattern that says that every slice is of another patient."""

@@ -71,19 +71,21 @@ def custom_naming(pattern: str) -> Naming:
     return Naming(compiled, patient_id="{patient}", case_id=case, source="")
 
 
-def identify_slice(stem: str, naming: Naming | None = None) -> SliceIdentity:
+def identify_slice(stem: str, naming: Naming | None = None, *, folder: str = "") -> SliceIdentity:
     """Return the identity of the slice in a file.
 
     Args:
         stem: Path below the folder of images, without suffix.
         naming: Naming rule of the user; without it, those of public collections are tried. A rule is tried on the name
             alone, then on the whole path, so that it may take the patient from a folder.
+        folder: Folder of the source that holds the folder of images, if there are several.
 
     Returns:
         The identity; if no rule matches, the slice counts as a patient of its own and `is_known` is False.
     """
     name = stem.rpartition("/")[2]
-    for rule, text in itertools.product([naming] if naming else NAMINGS.values(), dict.fromkeys((name, stem))):
+    texts = dict.fromkeys((name, stem, *([f"{folder}/{stem}"] if folder else [])))
+    for rule, text in itertools.product([naming] if naming else NAMINGS.values(), texts):
         match = rule.pattern.search(text)
         groups = {name: text for name, text in (match.groupdict() if match else {}).items() if text is not None}
         position = groups.get("slice", "0")

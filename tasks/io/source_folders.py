@@ -1,4 +1,4 @@
-"""Folders of a labelled source: `frames/` or `images/` beside `masks/`, and optionally `lungs/`, paired by name."""
+"""Pairs of a labelled source: images with the mask, and the lung mask if any, of the same path and name."""
 
 import unicodedata
 from collections import defaultdict
@@ -10,14 +10,11 @@ from tasks.core.naming_rules import Naming, identify_slice
 from tasks.io.discovery import Discovery
 from tasks.io.formats import KINDS, is_volume, kind_of, shown_suffix, suffix_of, without_suffix
 from tasks.io.other_files import HIDDEN, MIN_SCAN_BYTES, kind_of_other
+from tasks.io.source_layouts import IMAGES, LUNG_MARKS, LUNGS, MASK_MARKS, MASKS, key_of
 from tasks.io.stored_objects import StoredObject, fingerprint
 
-MASK_FOLDER: Final = "masks"
-LUNG_FOLDER: Final = "lungs"
-IMAGE_FOLDERS: Final = ("frames", "images")
-MASK_MARKS: Final = ("_mask", "-mask", ".mask", "_masks", "_seg", "-seg", ".seg", "_label", "_labels", "_gt")
-LUNG_MARKS: Final = ("_lung", "_lungs", "_lungmask", "_lung_mask", *MASK_MARKS)
-"""Ends of names by which public collections tell a mask from its image."""
+CHANNEL: Final = "_0000"
+"""End of the names of images in nnU-Net's layout: the number of the channel."""
 
 _KNOWN = ", ".join(KINDS)
 
@@ -27,31 +24,24 @@ def is_litter(path: str) -> bool:
     return kind_of_other(path, MIN_SCAN_BYTES) == HIDDEN
 
 
-def first_folders(objects: Sequence[StoredObject]) -> set[str]:
-    """Return the names of the folders that files lie in, without those below them."""
-    return {o.path.split("/", 1)[0] for o in objects if "/" in o.path}
-
-
-def image_folder(folders: Container[str]) -> str | None:
-    """Return the folder of the images, if it is there."""
-    return next((name for name in IMAGE_FOLDERS if name in folders), None)
-
-
-def pair_folders(objects: Sequence[StoredObject], discovery: Discovery, naming: Naming | None) -> None:
+def pair_files(
+    objects: Sequence[StoredObject], discovery: Discovery, naming: Naming | None, *, folder: str = ""
+) -> None:
     """Add images with the mask, and the lung mask if any, of the same path and name; reject all others.
 
     Args:
-        objects: Files with their paths in the source, which has a folder of images and one of masks.
+        objects: Files below `images/`, `masks/` and `lungs/`.
         discovery: Result to add to.
         naming: Naming rule of the user; without it, those of public collections are tried.
+        folder: Folder of these files, if it is one of several; a naming rule may take the patient from it.
     """
-    images = _by_stem(objects, image_folder(first_folders(objects)) or "", discovery)
-    masks = _named_as(images, _by_stem(objects, MASK_FOLDER, discovery), MASK_MARKS)
-    lungs = _named_as(images, _by_stem(objects, LUNG_FOLDER, discovery), LUNG_MARKS)
+    images = _by_stem(objects, IMAGES, discovery)
+    masks = _named_as(images, _by_stem(objects, MASKS, discovery), MASK_MARKS)
+    lungs = _named_as(images, _by_stem(objects, LUNGS, discovery), (*LUNG_MARKS, *MASK_MARKS))
     images = _with_split_series(images, masks.keys() | lungs.keys())
     for stem in sorted(images.keys() | masks.keys() | lungs.keys()):
         claims = _Claims(*(found.get(stem, []) for found in (images, masks, lungs)))
-        _pair(claims, naming, discovery)
+        _pair(claims, naming, discovery, folder)
 
 
 class _Claims(NamedTuple):
@@ -84,7 +74,7 @@ def _image_of(stem: str, images: Container[str], by_key: Mapping[str, list[str]]
     """Return the name of the image that a label without one is of; its own name if there is none."""
     key = key_of(stem)
     bare = [stem[: -len(mark)] for mark in marks if key.endswith(mark)]
-    for name in bare:
+    for name in (*bare, f"{stem}{CHANNEL}"):
         if name in images:
             return name
     for name in (stem, *bare):
@@ -124,12 +114,7 @@ def _joined(stem: str, first: str, parts: Sequence[StoredObject]) -> StoredObjec
     )
 
 
-def key_of(path: str) -> str:
-    """Return a path as it is compared: letters composed (NFC) and without their case, as on most file systems."""
-    return unicodedata.normalize("NFC", path).casefold()
-
-
-def _pair(claims: _Claims, naming: Naming | None, discovery: Discovery) -> None:
+def _pair(claims: _Claims, naming: Naming | None, discovery: Discovery, folder: str) -> None:
     """Add files with the same name as a labelled slice, or reject them."""
     images, masks, lungs = claims
     if max(map(len, claims)) > 1:
@@ -141,7 +126,9 @@ def _pair(claims: _Claims, naming: Naming | None, discovery: Discovery) -> None:
             discovery.reject(o.uri, "duplicate_slice", sentence)
     elif images and masks:
         stem = unicodedata.normalize("NFC", _stem_of(images[0]))
-        identity = identify_slice(stem, naming)
+        if not key_of(_stem_of(masks[0])).endswith(CHANNEL):
+            stem = stem.removesuffix(CHANNEL)
+        identity = identify_slice(stem, naming, folder=folder)
         is_public = identity.is_known and naming is None
         discovery.add(
             images[0],
@@ -150,7 +137,7 @@ def _pair(claims: _Claims, naming: Naming | None, discovery: Discovery) -> None:
             lung=next(iter(lungs), None),
             is_volume=is_volume(images[0].uri),
             is_public=is_public,
-            stem=stem,
+            stem=f"{folder}/{stem}" if folder else stem,
         )
     elif images:
         sentence = "Image has no mask of the same name; add one, all zero if it shows no lesion."

@@ -14,7 +14,7 @@ from tasks.core.quoting import known_or_described
 from tasks.io import storage
 from tasks.io.discovery import Discovery
 from tasks.io.formats import is_volume
-from tasks.io.source_folders import key_of
+from tasks.io.source_layouts import key_of
 from tasks.io.stored_objects import StoredObject
 
 INDEX_FILE: Final = "index.csv"

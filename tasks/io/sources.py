@@ -1,8 +1,7 @@
 """Labelled sources: pairs of image and mask by name, never by order, and the patient of each.
 
-A source is a prefix with `frames/` and `masks/`, with `images/` and `masks/`, or with an `index.csv`; or one whose
-direct subfolders are such sources, which are taken together. Lung masks are optional: in `lungs/`, or in the column
-`lung` of the index.
+A source is a prefix with an `index.csv` or in one of the layouts of `source_layouts`; or one whose direct subfolders
+are such sources, which are taken together. Lung masks are optional.
 """
 
 from collections import Counter, defaultdict
@@ -19,16 +18,9 @@ from tasks.core.rows import FailureRow, SlicePair
 from tasks.io import storage
 from tasks.io.discovery import Claim, Discovery
 from tasks.io.formats import KINDS, suffix_of
-from tasks.io.source_folders import (
-    IMAGE_FOLDERS,
-    MASK_FOLDER,
-    first_folders,
-    image_folder,
-    is_litter,
-    join_series,
-    pair_folders,
-)
+from tasks.io.source_folders import is_litter, join_series, pair_files
 from tasks.io.source_index import INDEX_COLUMNS, INDEX_FILE, read_index
+from tasks.io.source_layouts import EXPECTED, by_folder, by_mark, has_folders, image_folder, known_folders
 from tasks.io.stored_objects import StoredObject
 
 
@@ -50,12 +42,14 @@ def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Disco
         discovery = _take(objects, naming)
         if not _has_index(objects):
             discovery.warnings += _ignored(sum(map(_is_source, below.values())))
+    elif any(map(_is_source, below.values())):
+        discovery = _take_subfolders(objects, below, naming)
     else:
-        discovery = _take_subfolders(uri, objects, below=below, naming=naming)
+        discovery = _take_marked(uri, objects, naming)
     if not discovery.pairs:
         raise ConfigError(
             f"Found {len(objects)} files below {shown_uri(uri)} but no labelled slice. {_reasons(discovery.failures)}"
-            f"Images and masks must have the same name; images of types {', '.join(KINDS)} are read."
+            f"{_hint(discovery)}Images and masks must have the same name; images of types {', '.join(KINDS)} are read."
         )
     discovery.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
     discovery.failures.sort(key=lambda failure: failure.uri)
@@ -86,9 +80,17 @@ def _reasons(failures: Sequence[FailureRow]) -> str:
     return "".join(f"{counted(n, 'file')}: {code} ({first[code]}) " for code, n in counts.most_common())
 
 
+def _hint(found: Discovery) -> str:
+    """Return the pattern under which names that no rule knows are of several patients, if there is one."""
+    fitting = pattern_that_fits([path for uri, path in found.unknown.items() if uri not in found.volumes])
+    if not fitting:
+        return ""
+    pattern, n_patients = fitting
+    return f"By preparation.patient_id_pattern '{pattern}' they are of {n_patients} patients. "
+
+
 def _is_source(objects: Sequence[StoredObject]) -> bool:
-    folders = first_folders(objects)
-    return _has_index(objects) or (MASK_FOLDER in folders and image_folder(folders) is not None)
+    return _has_index(objects) or has_folders(objects)
 
 
 def _has_index(objects: Sequence[StoredObject]) -> bool:
@@ -105,33 +107,45 @@ def _by_folder(objects: Sequence[StoredObject]) -> dict[str, list[StoredObject]]
     return below
 
 
-def _take(objects: Sequence[StoredObject], naming: Naming | None) -> Discovery:
+def _take(objects: Sequence[StoredObject], naming: Naming | None, *, folder: str = "") -> Discovery:
     """Return the labelled slices of one source, those claimed twice rejected."""
     discovery = Discovery()
     if _has_index(objects):
         folders = (o for o in join_series(objects) if o.uri.endswith("/"))
         read_index([*objects, *folders], discovery)
     else:
-        pair_folders(objects, discovery, naming)
+        pair_files(list(by_folder(objects)), discovery, naming, folder=folder)
     discovery.reject_duplicates()
     return discovery
 
 
 def _take_subfolders(
-    uri: str, objects: Sequence[StoredObject], *, below: Mapping[str, Sequence[StoredObject]], naming: Naming | None
+    objects: Sequence[StoredObject], below: Mapping[str, Sequence[StoredObject]], naming: Naming | None
 ) -> Discovery:
     """Return the labelled slices of all direct subfolders that are sources."""
-    taken = {name: _take(members, naming) for name, members in below.items() if _is_source(members)}
-    if not taken:
-        expected = sorted(below.keys() & {*IMAGE_FOLDERS, MASK_FOLDER})
-        raise ConfigError(  # a folder's name may be a patient's
-            f"{shown_uri(uri)} holds {counted(len(below), 'folder')}, of the expected ones "
-            f"{', '.join(expected) or 'none'}; frames/ and masks/, images/ and masks/, or an {INDEX_FILE} with the "
-            f"columns {', '.join(INDEX_COLUMNS)} was expected, there or in folders directly below."
-        )
+    taken = {name: _take(members, naming, folder=name) for name, members in below.items() if _is_source(members)}
     joined = _join(taken)
     joined.warnings += _left_out({name: members for name, members in below.items() if name not in taken}, objects)
     return joined
+
+
+def _take_marked(uri: str, objects: Sequence[StoredObject], naming: Naming | None) -> Discovery:
+    """Return the labelled slices of a source whose masks lie beside their images.
+
+    Raises:
+        ConfigError: If there are none: the layout is none of the known ones.
+    """
+    marked = by_mark(objects)
+    if not marked:
+        raise ConfigError(  # a folder's name may be a patient's
+            f"{shown_uri(uri)} holds {counted(len(_by_folder(objects)), 'folder')}, of the expected ones "
+            f"{', '.join(known_folders(objects)) or 'none'}; {EXPECTED}, or an {INDEX_FILE} with the columns "
+            f"{', '.join(INDEX_COLUMNS)} was expected, there or in folders directly below."
+        )
+    discovery = Discovery()
+    pair_files(marked, discovery, naming)
+    discovery.reject_duplicates()
+    return discovery
 
 
 def _join(parts: Mapping[str, Discovery]) -> Discovery:
@@ -184,7 +198,7 @@ def _ignored(n_folders: int) -> Iterator[str]:
     """Yield a warning about sources below one that has images and masks of its own, if there are any."""
     if n_folders:
         yield (
-            f"Left out, because the source has images and {MASK_FOLDER}/ of its own: {counted(n_folders, 'folder')} "
+            f"Left out, because the source has images and masks of its own: {counted(n_folders, 'folder')} "
             "with images and masks below it. To use all, move its own into a folder beside them."
         )
 
@@ -219,8 +233,8 @@ def _left_out(folders: Mapping[str, Sequence[StoredObject]], objects: Sequence[S
         return
     kinds = Counter(_kind(o) for o in files)
     shown = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
-    n_unlabelled = sum(image_folder(first_folders(members)) is not None for members in folders.values())
-    images_alone = f" ({n_unlabelled} with images but no {MASK_FOLDER}/)" if n_unlabelled else ""
+    n_unlabelled = sum(image_folder(members) is not None for members in folders.values())
+    images_alone = f" ({n_unlabelled} with images but no masks/)" if n_unlabelled else ""
     yield (
         f"Left out of the source, because they are no labelled slices: {counted(len(folders), 'folder')}{images_alone} "
         f"and {counted(sum(not _is_litter(o) for o in beside), 'file')} beside the folders; in all {shown}."

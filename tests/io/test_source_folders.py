@@ -118,6 +118,21 @@ def test_ids_that_mean_something_in_their_folder_alone_are_not_taken_for_one_sli
     assert found.warnings == []
 
 
+def test_a_folder_per_patient_with_images_and_masks_in_it(root: str) -> None:
+    """Slices that are numbered alike in each: refused with the pattern that takes the patient from the folder."""
+    for patient in ("anna", "bo", "cy"):
+        _put_source(f"{root}/{patient}", "001", "002", "003")
+    with pytest.raises(ConfigError, match="duplicate_slice") as error:
+        discover_source(root)
+    pattern, rest = str(error.value).split("preparation.patient_id_pattern '")[1].split("'", 1)
+    assert rest.startswith(" they are of 3 patients.")
+    found = discover_source(root, patient_id_pattern=pattern)
+    assert found.failures == []
+    assert {(pair.patient_id, pair.slice_index) for pair in found.pairs} == {
+        (patient, number) for patient in ("anna", "bo", "cy") for number in (1, 2, 3)
+    }
+
+
 def test_an_index_does_not_say_that_its_patient_is_a_public_one(root: str) -> None:
     """An index may use the id of a built-in rule for somebody else: such a slice is not taken for the public one."""
     _put_source(f"{root}/a", "study_1_0", "study_1_1")
@@ -164,7 +179,7 @@ def test_a_source_with_images_and_masks_of_its_own_says_that_others_are_left_out
     found = discover_source(root)
     assert [p.case_id for p in found.pairs] == ["morozov_1"]
     assert len(found.warnings) == 1
-    assert "images and masks/ of its own: 1 folder with" in found.warnings[0]
+    assert "images and masks of its own: 1 folder with" in found.warnings[0]
 
 
 def test_folders_two_levels_down_are_not_looked_for(root: str) -> None:

@@ -45,6 +45,38 @@ def test_frames_come_before_images(root: str) -> None:
     assert found.failures == []
 
 
+LAYOUTS = {
+    "upper case": ("IMAGES/study_{}_1.PNG", "Masks/study_{}_1.png"),
+    "labels": ("images/study_{}_1.png", "labels/study_{}_1.png"),
+    "Decathlon": ("imagesTr/study_{}_1.nii.gz", "labelsTr/study_{}_1.nii.gz"),
+    "nnU-Net": ("imagesTr/study_{}_1_0000.nii.gz", "labelsTr/study_{}_1.nii.gz"),
+    "beside": ("study_{}_1.png", "study_{}_1_mask.png"),
+    "beside in folders": ("a{0}/study_{0}_1.nrrd", "a{0}/study_{0}_1.seg.nrrd"),
+    "a series and its mask": ("study_{}_1/1.dcm", "study_{}_1_seg.nii.gz"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_of_public_collections_are_understood(root: str, layout: str) -> None:
+    """Image and mask meet, the rule of the collection names the patient, and nothing is left over."""
+    put(root, *(path.format(number) for path in LAYOUTS[layout] for number in range(1, 4)))
+    put(root, "dataset.json", "README.txt")
+    found = discover_source(root)
+    assert found.failures == []
+    assert [pair.patient_id for pair in found.pairs] == ["morozov_1", "morozov_2", "morozov_3"]
+    assert all(pair.image_uri != pair.mask_uri for pair in found.pairs)
+
+
+def test_lung_masks_may_lie_beside_images_too(root: str) -> None:
+    """Told by their mark; an image without a mask is named."""
+    put(root, "study_1_1.png", "study_1_1_mask.png", "study_1_1_lung.png", "study_1_2.png")
+    found = discover_source(root)
+    [pair] = found.pairs
+    assert pair.lung_uri is not None
+    assert pair.lung_uri.endswith("study_1_1_lung.png")
+    assert failed(found) == [("study_1_2.png", "unpaired_image")]
+
+
 def test_pairs_go_by_name_and_never_by_order(root: str) -> None:
     """Written in different orders, with other suffixes and with gaps on both sides, each image meets its own mask."""
     numbers = [7, 100, 2, 31, 9, 12, 5]
