@@ -50,6 +50,7 @@ ErrorCode = Literal[
     "not_grey",  # a DICOM image in colours
     "not_hu",  # CT values that are no Hounsfield units, by the header
     "not_read",  # the store did not return it, in all attempts
+    "other_version",  # a code of a table that another version of this software wrote
     "out_of_memory",  # needs more memory than the worker has
     "password_protected",  # an encrypted member
     "shape_mismatch",  # image and mask or lung mask differ in size

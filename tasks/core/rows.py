@@ -1,12 +1,21 @@
 """Rows of tables: labelled slices, cases, scans and rejected inputs."""
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tasks.core.catalog import Split
 from tasks.core.errors import ErrorCode
 from tasks.core.record import Record
+
+
+def _known(code: object) -> object:
+    """Return a code, or the one that stands for all that this version does not know."""
+    return code if code is None or code in get_args(ErrorCode) else "other_version"
+
+
+StoredCode = Annotated[ErrorCode, BeforeValidator(_known)]
+"""Code in a table, which another version may have written."""
 
 ScanStatus = Literal["done", "skipped", "deferred", "failed", "not_a_scan"]
 
@@ -55,7 +64,7 @@ class FailureRow(Record):
     """Rejected input and the reason; `where`, the traceback of an `internal_error`, is in no file."""
 
     uri: str
-    error_code: ErrorCode
+    error_code: StoredCode
     error: str
     where: str | None = Field(None, exclude=True)
 
@@ -67,7 +76,7 @@ class ScanRow(Record):
     source_uri: str
     source_fingerprint: str
     status: ScanStatus
-    error_code: ErrorCode | None = None
+    error_code: StoredCode | None = None
     error: str | None = None
     warnings: list[str] = Field(default_factory=list)
     flags: list[str] = Field(default_factory=list)

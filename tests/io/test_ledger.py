@@ -1,5 +1,7 @@
 """The ledger: entries are only added, and what they say decides what is worked on again."""
 
+import json
+
 import pytest
 
 from tasks.core.errors import PASSING_CODES
@@ -7,6 +9,7 @@ from tasks.core.reader_version import READER_VERSION
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.io import ledger, storage
 from tasks.io.ledger import Ledger, is_mask_intact, work_key
+from tasks.io.tables import to_parquet
 
 DONE = ScanRow(
     scan_id="a__b",
@@ -87,6 +90,20 @@ def test_another_version_of_the_readers_tries_again() -> None:
     """What an earlier version of the readers refused is not known bad to this one."""
     entries = [_entry(FAILED, reader_version=f"{READER_VERSION}-before")]
     assert Ledger(entries).known_bad() == {}
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_an_entry_of_another_version_is_read_and_tried_again(root: str, *, is_compacted: bool) -> None:
+    """A code that this version does not know costs no run its output; the sentence stays."""
+    unknown = {"error_code": "code_of_old", "reader_version": "0"}
+    entry = LedgerEntry.model_construct(**_entry(FAILED).model_dump() | unknown)
+    if is_compacted:
+        storage.publish(f"{root}/ledger/run-1.parquet", to_parquet(LedgerEntry, [entry]))
+    else:
+        storage.publish(f"{root}/ledger/run-1/a__b.json", json.dumps(entry.model_dump()).encode())
+    opened = Ledger.open(root)
+    assert [(found.error_code, found.error) for found in opened.entries] == [("other_version", FAILED.error)]
+    assert opened.known_bad() == {}
 
 
 def test_a_finished_scan_is_not_known_bad() -> None:
