@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import MPEG2MPML
+from pydicom.uid import MPEG2MPML, DeflatedExplicitVRLittleEndian
 
 from tasks.core.errors import ErrorCode
 from tests.itk_files import write_by_itk
@@ -204,6 +204,40 @@ def _chain(n: int) -> bytes:
     return (info.tobuf() + b"a.png" + bytes(507)) * n + tar({"a.png": png()})
 
 
+def _tiff(n_directories: int = 1, **tags: int) -> bytes:
+    """Return a TIFF of 16x16 px by hand, every directory of the same image; tiled if tags say so."""
+    tile = {"TileWidth": 322, "TileLength": 323}
+    entries = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, **{tile[name]: value for name, value in tags.items()}}
+    at, length = (324, 325) if tags else (273, 279)
+    size = 2 + 12 * (len(entries) + 2 + (not tags)) + 4
+    entries |= {at: 8 + n_directories * size, length: 256} | ({} if tags else {278: 16})
+    out = bytearray(b"II*\0\x08\0\0\0")
+    for number in range(n_directories):
+        out += struct.pack("<H", len(entries))
+        out += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
+        out += struct.pack("<I", 8 + (number + 1) * size if number < n_directories - 1 else 0)
+    return bytes(out) + bytes(range(256))
+
+
+def _inflating(number: int) -> list[Dataset]:
+    """Return a series, deflated, with far more pixels than its headers claim."""
+    slices = to_dicom(VOXELS, GRID, series=number)
+    for dataset in slices:
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.PixelData += bytes(8 << 20)
+    return slices
+
+
+def _dictionary(n_bytes: int) -> bytes:
+    """Return a zip packed by LZMA whose properties ask for a dictionary of that size."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", png())
+    content = bytearray(buffer.getvalue())
+    struct.pack_into("<I", content, 30 + len("a.png") + 5, n_bytes - 1)
+    return bytes(content)
+
+
 RGB_NIFTI = np.zeros((4, 4, 4), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
 
 NOISE = np.random.default_rng(0).bytes(1 << 20)
@@ -303,6 +337,14 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "a side no mask can have": ("too_large", lambda: {"long.nii.gz": _nifti2(_ramp((40_000, 4, 2)), 1)}),
     "steps of 1e200 mm": ("bad_affine", lambda: {"steps.nii.gz": _nifti2(VOXELS, 1e200)}),
     "steps of a thousand kilometres": ("bad_affine", lambda: {"far.nii.gz": _nifti2(VOXELS, 1e9)}),
+    "volume of one voxel a slice": ("too_small", lambda: {"needle.nii.gz": _nifti2(_ramp((1, 1, 20_000)), 1)}),
+    "picture of a few pixels": ("too_small", lambda: {"dot.png": png(4)}),
+    "thousands of slices": ("too_large", lambda: {"deep.nii.gz": _nifti2(_ramp((8, 8, 9000)), 1)}),
+    "tiff of a huge tile": ("too_large", lambda: {"tile.tif": _tiff(TileWidth=60_000, TileLength=60_000)}),
+    "tiff of many directories": ("unsupported_format", lambda: {"chain.tif": _tiff(n_directories=12_000)}),
+    "dicom that inflates on": ("unreadable", lambda: series("inflates", 37, _inflating(37))),
+    "negative spacing": ("zero_spacing", lambda: series("negative", 38, PixelSpacing=[-1.0, -1.0])),
+    "impossible bits": ("unreadable", lambda: series("bits", 39, HighBit=99)),
     "absurd size": ("too_large", lambda: {"huge.png": _saved(Image.new("1", (9000, 9000)), "PNG")}),
 }
 """Each as files that may stand anywhere, also in an archive: the code, and what makes the files."""
@@ -336,6 +378,8 @@ ARCHIVES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "archive in an archive": ("nested_archive", lambda: {"nested.zip": zipped({"inner.tar": tar({"a.png": png()})})}),
     "one name twice": ("duplicate_name", lambda: {"twice.tar": tar([("a.png", png()), ("a.png", png(60))])}),
     "name with a control character": ("bad_name", lambda: {"control.tar": tar({"a\x07.png": png()})}),
+    "name that turns the text around": ("bad_name", lambda: {"turned.tar": tar({"a\u202egnp.png": png()})}),
+    "zip that asks for gigabytes": ("archive_bomb", lambda: {"dictionary.zip": _dictionary(4 << 30)}),
     "name that is not UTF-8": ("bad_name", lambda: {"names.tar": tar({"\udcff\udcfe.png": png()})}),
 }
 """Archives that are bad themselves, or hold what only an archive can."""

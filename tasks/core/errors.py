@@ -21,7 +21,7 @@ ErrorCode = Literal[
     "ambiguous_series",  # several series or files where one was meant
     "archive_bomb",  # unpacks to implausibly more than its size
     "bad_affine",  # defines no position in space
-    "bad_name",  # a name that is not UTF-8
+    "bad_name",  # a name that is not UTF-8, or holds control characters
     "burned_in_annotation",  # text about the patient in the pixels, by the header
     "changed",  # differs in size between listing and reading
     "constant",  # every voxel has the same value
@@ -55,7 +55,9 @@ ErrorCode = Literal[
     "password_protected",  # an encrypted member
     "shape_mismatch",  # image and mask or lung mask differ in size
     "shifted_slices",  # slices of a series shifted along their own plane
+    "timed_out",  # took longer than a scan may
     "too_large",  # more pixels than are decoded
+    "too_small",  # slices of a few pixels
     "truncated_archive",  # an archive that ends before its members do
     "unequal_spacing",  # slices of a series at uneven distances
     "unpaired_image",  # an image without a mask of the same name

@@ -89,7 +89,7 @@ def arrange(planes: Sequence[SlicePlane]) -> Arrangement:
         planes: One per slice, in any order; all agree in size, spacing and orientation (`is_same_stack`).
 
     Raises:
-        DataError: `missing_position`, `missing_spacing`, `duplicate_position`, `gantry_tilt`,
+        DataError: `missing_position`, `missing_spacing`, `zero_spacing`, `duplicate_position`, `gantry_tilt`,
             `missing_slices`, `shifted_slices` or `unequal_spacing`.
     """
     cosines, spacing = _common_plane(planes)
@@ -141,6 +141,9 @@ def _common_plane(
     n_unscaled = sum(plane.pixel_spacing_mm is None for plane in planes)
     if n_unscaled or first.pixel_spacing_mm is None:
         raise DataError("missing_spacing", f"{n_unscaled} of {len(planes)} slices have no pixel spacing.")
+    if min(first.pixel_spacing_mm) <= 0:
+        shown = " and ".join(f"{value:g}" for value in first.pixel_spacing_mm)
+        raise DataError("zero_spacing", f"Pixel Spacing is {shown} mm; it must be above 0. Export the scan again.")
     return first.cosines, first.pixel_spacing_mm
 
 

@@ -34,6 +34,10 @@ MAX_DISTANCE_MM: Final = 1e6
 
 MAX_SIDE: Final = 32_767
 """Largest number of voxels along an axis of a NIfTI-1 mask: its `dim` is int16 (nifti1.h)."""
+MIN_SIDE_PX: Final = 8
+MAX_SLICES: Final = 8192
+"""Bounds of what is enlarged for the model and held at once: 512 MiB at 256x256 px. CT has some thousand slices of
+512x512."""
 
 POSITION_TOLERANCE_MM: Final = 0.1
 """Tolerance between the positions of an image and its mask, because headers round."""
@@ -147,6 +151,24 @@ def check_sides(shape: tuple[int, ...]) -> None:
     if max(shape) > MAX_SIDE:
         sides = "×".join(map(str, shape))
         raise DataError("too_large", f"The scan is {sides}; at most {MAX_SIDE} along an axis are segmented. Split it.")
+
+
+def check_reading(shape: tuple[int, ...]) -> None:
+    """Refuse slices that are too small to show a chest, or too many to be held at once.
+
+    A file of some bytes may claim thousands of slices of one voxel, each of which would be enlarged for the model.
+
+    Args:
+        shape: `(D, H, W)` in reading orientation.
+
+    Raises:
+        DataError: `too_small` or `too_large`.
+    """
+    n_slices, height, width = shape
+    if min(height, width) < MIN_SIDE_PX:
+        raise DataError("too_small", f"Slices are {width}×{height} px; at least {MIN_SIDE_PX} px a side are segmented.")
+    if n_slices > MAX_SLICES:
+        raise DataError("too_large", f"The scan has {n_slices} slices; at most {MAX_SLICES} are segmented. Split it.")
 
 
 def _orientations() -> ModuleType:

@@ -25,12 +25,12 @@ from indexed_gzip import IndexedGzipFile, ZranError
 
 from tasks.core.errors import ConfigError, DataError, ErrorCode, StorageError
 from tasks.io import storage
-from tasks.io.other_files import MAC_ICON
+from tasks.io.file_names import member_refused, shown
 from tasks.io.packings import Packing
 from tasks.io.pseudonyms import Seal
 from tasks.io.range_reader import READ_AHEAD_BYTES, open_ranges
-from tasks.io.stored_objects import is_utf8
 from tasks.io.tar_headers import BoundedTar
+from tasks.io.zip_headers import lzma_dictionary_bytes
 
 MAX_RATIO = 200
 BOMB_FROM_BYTES = 64 << 20
@@ -42,7 +42,7 @@ _TOO_MUCH = f"The archive holds more than {MAX_MEMBERS} files, or than 1 TiB; sp
 HEADER_READ_BYTES = 64 << 10
 SEEK_POINT_BYTES = 4 << 20
 MAX_XZ_BYTES = 256 << 20
-"""Memory to unpack xz: `xz -9` needs 65 MiB."""
+"""Memory to unpack xz and LZMA: `xz -9` needs 65 MiB."""
 DEFLATE64 = 9
 _ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 N_OPEN = 4
@@ -163,7 +163,7 @@ def _zip_members(archive: Archive) -> Iterator[ArchiveMember]:
     for info in opened.infolist():
         if info.is_dir():
             continue
-        refused = _name_refused(info.filename)
+        refused = member_refused(info.filename)
         if stat.S_ISLNK(info.external_attr >> 16):
             refused = "unsafe_member", "The member is a link; send the file itself."
         elif info.compress_type not in _ZIP_METHODS:
@@ -171,10 +171,16 @@ def _zip_members(archive: Archive) -> Iterator[ArchiveMember]:
             refused = "unsupported_format", f"The member is packed by {method}, which is not read. Pack it by Deflate."
         elif info.flag_bits & 0x1:
             refused = "password_protected", "The member is encrypted; send the archive without a password."
+        elif info.compress_type == zipfile.ZIP_LZMA and _lzma_bytes(archive, info) > MAX_XZ_BYTES:
+            refused = "archive_bomb", f"To unpack it needs more than {MAX_XZ_BYTES >> 20} MiB. Pack it by Deflate."
         elif info.file_size > BOMB_FROM_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
             refused = "archive_bomb", _bomb(info.file_size, info.compress_size)
-        name = info.filename if refused is None else _printable(info.filename)
+        name = info.filename if refused is None else shown(info.filename)
         yield ArchiveMember(name, info.file_size, refused=refused)
+
+
+def _lzma_bytes(archive: Archive, info: zipfile.ZipInfo) -> int:
+    return lzma_dictionary_bytes(functools.partial(storage.read_range, archive.uri), info)
 
 
 def _tar_members(
@@ -189,14 +195,14 @@ def _tar_members(
                 raise DataError("archive_bomb", _bomb(end, packed_bytes))
             if info.isdir():
                 continue
-            refused = _name_refused(info.name)
+            refused = member_refused(info.name)
             if not info.isreg():
                 refused = "unsafe_member", "The member is a link or a device; send the file itself."
             elif n_bytes is not None and end > n_bytes:
                 refused = "truncated_archive", f"The archive ends {end - n_bytes} bytes before this member does."
             elif info.issparse():
                 refused = "unsafe_member", "The member is sparse: its bytes do not stand as they are. Pack it without."
-            yield ArchiveMember(_printable(info.name), info.size, info.offset_data, refused)
+            yield ArchiveMember(shown(info.name), info.size, info.offset_data, refused)
         _check_end(file, archive.offset)
 
 
@@ -208,23 +214,6 @@ def _check_end(file: io.BufferedIOBase, offset: int) -> None:
         raise DataError("truncated_archive", "The archive ends without its end mark: it is cut short. Upload it again.")
     if block.strip(b"\0"):
         raise DataError("corrupt_archive", "The archive is damaged: a header in it is none. Upload it again.")
-
-
-def _name_refused(name: str) -> tuple[ErrorCode, str] | None:
-    parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
-        return "unsafe_member", "The member's name points outside the archive; pack it anew, from within its folder."
-    if parts[-1] == MAC_ICON:  # a system file, whose name holds a control character
-        return None
-    if not is_utf8(name) or not name.isprintable():
-        return "bad_name", "The member's name is not UTF-8, or holds control characters; rename it."
-    return None
-
-
-def _printable(name: str) -> str:
-    """Return a name that UTF-8 can encode."""
-    whole = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in whole)
 
 
 def _bomb(n_unpacked: int, n_packed: int) -> str:

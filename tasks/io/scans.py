@@ -14,6 +14,7 @@ from tasks.core.errors import NOT_SCAN_CODES
 from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry, common_folder
+from tasks.io.file_names import BAD_NAME, is_plain, shown
 from tasks.io.file_roles import data_files, is_picture, pictures_on_discs, role_of
 from tasks.io.formats import KINDS, without_suffix
 from tasks.io.other_files import PICTURE, kind_unless_young, warnings_of
@@ -140,7 +141,7 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
         if path in claimed:
             continue
         role = role_of(path, o.size_bytes)
-        if not is_utf8(o.uri):
+        if not is_utf8(o.uri) or not (is_plain(path) or role.ignored):
             found.sources.append(_bad_name(o))
         elif packing_of(path):
             found.containers.append(Container(without_suffix(path), (o,)))
@@ -215,12 +216,11 @@ def _read_index(kept: SealedFile) -> ContainerIndex:
 
 
 def _bad_name(o: StoredObject) -> ScanSource:
-    """Return an object whose name cannot be stored in a table as a rejected scan."""
-    path, uri = (text.encode("utf-8", "backslashreplace").decode() for text in (o.path, o.uri))
-    sentence = "The name of the file is not UTF-8; rename it."
+    """Return an object whose name cannot be stored in a table, or could change the page that shows it, as rejected."""
+    path, uri = shown(o.path), shown(o.uri)
     content = fingerprint([replace(o, uri=uri)])
     source = ScanSource(without_suffix(path), path, uri, content, "raster", modified_s=o.modified_s)
-    return replace(source, refused=("bad_name", sentence))
+    return replace(source, refused=("bad_name", BAD_NAME))
 
 
 def _sealed(source: ScanSource, seal: Seal) -> ScanSource:

@@ -12,7 +12,16 @@ from tasks.core.errors import DataError, as_refusal
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
 from tasks.core.model_input import ModelInput
 from tasks.core.turns import STORED, turned
-from tasks.core.volumes import Grid, Layout, check_finite, check_shapes, check_sides, check_values, count_lung_like
+from tasks.core.volumes import (
+    Grid,
+    Layout,
+    check_finite,
+    check_reading,
+    check_shapes,
+    check_sides,
+    check_values,
+    count_lung_like,
+)
 from tasks.io import storage
 from tasks.io.dicom_series import read_or_refuse, read_slices
 from tasks.io.formats import layout_of, read_image, read_orientation, read_volume
@@ -130,6 +139,7 @@ def _load(
 def _open_slice(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     del hu  # 8-bit slices are never Hounsfield units
     image = slice_to_uint8(read_image(_name(scan), content))
+    check_reading((1, *image.shape))
     check_values(image)
     orientation = read_orientation(_name(scan), content)
     image = turned(image, orientation)
@@ -150,6 +160,7 @@ def _open_stack(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
         n_read += len(found or b"")
     check_shapes(image.shape for image in images)
     check_sides(images[0].shape)
+    check_reading((len(images), *images[0].shape))
     values = np.stack(images)
     value_range = float(values.min()), float(values.max())
     loaded = LoadedScan(scan, shape=values.shape[1:], warnings=scan.warnings, value_range=value_range, n_read=n_read)
@@ -162,6 +173,7 @@ def _open_volume(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     volume = read_volume(_name(scan), content, *data)
     volume.check()
     read = volume.grid.to_reading(volume.voxels)
+    check_reading(read.shape)
     loaded = LoadedScan(scan, shape=read.shape[1:], grid=volume.grid, warnings=volume.warnings, forms=volume.forms)
     if volume.unit == "grey":
         return loaded, volume.slices()
@@ -180,6 +192,7 @@ def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     stored = read_slices(index, entry, first, last)
     check_finite(stored)  # a piece may be constant; the whole scan is checked when its pieces are joined
     read = Grid((len(stored), *stored.shape[1:]), grid.affine).to_reading(stored)
+    check_reading(read.shape)  # of the piece
     loaded = LoadedScan(
         scan,
         shape=read.shape[1:],

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tasks.io.formats.dicom import is_dicom, read_frames, read_header
+from tasks.core.errors import DataError
+from tasks.io.formats.dicom import HEADER_BYTES, is_dicom, read_frames, read_header
 from tests.volumes import Truth, enhanced, frame_order, grid_around, to_bytes, to_dicom
 
 TRUTH = Truth()
@@ -147,3 +149,17 @@ def test_a_header_that_is_refused_is_not_quoted(modality: str, sop_class: str, s
     assert refused is not None
     assert refused[0] == "not_ct"
     assert refused[1].startswith(said)
+
+
+def test_a_deflated_file_is_inflated_to_what_its_header_claims() -> None:
+    """Pixels that inflate to 64 MiB where the header claims some KiB are refused before a tenth of it is held."""
+    dataset = _slice()
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.PixelData += bytes(64 << 20)
+    content = to_bytes(dataset)
+    tracemalloc.start()
+    assert read_header(content[:HEADER_BYTES], is_whole=False).refused is None
+    with pytest.raises(DataError, match="inflates to more"):
+        read_frames(content, [0])
+    assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    tracemalloc.stop()

@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import io
+import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from tasks.core.errors import DataError, ErrorCode
 from tasks.core.quoting import known_or_described
 from tasks.core.series_parts import SeriesSlice
 from tasks.core.slice_geometry import SlicePlane
+from tasks.io.formats.dicom_deflated import inflated, is_deflated
 from tasks.io.formats.dicom_refusals import (
     UID_NAMES,
     found_in,
@@ -34,6 +36,12 @@ PREAMBLE_BYTES: Final = 132
 MAGIC: Final = b"DICM"
 HEADER_BYTES: Final = 32 << 10
 """First bytes of a file, which hold its header: some KiB, more with private elements."""
+
+MAX_HEADER_BYTES: Final = 1 << 20
+"""Largest header of a deflated file, and what may follow its pixels."""
+
+_SIZE_TAGS: Final = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
+"""Tags whose product is the number of bits of the pixels."""
 
 AIR_HU: Final = -1000.0
 FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
@@ -98,10 +106,7 @@ def read_header(head: bytes, *, is_whole: bool = True) -> Header:
         DataError: `unreadable`, if they are no DICOM header, or an incomplete one.
     """
     with _errors():
-        buffer = io.BytesIO(head)
-        dataset = parse(buffer, stop_before_pixels=True, specific_tags=list(TAGS))
-        if buffer.tell() >= len(head) and not is_whole:  # pydicom accepts a truncated header as a short one
-            raise DataError("unreadable", f"The header is longer than {len(head)} bytes.")
+        dataset = parse_header(head, TAGS, is_whole=is_whole)
         refused = refusal_of(dataset)
         n_frames = 1 if refused else int(dataset.get("NumberOfFrames") or 1)
         return Header(
@@ -112,10 +117,33 @@ def read_header(head: bytes, *, is_whole: bool = True) -> Header:
         )
 
 
-def parse(buffer: io.BytesIO, **how: Any) -> pydicom.Dataset:  # Any: parameters of dcmread
-    """Return a data set, with or without preamble."""
-    is_bare = _is_bare(buffer.getbuffer()[: 2 * PREAMBLE_BYTES].tobytes())
-    return pydicom.dcmread(buffer, force=is_bare, **how)
+def parse_header(head: bytes, tags: Collection[str], *, is_whole: bool = True) -> pydicom.Dataset:
+    """Return some attributes of the header in the first bytes of a file, with or without preamble.
+
+    Raises:
+        DataError: `unreadable`, if the header is not whole.
+    """
+    if is_deflated(head):
+        head, is_all = inflated(head, MAX_HEADER_BYTES)
+        is_whole = is_whole and is_all
+    buffer = io.BytesIO(head)
+    dataset = pydicom.dcmread(buffer, force=_is_bare(head), stop_before_pixels=True, specific_tags=list(tags))
+    if buffer.tell() >= len(head) and not is_whole:  # pydicom accepts a truncated header as a short one
+        raise DataError("unreadable", f"The header is longer than {len(head)} bytes.")
+    return dataset
+
+
+def _parse(content: bytes) -> pydicom.Dataset:
+    """Return the data set of a file; a deflated one is inflated to what its header claims."""
+    if is_deflated(content):
+        claims = parse_header(content, _SIZE_TAGS, is_whole=False)
+        sides = (int(claims.get(tag) or 1) for tag in _SIZE_TAGS)
+        content, is_all = inflated(content, MAX_HEADER_BYTES + math.prod(sides) // 8)
+        if not is_all:
+            raise DataError("unreadable", "It inflates to more than its header claims. Export it again.")
+    dataset = pydicom.dcmread(io.BytesIO(content), force=_is_bare(content))
+    _check_syntax(dataset)
+    return dataset
 
 
 def read_frames(content: bytes, frames: Sequence[int]) -> np.ndarray:
@@ -132,8 +160,7 @@ def read_frames(content: bytes, frames: Sequence[int]) -> np.ndarray:
         DataError: `unreadable` or `unsupported_syntax`.
     """
     with _errors():
-        dataset = parse(io.BytesIO(content))
-        _check_syntax(dataset)
+        dataset = _parse(content)
         found = []
         for frame in frames:
             slope, intercept = rescale_of(dataset, frame)
@@ -150,8 +177,7 @@ def digest_of_frame(content: bytes, frame: int) -> str:
         DataError: `unreadable` or `unsupported_syntax`.
     """
     with _errors():
-        dataset = parse(io.BytesIO(content))
-        _check_syntax(dataset)
+        dataset = _parse(content)
         return hashlib.sha256(np.ascontiguousarray(pixel_array(dataset, index=frame)).tobytes()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from pydicom.uid import UID, generate_uid
 
 from tasks.core.errors import DataError
 from tasks.core.volumes import LPS_TO_RAS, POSITION_TOLERANCE_MM, Grid
-from tasks.io.formats.dicom import parse
+from tasks.io.formats.dicom import parse_header
 from tasks.io.formats.dicom_tags import TAGS
 from tasks.io.formats.format import MaskWriter, ScanMask
 
@@ -187,7 +187,7 @@ def _write(sources: Sequence[pydicom.Dataset], mask: np.ndarray, *, model_digest
 
 
 def _source(head: bytes, spacing_mm: float) -> pydicom.Dataset:
-    source = parse(io.BytesIO(head), stop_before_pixels=True, specific_tags=[*TAGS, *_REFERENCES])
+    source = parse_header(head, (*TAGS, *_REFERENCES))
     source.SpecificCharacterSet = UTF_8  # of a source it may be empty or unknown to Python; no text of it is copied
     for keyword in _NOBODY:
         setattr(source, keyword, "")

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -15,13 +16,15 @@ from tasks.core.mask_colours import check_transparency, palette_values
 from tasks.core.turns import STORED, turned_back
 from tasks.io.formats.format import Format, MaskWriter, ScanMask
 
-MAX_PIXELS = 64_000_000
-"""Largest slice, 8000 x 8000: far larger than any CT slice, far smaller than a worker's memory."""
+MAX_PIXELS = 4096 * 4096
+"""Largest slice, and largest tile of a TIFF: far larger than any CT slice, far smaller than a worker's memory."""
 
 _GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 _COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "LA", "1", "RGBX", "CMYK", "YCbCr"}
 _ORIENTATION = "orientation"
 _TIFF_MAGICS, _EXIF_MARKS = (b"II", b"MM"), (b"Exif", b"eXIf")
+_TILE_SIDES = 322, 323  # TileWidth and TileLength, TIFF 6.0
+_ROWS_AT_ONCE = 256
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601-2; equal channels give the value itself
 
 
@@ -40,8 +43,7 @@ def read_raster(content: bytes) -> np.ndarray:
     """
     with _decoding(content) as image:
         if _bits_per_sample(image, content) == 16 and image.mode not in _GREY_MODES:
-            luma: np.ndarray = np.rint(_wide_colour(content) @ _LUMA)
-            return _as_stored(luma.astype(np.uint16), image)
+            return _as_stored(_luma(_wide_colour(content)), image)
         grey = image if image.mode in _GREY_MODES else image.convert("RGB").convert("L")
         return _as_stored(_pixels(grey), image)
 
@@ -158,11 +160,25 @@ def _check(image: Image.Image) -> None:
         raise DataError(
             "too_large", f"Image is {image.width}×{image.height} px; at most {MAX_PIXELS} pixels are decoded."
         )
-    n_frames = getattr(image, "n_frames", 1)
-    if n_frames != 1:
-        raise DataError("unsupported_format", f"Image holds {n_frames} frames; one slice a file was expected.")
+    if _has_more_frames(image):
+        raise DataError("unsupported_format", "Image holds more than one frame; one slice a file was expected.")
+    if image.format == "TIFF":
+        tile = [int(image.tag_v2.get(tag, 0)) for tag in _TILE_SIDES]  # type: ignore[attr-defined]
+        if math.prod(tile) > MAX_PIXELS:
+            raise DataError("too_large", f"A tile is {tile[0]}×{tile[1]} px; at most {MAX_PIXELS} pixels are decoded.")
     if image.mode not in _GREY_MODES | _COLOUR_MODES:
         raise DataError("unsupported_format", f"Pixel type {image.mode} is not one of 8 or 16 bit grey or colour.")
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    """Return whether an image has a second frame; of TIFF, whose frames form a chain, no further one is looked for."""
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1) != 1
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def _check_depth(image: Image.Image, content: bytes) -> None:
@@ -231,6 +247,14 @@ def _wide_colour(content: bytes) -> np.ndarray:
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise DataError("unsupported_format", "16-bit colours of this kind are not read; save the slice as grey.")
     return pixels[:, :, 2::-1]
+
+
+def _luma(colours: np.ndarray) -> np.ndarray:
+    """Return the luma of 16-bit colours, uint16 `(H, W)`; by parts, which are held as float64."""
+    luma = np.empty(colours.shape[:2], np.uint16)
+    for start in range(0, len(colours), _ROWS_AT_ONCE):
+        luma[start : start + _ROWS_AT_ONCE] = np.rint(colours[start : start + _ROWS_AT_ONCE] @ _LUMA)
+    return luma
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
