@@ -21,6 +21,7 @@ from tasks.io.formats import dicom, suffix_of, without_suffix
 from tasks.io.other_files import kind_of_stranger
 from tasks.io.packings import packing_in, unread_packing_in
 from tasks.io.scan_index import ContainerIndex, read_file, read_head
+from tasks.io.time_limit import note_progress
 
 T = TypeVar("T")
 
@@ -76,6 +77,7 @@ def _map_files(archive: Archive | None, files: Sequence[ScanFile], read: Callabl
 
 def _head(file: ScanFile, archive: Archive | None) -> dicom.Header | DataError | str:
     """Return the header of a file, its error, or the kind it counts as if it is no DICOM."""
+    note_progress()
     try:
         head = read_head(archive, file)
         if not dicom.is_dicom(head):
@@ -196,6 +198,7 @@ class _Series:
 
     def _digest(self, file: ScanFile, is_multi: bool) -> str:
         """Return the digest of a file or of its one frame; an empty one if it cannot be read."""
+        note_progress()
         try:
             content = read_file(self.archive, file)
             return hashlib.sha256(content).hexdigest() if is_multi else dicom.digest_of_frame(content, 0)

@@ -15,6 +15,7 @@ from tasks.io.packings import SHOWN_PACKINGS, SNIFFED_BYTES, Packing, packing_in
 from tasks.io.scan_index import ContainerIndex, read_file
 from tasks.io.scan_sources import Container
 from tasks.io.stored_objects import StoredObject
+from tasks.io.time_limit import note_progress
 
 
 def open_container(container: Container, seek_points_uri: str) -> ContainerIndex:
@@ -68,6 +69,7 @@ def _open_archive(container: Container, seek_points_uri: str) -> ContainerIndex:
     files, rejected, origin = [], [], found.path
     try:
         for member in list_members(archive):
+            note_progress()
             file, path = _file_of(archive, member), f"{container.path}/{member.path}"
             if member.refused:
                 refusal, identity = DataError(*member.refused), f"{origin}\t{member.name}"

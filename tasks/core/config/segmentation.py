@@ -75,6 +75,13 @@ class SegmentationConfig(FormModel):
         ge=0,
         description="Age in minutes below which files are left for the next run, because they may still be uploading.",
     )
+    scan_timeout_minutes: float = Field(
+        10.0,
+        title="Time limit per scan (min)",
+        gt=0,
+        description="Minutes after which a scan that is still being loaded or finished is rejected, and an archive in "
+        "which no further member was found.",
+    )
     hash_ids: bool = Field(
         False,
         title="Hash ids",

@@ -40,6 +40,7 @@ class PredictionSpec(Generic[Item, Row]):
         give_up: Function from an item whose workers keep dying, or that triggers a bug, to its row; without it the run
             fails.
         n_gpus: Number of GPUs to request from the cluster; 0 = use those that are there.
+        timeout_s: Seconds after which a worker that loads or finishes is ended; None = never.
     """
 
     load: Load[Item]
@@ -51,6 +52,7 @@ class PredictionSpec(Generic[Item, Row]):
     recall: Callable[[Sequence[Item]], dict[int, Row]] = lambda _: {}
     give_up: Callable[[Item, DataError | None], Row] | None = None
     n_gpus: int = 0
+    timeout_s: float | None = None
 
     def groups(self, items: Sequence[Item]) -> "Iterator[ChunkGroup[Item]]":
         """Yield items in groups: an item of several pieces alone, others together up to `chunk_slices`."""
@@ -133,6 +135,7 @@ class Chunk(Generic[Item]):
         images: Its slices, in the object store.
         rest: Everything else `finish` needs, in the object store.
         n_slices: Number of its slices, once loaded.
+        given_s: Time at which it was last given to a worker, seconds of the monotonic clock.
         slot: Actor that predicts it, while it does.
         probability: Its probabilities, in the object store.
     """
@@ -143,6 +146,7 @@ class Chunk(Generic[Item]):
     images: "ray.ObjectRef[np.ndarray] | None" = None
     rest: "ray.ObjectRef[Any] | None" = None  # Any: passes from load to finish
     n_slices: int = 0
+    given_s: float = 0.0
     slot: ActorSlot | None = None
     probability: "ray.ObjectRef[np.ndarray] | None" = None
 

@@ -5,11 +5,10 @@ worker, an actor or a node dies, the group is requeued; a group that keeps faili
 failing alone becomes a row. Why not Ray Data: infra/decisions/0007.
 """
 
-import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, cast
 
@@ -22,7 +21,7 @@ from tasks.core.throughput import StageSums
 from tasks.engine.cluster.session import own_error
 from tasks.engine.inference.chunks import Chunk, ChunkGroup, ChunkState, Finish, Item, Load, PredictionSpec, Row
 from tasks.engine.inference.model_pool import ActorPool, ActorSlot
-from tasks.stages.chunk import Loaded, Predicted
+from tasks.engine.inference.stage_tasks import Head, finish_in_worker, load_in_worker
 
 MAX_TRIES = 3
 N_TRIES_ALONE = 2
@@ -32,42 +31,10 @@ CHUNKS_PER_CPU = 2
 BYTES_IN_PROGRESS_FRACTION = 0.3
 """Fraction of the object store for unfinished chunks; beyond half of it Ray would spill to disk."""
 
+LATE = "It was not loaded or written within the time limit of a scan (segmentation.scan_timeout_minutes)."
+
 POLL_S = 1.0
 STOP_TIMEOUT_S = 30.0
-
-Head = tuple[float, int, int, int]
-"""Head of a loaded chunk: seconds, slices, bytes in memory and bytes read."""
-
-
-@ray.remote(max_retries=0)
-def _load(load: Callable[..., Loaded], items: Sequence[Any]) -> tuple[Head, np.ndarray, Any]:  # Any: as in `Loaded`
-    """Return the head, then the slices, then the rest."""
-    _lower_priority()
-    started = time.perf_counter()
-    loaded = load(items)
-    n_held = 3 * loaded.images.nbytes + loaded.n_held  # the probability of each output is as large as the slices
-    head = (time.perf_counter() - started, len(loaded.images), n_held, loaded.n_read)
-    return head, loaded.images, loaded.rest
-
-
-@ray.remote(max_retries=0)
-def _finish(finish: Callable[..., Any], *parts: Any) -> tuple[list[Any], float, int]:  # Any: three per chunk
-    """Return the rows, seconds and bytes written."""
-    _lower_priority()
-    started = time.perf_counter()
-    chunks = [Predicted.of(*parts[start : start + 3]) for start in range(0, len(parts), 3)]
-    rows, n_written = finish(chunks)
-    return rows, time.perf_counter() - started, n_written
-
-
-def _lower_priority() -> None:
-    """Lower the CPU priority of this worker below that of model actors.
-
-    A model on a CPU waits for the slowest of its threads at every layer, so a worker that uses a tenth of a core costs
-    it far more than that. Niceness alone is not enough: a waking thread would still wait for the worker's time slice.
-    """
-    if hasattr(os, "SCHED_IDLE") and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 @dataclass(slots=True)
@@ -116,10 +83,10 @@ class PredictionStream(Generic[Item, Row]):
             chunk = self._waiting.popleft()
             loaded = cast(  # by Ray's types a task has one return, whatever its num_returns
                 "tuple[ray.ObjectRef[Head], ray.ObjectRef[np.ndarray], ray.ObjectRef[Any]]",
-                _load.options(num_returns=3).remote(load, chunk.items),
+                load_in_worker.options(num_returns=3).remote(load, chunk.items, self.spec.timeout_s),
             )
             head, chunk.images, chunk.rest = loaded
-            chunk.state = ChunkState.LOADING
+            chunk.state, chunk.given_s = ChunkState.LOADING, time.monotonic()
             self._started[head] = chunk
 
     def _start_predicting(self, pool: ActorPool) -> None:
@@ -198,19 +165,20 @@ class PredictionStream(Generic[Item, Row]):
         group = chunk.group
         if group.is_predicted:
             parts = [ref for each in group.chunks for ref in (each.images, each.rest, each.probability)]
-            self._started[_finish.remote(finish, *parts)] = chunk
-            chunk.state = ChunkState.FINISHING
+            self._started[finish_in_worker.remote(finish, self.spec.timeout_s, *parts)] = chunk
+            chunk.state, chunk.given_s = ChunkState.FINISHING, time.monotonic()
             for each in group.chunks:
                 each.release()
 
     def _requeue_after_crash(self, chunk: Chunk[Item], err: RayError, pool: ActorPool) -> list[Row]:
         """Requeue the items of a chunk's group; return rows of those already finished."""
-        group, bug = chunk.group, _bug_in(err)
+        group, is_late = chunk.group, self._is_late(chunk)
+        bug = DataError("timed_out", LATE) if is_late else _bug_in(err)
         is_blamed = chunk.slot is None or _take_from_actor(chunk, chunk.slot, err, pool)
         if chunk.state is ChunkState.DROPPED:
             return []
         self._drop(group)
-        n_tries = group.n_tries + is_blamed
+        n_tries = MAX_TRIES if is_late else group.n_tries + is_blamed  # another try would take as long
         done = self.spec.recall(group.items)
         left = [item for index, item in enumerate(group.items) if index not in done]
         rows = list(done.values())
@@ -224,6 +192,11 @@ class PredictionStream(Generic[Item, Row]):
             for item in left:
                 self._put_back([item], MAX_TRIES - N_TRIES_ALONE, is_suspect=True)
         return rows
+
+    def _is_late(self, chunk: Chunk[Item]) -> bool:
+        """Return whether the worker of a chunk may have died of the time limit."""
+        timeout_s = self.spec.timeout_s
+        return timeout_s is not None and chunk.slot is None and time.monotonic() - chunk.given_s >= timeout_s
 
     def _drop(self, group: ChunkGroup[Item]) -> None:
         """Drop the chunks of a group; running tasks are kept until they return."""

@@ -70,6 +70,7 @@ def _spec(run: Run, load_model: LoadModel) -> PredictionSpec[ScanSource, ScanRow
         recall=run.recall,
         give_up=run.give_up,
         n_gpus=run.request.n_gpus,
+        timeout_s=60 * run.request.segmentation.scan_timeout_minutes,
     )
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import ray
 
@@ -50,7 +51,8 @@ def segment(
     _check_ids(request)
     with held_output(run) as lock:
         youngest_s = youngest_stable_s(request)  # once: no container comes of age meanwhile
-        found = list_scans(request, index_on_cluster, youngest_s, run.seal)
+        index = partial(index_on_cluster, timeout_s=60 * request.segmentation.scan_timeout_minutes)
+        found = list_scans(request, index, youngest_s, run.seal)
         scans = sort_scans(found.scans(run.seal), run, youngest_s)
         require_scans(found, scans.new, scans.known, request.output_uri)
         lock.check()

@@ -142,8 +142,9 @@ class SimulatedRay:
         if self.killers.get(stage, set()).intersection(items) or self.rng.random() < self.crash_fraction:
             raise WorkerCrashedError
 
-    def load(self, _: Ref, items: Sequence[int]) -> tuple[Ref, Ref, Ref]:
+    def load(self, _: Ref, items: Sequence[int], timeout_s: float | None) -> tuple[Ref, Ref, Ref]:
         """Return head, slices and rest of a chunk: its items."""
+        del timeout_s
         self.most_held_at_load = max(self.most_held_at_load, self.n_held)
 
         def head() -> tuple[float, int, int, int]:
@@ -153,8 +154,9 @@ class SimulatedRay:
 
         return self.ref(head), self.put(items), self.put(items)
 
-    def finish(self, _: Ref, *parts: Ref) -> Ref:
+    def finish(self, _: Ref, timeout_s: float | None, *parts: Ref) -> Ref:
         """Return the rows of a group: its items and what was predicted for them."""
+        del timeout_s
         pieces = [(parts[start].make(), parts[start + 2].make()) for start in range(0, len(parts), 3)]
         items = [item for loaded, _ in pieces for item in loaded]
         predicted = [value for _, values in pieces for value in values]

@@ -1,6 +1,7 @@
 """The stream over a stand-in model: one row an item whatever dies, and bounded actors."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -182,6 +183,27 @@ def test_accelerators_that_stay_broken_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="broke one after the other"):
         _run(range(20, 60), model=partial(Broken, tmp_path / "broken", comes_round=False), give_up=give_up)
     assert not given_up
+
+
+def _load_slowly(items: Sequence[int]) -> Loaded:
+    if 77 in items:
+        re.match(r"(a|a)*$", 40 * "a" + "b")  # for ages, and holding Python's lock
+    return _load(items)
+
+
+def test_an_item_that_never_ends_is_given_up_in_time() -> None:
+    """Its worker is ended, though it hangs within a library; its chunk-mates are done."""
+    work = PredictionSpec(
+        load=_load_slowly,
+        load_model=Doubling,
+        finish=_finish,
+        chunk_slices=4,
+        give_up=lambda item, bug: (item, -1 if bug and bug.code == "timed_out" else 0),
+        timeout_s=2,
+    )
+    with session(ComputeConfig()):
+        rows = sorted(row for rows in PredictionStream(work).rows(range(70, 90)) for row in rows)
+    assert rows == [(item, -1 if item == 77 else 2 * item) for item in range(70, 90)]
 
 
 def test_without_giving_up_a_killer_ends_the_run(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def run_on(world: SimulatedRay, n_items: int, spec: Spec) -> tuple[Rows, int]:
         for module in (stream, model_pool):
             monkeypatch.setattr(module, "ray", world)
-        monkeypatch.setattr(stream, "_load", Method(world.load))
-        monkeypatch.setattr(stream, "_finish", Method(world.finish))
+        monkeypatch.setattr(stream, "load_in_worker", Method(world.load))
+        monkeypatch.setattr(stream, "finish_in_worker", Method(world.finish))
         monkeypatch.setattr(stream, "ActorPool", world.pool)
         monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: None))
         found = PredictionStream(spec)
