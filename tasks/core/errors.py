@@ -73,7 +73,10 @@ ErrorCode = Literal[
 ]
 
 PASSING_CODES: Final[frozenset[ErrorCode]] = frozenset(
-    {"changed", "internal_error", "no_permission", "not_read", "out_of_memory", "vanished", "worker_died"}
+    {
+        *("changed", "internal_error", "no_permission", "not_read", "other_version", "out_of_memory", "timed_out"),
+        *("vanished", "worker_died"),
+    }
 )
 """Codes that do not depend on the content; the next run tries such a scan again."""
 

@@ -1,21 +1,12 @@
 """Rows of tables: labelled slices, cases, scans and rejected inputs."""
 
-from typing import Annotated, Literal, get_args
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from tasks.core.catalog import Split
-from tasks.core.errors import ErrorCode
 from tasks.core.record import Record
-
-
-def _known(code: object) -> object:
-    """Return a code, or the one that stands for all that this version does not know."""
-    return code if code is None or code in get_args(ErrorCode) else "other_version"
-
-
-StoredCode = Annotated[ErrorCode, BeforeValidator(_known)]
-"""Code in a table, which another version may have written."""
+from tasks.core.stored_code import StoredCode
 
 ScanStatus = Literal["done", "skipped", "deferred", "failed", "not_a_scan"]
 

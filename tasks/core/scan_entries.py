@@ -7,8 +7,9 @@ from itertools import takewhile
 import numpy as np
 from pydantic import Field
 
-from tasks.core.errors import DataError, ErrorCode
+from tasks.core.errors import DataError
 from tasks.core.record import Record
+from tasks.core.stored_code import StoredCode
 from tasks.core.volumes import Grid
 
 
@@ -65,7 +66,7 @@ class ScanEntry(Record):
     can_be_cut: bool = False
     is_beside_dicom: bool = False
     warnings: tuple[str, ...] = ()
-    error_code: ErrorCode | None = None
+    error_code: StoredCode | None = None
     error: str | None = None
     where: str | None = Field(None, exclude=True)
 

@@ -1,7 +1,7 @@
 """Results of a listing: scans, and containers of scans."""
 
 import posixpath
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from tasks.core.errors import ErrorCode
@@ -74,6 +74,7 @@ class ScanSource:
         parts: Slices of a stack, in order.
         positions: Number of each slice of a stack, which may have gaps; empty for other scans.
         is_beside_dicom: Whether it is a picture that came with DICOM slices (`ScanEntry.is_beside_dicom`).
+        waits: Whether it is to be segmented later, with slices that may still be uploading.
         warnings: Warnings for the user, as far as the listing shows any.
     """
 
@@ -94,6 +95,7 @@ class ScanSource:
     parts: tuple["ScanSource", ...] = ()
     positions: tuple[int, ...] = ()
     is_beside_dicom: bool = False
+    waits: bool = False
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -138,8 +140,3 @@ class ScanSource:
             is_beside_dicom=entry.is_beside_dicom,
             warnings=entry.warnings if entry.error_code else (),
         )
-
-    def waiting_for(self, folder: Container) -> Self:
-        """Return it as it lies once a folder with more of its slices is there."""
-        path = common_folder([self.path, folder.path]) or "series"
-        return replace(self, path=path, modified_s=folder.modified_s)

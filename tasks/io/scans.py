@@ -32,11 +32,17 @@ SPLIT: Final = (
     "Slices of the same series also lie in another archive, or in a folder beside it; only folders are joined. This "
     "scan may be a part, or a copy."
 )
+UPLOADING: Final = "More slices of the same series may still be uploading; a later run takes all together."
+OF_LISTING: Final = frozenset({SPLIT, UPLOADING})
+"""Warnings that depend on what lies beside a scan, and so on the night."""
+
+MAX_WAIT_S: Final = 24 * 3600
+"""Age from which a scan waits no longer for the rest of its series: files may be added to it every night."""
 
 
 @dataclass(slots=True)
 class Survey:
-    """Result of listing a collection, before containers are opened.
+    """Result of listing a collection; scans of containers are added as these are opened.
 
     Attributes:
         sources: Scans, without ids.
@@ -45,7 +51,8 @@ class Survey:
         n_objects: Number of objects, without those of other runs.
         n_of_runs: Number of files that other runs wrote.
         split: Series of which slices lie in several containers that are not opened together.
-        waiting: Series of which slices may still be uploading, and the folder of those.
+        uploading: Series of which slices may still be uploading.
+        youngest_s: Time of change after which an object may still be uploading.
     """
 
     sources: list[ScanSource] = field(default_factory=list)
@@ -54,10 +61,11 @@ class Survey:
     n_objects: int = 0
     n_of_runs: int = 0
     split: Set[str] = frozenset()
-    waiting: Mapping[str, Container] = field(default_factory=dict)
+    uploading: Set[str] = frozenset()
+    youngest_s: float = math.inf
 
     def warnings(self) -> Iterator[str]:
-        """Yield a warning about each kind of ignored files."""
+        """Yield a warning about ignored files, files of other runs, and series in parts, each if there are any."""
         yield from warnings_of(self.n_ignored)
         if self.n_of_runs:
             yield f"{counted(self.n_of_runs, 'file')} in the outputs of other runs are no scans and were left alone."
@@ -69,11 +77,18 @@ class Survey:
         self.n_ignored.update(index.n_ignored)
         for number, entry in enumerate(index.entries):
             source = ScanSource.of_entry(entry, number, kept, container)
-            if entry.series in self.waiting:
-                source = source.waiting_for(self.waiting[entry.series])
-            if entry.series in self.split and not entry.error_code:
-                source = replace(source, warnings=(SPLIT,))
+            if entry.error_code not in NOT_SCAN_CODES:
+                source = self._beside_others(source, entry.series, container)
             self.sources.append(source)
+
+    def _beside_others(self, source: ScanSource, series: str, container: Container) -> ScanSource:
+        """Return a scan with what is to be said or done because of other slices of its series."""
+        if series in self.split:
+            source = replace(source, warnings=(SPLIT, *source.warnings))
+        if series in self.uploading and not container.is_archive:
+            waits = container.is_after(self.youngest_s - MAX_WAIT_S)
+            source = replace(source, warnings=(UPLOADING, *source.warnings), waits=waits)
+        return source
 
     def add_unopened(self, container: Container) -> None:
         """Add a container that is too young to be opened, as one scan."""
@@ -131,7 +146,7 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
         objects: Objects of the collection, without those that runs wrote there.
         youngest_s: Time of change after which an object may still be uploading.
     """
-    found = Survey()
+    found = Survey(youngest_s=youngest_s)
     folders: dict[str, list[StoredObject]] = defaultdict(list)
     by_path = {o.path: o for o in objects}
     found.n_objects = len(by_path)
@@ -141,7 +156,7 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
         if path in claimed:
             continue
         role = role_of(path, o.size_bytes)
-        if not is_utf8(o.uri) or not (is_plain(path) or role.ignored):
+        if not is_utf8(o.uri) or not (is_plain(path) or (role.ignored and not packing_of(path))):
             found.sources.append(_bad_name(o))
         elif packing_of(path):
             found.containers.append(Container(without_suffix(path), (o,)))
@@ -181,17 +196,14 @@ def merged_by_series(indexes: Mapping[Container, ContainerIndex]) -> list[Contai
 
 
 def series_apart(indexes: Iterable[ContainerIndex]) -> set[str]:
-    """Return the series that lie in several containers, of which one is an archive."""
-    holders = Counter(
-        series
-        for index in indexes
-        for series in {entry.series for entry in index.entries if entry.series and not _is_no_scan(entry)}
-    )
+    """Return the series that lie in several containers; folders of one series are one by then."""
+    holders = Counter(series for index in indexes for series in series_in(index))
     return {series for series, n_containers in holders.items() if n_containers > 1}
 
 
-def _is_no_scan(entry: ScanEntry) -> bool:
-    return entry.error_code in NOT_SCAN_CODES
+def series_in(index: ContainerIndex) -> set[str]:
+    """Return the series of a container, without those that are no scans."""
+    return {entry.series for entry in index.entries if entry.series and entry.error_code not in NOT_SCAN_CODES}
 
 
 def _merged(folders: Sequence[Container]) -> Container:

@@ -6,6 +6,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
+from tasks.core.rows import ScanRow
 from tasks.core.volumes import Grid
 from tasks.engine.steps.listing import list_scans
 from tasks.engine.steps.up_to_date import sort_scans
-from tasks.io import storage
+from tasks.io import ledger, storage
 from tasks.io.other_files import PICTURE
 from tasks.stages.segmentation_run import Run
 from tests.bad_inputs import png, zipped
@@ -76,30 +78,82 @@ def test_the_same_series_twice_is_one_scan(run: Run) -> None:
     assert "20 copies of slices left out." in row.warnings
 
 
+def _night(run: Run, youngest_s: float = math.inf) -> dict[str, ScanRow]:
+    """Return the table of another run that ends; what is done or rejected is in the ledger for the next one."""
+    run = replace(run, request=run.request.model_copy(update={"run_id": f"{time.time_ns()}"}))
+    sorted_scans = sort_scans(list_scans(run.request, open_and_keep, youngest_s, None).scans(), run, youngest_s)
+    new = [*run.record_all(sorted_scans.rejected(run)), *map(run.record, segment(run, sorted_scans.due))]
+    ledger.compact(run.request.output_uri)
+    return {row.scan_id: row for row in [*sorted_scans.known, *new]}
+
+
+def _put(run: Run, folder: str, slices: Sequence[Dataset], *, age_s: float) -> None:
+    """Write slices that changed some time ago."""
+    put_series(storage.join(run.request.scans_uri, folder), slices)
+    changed_s = time.time() - age_s
+    for path in Path(run.request.scans_uri.removeprefix("file://"), folder).iterdir():
+        os.utime(path, (changed_s, changed_s))
+
+
 def test_a_series_over_archives_is_segmented_in_parts_that_say_so(run: Run, tmp_path: Path) -> None:
-    """Only folders are joined; millilitres of a part are never taken for those of the scan without a word."""
+    """Only folders are joined; the part that was done the night before says so too, until it is alone again."""
     slices = [(f"{number}.dcm", to_bytes(dataset)) for number, dataset in enumerate(ct_slices())]
     (tmp_path / "scans" / "one.zip").write_bytes(zipped(dict(slices[:12])))
+    assert _night(run)["one"].warnings == []
     (tmp_path / "scans" / "two.zip").write_bytes(zipped(dict(slices[12:])))
+    rows = _night(run)
+    assert {row.scan_id: (row.status, row.n_slices) for row in rows.values()} == {
+        "one": ("skipped", 12),
+        "two": ("done", 8),
+    }
+    assert all("also lie in another archive" in row.warnings[0] for row in rows.values())
     found = list_scans(run.request, open_and_keep, math.inf, None)
-    rows = list(segment(run, found.scans()))
-    assert [(row.scan_id, row.status, row.n_slices) for row in rows] == [("one", "done", 12), ("two", "done", 8)]
-    assert all("also lie in another archive" in row.warnings[0] for row in rows)
     assert list(found.warnings()) == ["1 series over archives: the parts are scans of their own."]
+    (tmp_path / "scans" / "two.zip").unlink()
+    assert _night(run)["one"].warnings == []
 
 
-def test_a_series_waits_for_its_folder_that_is_still_uploading(run: Run, tmp_path: Path) -> None:
+def test_a_series_waits_for_its_folder_that_is_still_uploading(run: Run) -> None:
     """Half of it is no scan tonight, and the whole is one tomorrow; its neighbour does not wait."""
-    other = ct_slices(SeriesInstanceUID="1.2.3.4")
-    for folder, slices in {"pat/a": [*ct_slices()[:12], *other], "pat/b": ct_slices()[12:]}.items():
-        put_series(storage.join(run.request.scans_uri, folder), slices)
-    yesterday_s = time.time() - 86400
-    for path in (tmp_path / "scans" / "pat" / "a").iterdir():
-        os.utime(path, (yesterday_s - 1, yesterday_s - 1))
-    tonight = sort_scans(list_scans(run.request, open_and_keep, yesterday_s, None).scans(), run, yesterday_s)
-    assert sorted(row.status for row in tonight.known) == ["deferred", "deferred"]
-    assert [(scan.scan_id, scan.n_slices) for scan in tonight.due] == [("pat__a", 20)]
-    assert sorted((row.scan_id, row.n_slices) for row in segment(run, scans_of(run))) == [("pat", 20), ("pat__a", 20)]
+    _put(run, "pat/a", [*ct_slices()[:12], *ct_slices(SeriesInstanceUID="1.2.3.4")], age_s=4000)
+    _put(run, "pat/b", ct_slices()[12:], age_s=0)
+    tonight = _night(run, time.time() - 3600)
+    assert sorted((row.scan_id[:6], row.status) for row in tonight.values()) == [
+        ("pat__a", "deferred"),
+        ("pat__a", "done"),
+        ("pat__b", "deferred"),
+    ]
+    assert sorted((scan_id, row.n_slices) for scan_id, row in _night(run).items()) == [("pat", 20), ("pat__a", 20)]
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_no_scan_waits_for_ever_nor_leaves_the_table(run: Run, *, is_done: bool) -> None:
+    """Beside slices that are added every night a finished scan stays, and another is segmented after a day."""
+    _put(run, "pat/a", ct_slices()[:12], age_s=3 * 24 * 3600)
+    if is_done:
+        _night(run)
+    _put(run, "pat/b", ct_slices()[12:13], age_s=0)
+    row = _night(run, time.time() - 3600)["pat__a"]
+    assert (row.status, row.n_slices) == ("skipped" if is_done else "done", 12)
+    assert "may still be uploading" in row.warnings[0]
+
+
+def test_archives_and_what_is_no_scan_do_not_wait(run: Run, tmp_path: Path) -> None:
+    """Slices in an archive are never joined with a folder, and a scout of the same series is no slice."""
+    (tmp_path / "scans" / "one.zip").write_bytes(
+        zipped({f"{number}.dcm": to_bytes(dataset) for number, dataset in enumerate(ct_slices())})
+    )
+    os.utime(tmp_path / "scans" / "one.zip", (time.time() - 4000,) * 2)
+    _put(run, "pat/a", ct_slices(series=2), age_s=4000)
+    scouts = ct_slices(series=2)[:1]
+    scout(scouts[0])
+    _put(run, "inbox", [*ct_slices()[:3], *scouts], age_s=0)
+    rows = _night(run, time.time() - 3600)
+    assert {scan_id: row.status for scan_id, row in rows.items()} == {
+        "one": "done",
+        "pat__a": "done",
+        "inbox": "deferred",
+    }
 
 
 @pytest.mark.parametrize("uid", ["1.2.3", "", None])

@@ -18,7 +18,7 @@ from tasks.io.packings import SHOWN_PACKINGS
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
 from tasks.io.scan_sources import Container, ScanSource
-from tasks.io.scans import Survey, index_key, merged_by_series, series_apart, survey
+from tasks.io.scans import Survey, index_key, merged_by_series, series_apart, series_in, survey
 from tasks.io.sealed_file import SealedFile
 from tasks.io.stacks import stack
 
@@ -34,11 +34,11 @@ def youngest_stable_s(request: SegmentRequest) -> float:
 
 
 def list_scans(request: SegmentRequest, index: Index, youngest_s: float, seal: Seal | None) -> Survey:
-    """Return the scans below the request's URI; what may still be uploading is one scan, to be opened later."""
+    """Return the scans below the request's URI; what may still be uploading is left for a later run."""
     objects, n_of_runs = list_inputs(request.scans_uri)
     found = survey(objects, youngest_s)
     found.n_of_runs = n_of_runs
-    indexes = _add_containers(found, youngest_s, _Indexes.of(request.output_uri, index, seal))
+    indexes = _add_containers(found, _Indexes.of(request.output_uri, index, seal))
     if not request.segmentation.pictures_beside_dicom:
         found.leave_pictures(indexes)
     if request.segmentation.stack_pattern:
@@ -46,31 +46,27 @@ def list_scans(request: SegmentRequest, index: Index, youngest_s: float, seal: S
     return found
 
 
-def _add_containers(found: Survey, youngest_s: float, indexes: "_Indexes") -> list[ContainerIndex]:
+def _add_containers(found: Survey, indexes: "_Indexes") -> list[ContainerIndex]:
     """Add the scans of containers to a survey, and return their indexes; folders of one series are opened together.
 
     What may still be uploading is one scan, to be opened later. Folders of it are opened all the same: a series that
     has slices there waits for them.
     """
-    stable = [container for container in found.containers if not container.is_after(youngest_s)]
-    young = [container for container in found.containers if container.is_after(youngest_s)]
+    stable = [container for container in found.containers if not container.is_after(found.youngest_s)]
+    young = [container for container in found.containers if container.is_after(found.youngest_s)]
     for container in young:
         found.add_unopened(container)
-    indexes.open([*stable, *(container for container in young if not container.is_archive)])
+    folders = [container for container in young if not container.is_archive]
+    indexes.open([*stable, *folders])
     merged = merged_by_series({container: indexes.found[container] for container in stable})
     indexes.open(merged)
     opened = {container: indexes.found[container] for container in merged}
+    uploading = [indexes.found[container] for container in folders]
     found.split = series_apart(opened.values())
-    found.waiting = {
-        entry.series: container
-        for container in young
-        if not container.is_archive
-        for entry in indexes.found[container].entries
-        if entry.series
-    }
+    found.uploading = {series for index in uploading for series in series_in(index)}
     for container, index in opened.items():
         found.add_index(container, index, indexes.file_of(container))
-    return list(opened.values())
+    return [*opened.values(), *uploading]
 
 
 @dataclass(frozen=True, slots=True)

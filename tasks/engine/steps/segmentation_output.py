@@ -108,8 +108,8 @@ def warn_of_deferred(manifest: SegmentationManifest) -> None:
     """Log why scans wait for the next run, if some do."""
     if manifest.counts["deferred"]:
         logger.warning(
-            "segment: %s deferred, younger than %g min (segmentation.settle_minutes), so perhaps still uploading; the "
-            "next run takes them",
+            "segment: %s deferred, younger than %g min (segmentation.settle_minutes) or beside such slices of the same "
+            "series, so perhaps still uploading; a later run takes them",
             counted(manifest.counts["deferred"], "scan"),
             manifest.segmentation.settle_minutes,
         )

@@ -9,6 +9,7 @@ from tasks.core.errors import DataError
 from tasks.core.rows import ScanRow, ScanStatus
 from tasks.io import ledger, storage
 from tasks.io.scan_sources import ScanSource
+from tasks.io.scans import OF_LISTING
 from tasks.stages.segmentation_run import Run
 
 
@@ -62,13 +63,14 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
         if scan.modified_s is not None and scan.modified_s > youngest_s:
             return run.row(scan, "deferred")
         if run.request.segmentation.force and scan.refused is None:
-            return None
+            return _waiting(scan, run)
         if entry is not None and ledger.is_mask_intact(entry):
             is_reported = (scan.scan_id, scan.fingerprint) not in entries.unreported
-            return ScanRow.model_validate(entry.model_dump() | {"status": "skipped" if is_reported else "done"})
+            status = "skipped" if is_reported else "done"
+            return ScanRow.model_validate(entry.model_dump() | {"status": status, "warnings": _warnings(scan, entry)})
         if bad is not None:
-            return run.row(scan, bad.status, error_code=bad.error_code, error=bad.error, warnings=bad.warnings)
-        return None
+            return run.row(scan, bad.status, error_code=bad.error_code, error=bad.error, warnings=_warnings(scan, bad))
+        return _waiting(scan, run)
 
     rows = storage.map_in_parallel(known_row, scans)
     known = [row for row in rows if row is not None]
@@ -79,6 +81,17 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
             row.status == "failed" and (row.scan_id, row.source_fingerprint) in entries.unreported for row in known
         ),
     )
+
+
+def _waiting(scan: ScanSource, run: Run) -> ScanRow | None:
+    """Return the row of a scan that waits for the rest of its series; None if it does not."""
+    return run.row(scan, "deferred", warnings=list(scan.warnings)) if scan.waits else None
+
+
+def _warnings(scan: ScanSource, entry: ScanRow) -> list[str]:
+    """Return the warnings of an earlier run, with tonight's about what lies beside the scan."""
+    beside = [warning for warning in scan.warnings if warning in OF_LISTING]
+    return [*beside, *(warning for warning in entry.warnings if warning not in OF_LISTING)]
 
 
 def count_by_status(rows: Iterable[ScanRow]) -> dict[ScanStatus, int]:
