@@ -29,8 +29,8 @@ def prepare_dataset(
     the run publishes the rest and then fails (exit code 3).
 
     Args:
-        source: URI of a folder with frames/ and masks/, images/ and masks/, or an index.csv; optional lungs/. It may
-            hold several such folders.
+        source: URI of a folder with frames/ or images/ and masks/, with masks beside images (a_mask beside a), or with
+            an index.csv; optional lungs/. It may hold several such folders.
         dataset: URI to write the dataset to.
         preparation: Slice size, split, mask values and CT values.
         compute: This machine or a Ray cluster.

@@ -39,8 +39,8 @@ def run_pipeline(
     fails before training.
 
     Args:
-        source: URI of a folder with frames/ and masks/, images/ and masks/, or an index.csv; optional lungs/. It may
-            hold several such folders.
+        source: URI of a folder with frames/ or images/ and masks/, with masks beside images (a_mask beside a), or with
+            an index.csv; optional lungs/. It may hold several such folders.
         out: URI of the folder for all outputs.
         scans: URI of a folder with new scans. Empty = segment nothing.
         preparation: Slice size, split, mask values and CT values.

@@ -4,6 +4,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from string import Formatter
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,18 @@ class SliceIdentity:
     case_id: str
     slice_index: int
     is_known: bool = True
+
+
+class SliceName(NamedTuple):
+    """Name of an image.
+
+    Attributes:
+        stem: Path below the folder of images, without suffix.
+        folder: Folder of the source that holds the folder of images, if there are several.
+    """
+
+    stem: str
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from tasks.core.errors import ErrorCode
-from tasks.core.naming_rules import SliceIdentity
+from tasks.core.naming_rules import SliceIdentity, SliceName
 from tasks.core.rows import FailureRow, SlicePair
 from tasks.io.stored_objects import StoredObject, fingerprint
 
@@ -20,7 +20,7 @@ class Discovery:
     Attributes:
         pairs: Labelled slices, sorted by (case_id, slice_index).
         failures: Rejected files.
-        unknown: Path without suffix of each image, by URI, whose name matches no rule; each is a patient of its own.
+        unknown: Name of each image, by URI, that matches no rule; each is a patient of its own.
         volumes: Images that hold a whole volume.
         public: Images identified by a built-in naming rule: their ids mean the same in every folder.
         warnings: Sentences about what was left out, with counts and without names.
@@ -28,7 +28,7 @@ class Discovery:
 
     pairs: list[SlicePair] = field(default_factory=list)
     failures: list[FailureRow] = field(default_factory=list)
-    unknown: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, SliceName] = field(default_factory=dict)
     volumes: set[str] = field(default_factory=set)
     public: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
@@ -39,8 +39,8 @@ class Discovery:
         return sum(pair.image_uri in self.unknown for pair in self.pairs)
 
     @property
-    def unknown_slices(self) -> list[str]:
-        """Paths of the labelled slices, not volumes, whose names match no naming rule."""
+    def unknown_slices(self) -> list[SliceName]:
+        """Names of the labelled slices, not volumes, that match no naming rule."""
         return [
             self.unknown[pair.image_uri]
             for pair in self.pairs
@@ -60,11 +60,11 @@ class Discovery:
         lung: StoredObject | None = None,
         is_volume: bool = False,
         is_public: bool = False,
-        stem: str = "",
+        name: SliceName = SliceName(""),
     ) -> None:
-        """Add a labelled slice, with its lung mask if there is one; `stem` is the image's path without suffix."""
+        """Add a labelled slice, with its lung mask if there is one."""
         if not identity.is_known:
-            self.unknown[image.uri] = stem
+            self.unknown[image.uri] = name
         if is_volume:
             self.volumes.add(image.uri)
         if is_public:

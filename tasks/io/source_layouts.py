@@ -4,11 +4,12 @@ Files are brought into one form: paths below `images/`, `masks/` and `lungs/`.
 """
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Final
 
-from tasks.io.formats import KINDS, suffix_of, without_suffix
+from tasks.io.formats import kind_of, without_suffix
 from tasks.io.other_files import MIN_SCAN_BYTES, NO_SCANS, kind_of_other
 from tasks.io.stored_objects import StoredObject
 
@@ -49,27 +50,30 @@ def has_folders(objects: Sequence[StoredObject]) -> bool:
     return image_folder(objects) is not None and _first(_MASK_FOLDERS, objects) is not None
 
 
-def by_folder(objects: Sequence[StoredObject]) -> Iterator[StoredObject]:
-    """Yield the files in folders for images, masks and lung masks, with paths in the common form."""
+def by_folder(objects: Sequence[StoredObject]) -> list[StoredObject]:
+    """Return the files in folders for images, masks and lung masks, with paths in the common form."""
     form_of = {image_folder(objects): IMAGES, _first(_MASK_FOLDERS, objects): MASKS, LUNGS: LUNGS}
+    found = []
     for o in objects:
         folder, _, path = o.path.partition("/")
         form = form_of.get(folder.casefold())
         if path and form:
-            yield replace(o, path=f"{form}/{path}")
+            found.append(replace(o, path=f"{form}/{path}"))
+    return found
 
 
 def by_mark(objects: Sequence[StoredObject]) -> list[StoredObject]:
     """Return files with paths in the common form, by the marks at the ends of their names; empty if no two pair.
 
-    A file `a_mask` is a mask if there is an `a` in the same folder.
+    A file `a_mask` is a mask if there is an `a`, a file or a folder of DICOM, in the same folder.
     """
-    readable = [o for o in objects if suffix_of(o.path) in KINDS]
-    stems = {key_of(without_suffix(o.path)) for o in readable}
-    stems |= {key_of(o.path.rpartition("/")[0]) for o in readable}  # of a series
     data = [o for o in objects if kind_of_other(o.path, MIN_SCAN_BYTES) not in NO_SCANS]
-    found = [replace(o, path=f"{_form(key_of(without_suffix(o.path)), stems)}/{o.path}") for o in data]
-    return found if any(o.path.startswith(f"{MASKS}/") for o in found) else []
+    folders = {str(folder) for o in data if kind_of(o.path) == "dicom" for folder in PurePosixPath(o.path).parents}
+    keys = {key_of(without_suffix(o.path)) for o in data} | {key_of(folder) for folder in folders}
+    if not any(_has_image(key, keys, MASK_MARKS) for key in keys):
+        return []
+    form_of = {o.path: _form(key_of(without_suffix(o.path)), keys) for o in data}
+    return [replace(o, path=f"{form_of[o.path]}/{o.path}") for o in data]
 
 
 def key_of(path: str) -> str:
@@ -77,11 +81,16 @@ def key_of(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-def _form(key: str, keys: set[str]) -> str:
-    for form, marks in ((LUNGS, LUNG_MARKS), (MASKS, MASK_MARKS)):
-        if any(key.endswith(mark) and key[: -len(mark)] in keys for mark in marks):
-            return form
-    return IMAGES
+def _form(key: str, keys: Set[str]) -> str:
+    if _has_image(key, keys, LUNG_MARKS):
+        return LUNGS
+    is_marked = key.endswith(MASK_MARKS) and not any(key + mark in keys for mark in MASK_MARKS)
+    return MASKS if is_marked or _has_image(key, keys, MASK_MARKS) else IMAGES
+
+
+def _has_image(key: str, keys: Set[str], marks: Sequence[str]) -> bool:
+    """Return whether a name is another one with a mark at its end."""
+    return any(key.endswith(mark) and key[: -len(mark)] in keys for mark in marks)
 
 
 def _first(names: Sequence[str], objects: Sequence[StoredObject]) -> str | None:

@@ -5,7 +5,7 @@ are such sources, which are taken together. Lung masks are optional.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tasks.core.addresses import shown_uri
@@ -45,11 +45,13 @@ def discover_source(uri: str, *, patient_id_pattern: str | None = None) -> Disco
     elif any(map(_is_source, below.values())):
         discovery = _take_subfolders(objects, below, naming)
     else:
-        discovery = _take_marked(uri, objects, naming)
+        _require_marked(uri, objects)
+        discovery = _take(objects, naming)
     if not discovery.pairs:
         raise ConfigError(
             f"Found {len(objects)} files below {shown_uri(uri)} but no labelled slice. {_reasons(discovery.failures)}"
-            f"{_hint(discovery)}Images and masks must have the same name; images of types {', '.join(KINDS)} are read."
+            f"{_hint(discovery)}An image and its mask have one name, the mask's perhaps with a mark such as _mask; "
+            f"read are {', '.join(KINDS)}."
         )
     discovery.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
     discovery.failures.sort(key=lambda failure: failure.uri)
@@ -82,7 +84,7 @@ def _reasons(failures: Sequence[FailureRow]) -> str:
 
 def _hint(found: Discovery) -> str:
     """Return the pattern under which names that no rule knows are of several patients, if there is one."""
-    fitting = pattern_that_fits([path for uri, path in found.unknown.items() if uri not in found.volumes])
+    fitting = pattern_that_fits([name for uri, name in found.unknown.items() if uri not in found.volumes])
     if not fitting:
         return ""
     pattern, n_patients = fitting
@@ -114,7 +116,10 @@ def _take(objects: Sequence[StoredObject], naming: Naming | None, *, folder: str
         folders = (o for o in join_series(objects) if o.uri.endswith("/"))
         read_index([*objects, *folders], discovery)
     else:
-        pair_files(list(by_folder(objects)), discovery, naming, folder=folder)
+        files = by_folder(objects) if has_folders(objects) else by_mark(objects)
+        pair_files(files, discovery, naming, folder=folder)
+        used = {o.uri for o in files}
+        discovery.warnings += _beside(o for o in objects if o.uri not in used)
     discovery.reject_duplicates()
     return discovery
 
@@ -123,29 +128,25 @@ def _take_subfolders(
     objects: Sequence[StoredObject], below: Mapping[str, Sequence[StoredObject]], naming: Naming | None
 ) -> Discovery:
     """Return the labelled slices of all direct subfolders that are sources."""
-    taken = {name: _take(members, naming, folder=name) for name, members in below.items() if _is_source(members)}
+    sources = [name for name, members in below.items() if _is_source(members) or by_mark(members)]
+    taken = {name: _take(below[name], naming, folder=name) for name in sources}
     joined = _join(taken)
     joined.warnings += _left_out({name: members for name, members in below.items() if name not in taken}, objects)
     return joined
 
 
-def _take_marked(uri: str, objects: Sequence[StoredObject], naming: Naming | None) -> Discovery:
-    """Return the labelled slices of a source whose masks lie beside their images.
+def _require_marked(uri: str, objects: Sequence[StoredObject]) -> None:
+    """Refuse a source whose masks do not lie beside their images: the layout is none of the known ones.
 
     Raises:
-        ConfigError: If there are none: the layout is none of the known ones.
+        ConfigError: With what was found and what was expected.
     """
-    marked = by_mark(objects)
-    if not marked:
+    if not by_mark(objects):
         raise ConfigError(  # a folder's name may be a patient's
             f"{shown_uri(uri)} holds {counted(len(_by_folder(objects)), 'folder')}, of the expected ones "
             f"{', '.join(known_folders(objects)) or 'none'}; {EXPECTED}, or an {INDEX_FILE} with the columns "
             f"{', '.join(INDEX_COLUMNS)} was expected, there or in folders directly below."
         )
-    discovery = Discovery()
-    pair_files(marked, discovery, naming)
-    discovery.reject_duplicates()
-    return discovery
 
 
 def _join(parts: Mapping[str, Discovery]) -> Discovery:
@@ -203,6 +204,13 @@ def _ignored(n_folders: int) -> Iterator[str]:
         )
 
 
+def _beside(unused: Iterable[StoredObject]) -> Iterator[str]:
+    """Yield a warning about images or masks beside the folders of a source that are not used, if there are any."""
+    n = sum(suffix_of(o.path) in KINDS and not is_litter(o.path) for o in unused)
+    if n:
+        yield f"Left out of the source: {counted(n, 'file')} of images or masks beside the folders that are used."
+
+
 def _repeated(n_by_folder: Mapping[str, int]) -> Iterator[str]:
     """Yield a warning about slices that a larger folder holds as well, if there are any."""
     n = sum(n_by_folder.values())
@@ -228,7 +236,7 @@ def _left_out(folders: Mapping[str, Sequence[StoredObject]], objects: Sequence[S
     Names may be patients' and are not shown; nor are unknown suffixes.
     """
     beside = [o for o in objects if "/" not in o.path]
-    files = [o for o in (*beside, *(o for members in folders.values() for o in members)) if not _is_litter(o)]
+    files = [o for o in (*beside, *(o for members in folders.values() for o in members)) if not is_litter(o.path)]
     if not files:
         return
     kinds = Counter(_kind(o) for o in files)
@@ -237,12 +245,8 @@ def _left_out(folders: Mapping[str, Sequence[StoredObject]], objects: Sequence[S
     images_alone = f" ({n_unlabelled} with images but no masks/)" if n_unlabelled else ""
     yield (
         f"Left out of the source, because they are no labelled slices: {counted(len(folders), 'folder')}{images_alone} "
-        f"and {counted(sum(not _is_litter(o) for o in beside), 'file')} beside the folders; in all {shown}."
+        f"and {counted(sum(not is_litter(o.path) for o in beside), 'file')} beside the folders; in all {shown}."
     )
-
-
-def _is_litter(o: StoredObject) -> bool:
-    return is_litter(o.path)
 
 
 def _kind(o: StoredObject) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.core.naming_hint import ONE_EACH, pattern_that_fits
-from tasks.core.naming_rules import custom_naming, identify_slice
+from tasks.core.naming_rules import SliceName, custom_naming, identify_slice
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tasks.core.naming_rules import custom_naming, identify_slice
 def test_the_pattern_finds_the_patients_of_usual_names(name: str) -> None:
     """Six patients with ten slices each, by folder, by a first word, or by what stands before the last number."""
     paths = [name.format(p=patient, s=number) for patient in range(6) for number in range(10)]
-    found = pattern_that_fits(paths)
+    found = pattern_that_fits([SliceName(path) for path in paths])
     assert found is not None
     pattern, n_patients = found
     naming = custom_naming(pattern)
@@ -42,7 +42,31 @@ def test_the_pattern_finds_the_patients_of_usual_names(name: str) -> None:
 )
 def test_no_pattern_is_offered_where_names_share_nothing(paths: list[str]) -> None:
     """One patient, or one slice of each, is nothing to distinguish."""
-    assert pattern_that_fits(paths) is None
+    assert pattern_that_fits([SliceName(path) for path in paths]) is None
+
+
+@pytest.mark.parametrize(
+    ("stem", "folder", "n_patients"),
+    [
+        ("{s:03d}", "p{p}", 6),
+        ("v{v}/{s:03d}", "p{p}", 6),
+        ("P{p}_{s}", "ward", 6),
+        ("{p}{s:03d}", "train", None),
+    ],
+)
+def test_the_patient_may_be_the_folder_above(stem: str, folder: str, n_patients: int | None) -> None:
+    """Where names alone say no patient; with visits below they are one patient, and train/ is none."""
+    names = [
+        SliceName(stem.format(p=patient, s=number, v=number % 2), folder.format(p=patient))
+        for patient in range(6)
+        for number in range(10)
+    ]
+    found = pattern_that_fits(names)
+    assert (found and found[1]) == n_patients
+    if found:
+        naming = custom_naming(found[0])
+        patients = {identify_slice(name.stem, naming, folder=name.folder).patient_id for name in names}
+        assert len(patients) == n_patients
 
 
 def test_every_slice_may_be_declared_a_patient() -> None:

@@ -133,6 +133,16 @@ def test_a_folder_per_patient_with_images_and_masks_in_it(root: str) -> None:
     }
 
 
+def test_masks_may_lie_beside_images_in_one_folder_of_several(root: str) -> None:
+    """A slice that both hold by a naming rule is used once."""
+    _put_source(f"{root}/a", "study_1_1", "study_1_2")
+    put(f"{root}/b", "study_1_1.png", "study_1_1_mask.png", "study_2_1.png", "study_2_1_mask.png")
+    found = discover_source(root)
+    assert [p.patient_id for p in found.pairs] == ["morozov_1", "morozov_1", "morozov_2"]
+    assert found.failures == []
+    assert "1 slice of 1 folder" in found.warnings[0]
+
+
 def test_an_index_does_not_say_that_its_patient_is_a_public_one(root: str) -> None:
     """An index may use the id of a built-in rule for somebody else: such a slice is not taken for the public one."""
     _put_source(f"{root}/a", "study_1_0", "study_1_1")

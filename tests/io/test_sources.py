@@ -1,4 +1,4 @@
-"""Labelled sources: pairing by name in three layouts, and everything that is rejected on the way."""
+"""Labelled sources: pairing by name in every layout, and everything that is rejected on the way."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tasks.io.sources import discover_source, require_patients
 from tasks.io.stored_objects import fingerprint
 from tests.io.stores import failed, pair_names, put
 
-# ---- the three layouts ---------------------------------------------------------------------------------------------
+# ---- the layouts ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("folder", ["frames", "images"])
@@ -51,7 +51,12 @@ LAYOUTS = {
     "Decathlon": ("imagesTr/study_{}_1.nii.gz", "labelsTr/study_{}_1.nii.gz"),
     "nnU-Net": ("imagesTr/study_{}_1_0000.nii.gz", "labelsTr/study_{}_1.nii.gz"),
     "beside": ("study_{}_1.png", "study_{}_1_mask.png"),
+    "a slice of number 0": ("images/study_{}_0000.png", "masks/study_{}_0000_mask.png"),
+    "nnU-Net with a mark": ("images/study_{}_1_0000.nii.gz", "masks/study_{}_1_seg.nii.gz"),
+    "DICOM beside DICOM": ("a{0}/study_{0}_1.dcm", "a{0}/study_{0}_1_seg.dcm"),
     "beside in folders": ("a{0}/study_{0}_1.nrrd", "a{0}/study_{0}_1.seg.nrrd"),
+    "a series without suffix": ("study_{}_1/IM1", "study_{}_1_seg.nii.gz"),
+    "a series in parts": ("study_{}_1/A/1.dcm", "study_{}_1_seg.nii.gz"),
     "a series and its mask": ("study_{}_1/1.dcm", "study_{}_1_seg.nii.gz"),
 }
 
@@ -75,6 +80,25 @@ def test_lung_masks_may_lie_beside_images_too(root: str) -> None:
     assert pair.lung_uri is not None
     assert pair.lung_uri.endswith("study_1_1_lung.png")
     assert failed(found) == [("study_1_2.png", "unpaired_image")]
+
+
+def test_what_lies_beside_the_folders_in_use_is_counted(root: str) -> None:
+    """A second folder of labels, another set, and pairs beside the folders are not lost in silence."""
+    put(root, "images/study_1_1.png", "masks/study_1_1.png", "labels/study_1_2.png", "imagesTs/study_1_3.png")
+    put(root, "study_1_4.png", "study_1_4_mask.png", "README.txt")
+    assert discover_source(root).warnings == [
+        "Left out of the source: 4 files of images or masks beside the folders that are used."
+    ]
+
+
+def test_a_mask_without_its_image_is_no_image(root: str) -> None:
+    """Told by its mark, also where masks lie beside images; a lung mask of an image without a mask is named."""
+    put(root, "study_1_1.png", "study_1_1_mask.png", "study_1_2_seg.png", "study_1_3.png", "study_1_3_lung.png")
+    assert failed(discover_source(root)) == [
+        ("study_1_2_seg.png", "unpaired_mask"),
+        ("study_1_3.png", "unpaired_image"),
+        ("study_1_3_lung.png", "unpaired_mask"),
+    ]
 
 
 def test_pairs_go_by_name_and_never_by_order(root: str) -> None:
@@ -152,7 +176,7 @@ def test_two_lung_masks_of_one_name_are_set_aside_with_their_slice(root: str) ->
     found = discover_source(root)
     assert [pair.slice_index for pair in found.pairs] == [2]
     assert [f.error for f in found.failures] == [
-        "1 image(s), 1 mask(s) and 2 lung mask(s) differ only in their suffix; keep one of each."
+        "1 image(s), 1 mask(s) and 2 lung mask(s) have one name but for suffix, mark and case; keep one of each."
     ] * 4
 
 
@@ -224,7 +248,7 @@ def test_two_masks_of_one_name_are_both_set_aside(root: str) -> None:
     found = discover_source(root)
     assert [p.slice_index for p in found.pairs] == [2]
     assert [f.error for f in found.failures if f.error_code == "duplicate_slice"] == [
-        "1 image(s) and 2 mask(s) differ only in their suffix; keep one of each."
+        "1 image(s) and 2 mask(s) have one name but for suffix, mark and case; keep one of each."
     ] * 3
 
 
@@ -255,7 +279,7 @@ def test_unknown_names_in_several_folders_are_patients_of_their_own(root: str) -
     found = discover_source(root)
     assert [p.patient_id for p in found.pairs] == ["a__bjorke_5", "a__bjorke_6", "b__bjorke_5"]
     assert found.n_unknown == 3
-    assert sorted(found.unknown_slices) == ["a/bjorke_5", "a/bjorke_6", "b/bjorke_5"]
+    assert sorted(name.stem for name in found.unknown_slices) == ["a/bjorke_5", "a/bjorke_6", "b/bjorke_5"]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,10 @@ _WORKING_FILES: Final = (
 """Files of a run that has not ended, by path in the output, and keys of those that are JSON."""
 
 _MAX_JSON_BYTES: Final = 64 << 20
-_KNOWN_NAMES: Final = {"frames/", "images/", "masks/", "lungs/", "previews/", "slices/", "index.csv"}
+_KNOWN_NAMES: Final = {
+    *("frames/", "images/", "imagesTr/", "masks/", "labels/", "labelsTr/", "lungs/"),
+    *("previews/", "slices/", "index.csv"),
+}
 
 
 def claim(uri: str, kind: OutputKind) -> None:
