@@ -6,13 +6,16 @@ if a busy machine exceeds the timeout.
 """
 
 import atexit
+import contextlib
 import logging
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import httpx
 import prefect
@@ -34,6 +37,7 @@ logger = logging.getLogger(__name__)
 N_STARTS = 2
 """Number of start attempts; the second is faster, because the files are in the page cache."""
 
+PRIVATE_UMASK = 0o077
 POLL_S = 0.1
 STOP_TIMEOUT_S = 5.0
 
@@ -52,9 +56,14 @@ HELP = (
 
 
 class LocalServer:
-    """Process of a temporary server, started at once; stopped when this process exits."""
+    """Process of a temporary server, started at once; stopped when this process exits.
+
+    It asks for a password of its own, because other users of this machine reach its port, and the files it makes are
+    for this user alone.
+    """
 
     def __init__(self) -> None:
+        self._password = f"lesions:{secrets.token_urlsafe(32)}"
         self._start()
         atexit.register(self.stop)
 
@@ -78,6 +87,7 @@ class LocalServer:
             logger.warning("Prefect's temporary server did not respond in time; restarting it")
             self._start()
         os.environ["PREFECT_API_URL"] = f"{self._address}/api"
+        os.environ["PREFECT_API_AUTH_STRING"] = self._password
         os.environ.setdefault("PREFECT_UI_URL", "")  # it has no UI that runs could link to
         refresh_global_settings_context()
 
@@ -98,8 +108,12 @@ class LocalServer:
         self._address, self._started = f"http://127.0.0.1:{port}", time.monotonic()
         get_logger().info(f"Starting temporary server on {self._address}\n{HELP}")
         settings = get_current_settings().to_environment_variables(exclude_unset=True)  # those of the active profile
+        password = {"PREFECT_SERVER_API_AUTH_STRING": self._password}
+        _make_private(get_current_settings().home)
         self._process = subprocess.Popen(  # noqa: S603  # nothing in it is a user's
-            [sys.executable, *SERVER, "--port", str(port)], env=os.environ | SERVER_ENVIRONMENT | settings
+            [sys.executable, *SERVER, "--port", str(port)],
+            env=os.environ | SERVER_ENVIRONMENT | settings | password,
+            umask=PRIVATE_UMASK,
         )
 
     def _responds_within(self, timeout_s: float) -> bool:
@@ -115,6 +129,13 @@ class LocalServer:
                     return False
                 time.sleep(POLL_S)
         return False
+
+
+def _make_private(home: Path) -> None:
+    """Let no other user read the database of earlier servers; its file keeps the mode that it was made with."""
+    for database in home.glob("*.db*"):
+        with contextlib.suppress(OSError):  # another user's
+            database.chmod(0o666 & ~PRIVATE_UMASK)
 
 
 def begin_local_server() -> LocalServer | None:

@@ -14,6 +14,7 @@ from tasks.runtime import local_server
 from tasks.runtime.local_server import LocalServer, begin_local_server
 
 SCRIPT = """
+import httpx
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, get_current_settings
 from tasks.runtime.local_server import begin_local_server, without_heartbeats
@@ -25,20 +26,29 @@ def heartbeat_frequency():
 begin_local_server().wait()
 with without_heartbeats():
     assert heartbeat_frequency() is None
+for headers in ({}, {"Authorization": "Basic bGVzaW9uczp4"}):
+    assert httpx.post(f"{PREFECT_API_URL.value()}/flow_runs/filter", headers=headers).status_code == 401
 print(PREFECT_API_URL.value())
 """
 
 
 @pytest.mark.server
-def test_flows_find_it_and_it_ends_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flow runs on it, without heartbeats, at the address in Prefect's settings; afterwards nothing is there."""
+def test_flows_find_it_and_it_ends_with_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A flow runs on it, without heartbeats, at the address in Prefect's settings; afterwards nothing is there.
+
+    Who has not its password gets no answer, and no other user can read its database.
+    """
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    (tmp_path / "prefect.db").touch(mode=0o644)  # as earlier servers made it
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     address = run.stdout.split()[-1]
     assert f"Starting temporary server on {address.removesuffix('/api')}" in run.stderr + run.stdout
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{address}/health")
+    assert (tmp_path / "prefect.db").stat().st_size > 0
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
 
 
 def test_none_starts_beside_a_configured_one() -> None:

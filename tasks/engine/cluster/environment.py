@@ -21,3 +21,10 @@ START_ENVIRONMENT = {
     "RAY_gcs_server_port_wait_time_s": "120",
     "RAY_raylet_start_wait_time_s": "120",
 }
+
+LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Without clusters Ray takes 127.0.0.1 for its own address, and binds to it alone what else listens on all interfaces.
+
+ray 2.60: `ray/_private/services.py:815`. It replaces `_node_ip_address="127.0.0.1"` by the machine's address
+(`ray/_private/worker.py:1844`).
+"""

@@ -9,13 +9,20 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError, RayTaskError
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ClusterError, LesionWorkflowError
 from tasks.core.plural import counted
-from tasks.engine.cluster.environment import START_ENVIRONMENT, WITHHELD_FROM_WORKERS, WORKER_ENVIRONMENT
+from tasks.engine.cluster.environment import (
+    LOOPBACK_ENVIRONMENT,
+    START_ENVIRONMENT,
+    WITHHELD_FROM_WORKERS,
+    WORKER_ENVIRONMENT,
+)
+from tasks.engine.cluster.token import make_token_private
 
 logger = logging.getLogger(__name__)
 
@@ -178,11 +185,12 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
     """
     for name, seconds in START_ENVIRONMENT.items():
         os.environ.setdefault(name, seconds)
+    make_token_private()
     withheld = {name: value for name, value in WITHHELD_FROM_WORKERS.items() if name in os.environ}
     for n_left in reversed(range(N_STARTS)):
         try:
             # Inherited by workers: Ray starts one per CPU at once, which none with a runtime environment could use.
-            with _variables(WORKER_ENVIRONMENT):
+            with _variables(WORKER_ENVIRONMENT | LOOPBACK_ENVIRONMENT), _without_clusters():
                 ray.init(
                     address="local",  # else Ray would join whatever cluster this machine last started
                     include_dashboard=has_dashboard,
@@ -206,6 +214,16 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
             logger.warning("cluster: Ray did not start in time; restarting it")
         else:
             return
+
+
+@contextlib.contextmanager
+def _without_clusters() -> Iterator[None]:
+    """Let Ray start on loopback alone: what its processes read from the environment, this one read at import."""
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = True
 
 
 @contextlib.contextmanager
