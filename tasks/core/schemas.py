@@ -7,7 +7,7 @@ of `SCHEMA_VERSION`: fields are added with a default, never renamed.
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from tasks.core.catalog import Architecture, IntensityRule, Output, Scored, Split
 from tasks.core.config.augmentation import AugmentConfig
@@ -54,6 +54,17 @@ def _as_stored(group: type[FormModel], **before: object) -> WrapValidator:
     return WrapValidator(drop_unknown)
 
 
+def _is_inside(path: str) -> str:
+    parts = path.split("/")
+    if "\\" in path or not path.isprintable() or not {"", ".", ".."}.isdisjoint(parts):
+        raise ValueError("a path inside the bundle was expected")
+    return path
+
+
+BundlePath = Annotated[str, AfterValidator(_is_inside)]
+"""Path of a file in a bundle; a bundle may come from anybody, and what it names is read or written."""
+
+
 class DatasetCard(Record):
     """Card of a dataset: dataset.json, written last."""
 
@@ -86,9 +97,9 @@ class EnsembleMember(Record):
         test_time_flips: Flips for these patients, chosen likewise.
     """
 
-    weights_file: str
-    self_test_file: str
-    history_file: str
+    weights_file: BundlePath
+    self_test_file: BundlePath
+    history_file: BundlePath
     held_out: tuple[str, ...]
     threshold: float
     test_time_flips: bool
@@ -122,7 +133,7 @@ class ModelCard(Record):
     versions: dict[str, str]
     code_version: str
     trained_at: datetime
-    files: dict[str, str]
+    files: dict[BundlePath, str]
     members: tuple[EnsembleMember, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -151,9 +151,6 @@ def _pair(claims: _Claims, naming: Naming | None, discovery: Discovery, folder: 
                 f"Image has no mask of the same name. Of a scan's channels only {CHANNEL} is read; remove others."
             )
         discovery.reject(images[0].uri, "unpaired_image", sentence)
-        for o in lungs:
-            sentence = "The image of this lung mask has no mask of the same name; add one."
-            discovery.reject(o.uri, "unpaired_mask", sentence)
     else:
         for o, what in [*((o, "Mask") for o in masks), *((o, "Lung mask") for o in lungs)]:
             sentence = f"{what} has no image of the same name; add it or remove the {what.lower()}."

@@ -9,7 +9,7 @@ from tasks.core import handles, rows, schemas, step_inputs
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, FailureRow, ScanRow
+from tasks.core.rows import CaseRow, ScanRow
 from tasks.core.schemas import (
     SCHEMA_VERSION,
     WEIGHTS_FILE,
@@ -84,7 +84,6 @@ def test_file_of_the_first_version_is_read(record: type[Record]) -> None:
     ("record", "field", "value"),
     [
         (CaseRow, "split", "holdout"),
-        (FailureRow, "error_code", "strange"),
         (ScanRow, "status", "running"),
         (DatasetCard, "intensity_rule", "hu_window"),
         (DatasetCard, "assignments", {"patient_1": "holdout"}),

@@ -1,6 +1,8 @@
-"""The bundle of the stand-in for a model: a card and curves, but no weights; and a segmentation with it."""
+"""The bundle of the stand-in for a model: a card and curves, and weights that nothing loads; segmentation with it."""
 
 from pathlib import Path
+
+import numpy as np
 
 from tasks.core.figures import training_curves
 from tasks.core.handles import SegmentationHandle
@@ -28,7 +30,12 @@ def publish_bright_bundle(folder: Path, **changes: object) -> str:
         changes: Of the card.
     """
     curves = {f"{bundles.CURVES_FOLDER}/{name}.png": png for name, png in training_curves(HISTORY).items()}
-    files = bundles.publish_files(folder.as_uri(), curves) | {WEIGHTS_FILE: "of none"}
+    image = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
+    stand_ins = {
+        WEIGHTS_FILE: b"of none",
+        bundles.SELF_TEST_FILE: bundles.SelfTest.from_probability(image, image).to_bytes(),
+    }
+    files = bundles.publish_files(folder.as_uri(), curves | stand_ins)
     card = MODEL.model_copy(update={"input_size_px": SIZE_PX, "min_lesion_px": 0, "files": files} | changes)
     bundles.publish_card(folder.as_uri(), card)
     return folder.as_uri()

@@ -55,6 +55,8 @@ def segment(
         found = list_scans(request, index, youngest_s, run.seal)
         scans = sort_scans(found.scans(run.seal), run, youngest_s)
         require_scans(found, scans.new, scans.known, request.output_uri)
+        if not scans.due:  # else every actor verifies the bundle that it loads
+            bundles.read_bundle(request.model_uri)
         lock.check()
         new = run.record_all(scans.rejected(run))
         sums = StageSums()

@@ -106,7 +106,10 @@ def read_card(uri: str) -> ModelCard:
         raise ModelError(
             f"{shown_uri(uri)} holds no {CARD_FILE}, so no finished model bundle. Run `lesions train` first."
         )
-    return read_record(ModelCard, card_uri, error=ModelError, advice="Train the bundle again.")
+    card = read_record(ModelCard, card_uri, error=ModelError, advice="Train the bundle again.")
+    if not card.files.keys() >= set(card.weights_files):
+        raise ModelError(f"{shown_uri(card_uri)} has no digest of its weights. Train the bundle again.")
+    return card
 
 
 def read_bundle(uri: str) -> Bundle:
@@ -156,9 +159,13 @@ def read_history(uri: str) -> list[dict[str, str]]:
 
 
 def read_curves(uri: str, card: ModelCard) -> dict[str, bytes]:
-    """Return the training curves of a bundle, PNG by name."""
+    """Return the training curves of a bundle, PNG by name, verified against the card.
+
+    Raises:
+        ModelError: If a digest is not the card's.
+    """
     return {
-        PurePosixPath(path).stem: storage.read_bytes(storage.join(uri, path))
+        PurePosixPath(path).stem: _read_verified(uri, path, card)
         for path in card.files
         if path.startswith(f"{CURVES_FOLDER}/")
     }

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tasks.core.errors import ModelError
 from tasks.core.schemas import WEIGHTS_FILE, ModelCard
 from tasks.io import storage
 from tasks.io.outputs import bundles
-from tasks.io.outputs.bundles import SelfTest
+from tasks.io.outputs.bundles import SelfTest, read_card, read_curves
 
 IMAGE = np.arange(16, dtype=np.uint8).reshape(4, 4)
 PROBABILITY = np.where(IMAGE > 10, 255, 0).astype(np.uint8)
@@ -112,8 +113,30 @@ def test_a_file_the_card_does_not_name_is_refused(root: str) -> None:
     """Weights without a digest in the card are not loaded."""
     storage.publish(f"{root}/{WEIGHTS_FILE}", WEIGHTS)
     bundles.publish_card(root, _card({}))
-    with pytest.raises(ModelError, match="its card has None"):
+    with pytest.raises(ModelError, match="has no digest of its weights"):
         bundles.read_bundle(root)
+
+
+@pytest.mark.parametrize(
+    "path", ["../x.h5", "curves/../../x.png", "/etc/passwd", "curves\\..\\x.png", "a//b", "a\nb", ""]
+)
+def test_a_card_that_leads_out_of_its_bundle_is_refused(bundle: str, path: str) -> None:
+    """Whoever made it: no file beyond the bundle is read, and none written under its name."""
+    card = json.loads(storage.read_bytes(f"{bundle}/model.json"))
+    card["files"][path] = "0" * 64
+    storage.publish(f"{bundle}/model.json", json.dumps(card).encode())
+    with pytest.raises(ModelError, match="a path inside the bundle was expected"):
+        read_card(bundle)
+
+
+def test_curves_that_were_changed_are_refused(bundle: str) -> None:
+    """Their digests are in the card as those of weights are."""
+    card = json.loads(storage.read_bytes(f"{bundle}/model.json"))
+    card["files"]["curves/loss.png"] = "0" * 64
+    storage.publish(f"{bundle}/model.json", json.dumps(card).encode())
+    storage.publish(f"{bundle}/curves/loss.png", b"PNG")
+    with pytest.raises(ModelError, match=r"curves/loss.png of the bundle .* has sha256"):
+        read_curves(bundle, read_card(bundle))
 
 
 def test_a_bundle_without_card_is_not_finished(root: str) -> None:
