@@ -6,17 +6,25 @@ readers rejected the content, whatever the model.
 """
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from tasks.core.errors import PASSING_CODES, StorageError
+from pydantic import ValidationError
+
+from tasks.core.errors import PASSING_CODES, ConfigError, StorageError
+from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.io import storage
+from tasks.io.outputs.segmentations import MASKS_FOLDER
+from tasks.io.record_files import read_table
 from tasks.io.stored_objects import StoredObject
-from tasks.io.tables import from_parquet, to_parquet
+from tasks.io.tables import to_parquet
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "ledger"
 ENTRY_SUFFIX, TABLE_SUFFIX = ".json", ".parquet"
@@ -44,13 +52,21 @@ class Ledger:
         Args:
             uri: The segmentation output.
             run_id: Id of the current run, whose own entries from an earlier attempt are unreported.
+
+        Raises:
+            ConfigError: If the table of a run is damaged.
         """
         folder = storage.join(uri, FOLDER)
         if not storage.exists(folder):
             return cls()
-        objects = storage.list_objects(folder)
+        objects = _objects(folder)
         contents = storage.map_in_parallel(_read_entries, objects)
-        by_run = sorted((run for content in contents for run in content), key=lambda found: found[0])
+        n_damaged = sum(content is None for content in contents)
+        if n_damaged:
+            logger.warning(
+                "ledger: %s damaged; what they recorded is done again", counted(n_damaged, "entry is", "entries are")
+            )
+        by_run = sorted((run for content in contents for run in content or ()), key=lambda found: found[0])
         reported = {_run_of(found) for found in objects if found.path.endswith(TABLE_SUFFIX)} - {run_id}
         unreported = frozenset((e.scan_id, e.source_fingerprint) for run_id, e in by_run if run_id not in reported)
         return cls([entry for _, entry in by_run], unreported)
@@ -76,12 +92,18 @@ def work_key(row: ScanRow) -> tuple[str, ...]:
     return (row.scan_id, row.source_fingerprint, row.model_digest, row.params_digest, row.mask_version)
 
 
-def is_mask_intact(entry: LedgerEntry) -> bool:
-    """Return whether the mask of a finished scan is still there, with the recorded digest."""
-    if entry.mask_uri is None:
+def mask_here(uri: str, entry: LedgerEntry) -> str | None:
+    """Return where the mask of a finished scan lies in an output, which may be a copy of the one it was written to."""
+    return entry.mask_uri and storage.join(uri, MASKS_FOLDER, entry.mask_uri.rpartition("/")[2])
+
+
+def is_mask_intact(uri: str, entry: LedgerEntry) -> bool:
+    """Return whether the mask of a finished scan is still in an output, with the recorded digest."""
+    mask_uri = mask_here(uri, entry)
+    if mask_uri is None:
         return False
     try:
-        return any(_digest(entry.mask_uri) == entry.mask_sha256 for _ in range(N_MASK_READS))
+        return any(_digest(mask_uri) == entry.mask_sha256 for _ in range(N_MASK_READS))
     except StorageError as err:
         if err.can_pass:  # a missing response does not mean a missing mask
             raise
@@ -125,14 +147,14 @@ def compact(uri: str) -> None:
     if not storage.exists(folder):
         return
     runs: dict[str, list[StoredObject]] = defaultdict(list)
-    for found in storage.list_objects(folder):
+    for found in _objects(folder):
         runs[_run_of(found)].append(found)
     for run_id, objects in runs.items():
         entries = [found for found in objects if found.path.endswith(ENTRY_SUFFIX)]
         if not entries:
             continue
         contents = storage.map_in_parallel(_read_entries, objects)
-        rows = {entry.scan_id: entry for content in contents for _, entry in content}
+        rows = {entry.scan_id: entry for content in contents for _, entry in content or ()}
         table = to_parquet(LedgerEntry, [rows[scan_id] for scan_id in sorted(rows)])
         storage.publish(storage.join(folder, f"{run_id}{TABLE_SUFFIX}"), table)
         storage.map_in_parallel(lambda found: storage.remove(found.uri), entries)
@@ -151,12 +173,26 @@ def _run_of(found: StoredObject) -> str:
     return found.path.split("/", 1)[0].removesuffix(TABLE_SUFFIX)
 
 
-def _read_entries(found: StoredObject) -> list[tuple[str, LedgerEntry]]:
-    """Return the entries in an object of the ledger, each with its run."""
-    content = storage.read_bytes(found.uri, size_bytes=found.size_bytes)
+def _objects(folder: str) -> list[StoredObject]:
+    """Return the objects of a ledger, without what a file manager left there."""
+    return [o for o in storage.list_objects(folder) if o.path.endswith((ENTRY_SUFFIX, TABLE_SUFFIX))]
+
+
+def _read_entries(found: StoredObject) -> list[tuple[str, LedgerEntry]] | None:
+    """Return the entries in an object of the ledger, each with its run; None if it is a damaged entry.
+
+    Raises:
+        ConfigError: If it is the damaged table of a run.
+    """
     if found.path.endswith(TABLE_SUFFIX):
-        return [(_run_of(found), entry) for entry in from_parquet(LedgerEntry, content)]
-    return [(_run_of(found), LedgerEntry.model_validate_json(content))]
+        advice = "Restore it, or remove it: then its scans are segmented again."
+        rows = read_table(LedgerEntry, found.uri, error=ConfigError, advice=advice)
+        return [(_run_of(found), entry) for entry in rows]
+    try:
+        content = storage.read_bytes(found.uri, size_bytes=found.size_bytes)
+        return [(_run_of(found), LedgerEntry.model_validate_json(content))]
+    except ValidationError:
+        return None
 
 
 def _digest(uri: str) -> str:

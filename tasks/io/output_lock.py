@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
+from pydantic import ValidationError
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import LockedError, StorageError
@@ -30,6 +32,7 @@ FOLDER = "lease"
 HEARTBEAT_S = 30.0
 N_ATTEMPTS = 10
 STALE_AFTER = timedelta(seconds=120)
+_NAME = re.compile(r"\d{8,}\.json")
 
 
 class Holder(Record):
@@ -172,7 +175,7 @@ def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> OutputLock:
         if is_mine:
             storage.remove(uri)
         raise _locked(output_uri, winner[1] if winner else mine)
-    for earlier in storage.list_objects(folder):
+    for earlier in _objects(folder):
         if _number(earlier) < number:
             storage.remove(earlier.uri)
     return OutputLock(uri, mine)
@@ -182,24 +185,34 @@ def _beat(lock: OutputLock, is_over: threading.Event) -> None:
     while not is_over.wait(HEARTBEAT_S):
         try:
             lock.renew()
-        except (StorageError, ValueError) as err:  # missing or incomplete; the next heartbeat may succeed
+        except (StorageError, LockedError) as err:  # missing or incomplete; the next heartbeat may succeed
             logger.warning("lock: no heartbeat, %s", err)
 
 
 def _newest(folder: str) -> tuple[int, Holder] | None:
     """Return number and holder of the newest lock object, if there is one."""
     for _ in range(N_ATTEMPTS):
-        found = storage.list_objects(folder) if storage.exists(folder) else []
+        found = _objects(folder)
         if not found:
             return None
         newest = max(found, key=_number)
         try:
             return _number(newest), Holder.model_validate_json(storage.read_bytes(newest.uri))
+        except ValidationError as err:
+            raise LockedError(
+                f"{shown_uri(newest.uri)} is damaged: nobody knows who holds this output. If no run writes there, remove it."
+            ) from err
         except StorageError as err:
             if not isinstance(err.__cause__, FileNotFoundError):
                 raise
             # removed between listing and reading: its successor has a higher number, so list again
     raise StorageError(f"{shown_uri(folder)} changed {N_ATTEMPTS} times while it was read.")
+
+
+def _objects(folder: str) -> list[StoredObject]:
+    """Return the objects of a lock, without what a file manager left there."""
+    found = storage.list_objects(folder) if storage.exists(folder) else []
+    return [o for o in found if _NAME.fullmatch(o.path)]
 
 
 def _number(found: StoredObject) -> int:

@@ -69,7 +69,24 @@ def read_index(kept: SealedFile) -> ContainerIndex:
     try:
         return ContainerIndex.model_validate_json(kept.read())
     except ValueError as err:
-        raise StorageError(f"The index {shown_uri(kept.uri)} is not whole; remove it and start again.") from err
+        raise StorageError(
+            f"The index {shown_uri(kept.uri)} is not whole; remove it and start again.", can_pass=False
+        ) from err
+
+
+def find_index(kept: SealedFile) -> ContainerIndex | None:
+    """Return a stored index; None if it is gone or not whole, so that it is to be made again.
+
+    Raises:
+        ConfigError: If it was encrypted with another key.
+        StorageError: If the store does not answer.
+    """
+    try:
+        return read_index(kept)
+    except StorageError as err:
+        if err.can_pass:
+            raise
+        return None
 
 
 def read_file(archive: Archive | None, file: ScanFile, n_bytes: int | None = None) -> bytes:

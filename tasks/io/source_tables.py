@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from tasks.core.catalog import Split
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.digests import digest
+from tasks.core.errors import ConfigError
 from tasks.core.rows import FailureRow, PatientRow, SlicePair
 from tasks.io import storage
-from tasks.io.tables import from_parquet, to_parquet
+from tasks.io.record_files import Found, read_table
+from tasks.io.tables import to_parquet
 from tasks.io.versions import code_version
 
 PAIRS_FILE = "pairs.parquet"
@@ -31,22 +33,22 @@ def publish_splits(uri: str, patients: Iterable[PatientRow]) -> None:
 
 def read_pairs(uri: str) -> list[SlicePair]:
     """Return the labelled slices."""
-    return from_parquet(SlicePair, storage.read_bytes(storage.join(uri, PAIRS_FILE)))
+    return _read(SlicePair, uri, PAIRS_FILE)
 
 
 def read_failures(uri: str) -> list[FailureRow]:
     """Return the files rejected while pairing."""
-    return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))
+    return _read(FailureRow, uri, FAILURES_FILE)
 
 
 def read_patients(uri: str) -> list[PatientRow]:
     """Return the patients, without splits."""
-    return from_parquet(PatientRow, storage.read_bytes(storage.join(uri, PATIENTS_FILE)))
+    return _read(PatientRow, uri, PATIENTS_FILE)
 
 
 def read_splits(uri: str) -> dict[str, Split]:
     """Return the split of each patient, by `patient_id`; empty where slices are split instead."""
-    rows = from_parquet(PatientRow, storage.read_bytes(storage.join(uri, SPLITS_FILE)))
+    rows = _read(PatientRow, uri, SPLITS_FILE)
     return {row.patient_id: row.split for row in rows if row.split}
 
 
@@ -72,3 +74,7 @@ def source_fingerprint(
 def split_fingerprint(source: str, splits: Mapping[str, Split]) -> str:
     """Return the digest of a source's own fingerprint and the splits of its patients."""
     return digest(source=source, splits=sorted(splits.items()))
+
+
+def _read(kind: type[Found], uri: str, name: str) -> list[Found]:
+    return read_table(kind, storage.join(uri, name), error=ConfigError, advice="Prepare the dataset again.")

@@ -116,18 +116,27 @@ def test_a_mask_is_intact_while_its_bytes_are_those_recorded(root: str) -> None:
     uri = f"{root}/masks/a__b.png"
     digest = storage.publish(uri, b"mask")
     entry = _entry(DONE.model_copy(update={"mask_uri": uri, "mask_sha256": digest}))
-    assert is_mask_intact(entry)
+    assert is_mask_intact(root, entry)
     storage.publish(uri, b"mAsk")
-    assert not is_mask_intact(entry)
+    assert not is_mask_intact(root, entry)
     storage.remove_tree(f"{root}/masks")
-    assert not is_mask_intact(entry)
+    assert not is_mask_intact(root, entry)
 
 
 def test_a_scan_without_mask_has_no_intact_one(root: str) -> None:
     """An entry that names no mask, or a mask without a digest, vouches for nothing."""
-    assert not is_mask_intact(_entry(DONE))
-    storage.publish(f"{root}/a.png", b"mask")
-    assert not is_mask_intact(_entry(DONE.model_copy(update={"mask_uri": f"{root}/a.png"})))
+    assert not is_mask_intact(root, _entry(DONE))
+    storage.publish(f"{root}/masks/a.png", b"mask")
+    assert not is_mask_intact(root, _entry(DONE.model_copy(update={"mask_uri": f"{root}/masks/a.png"})))
+
+
+def test_the_mask_of_a_copied_output_is_looked_for_in_the_copy(root: str) -> None:
+    """Where the copy lacks it, the scan is not finished there, though the first output has it still."""
+    digest = storage.publish(f"{root}/first/masks/a__b.png", b"mask")
+    entry = _entry(DONE.model_copy(update={"mask_uri": f"{root}/first/masks/a__b.png", "mask_sha256": digest}))
+    assert not is_mask_intact(f"{root}/copy", entry)
+    storage.publish(f"{root}/copy/masks/a__b.png", b"mask")
+    assert is_mask_intact(f"{root}/copy", entry)
 
 
 @pytest.mark.parametrize("names", [["scan[1]"], ["scan[1]", "other"]])

@@ -16,7 +16,7 @@ from tasks.io.outputs.ownership import list_inputs
 from tasks.io.outputs.segmentations import INDEX_FOLDER, n_rows
 from tasks.io.packings import SHOWN_PACKINGS
 from tasks.io.pseudonyms import Seal
-from tasks.io.scan_index import ContainerIndex, read_index
+from tasks.io.scan_index import ContainerIndex, find_index
 from tasks.io.scan_sources import Container, ScanSource
 from tasks.io.scans import Survey, index_key, merged_by_series, series_apart, series_in, survey
 from tasks.io.sealed_file import SealedFile
@@ -96,8 +96,8 @@ class _Indexes:
         """Add the indexes of containers."""
         kept = {container: self.file_of(container) for container in containers if container not in self.found}
         known = [container for container, file in kept.items() if file.uri.rpartition("/")[2] in self.names]
-        read = zip(known, storage.map_in_parallel(lambda container: read_index(kept[container]), known), strict=True)
-        self.found.update((container, found) for container, found in read if not _is_to_be_tried_again(found))
+        read = zip(known, storage.map_in_parallel(lambda container: find_index(kept[container]), known), strict=True)
+        self.found.update((container, found) for container, found in read if found and not _is_to_be_tried_again(found))
         new = [container for container in kept if container not in self.found]
         if new:
             logger.info("index: opening %d containers, %d are known", len(new), len(kept) - len(new))

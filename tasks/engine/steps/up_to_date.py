@@ -8,6 +8,7 @@ from typing import get_args
 from tasks.core.errors import DataError
 from tasks.core.rows import ScanRow, ScanStatus
 from tasks.io import ledger, storage
+from tasks.io.outputs import segmentations
 from tasks.io.scan_sources import ScanSource
 from tasks.io.scans import OF_LISTING
 from tasks.stages.segmentation_run import Run
@@ -51,7 +52,8 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
     Raises:
         ConfigError: If the ids of earlier runs were hashed with another key: every scan would be new under another id.
     """
-    entries = ledger.Ledger.open(run.request.output_uri, run.request.run_id)
+    output_uri = run.request.output_uri
+    entries, shown = ledger.Ledger.open(output_uri, run.request.run_id), segmentations.previewed(output_uri)
     if run.seal:
         for entry in entries.entries[:1]:
             run.seal.open_text(entry.source_uri)
@@ -64,10 +66,14 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
             return run.row(scan, "deferred")
         if run.request.segmentation.force and scan.refused is None:
             return _waiting(scan, run)
-        if entry is not None and ledger.is_mask_intact(entry):
+        if entry is not None and scan.scan_id in shown and ledger.is_mask_intact(output_uri, entry):
             is_reported = (scan.scan_id, scan.fingerprint) not in entries.unreported
-            status = "skipped" if is_reported else "done"
-            return ScanRow.model_validate(entry.model_dump() | {"status": status, "warnings": _warnings(scan, entry)})
+            found = {
+                "status": "skipped" if is_reported else "done",
+                "warnings": _warnings(scan, entry),
+                "mask_uri": ledger.mask_here(output_uri, entry),
+            }
+            return ScanRow.model_validate(entry.model_dump() | found)
         if bad is not None:
             return run.row(scan, bad.status, error_code=bad.error_code, error=bad.error, warnings=_warnings(scan, bad))
         return _waiting(scan, run)

@@ -15,14 +15,15 @@ from tasks.core.handles import DatasetHandle
 from tasks.core.rows import CaseRow, FailureRow
 from tasks.core.schemas import DatasetCard
 from tasks.io import storage
-from tasks.io.record_files import read_record
-from tasks.io.tables import from_parquet, table_to_parquet, to_parquet
+from tasks.io.record_files import read_record, read_table
+from tasks.io.tables import table_to_parquet, to_parquet
 
 CARD_FILE = "dataset.json"
 CASES_FILE = "cases.parquet"
 FAILURES_FILE = "failures.parquet"
 SLICES_FOLDER = "slices"
 SOURCE_FOLDER = "source"
+AGAIN = "Prepare the dataset again."
 
 
 class SliceRow(TypedDict):
@@ -91,8 +92,16 @@ def write_shard(uri: str, rows: Sequence[SliceRow]) -> None:
 
 
 def read_shard(uri: str) -> list[SliceRow]:
-    """Return the slices of a shard; one written before there were lung masks has none."""
-    table = pq.read_table(io.BytesIO(storage.read_bytes(uri))).combine_chunks()
+    """Return the slices of a shard; one written before there were lung masks has none.
+
+    Raises:
+        ConfigError: If it is damaged.
+    """
+    content = storage.read_bytes(uri)
+    try:
+        table = pq.read_table(io.BytesIO(content)).combine_chunks()
+    except (pa.ArrowException, OSError) as err:  # of Arrow, an OSError where it cannot unpack
+        raise ConfigError(f"{shown_uri(uri)} is damaged. {AGAIN}") from err
     pixels = {name: table.column(name).combine_chunks().to_numpy_ndarray() for name in _PIXEL_COLUMNS}
     has_lungs = "lung" in table.column_names
     lungs = _from_nullable_tensors(table.column("lung").combine_chunks()) if has_lungs else [None] * len(table)
@@ -159,9 +168,9 @@ def handle_of(card: DatasetCard, uri: str) -> DatasetHandle:
 
 def read_cases(uri: str) -> list[CaseRow]:
     """Return the cases of a dataset."""
-    return from_parquet(CaseRow, storage.read_bytes(storage.join(uri, CASES_FILE)))
+    return read_table(CaseRow, storage.join(uri, CASES_FILE), error=ConfigError, advice=AGAIN)
 
 
 def read_failures(uri: str) -> list[FailureRow]:
     """Return the rejected inputs of a dataset."""
-    return from_parquet(FailureRow, storage.read_bytes(storage.join(uri, FAILURES_FILE)))
+    return read_table(FailureRow, storage.join(uri, FAILURES_FILE), error=ConfigError, advice=AGAIN)

@@ -9,8 +9,8 @@ from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
 from tasks.io import storage
 from tasks.io.pseudonyms import Seal
-from tasks.io.record_files import read_record
-from tasks.io.tables import from_parquet, to_parquet
+from tasks.io.record_files import read_record, read_table
+from tasks.io.tables import to_parquet
 
 MASKS_FOLDER: Final = "masks"
 PREVIEWS_FOLDER: Final = "previews"
@@ -27,6 +27,12 @@ def mask_uri(output_uri: str, scan_id: str, suffix: str) -> str:
     return storage.join(output_uri, MASKS_FOLDER, f"{scan_id}.{suffix}")
 
 
+def previewed(output_uri: str) -> set[str]:
+    """Return the ids of the scans that have a preview."""
+    folder = storage.join(output_uri, PREVIEWS_FOLDER)
+    return {o.path.removesuffix(".png") for o in storage.list_objects(folder)} if storage.exists(folder) else set()
+
+
 def preview_uri(output_uri: str, scan_id: str) -> str:
     """Return the URI of a scan's preview."""
     return storage.join(output_uri, PREVIEWS_FOLDER, f"{scan_id}.png")
@@ -37,16 +43,22 @@ def find_manifest(output_uri: str) -> SegmentationManifest | None:
     uri = storage.join(output_uri, MANIFEST_FILE)
     if not storage.exists(uri):
         return None
-    return read_record(SegmentationManifest, uri, error=ConfigError, advice="Choose another output.")
+    return read_record(SegmentationManifest, uri, error=ConfigError, advice="Remove it; the next run writes it again.")
 
 
 def read_rows(output_uri: str) -> list[ScanRow]:
     """Return the rows of the table of scans.
 
     Raises:
+        ConfigError: If it is damaged.
         StorageError: If no run has published one.
     """
-    return from_parquet(ScanRow, storage.read_bytes(storage.join(output_uri, SCANS_FILE)))
+    return read_table(
+        ScanRow,
+        storage.join(output_uri, SCANS_FILE),
+        error=ConfigError,
+        advice="Remove it; the next run writes it again.",
+    )
 
 
 def n_rows(output_uri: str) -> int:
