@@ -200,7 +200,7 @@ def _newest(folder: str) -> tuple[int, Holder] | None:
             return _number(newest), Holder.model_validate_json(storage.read_bytes(newest.uri))
         except ValidationError as err:
             raise LockedError(
-                f"{shown_uri(newest.uri)} is damaged: nobody knows who holds this output. If no run writes there, remove it."
+                f"{shown_uri(newest.uri)} is damaged: which run holds the output is unknown. If none does, remove it."
             ) from err
         except StorageError as err:
             if not isinstance(err.__cause__, FileNotFoundError):
