@@ -86,11 +86,14 @@ def _started(module: str, arguments: Mapping[str, Any]) -> Iterator[None]:  # An
         return
     from tasks.engine.jobs.dispatch import ray_ahead  # here, because help and typos need neither Prefect nor Ray
     from tasks.runtime.local_server import begin_local_server, without_heartbeats
+    from tasks.runtime.run_logging import quieten_states
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # which would leave the server behind
             signal.signal(number, lambda received, _: sys.exit(128 + received))
     server = begin_local_server()
+    if server:
+        quieten_states()
     with contextlib.ExitStack() as stack:
         # With a server of the team's, the step may first have to wait for a free slot, and Ray would wait with it.
         if server and module in STEP_MODULES and not arguments.get("dry_run"):
@@ -114,9 +117,13 @@ def _texts(values: Any) -> Iterator[str]:  # Any: YAML
 def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
     """Return the parameter groups of a YAML file, validated, so that a misspelt name is an error."""
     try:
-        groups = yaml.safe_load(path.read_text()) or {}
+        groups = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"--config {path} is not UTF-8 (byte {err.start}). Save it as UTF-8.") from err
     except (OSError, yaml.YAMLError) as err:
         raise ConfigError(f"Cannot read --config {path}: {err}") from err
+    if not isinstance(groups, dict) or not all(isinstance(values, dict) for values in groups.values()):
+        raise ConfigError(f"--config {path} must hold groups of parameters, as `training:` with `epochs: 10` below it.")
     unknown = [name for name in groups if name not in PARAMETER_GROUPS]
     if unknown:
         raise ConfigError(f"{path} holds the groups {unknown}; known are {', '.join(PARAMETER_GROUPS)}.")

@@ -49,11 +49,6 @@ SERVER = (
 SERVER_ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 """Command and variables of the process, as SubprocessASGIServer has them: no UI, and no services but those of runs."""
 
-HELP = (
-    "See https://docs.prefect.io/v3/concepts/server#how-to-guides for more information on running a dedicated Prefect "
-    "server."
-)
-
 
 class LocalServer:
     """Process of a temporary server, started at once; stopped when this process exits.
@@ -106,7 +101,7 @@ class LocalServer:
     def _start(self) -> None:
         port = _free_port()
         self._address, self._started = f"http://127.0.0.1:{port}", time.monotonic()
-        get_logger().info(f"Starting temporary server on {self._address}\n{HELP}")
+        get_logger().info(f"Starting temporary server on {self._address}")
         settings = get_current_settings().to_environment_variables(exclude_unset=True)  # those of the active profile
         password = {"PREFECT_SERVER_API_AUTH_STRING": self._password}
         _make_private(get_current_settings().home)

@@ -9,8 +9,31 @@ from typing import Any
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from tasks.core.errors import LesionWorkflowError
+
 INNER = "tasks"
 """Name of the root of all loggers that are relayed."""
+_RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+_OF_STATES = ("Beginning flow run", "Created task run", "Finished in state")
+"""Beginnings of Prefect's own lines about a run (prefect 3.8.8: `prefect/flow_engine.py`, `prefect/task_engine.py`)."""
+_RAY_ON_TOKENS = "ray._private.authentication.authentication_token_setup"
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    """Return whether a line is no traceback of an error of this project, whose sentence stands in the run's state."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, LesionWorkflowError)
+
+
+for _name in _RUN_LOGGERS:
+    logging.getLogger(_name).addFilter(_is_unexpected)
+
+
+def quieten_states() -> None:
+    """Leave Prefect's lines about the states of runs out, for a command line without a server that would show them."""
+    for name in _RUN_LOGGERS:
+        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(_OF_STATES))
+    logging.getLogger(_RAY_ON_TOKENS).setLevel(logging.ERROR)  # that it asks for a token, at every start
 
 
 class _Relay(logging.Handler):

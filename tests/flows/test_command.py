@@ -132,21 +132,40 @@ def test_config_file_fills_flags_and_flags_win(
     assert (preparation.size_px, preparation.seed, preparation.fractions.test) == (64, 5, 0.2)
 
 
-@pytest.mark.parametrize("content", ["trainin: {epochs: 1}", "training: {epoch: 1}", "training: [", "training: 3"])
-def test_typos_in_a_config_file_are_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str) -> None:
-    """A group, field or syntax that is not known ends with exit code 2 and is not ignored."""
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"trainin: {epochs: 1}",
+        b"training: {epoch: 1}",
+        b"training: [",
+        b"training: 3",
+        b"- training",
+        "training: {}".encode("utf-16"),
+        b"\x89PNG\r\n",
+    ],
+)
+def test_typos_in_a_config_file_are_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
+    """A group, field, syntax or encoding that is not known ends with exit code 2 and is not ignored."""
     config = tmp_path / "config.yaml"
-    config.write_text(content)
+    config.write_bytes(content)
     assert _exit_code(monkeypatch, "train", "a", "b", "--config", str(config)) == 2
 
 
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_server")
-def test_exit_codes_of_what_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A source that does not exist is storage (5), a folder that is no bundle is a parameter (2)."""
+def test_exit_codes_of_what_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    """A source that does not exist is storage (5), a folder that is no bundle is a parameter (2); no traceback."""
     nowhere = str(tmp_path / "nowhere")
     assert _exit_code(monkeypatch, "prepare", nowhere, str(tmp_path / "dataset")) == 5
     assert _exit_code(monkeypatch, "segment", nowhere, nowhere, str(tmp_path / "output")) == 2
+    assert "holds no model.json" in " ".join(capfd.readouterr().err.split())
+    assert "Finished in state Failed" in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.server
