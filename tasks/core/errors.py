@@ -63,7 +63,7 @@ ErrorCode = Literal[
     "unpaired_image",  # an image without a mask of the same name
     "unpaired_mask",  # a mask or lung mask without an image of the same name
     "unreadable",  # damaged or truncated
-    "unsafe_member",  # a link, or a name that points outside its archive
+    "unsafe_member",  # a link, or a name that points outside its archive or folder
     "unsupported_format",  # an image of a format that is not read
     "unsupported_syntax",  # a DICOM transfer syntax that is not decoded
     "vanished",  # listed, then gone when it was read

@@ -57,13 +57,13 @@ def open_file_system(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     instances by process, so that a forked or spawned worker makes its own (gcsfs#379).
 
     Raises:
-        ConfigError: If the protocol is unknown, or its package or credentials are missing.
+        ConfigError: If the protocol is unknown, its package or credentials are missing, or the store does not answer.
     """
     protocol, kind = _protocol_of(uri), _kind_of(uri)
     try:
         options = CLIENT_OPTIONS.get(protocol, {}) | kind._get_kwargs_from_urls(uri)
         fs = fsspec.filesystem(protocol, use_listings_cache=False, **options)
-    except (ValueError, ImportError) as err:
+    except Exception as err:  # some connect at once, or need more than an address
         raise ConfigError(f"Cannot open {shown_uri(uri)}: {scrubbed(str(err), uri)}") from err
     return fs, str(kind._strip_protocol(uri))
 
@@ -86,6 +86,6 @@ def _protocol_of(uri: str) -> str:
 def _kind_of(uri: str) -> type[fsspec.AbstractFileSystem]:
     try:
         kind: type[fsspec.AbstractFileSystem] = fsspec.get_filesystem_class(_protocol_of(uri))
-    except (ValueError, ImportError) as err:
+    except Exception as err:  # the package of one may need what is not installed
         raise ConfigError(f"Cannot open {shown_uri(uri)}: {scrubbed(str(err), uri)}") from err
     return kind

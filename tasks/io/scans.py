@@ -17,7 +17,7 @@ from tasks.core.scan_entries import ScanEntry, common_folder
 from tasks.io.file_names import BAD_NAME, is_plain, shown
 from tasks.io.file_roles import data_files, is_picture, pictures_on_discs, role_of
 from tasks.io.formats import KINDS, without_suffix
-from tasks.io.other_files import PICTURE, kind_unless_young, warnings_of
+from tasks.io.other_files import HIDDEN, PICTURE, kind_unless_young, warnings_of
 from tasks.io.packings import packing_of
 from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import ContainerIndex, read_index
@@ -35,6 +35,8 @@ SPLIT: Final = (
 UPLOADING: Final = "More slices of the same series may still be uploading; a later run takes all together."
 OF_LISTING: Final = frozenset({SPLIT, UPLOADING})
 """Warnings that depend on what lies beside a scan, and so on the night."""
+
+LINK: Final = "A link to a folder, or out of the folder of the scans, is not followed; put the files themselves there."
 
 MAX_WAIT_S: Final = 24 * 3600
 """Age from which a scan waits no longer for the rest of its series: files may be added to it every night."""
@@ -158,6 +160,8 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
         role = role_of(path, o.size_bytes)
         if not is_utf8(o.uri) or not (is_plain(path) or (role.ignored and not packing_of(path))):
             found.sources.append(_bad_name(o))
+        elif o.is_elsewhere and role.ignored != HIDDEN:
+            found.sources.append(replace(ScanSource.of_object(o), refused=("unsafe_member", LINK)))
         elif packing_of(path):
             found.containers.append(Container(without_suffix(path), (o,)))
         elif role.refused:

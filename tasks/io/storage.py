@@ -55,11 +55,13 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
             )
         try:
             found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
+            elsewhere = stored_objects.elsewhere(root, found) if is_local(fs) and fs.isdir(root) else set()
             objects = [
                 StoredObject.from_listing(
                     info,
                     uri=str(fs.unstrip_protocol(path)),
                     path=path[len(root.rstrip("/")) :].lstrip("/") or path.rsplit("/", 1)[-1],
+                    is_elsewhere=path in elsewhere,
                 )
                 for path, info in found.items()
                 if stored_objects.is_file(info)

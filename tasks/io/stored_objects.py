@@ -1,7 +1,8 @@
 """Objects as listed by a store, with the version of their content."""
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ class StoredObject:
         size_bytes: Size.
         version: Text that changes with the content: etag, generation, or size and modification time in ns.
         modified_s: Time of the last change, seconds since the epoch; None if the store has none.
+        is_elsewhere: Whether it is a link that leaves the listed folder, or that leads to a folder.
     """
 
     uri: str
@@ -25,11 +27,19 @@ class StoredObject:
     size_bytes: int
     version: str
     modified_s: float | None
+    is_elsewhere: bool = False
 
     @classmethod
-    def from_listing(cls, info: dict[str, Any], *, uri: str, path: str) -> Self:  # Any: entry of fsspec
+    def from_listing(
+        cls,
+        info: dict[str, Any],  # Any: entry of fsspec
+        *,
+        uri: str,
+        path: str,
+        is_elsewhere: bool = False,
+    ) -> Self:
         """Return the object of an entry in a listing."""
-        return cls(uri, path, size_bytes=int(info["size"] or 0), version=_version(info), modified_s=_modified_s(info))
+        return cls(uri, path, int(info["size"] or 0), _version(info), _modified_s(info), is_elsewhere)
 
 
 def fingerprint(objects: Iterable[StoredObject]) -> str:
@@ -47,9 +57,22 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def elsewhere(root: str, found: Mapping[str, Mapping[str, Any]]) -> set[str]:  # Any: as above
+    """Return the paths of local links that leave a folder or lead to one, and of what lies below such links."""
+    top, folders = os.path.realpath(root), {path.rpartition("/")[0] for path in found}
+    real = {folder: os.path.realpath(folder) for folder in folders}
+    inside = {folder for folder, path in real.items() if os.path.commonpath([top, path]) == top}
+    return {
+        path
+        for path, info in found.items()
+        if path.rpartition("/")[0] not in inside
+        or (info.get("islink") and (Path(path).is_dir() or os.path.commonpath([top, os.path.realpath(path)]) != top))
+    }
+
+
 def is_file(info: dict[str, Any]) -> bool:
-    """Return whether a listed entry is a file, or a local link to one."""
-    return bool(info["type"] == "file" or (info.get("islink") and Path(info["name"]).is_file()))
+    """Return whether a listed entry is a file, or a local link to one or to a folder, which is not walked."""
+    return bool(info["type"] == "file" or (info.get("islink") and Path(info["name"]).exists()))
 
 
 def _version(info: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import time
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +109,28 @@ def test_markers_and_documents_could_not_have_been_scans_but_others_could(root: 
     }
     assert [container.path for container in found.containers] == ["series"]  # to be opened: it may be DICOM
     assert n_possible_scans(found.n_ignored) == 0
+
+
+def test_links_that_leave_the_folder_of_scans_are_not_followed(tmp_path: Path) -> None:
+    """A file and a folder elsewhere are named as what they are; a link within the folder is a file like any other."""
+    outside, scans = tmp_path / "outside", tmp_path / "scans"
+    for path in (outside / "secret.png", outside / "series" / "1.dcm", scans / "a.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(300))
+    (scans / "b.png").symlink_to(outside / "secret.png")
+    (scans / "folder").symlink_to(outside / "series")
+    (scans / "c.png").symlink_to(scans / "a.png")
+    found = survey(str(scans))
+    refused = {source.path: source.refused and source.refused[0] for source in found.sources}
+    assert refused == {"a": None, "b": "unsafe_member", "c": None, "folder": "unsafe_member"}
+    assert found.containers == []
+
+
+def test_a_name_that_could_change_a_page_is_refused(tmp_path: Path) -> None:
+    """Line ends, escape sequences and marks of direction are shown as what they are, and make no id."""
+    for name in ("a\nb.png", "a\x1b[31m.png", "a\u202egnp.exe.png", "bad\n/1.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(300))
+    found = survey(str(tmp_path))
+    assert [source.refused and source.refused[0] for source in found.sources] == ["bad_name"] * 4
+    assert all(source.path.isprintable() and source.uri.isprintable() for source in found.sources)

@@ -86,6 +86,13 @@ def test_a_store_that_cannot_be_opened_is_a_config_error(uri: str) -> None:
         pytest.skip(f"the package for {uri} is installed here")
 
 
+@pytest.mark.parametrize("uri", ["ftp://127.0.0.1:1/a", "reference://a", "github://a:b@c/x"])
+def test_a_store_that_does_not_open_is_one_sentence(uri: str) -> None:
+    """Stores that connect at once, or need more than an address, raise errors of any kind."""
+    with pytest.raises((ConfigError, StorageError), match=r"Cannot open|Could not"):
+        storage.list_objects(uri)
+
+
 # ---- what is said of them ------------------------------------------------------------------------------------------
 
 
