@@ -5,7 +5,7 @@ are such sources, which are taken together. Lung masks are optional.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tasks.core.addresses import shown_uri
@@ -119,7 +119,7 @@ def _take(objects: Sequence[StoredObject], naming: Naming | None, *, folder: str
         files = by_folder(objects) if has_folders(objects) else by_mark(objects)
         pair_files(files, discovery, naming, folder=folder)
         used = {o.uri for o in files}
-        discovery.warnings += _beside(o for o in objects if o.uri not in used)
+        discovery.warnings += _beside([o for o in objects if o.uri not in used])
     discovery.reject_duplicates()
     return discovery
 
@@ -204,9 +204,11 @@ def _ignored(n_folders: int) -> Iterator[str]:
         )
 
 
-def _beside(unused: Iterable[StoredObject]) -> Iterator[str]:
-    """Yield a warning about images or masks beside the folders of a source that are not used, if there are any."""
-    n = sum(suffix_of(o.path) in KINDS and not is_litter(o.path) for o in unused)
+def _beside(unused: Sequence[StoredObject]) -> Iterator[str]:
+    """Yield a warning about images or masks beside the folders of a source, but those of sources below it, if any."""
+    sources = {name for name, members in _by_folder(unused).items() if _is_source(members)}
+    left = [o for o in unused if o.path.partition("/")[0] not in sources and not is_litter(o.path)]
+    n = sum(suffix_of(o.path) in KINDS for o in left)
     if n:
         yield f"Left out of the source: {counted(n, 'file')} of images or masks beside the folders that are used."
 
