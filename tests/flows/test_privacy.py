@@ -192,7 +192,7 @@ def test_no_name_of_a_study_is_found_anywhere(
     segment_scans(bright_bundle, str(study), str(tmp_path), segmentation=asked, dry_run=True)
     rows = from_parquet(ScanRow, (tmp_path / "scans.parquet").read_bytes())
     assert sum(row.status == "done" for row in rows) >= 12
-    assert sum(row.status in ("failed", "not_a_scan") for row in rows) >= 20
+    assert sum(row.status in ("failed", "not_a_scan") for row in rows) >= 19  # and what the cut .tgz still holds
     assert len(list((tmp_path / "masks").glob("*.dcm"))) >= 3
     said = [
         ("error", str(caught.value).encode()),
