@@ -95,7 +95,8 @@ def session(
         _start(compute, n_reserved_cpus, has_dashboard=has_dashboard)
         seconds = time.monotonic() - started
     try:
-        logger.info("cluster: %s, ready in %.1f s", _size(), seconds)
+        n_cpus = None if compute.ray_address else os.cpu_count()
+        logger.info("cluster: %s, ready in %.1f s", _size(n_cpus), seconds)
         _check_gpus(compute, n_gpus)
         with _unwrapped():
             yield
@@ -125,9 +126,10 @@ def _check_gpus(compute: ComputeConfig, n_asked: int) -> None:
         )
 
 
-def _size() -> str:
+def _size(n_cpus: int | None) -> str:
+    """Return nodes, CPUs and GPUs; on this machine the CPUs it has, because Ray may be told of more (`SPARE_CPUS`)."""
     resources, n_nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
-    named = {"node": n_nodes, "CPU": int(resources.get("CPU", 0)), "GPU": int(resources.get("GPU", 0))}
+    named = {"node": n_nodes, "CPU": n_cpus or int(resources.get("CPU", 0)), "GPU": int(resources.get("GPU", 0))}
     return ", ".join(counted(n, noun) for noun, n in named.items())
 
 
