@@ -3,10 +3,13 @@
 import contextlib
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
+from pathlib import Path
 
 import ray
 from ray._private import ray_constants
@@ -28,6 +31,11 @@ logger = logging.getLogger(__name__)
 
 SPARE_CPUS = 2
 """Logical CPUs besides those of training workers, without which Ray Data and the training would wait for ever."""
+
+FOLDER_PREFIX = "lesions-ray-"
+"""Name of the temporary folder of Ray on this machine, of each session its own."""
+MAX_PARENT = 20
+"""Longest path of the folder it is made in: the path of a socket has 107 bytes (unix(7)), of which Ray needs 67."""
 
 N_STARTS = 2
 """Number of start attempts; the second is faster, because the files are in the page cache."""
@@ -108,13 +116,18 @@ def _stop() -> None:
     """Stop Ray, its autoscaler's monitor first.
 
     Else Ray would stop it after the control store, to which it reports its end, and wait for that for a whole second
-    (ray 2.60: `ray/_private/node.py:2069`, `ray/autoscaler/_private/monitor.py:588`).
+    (ray 2.60: `ray/_private/node.py:2069`, `ray/autoscaler/_private/monitor.py:588`). What it wrote goes with it, as do
+    the temporary files of workers, which Ray kills.
     """
+    node = ray._private.worker._global_node
+    folder = Path(node.get_temp_dir_path()) if node is not None else None
     try:
-        if ray._private.worker._global_node is not None:
-            ray._private.worker._global_node.kill_monitor(check_alive=False)
+        if node is not None:
+            node.kill_monitor(check_alive=False)
     finally:
         ray.shutdown()
+        if folder is not None and folder.name.startswith(FOLDER_PREFIX):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_gpus(compute: ComputeConfig, n_asked: int) -> None:
@@ -189,12 +202,15 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
         os.environ.setdefault(name, seconds)
     make_token_private()
     withheld = {name: value for name, value in WITHHELD_FROM_WORKERS.items() if name in os.environ}
+    parent = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent if len(parent) <= MAX_PARENT else "/tmp")  # noqa: S108
     for n_left in reversed(range(N_STARTS)):
         try:
             # Inherited by workers: Ray starts one per CPU at once, which none with a runtime environment could use.
-            with _variables(WORKER_ENVIRONMENT | LOOPBACK_ENVIRONMENT), _without_clusters():
+            with _variables(WORKER_ENVIRONMENT | LOOPBACK_ENVIRONMENT | {"TMPDIR": folder}), _without_clusters():
                 ray.init(
                     address="local",  # else Ray would join whatever cluster this machine last started
+                    _temp_dir=folder,
                     include_dashboard=has_dashboard,
                     dashboard_host="127.0.0.1",
                     # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth
@@ -208,6 +224,7 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
         except Exception as err:  # what Ray 2.60 raises for a node that is late is a bare one
             ray.shutdown()
             if not n_left:
+                shutil.rmtree(folder, ignore_errors=True)
                 raise ClusterError(
                     f"Ray did not start on this machine, {N_STARTS} times ({_first_line(err)}). The machine may be too "
                     "busy: start again later, raise RAY_gcs_server_port_wait_time_s and RAY_raylet_start_wait_time_s, "

@@ -125,7 +125,7 @@ class ActorPool:
         waited_s = time.monotonic() - self._opened
         if self._is_waiting_for_first and waited_s > self._warned_s + WARN_EVERY_S:
             self._warned_s = waited_s
-            cause = "check that the cluster has a GPU or starts one" if self._n_gpus_asked else "the machine may be busy"
+            cause = "does the cluster have a GPU, or start one?" if self._n_gpus_asked else "the machine may be busy"
             logger.warning("stream: no model is loaded after %.0f s; %s", waited_s, cause)
         if self._is_waiting_for_first and waited_s > FIRST_MODEL_WITHIN_S:
             raise ClusterError(

@@ -23,7 +23,7 @@ class _Ray:
         self.error: ClusterError | None = None
         monkeypatch.setattr(module, "_start", self._start)
         monkeypatch.setattr(module, "_stop", self._stop)
-        monkeypatch.setattr(module, "_size", lambda: "1 node")
+        monkeypatch.setattr(module, "_size", lambda _: "1 node")
         monkeypatch.setattr(ray, "is_initialized", lambda: self.is_running)
         monkeypatch.setattr(ray, "cluster_resources", dict)
 
