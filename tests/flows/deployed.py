@@ -143,6 +143,7 @@ def serving(home: Path) -> Iterator[Server]:
         "LESIONS_MODEL_URI": "memory://model",
         "LESIONS_SCANS_URI": "memory://scans",
         "LESIONS_OUTPUT_URI": "memory://output",
+        **dict.fromkeys(("LESIONS_RAY_ADDRESS", "LESIONS_DATASET_URI", "LESIONS_CANDIDATE_URI"), ""),
     }
     processes: dict[str, subprocess.Popen[bytes]] = {}
 
