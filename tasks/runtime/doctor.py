@@ -1,6 +1,7 @@
 """Checks of `lesions doctor`: each returns what it found and, if that is not as needed, what to do."""
 
 import importlib.metadata
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,12 +25,18 @@ from prefect.settings import PREFECT_API_URL
 
 from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.errors import ClusterError, StorageError
+from tasks.core.credentials import require_no_credentials
+from tasks.core.errors import LesionWorkflowError, StorageError
 from tasks.core.plural import counted
 from tasks.engine.cluster.session import session
+from tasks.engine.jobs.client import connect
 from tasks.io import storage
+from tasks.io.outputs import bundles
+from tasks.io.outputs.ownership import require_ours
 
 DISTRIBUTION = "lung-lesion-workflow"
+PATIENCE_S = 10.0
+"""Seconds to wait for a cluster."""
 PAGE = 200
 """Largest number of deployments that a Prefect server returns per request."""
 
@@ -79,14 +86,53 @@ def check_storage() -> Finding:
     return Finding(is_same, f"{folder.rsplit('/', 1)[0]} can be written and read")
 
 
+def check_addresses() -> Finding:
+    """Look at the addresses that the environment names for deployments: model, scans and output of the night."""
+    checks: dict[str, Callable[[str], object]] = {
+        "LESIONS_MODEL_URI": bundles.read_bundle,
+        "LESIONS_SCANS_URI": _require_existing,
+        "LESIONS_OUTPUT_URI": lambda uri: require_ours(uri, "segmentation"),
+    }
+    named = {name: uri for name in checks if (uri := os.environ.get(name))}
+    wrong = []
+    for name, uri in named.items():
+        try:
+            require_no_credentials(uri)
+            checks[name](uri)
+        except LesionWorkflowError as err:
+            wrong.append(f"{name}: {err}")
+    if wrong:
+        return Finding(False, " ".join(wrong))
+    unnamed = [name for name in checks if name not in named]
+    not_checked = f"not set and not checked: {', '.join(unnamed)}" if unnamed else ""
+    return Finding(True, "; ".join(filter(None, [f"{', '.join(named)} can be used" if named else "", not_checked])))
+
+
+def _require_existing(uri: str) -> None:
+    """Refuse an address below which there is nothing.
+
+    Raises:
+        StorageError: If there is nothing, or the store does not answer.
+    """
+    if not storage.exists(uri):
+        raise StorageError(f"Nothing exists at {shown_uri(uri)}.", can_pass=False)
+
+
 def check_ray() -> Finding:
-    """Start Ray on this machine, or connect to the running cluster."""
+    """Ask the cluster at LESIONS_RAY_ADDRESS; without one, start Ray on this machine."""
+    address = os.environ.get("LESIONS_RAY_ADDRESS", "")
+    compute = ComputeConfig(ray_address=address)
     try:
-        with session(ComputeConfig()):
+        if compute.is_remote:
+            return Finding(True, f"{address} responds, Ray {connect(address, patience_s=PATIENCE_S).get_version()}")
+        with session(compute):
             resources = ray.cluster_resources()
-    except ClusterError as err:
+    except LesionWorkflowError as err:
         return Finding(False, str(err))
-    return Finding(True, f"{resources.get('CPU', 0):.0f} logical CPUs, {resources.get('GPU', 0):.0f} GPUs")
+    except Exception as err:  # noqa: BLE001 - a client raises what its libraries do
+        return Finding(False, f"{shown_uri(address)} does not respond ({scrubbed(str(err), address)}).")
+    where = address or "on this machine"
+    return Finding(True, f"{where}: {resources.get('CPU', 0):.0f} logical CPUs, {resources.get('GPU', 0):.0f} GPUs")
 
 
 def check_prefect() -> Finding:
@@ -146,6 +192,7 @@ def _has_run_ahead(client: SyncPrefectClient, deployment: DeploymentResponse) ->
 CHECKS: dict[str, Callable[[], Finding]] = {
     "install": check_install,
     "storage": check_storage,
+    "addresses": check_addresses,
     "Ray": check_ray,
     "Prefect": check_prefect,
 }

@@ -1,6 +1,7 @@
-"""What the doctor says of a Prefect server."""
+"""What the doctor says of what the environment names."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -9,7 +10,8 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
-from tasks.runtime.doctor import check_prefect
+from tasks.runtime import doctor
+from tasks.runtime.doctor import Finding, check_addresses, check_prefect, check_ray
 
 
 @pytest.mark.server
@@ -38,3 +40,38 @@ def test_a_server_that_is_not_there_is_named() -> None:
         found = check_prefect()
     assert not found.is_well
     assert "does not respond" in found.sentence
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address at which no Ray answers, where the environment names one."""
+    monkeypatch.setattr(doctor, "PATIENCE_S", 0.1)
+    monkeypatch.setenv("LESIONS_RAY_ADDRESS", "http://127.0.0.1:9")
+    found = check_ray()
+    assert not found.is_well
+    assert "http://127.0.0.1:9" in found.sentence
+
+
+def test_addresses_of_the_night_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, bright_bundle: str, tmp_path: Path
+) -> None:
+    """A missing model, scans that do not exist and an output of somebody else are named; what is not set is said."""
+    for name in ("LESIONS_MODEL_URI", "LESIONS_SCANS_URI", "LESIONS_OUTPUT_URI"):
+        monkeypatch.delenv(name, raising=False)
+    assert check_addresses().sentence.startswith("not set and not checked: LESIONS_MODEL_URI")
+    (tmp_path / "a.txt").touch()
+    monkeypatch.setenv("LESIONS_MODEL_URI", str(tmp_path))
+    monkeypatch.setenv("LESIONS_SCANS_URI", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("LESIONS_OUTPUT_URI", str(tmp_path))
+    found = check_addresses()
+    assert not found.is_well
+    for part in (
+        "LESIONS_MODEL_URI: ",
+        "holds no model.json",
+        "LESIONS_SCANS_URI: Nothing exists",
+        "no run of ours wrote",
+    ):
+        assert part in found.sentence
+    monkeypatch.setenv("LESIONS_MODEL_URI", bright_bundle)
+    monkeypatch.setenv("LESIONS_SCANS_URI", str(tmp_path))
+    monkeypatch.setenv("LESIONS_OUTPUT_URI", str(tmp_path / "new"))
+    assert check_addresses() == Finding(True, "LESIONS_MODEL_URI, LESIONS_SCANS_URI, LESIONS_OUTPUT_URI can be used")
