@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.core.addresses import shown_uri
 from tasks.core.handles import SegmentationPlan
 from tasks.core.history import CURVES
+from tasks.core.markdown import as_code, escaped
 from tasks.core.metrics import METRICS
 from tasks.core.plural import counted
 from tasks.core.rows import FailureRow, ScanRow
@@ -91,10 +92,10 @@ def evaluation_markdown(report: EvaluationReport) -> str:
     """Return the summary of an evaluation as Markdown, for Prefect."""
     lines = [
         f"# Evaluation on {'all patients' if report.split == 'all' else report.split}",
-        *(f"**{warning}**\n" for warning in report.warnings),
+        *(f"**{escaped(warning)}**\n" for warning in report.warnings),
         f"Mean Dice of {counted(report.n_patients, 'patient')}: {_mean_dice(report.per_patient_mean)}.",
         *(
-            f"- {source}, {counted(row['n_patients'], 'patient')}: {_mean_dice(row['per_patient_mean'])}"
+            f"- {escaped(source)}, {counted(row['n_patients'], 'patient')}: {_mean_dice(row['per_patient_mean'])}"
             for source, row in report.per_source.items()
             if len(report.per_source) > 1
         ),
@@ -107,7 +108,7 @@ def evaluation_markdown(report: EvaluationReport) -> str:
         "",
         EMPTY_MASK_CONVENTION,
         "",
-        f"Report: `{shown_uri(report.model_uri)}` {_how_scored(report)}.",
+        f"Report: {as_code(shown_uri(report.model_uri))} {_how_scored(report)}.",
     ]
     return "\n".join(lines)
 
@@ -136,7 +137,7 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
     counts: dict[str, int] = {}
     for failure in failures:
         code = str(failure.error_code)
-        first.setdefault(code, " ".join((failure.error or "").replace("|", "\\|").split()))
+        first.setdefault(code, escaped(failure.error or ""))
         counts[code] = counts.get(code, 0) + 1
     lines = [f"| {code} | {counts[code]} | {first[code]} |" for code in sorted(counts)]
     return "\n".join(
@@ -154,7 +155,7 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
 
 def plan_markdown(plan: SegmentationPlan) -> str:
     """Return the plan of a segmentation as Markdown, for Prefect."""
-    shown = [f"- {scan_id}" for scan_id in plan.due[:MAX_ROWS]]
+    shown = [f"- {as_code(scan_id)}" for scan_id in plan.due[:MAX_ROWS]]
     return "\n".join(["# Scans that would be segmented", "", plan.sentence(), "", *shown])
 
 
@@ -164,7 +165,7 @@ def dataset_markdown(card: DatasetCard) -> str:
     return "\n".join(
         [
             "# Dataset",
-            *(f"**{warning}**\n" for warning in card.warnings),
+            *(f"**{escaped(warning)}**\n" for warning in card.warnings),
             f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px.",
             f"{counted(card.n_failed, 'slice')} rejected.",
             *([f"{counted(card.n_lung_masks, 'slice')} with a lung mask."] if card.n_lung_masks else []),
