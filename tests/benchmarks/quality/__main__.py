@@ -80,7 +80,10 @@ def score(
         changed = [change(*each) for each in zip(shown.images, shown.masks, shown.lungs, strict=True)]
         images, masks = (np.stack([each[place] for each in changed]) for place in (0, 1))
         histograms[kind] = results.add_up(_patients(shown), predict(images)[0], masks)
-    twins = equalised.take(equalised.of(set(_patients(unseen))))
+    places = {(each.case_id, each.slice_index) for each in unseen.identities}
+    twins = equalised.take(
+        [index for index, each in enumerate(equalised.identities) if (each.case_id, each.slice_index) in places]
+    )
     if len(twins):
         histograms["equalised"] = _histograms(twins, predict(twins.images)[0])
         histograms["not equalised"] = _histograms(twins, predict(_originals(unseen, twins))[0])
