@@ -16,7 +16,6 @@ INNER = "tasks"
 _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 _OF_STATES = ("Beginning flow run", "Created task run", "Finished in state")
 """Beginnings of Prefect's own lines about a run (prefect 3.8.8: `prefect/flow_engine.py`, `prefect/task_engine.py`)."""
-_RAY_ON_TOKENS = "ray._private.authentication.authentication_token_setup"
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:
@@ -33,7 +32,6 @@ def quieten_states() -> None:
     """Leave Prefect's lines about the states of runs out, for a command line without a server that would show them."""
     for name in _RUN_LOGGERS:
         logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(_OF_STATES))
-    logging.getLogger(_RAY_ON_TOKENS).setLevel(logging.ERROR)  # that it asks for a token, at every start
 
 
 class _Relay(logging.Handler):

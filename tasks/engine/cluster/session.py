@@ -37,6 +37,8 @@ FOLDER_PREFIX = "lesions-ray-"
 MAX_PARENT = 20
 """Longest path of the folder it is made in: the path of a socket has 107 bytes (unix(7)), of which Ray needs 67."""
 
+RAY_ON_TOKENS = "ray._private.authentication.authentication_token_setup"
+
 N_STARTS = 2
 """Number of start attempts; the second is faster, because the files are in the page cache."""
 
@@ -201,6 +203,7 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
     for name, seconds in START_ENVIRONMENT.items():
         os.environ.setdefault(name, seconds)
     make_token_private()
+    logging.getLogger(RAY_ON_TOKENS).setLevel(logging.ERROR)  # it says at every start that it asks for one
     withheld = {name: value for name, value in WITHHELD_FROM_WORKERS.items() if name in os.environ}
     parent = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent if len(parent) <= MAX_PARENT else "/tmp")  # noqa: S108
