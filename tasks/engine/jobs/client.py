@@ -154,12 +154,12 @@ class RayJob:
             ) from err
 
 
-def connect(address: str, *, patience_s: float = LOST_AFTER_S) -> JobSubmissionClient:
+def connect(address: str, *, patience_s: float | None = None) -> JobSubmissionClient:
     """Return a client of the cluster at an address, with the token in RAY_AUTH_TOKEN.
 
     Args:
         address: Address of the cluster.
-        patience_s: Seconds to wait for one that does not respond.
+        patience_s: Seconds to wait for one that does not respond; None = as for a head that restarts.
 
     Raises:
         ClusterError: If it does not respond, or refuses.
@@ -194,12 +194,12 @@ def stop_all(address: str, flow_run_id: str) -> list[str]:
     return jobs
 
 
-def _retrying(call: Callable[..., Response], patience_s: float = LOST_AFTER_S) -> Callable[..., Response]:
+def _retrying(call: Callable[..., Response], patience_s: float | None = None) -> Callable[..., Response]:
     """Return a call with retries, for a head that restarts and refuses jobs until its agent runs."""
     return retry(
         retry=retry_if_exception_message(match="(?s).*(No available agent|Failed to connect)"),
         wait=wait_fixed(POLL_S),
-        stop=stop_after_delay(patience_s),
+        stop=stop_after_delay(LOST_AFTER_S if patience_s is None else patience_s),
         reraise=True,
     )(call)
 
