@@ -14,6 +14,7 @@ from tasks.io.sealed_file import SealedFile
 from tasks.io.time_limit import time_limit
 
 MAX_TRIES = 3
+"""Of a container alone; before that Ray itself tries a second time, beside others, because a node may be lost."""
 
 
 def index_on_cluster(
@@ -34,7 +35,7 @@ def index_on_cluster(
 
 def _try_again(container: Container, kept: SealedFile, timeout_s: float) -> ContainerIndex:
     """Return the index of a container over which a worker died; now alone, so that its time is its own."""
-    for _ in range(MAX_TRIES - 1):
+    for _ in range(MAX_TRIES):
         started = time.monotonic()
         found = _result(_index_and_keep.remote(container, kept, timeout_s))
         if found:
@@ -56,7 +57,7 @@ def _result(task: "ray.ObjectRef[ContainerIndex]") -> ContainerIndex | None:
         return None
 
 
-@ray.remote(max_retries=0)
+@ray.remote(max_retries=1)
 def _index_and_keep(container: Container, kept: SealedFile, timeout_s: float) -> ContainerIndex:
     with time_limit(timeout_s):
         found = open_or_reject(container, f"{kept.uri.rpartition('.')[0]}.gzidx")
