@@ -30,6 +30,7 @@ LITTLE_NOISE = {"noise": 0.03, "equalisation": 0.15, "blur": 0.15}
 trained with noise after equalisation."""
 CLASSIC = Path(__file__).parents[3] / "infra" / "presets" / "classic.yaml"
 """Preset of the original brief."""
+ORIGINAL_AUGMENT = yaml.safe_load(CLASSIC.read_text())["augment"]
 FIRST_MODEL = {
     "backbone": "resnet34",
     "decoder_filters": 256,
@@ -55,7 +56,8 @@ RECIPES: dict[str, Differences] = {
     "batch-8": {"training": {"batch_size": 8}},
     "little-noise": {"augment": LITTLE_NOISE},
     "first": {"model": FIRST_MODEL, "training": {"epochs": 10, "lung_weight": 0}, "augment": FIRST_AUGMENT},
-    "original-augment": {"augment": yaml.safe_load(CLASSIC.read_text())["augment"]},
+    "original-augment": {"augment": ORIGINAL_AUGMENT},
+    "original-augment-48": {"augment": ORIGINAL_AUGMENT, "training": {"epochs": 48}},
     "screen": _screened(),
     "screen-tones": _screened(augment={"tone_curve": 0.1, "brightness": 0.1, "contrast": 0.2}),
     "screen-no-lung": _screened(training={"lung_weight": 0}),
