@@ -8,7 +8,7 @@ LesionWorkflowError          1  a bug, unless it is a subclass
 ├── LockedError              4  another running flow holds the output
 ├── StorageError             5  the store did not respond, or refused
 ├── ClusterError             5  Ray could not be reached or started, or lost its workers
-├── ServerError              5  Prefect's temporary server did not start
+├── ServerError              5  Prefect's server did not start, or does not respond
 └── ModelError               2  a bundle or its weights cannot be used as asked
 """
 
@@ -165,13 +165,20 @@ class StorageError(LesionWorkflowError):
 
 
 class ClusterError(LesionWorkflowError):
-    """Ray could not be reached or started, or lost the workers of a step."""
+    """Ray could not be reached or started, or lost the workers of a step.
+
+    `can_pass` is False if a retry cannot help, because it was waited for already or refuses.
+    """
 
     exit_code = 5
 
+    def __init__(self, sentence: str, *, can_pass: bool = True) -> None:
+        super().__init__(sentence)
+        self.can_pass = can_pass
+
 
 class ServerError(LesionWorkflowError):
-    """Prefect's temporary server, for runs without a configured server, did not start."""
+    """The configured Prefect server does not respond, or the temporary one did not start."""
 
     exit_code = 5
 

@@ -26,13 +26,14 @@ from prefect.settings import PREFECT_API_URL
 from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.credentials import require_no_credentials
-from tasks.core.errors import LesionWorkflowError, StorageError
+from tasks.core.errors import LesionWorkflowError, ServerError, StorageError
 from tasks.core.plural import counted
 from tasks.engine.cluster.session import session
-from tasks.engine.jobs.client import connect
+from tasks.engine.jobs.connection import connect
 from tasks.io import storage
 from tasks.io.outputs import bundles
 from tasks.io.outputs.ownership import require_ours
+from tasks.runtime.prefect_server import require_server
 
 DISTRIBUTION = "lung-lesion-workflow"
 PATIENCE_S = 10.0
@@ -140,20 +141,14 @@ def check_prefect() -> Finding:
     if not url:
         return Finding(True, "no server configured; each run starts its own. Set PREFECT_API_URL to use yours.")
     try:
-        httpx.get(f"{url}/health", timeout=5).raise_for_status()
+        require_server()
         with get_client(sync_client=True) as client:
             scheduled = _on_schedule(client)
             stalled = [found.name for found in scheduled if not _has_run_ahead(client, found)]
-    except httpx.HTTPStatusError as err:
-        status = err.response.status_code
-        return Finding(
-            False,
-            f"{shown_uri(url)} refuses with HTTP status {status}. Set PREFECT_API_AUTH_STRING as on the server.",
-        )
+    except ServerError as err:
+        return Finding(False, str(err))
     except httpx.HTTPError as err:
-        return Finding(
-            False, f"{shown_uri(url)} does not respond ({scrubbed(str(err), url)}). Start it, or unset PREFECT_API_URL."
-        )
+        return Finding(False, f"{shown_uri(url)} did not list its deployments ({scrubbed(str(err), url)}).")
     if stalled:
         has = "has" if len(stalled) == 1 else "have"
         return Finding(

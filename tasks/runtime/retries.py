@@ -8,7 +8,7 @@ from tasks.core.errors import ClusterError, StorageError
 def _can_pass(_task: object, _run: object, state: Any) -> bool:  # Any: prefect's State, generic over results
     """Return whether a retry may help."""
     err = state.result(raise_on_failure=False)
-    return isinstance(err, ClusterError) or (isinstance(err, StorageError) and err.can_pass)
+    return isinstance(err, ClusterError | StorageError) and err.can_pass
 
 
 STORAGE_RETRIES: Final[dict[str, Any]] = {  # Any: keywords of prefect.task

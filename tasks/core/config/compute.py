@@ -1,10 +1,14 @@
 """Parameters of the compute: in this process, or on a Ray cluster."""
 
+import re
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.core.config.forms import FormModel
+from tasks.core.credentials import require_no_credentials
+
+_ADDRESS = re.compile(r"https?://\S+|auto|[^\s/]+:\d+")
 
 
 class ComputeConfig(FormModel):
@@ -42,6 +46,14 @@ class ComputeConfig(FormModel):
         description="Price per node-hour, in any currency. The segmentation report then shows the cost per 1,000 "
         "scans.",
     )
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        require_no_credentials(value)  # before pydantic would quote it
+        if value and not _ADDRESS.fullmatch(value):
+            raise ValueError("http(s)://HEAD:8265, auto or HOST:PORT was expected, or nothing for this machine.")
+        return value
 
     @model_validator(mode="after")
     def _asks_a_cluster_for_gpus(self) -> Self:

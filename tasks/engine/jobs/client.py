@@ -10,28 +10,23 @@ import math
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
-from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 
-from tasks.core.addresses import scrubbed
 from tasks.core.catalog import StepName
 from tasks.core.config.compute import ComputeConfig
-from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ClusterError, LesionWorkflowError, StoppedError, StorageError
 from tasks.core.record import Record
 from tasks.core.throughput import ReportProgress
+from tasks.engine.jobs.connection import NO_RESPONSE, POLL_S, as_cluster_error, connect, retrying
 from tasks.io.job_files import JobFiles, JobRequest
 from tasks.io.versions import code_version
 
 logger = logging.getLogger(__name__)
-Response = TypeVar("Response")
 
-POLL_S: Final = 2.0
 RELAY_EVERY_S: Final = 10.0
 """Interval of relaying log and progress; the head sends the whole log each time."""
 
@@ -44,9 +39,6 @@ LOST_AFTER_S: Final = 60.0
 
 MARK: Final = "lesions| "
 """Prefix of a job's output lines for the flow run's log; other output stays on the cluster."""
-
-_NO_RESPONSE: Final = (OSError, RayError, RuntimeError)
-"""Errors of the client if the head does not respond, refuses, or has no such job; those of requests are OSErrors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +85,13 @@ class RayJob:
 
     def _newest(self, client: JobSubmissionClient) -> str | None:
         """Return the newest job of this step that the cluster knows."""
-        with _as_cluster_error(self.compute.ray_address):
+        with as_cluster_error(self.compute.ray_address):
             known = [job.submission_id for job in client.list_jobs() if job.submission_id]
         return max((job_id for job_id in known if job_id.startswith(f"{self.key}-")), key=_number, default=None)
 
     def _is_of_use(self, client: JobSubmissionClient, job_id: str) -> bool:
         """Return whether a job runs, or has succeeded and left its outcome."""
-        with _as_cluster_error(self.compute.ray_address):
+        with as_cluster_error(self.compute.ray_address):
             status = client.get_job_status(job_id)
         if status == JobStatus.SUCCEEDED:
             return JobFiles.of(self.output_uri, job_id).outcome() is not None
@@ -117,8 +109,8 @@ class RayJob:
         files.ask(asked)
         files.beat()
         command = f"python -m tasks.engine.jobs.entrypoint {shlex.quote(files.uri)}"
-        with _as_cluster_error(self.compute.ray_address):
-            _retrying(client.submit_job)(entrypoint=command, submission_id=job_id, metadata={"step": step})
+        with as_cluster_error(self.compute.ray_address):
+            retrying(client.submit_job)(entrypoint=command, submission_id=job_id, metadata={"step": step})
 
     def _watch(
         self, client: JobSubmissionClient, job_id: str, files: JobFiles, report_progress: ReportProgress
@@ -134,7 +126,7 @@ class RayJob:
                     n_relayed = _relay(client.get_job_logs(job_id), n_relayed)
                     _relay_progress(files, report_progress)
                 reached_at = time.monotonic()
-            except _NO_RESPONSE as err:
+            except NO_RESPONSE as err:
                 self._check_lost(job_id, err, time.monotonic() - reached_at)
             hours = (time.monotonic() - started) / 3600
             if self.compute.max_hours is not None and hours > self.compute.max_hours and not is_over:
@@ -154,25 +146,9 @@ class RayJob:
             ) from err
 
 
-def connect(address: str, *, patience_s: float | None = None) -> JobSubmissionClient:
-    """Return a client of the cluster at an address, with the token in RAY_AUTH_TOKEN.
-
-    Args:
-        address: Address of the cluster.
-        patience_s: Seconds to wait for one that does not respond; None = as for a head that restarts.
-
-    Raises:
-        ClusterError: If it does not respond, or refuses.
-        ConfigError: If the address holds credentials.
-    """
-    require_no_credentials(address)
-    with _as_cluster_error(address):
-        return _retrying(JobSubmissionClient, patience_s)(address)
-
-
 def stop(client: JobSubmissionClient, job_id: str) -> None:
     """Stop a job, unless it has ended or is unknown."""
-    with contextlib.suppress(*_NO_RESPONSE):
+    with contextlib.suppress(*NO_RESPONSE):
         client.stop_job(job_id)
 
 
@@ -182,8 +158,8 @@ def stop_all(address: str, flow_run_id: str) -> list[str]:
     Raises:
         ClusterError: If the cluster does not respond.
     """
-    client = connect(address)
-    with _as_cluster_error(address):
+    client = connect(address, patience_s=LOST_AFTER_S)
+    with as_cluster_error(address):
         jobs = [
             job.submission_id
             for job in client.list_jobs()
@@ -192,28 +168,6 @@ def stop_all(address: str, flow_run_id: str) -> list[str]:
     for job_id in jobs:
         stop(client, job_id)
     return jobs
-
-
-def _retrying(call: Callable[..., Response], patience_s: float | None = None) -> Callable[..., Response]:
-    """Return a call with retries, for a head that restarts and refuses jobs until its agent runs."""
-    return retry(
-        retry=retry_if_exception_message(match="(?s).*(No available agent|Failed to connect)"),
-        wait=wait_fixed(POLL_S),
-        stop=stop_after_delay(LOST_AFTER_S if patience_s is None else patience_s),
-        reraise=True,
-    )(call)
-
-
-@contextlib.contextmanager
-def _as_cluster_error(address: str) -> Iterator[None]:
-    try:
-        yield
-    except _NO_RESPONSE as err:
-        raise ClusterError(
-            f"The Ray cluster at {address} did not take the request: "
-            f"{scrubbed(next(iter(str(err).splitlines()), type(err).__name__), address)} "
-            "Check that its head runs, and the token in RAY_AUTH_TOKEN."
-        ) from err
 
 
 @contextlib.contextmanager
@@ -257,7 +211,7 @@ def _without_outcome(client: JobSubmissionClient, job_id: str) -> LesionWorkflow
     """Return the error of a job that ended without an outcome."""
     try:
         status = client.get_job_status(job_id)
-    except _NO_RESPONSE as err:
+    except NO_RESPONSE as err:
         return ClusterError(f"Ray job {job_id} is not known to the cluster any more ({type(err).__name__}).")
     if status == JobStatus.STOPPED:
         return StoppedError(

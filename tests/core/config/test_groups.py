@@ -173,12 +173,22 @@ def test_patient_pattern_that_names_no_patient_is_refused(pattern: str, sentence
         (AugmentConfig, "zoom", 1.0),
         (AugmentConfig, "noise", float("nan")),
         (ComputeConfig, "ray_address", None),
+        (ComputeConfig, "ray_address", "cluster"),
+        (ComputeConfig, "ray_address", "ray://head:10001"),
     ],
 )
 def test_value_out_of_bounds_is_refused_by_name(form: type[FormModel], field: str, value: object) -> None:
     """What cannot work is refused before anything starts, naming the field."""
     with pytest.raises(ValidationError, match=field):
         form.model_validate({field: value})
+
+
+@pytest.mark.parametrize(
+    "address", ["", "auto", "http://head:8265", "https://ray.example/x", "head:6379", "[::1]:6379"]
+)
+def test_every_way_to_name_a_cluster_is_taken(address: str) -> None:
+    """This machine, the cluster that this node belongs to, a head's Jobs API, and a head."""
+    assert ComputeConfig(ray_address=address).ray_address == address
 
 
 def test_unknown_is_none_not_a_sentinel() -> None:

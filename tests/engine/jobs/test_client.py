@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL
 from ray.job_submission import JobSubmissionClient
 
 from tasks.core.errors import ClusterError
-from tasks.engine.jobs import client
+from tasks.engine.jobs import connection
 from tasks.io import storage
 from tasks.io.job_files import FOLDER
 from tasks.io.pseudonyms import KEY_VARIABLE
@@ -83,9 +83,9 @@ def test_a_job_raises_what_the_step_raises(cluster: RayCluster, phantoms: Path, 
 CONNECT = """
 import sys
 from tasks.core.errors import ClusterError
-from tasks.engine.jobs import client
+from tasks.engine.jobs import connection
 try:
-    client.connect(sys.argv[1])
+    connection.connect(sys.argv[1])
 except ClusterError as err:
     print(err)
 """
@@ -122,6 +122,13 @@ def test_workers_of_a_job_have_no_key(cluster: RayCluster) -> None:
 
 def test_a_head_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address where nothing listens is one clear sentence, after a while."""
-    monkeypatch.setattr(client, "LOST_AFTER_S", 0.0)
-    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1 did not take"):
-        client.connect("http://127.0.0.1:1")
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.0)
+    with pytest.raises(ClusterError, match=r"No Ray head responds at http://127\.0\.0\.1:1"):
+        connection.connect("http://127.0.0.1:1")
+
+
+def test_another_service_is_said(prefect_server: None) -> None:
+    """An address where something else answers, as Prefect, is one clear sentence at once."""
+    with pytest.raises(ClusterError, match="is no Ray head") as raised:
+        connection.connect((PREFECT_API_URL.value() or "").removesuffix("/api"))
+    assert not raised.value.can_pass
