@@ -86,14 +86,16 @@ def _started(module: str, arguments: Mapping[str, Any]) -> Iterator[None]:  # An
         return
     from tasks.engine.jobs.dispatch import ray_ahead  # here, because help and typos need neither Prefect nor Ray
     from tasks.runtime.local_server import begin_local_server, without_heartbeats
+    from tasks.runtime.prefect_server import require_server
     from tasks.runtime.run_logging import quieten_states
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # which would leave the server behind
             signal.signal(number, lambda received, _: sys.exit(128 + received))
+    quieten_states()
     server = begin_local_server()
-    if server:
-        quieten_states()
+    if not server:
+        require_server()
     with contextlib.ExitStack() as stack:
         # With a server of the team's, the step may first have to wait for a free slot, and Ray would wait with it.
         if server and module in STEP_MODULES and not arguments.get("dry_run"):
@@ -120,8 +122,10 @@ def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
         groups = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except UnicodeDecodeError as err:
         raise ConfigError(f"--config {path} is not UTF-8 (byte {err.start}). Save it as UTF-8.") from err
-    except (OSError, yaml.YAMLError) as err:
-        raise ConfigError(f"Cannot read --config {path}: {err}") from err
+    except OSError as err:
+        raise ConfigError(f"Cannot read --config {path}: {err.strerror}.") from err
+    except yaml.YAMLError as err:
+        raise ConfigError(f"--config {path} is no YAML: {' '.join(str(err).split())}.") from err
     if not isinstance(groups, dict) or not all(isinstance(values, dict) for values in groups.values()):
         raise ConfigError(f"--config {path} must hold groups of parameters, as `training:` with `epochs: 10` below it.")
     unknown = [name for name in groups if name not in PARAMETER_GROUPS]
@@ -143,13 +147,18 @@ def main() -> None:
     try:
         app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except LesionWorkflowError as err:
-        console.print(f"[bold red]{type(err).__name__}[/]:", Text(str(err)), highlight=False)
+        _tell(console, type(err).__name__, str(err))
         sys.exit(err.exit_code)
     except (CycloptsError, ValidationError) as err:
         cause = err.__cause__ or err.__context__ if isinstance(err, CycloptsError) else err
         sentence = _explain(cause) if isinstance(cause, ValidationError) else str(err)
-        console.print("[bold red]Bad parameters[/]:", Text(sentence), highlight=False)
+        _tell(console, "Bad parameters", sentence)
         sys.exit(ConfigError.exit_code)
+
+
+def _tell(console: Console, name: str, sentence: str) -> None:
+    """Print the end of a command: one line, which the terminal wraps, so that logs and searches find it whole."""
+    console.print(f"[bold red]{name}[/]:", Text(sentence), highlight=False, soft_wrap=True)
 
 
 def _explain(err: ValidationError) -> str:

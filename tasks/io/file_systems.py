@@ -8,7 +8,7 @@ import fsspec
 from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
-from tasks.core.addresses import scrubbed, shown_uri
+from tasks.core.addresses import CONTAINER_STORES, LOCAL, OBJECT_STORES, scrubbed, shown_uri
 from tasks.core.errors import ConfigError
 
 REQUEST_TIMEOUT_S, CONNECT_TIMEOUT_S = 60, 10
@@ -24,6 +24,9 @@ CLIENT_OPTIONS: dict[str, dict[str, Any]] = {  # Any: keywords of each file syst
     "s3a": _S3_OPTIONS,
 }
 """Time-outs and checks by protocol; credentials come from the environment or the machine's identity."""
+
+SCHEMES = LOCAL | OBJECT_STORES | CONTAINER_STORES | {"az", "http", "https"}
+"""Protocols of stores whose objects are read by their address alone."""
 
 
 def absolute(uri: str) -> str:
@@ -84,8 +87,14 @@ def _protocol_of(uri: str) -> str:
 
 
 def _kind_of(uri: str) -> type[fsspec.AbstractFileSystem]:
+    protocol = _protocol_of(uri)
+    if protocol not in SCHEMES:
+        raise ConfigError(
+            f"Cannot open {shown_uri(uri)}: {protocol}:// is not read; local paths, gs://, s3://, abfs:// and https:// "
+            "are."
+        )
     try:
-        kind: type[fsspec.AbstractFileSystem] = fsspec.get_filesystem_class(_protocol_of(uri))
+        kind: type[fsspec.AbstractFileSystem] = fsspec.get_filesystem_class(protocol)
     except Exception as err:  # the package of one may need what is not installed
         raise ConfigError(f"Cannot open {shown_uri(uri)}: {scrubbed(str(err), uri)}") from err
     return kind

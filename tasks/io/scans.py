@@ -67,7 +67,9 @@ class Survey:
     youngest_s: float = math.inf
 
     def warnings(self) -> Iterator[str]:
-        """Yield a warning about ignored files, files of other runs, and series in parts, each if there are any."""
+        """Yield a warning about each there is: nothing at all, ignored files, files of other runs, series in parts."""
+        if not self.n_objects:
+            yield "Nothing lies below the scans' address. Check it, unless it has yet to fill."
         yield from warnings_of(self.n_ignored)
         if self.n_of_runs:
             yield f"{counted(self.n_of_runs, 'file')} in the outputs of other runs are no scans and were left alone."

@@ -13,8 +13,12 @@ def locate(uri: str) -> str:
 
     Raises:
         ConfigError: If a deployment was given a relative path, which would mean the worker's temporary folder, or the
-            URI holds credentials.
+            URI holds credentials or is empty.
     """
+    if not uri.strip():
+        raise ConfigError(
+            "An address is empty; a folder or a URI like gs://bucket/prefix was expected. Is a variable not set?"
+        )
     require_no_credentials(uri)
     if deployment.id and file_systems.is_relative(uri):
         raise ConfigError(

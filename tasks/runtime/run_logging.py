@@ -29,7 +29,7 @@ for _name in _RUN_LOGGERS:
 
 
 def quieten_states() -> None:
-    """Leave Prefect's lines about the states of runs out, for a command line without a server that would show them."""
+    """Leave Prefect's lines about the states of runs out, for a command line, which says the outcome itself."""
     for name in _RUN_LOGGERS:
         logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(_OF_STATES))
 

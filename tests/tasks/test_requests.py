@@ -10,7 +10,7 @@ from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.cluster.session import session
-from tasks.engine.jobs import client
+from tasks.engine.jobs import connection
 from tasks.runtime.addresses import locate
 from tasks.segment import segmentation_request
 from tasks.train import training_request
@@ -71,7 +71,7 @@ def test_an_address_with_credentials_is_no_parameter(uri: str) -> None:
         lambda: _training(ModelConfig(start_from=uri)),
         lambda: _training(ModelConfig(encoder_weights=uri)),
         lambda: session(ComputeConfig(ray_address=uri)).__enter__(),
-        lambda: client.connect(uri),
+        lambda: connection.connect(uri),
     )
     for call in calls:
         with pytest.raises(ConfigError, match="through the environment") as caught:
@@ -83,3 +83,10 @@ def _training(model: ModelConfig) -> TrainRequest:
     return training_request(
         "gs://b/dataset", "gs://b/model", model=model, training=TrainingConfig(), augment=AugmentConfig()
     )
+
+
+@pytest.mark.parametrize("uri", ["", " "])
+def test_an_empty_address_is_not_this_folder(uri: str) -> None:
+    """A variable that is not set leaves an empty text, which as a path would mean the working folder."""
+    with pytest.raises(ConfigError, match="Is a variable not set"):
+        locate(uri)
