@@ -57,6 +57,7 @@ def _score_shards(
 ) -> list[ShardScore]:
     """Return the scores of each shard; held-out patients are scored by their network."""
     splits = SPLITS if request.split == "all" else (request.split,)
+    datasets.require_whole(request.dataset_uri, dataset, splits)
     uris = [uri for split in splits for uri in datasets.list_shards(request.dataset_uri, split)]
     cases = [case for case in datasets.read_cases(request.dataset_uri) if case.split in splits]
     shards: list[ShardScore] = []

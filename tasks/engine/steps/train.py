@@ -3,6 +3,7 @@
 import logging
 import uuid
 
+from tasks.core.catalog import SPLITS
 from tasks.core.figures import training_curves
 from tasks.core.handles import ModelHandle
 from tasks.core.schemas import ModelCard
@@ -33,6 +34,7 @@ def train(request: TrainRequest) -> ModelHandle:
         ClusterError: If Ray lost the workers more often than `max_restarts`.
     """
     dataset = datasets.read_card(request.dataset_uri)
+    datasets.require_whole(request.dataset_uri, dataset, SPLITS)
     first = FirstWeights.read(request.model)
     claim(request.model_uri, "bundle")
     with output_lock.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:

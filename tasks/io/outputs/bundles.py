@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from tasks.core.addresses import shown_uri
-from tasks.core.errors import ModelError
+from tasks.core.errors import ModelError, StorageError
 from tasks.core.postprocess import threshold_probability
 from tasks.core.schemas import WEIGHTS_FILE, ModelCard
 from tasks.io import storage
@@ -21,6 +21,7 @@ SELF_TEST_FILE = "self_test.npz"
 HISTORY_FILE = "history.csv"
 FOLDS_FOLDER = "folds"
 CURVES_FOLDER = "curves"
+AGAIN = "Train again or restore the bundle."
 NEAR_LEVELS = 4
 """Tolerance of probabilities, in 1/255, for rounding on other hardware and reduced precision."""
 
@@ -142,12 +143,17 @@ def read_member(uri: str, index: int) -> Bundle:
 
 
 def _read_verified(uri: str, path: str, card: ModelCard) -> bytes:
-    content = storage.read_bytes(storage.join(uri, path))
+    try:
+        content = storage.read_bytes(storage.join(uri, path))
+    except StorageError as err:
+        if err.code != "vanished":
+            raise
+        raise ModelError(f"{path} of the bundle {shown_uri(uri)} is missing. {AGAIN}") from err
     found, expected = hashlib.sha256(content).hexdigest(), card.files.get(path)
     if found != expected:
         raise ModelError(
             f"{path} of the bundle {shown_uri(uri)} has sha256 {found}, its card has {expected}: "
-            "it was changed or half replaced. Train again or restore the bundle."
+            f"it was changed or half replaced. {AGAIN}"
         )
     return content
 

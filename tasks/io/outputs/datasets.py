@@ -1,8 +1,7 @@
 """Dataset on storage: card, cases, rejected inputs, and slices in Parquet shards by split."""
 
-import io
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +9,14 @@ import pyarrow.parquet as pq
 
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Split
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, StorageError
 from tasks.core.handles import DatasetHandle
+from tasks.core.plural import counted
 from tasks.core.rows import CaseRow, FailureRow
 from tasks.core.schemas import DatasetCard
 from tasks.io import storage
 from tasks.io.record_files import read_record, read_table
-from tasks.io.tables import table_to_parquet, to_parquet
+from tasks.io.tables import table_from_parquet, table_to_parquet, to_parquet
 
 CARD_FILE = "dataset.json"
 CASES_FILE = "cases.parquet"
@@ -24,6 +24,7 @@ FAILURES_FILE = "failures.parquet"
 SLICES_FOLDER = "slices"
 SOURCE_FOLDER = "source"
 AGAIN = "Prepare the dataset again."
+Row = TypeVar("Row", CaseRow, FailureRow)
 
 
 class SliceRow(TypedDict):
@@ -62,6 +63,8 @@ _COLUMN_TYPES: dict[str, pa.DataType] = {
     "spacing_mm": pa.list_(pa.float64()),
 }
 _PIXEL_COLUMNS = ("image", "mask")
+_REQUIRED_COLUMNS = {*_COLUMN_TYPES, *_PIXEL_COLUMNS} - {"lung_uri"}
+"""Those of shards from before there were lung masks."""
 
 
 def shard_uri(dataset_uri: str, split: Split, name: str) -> str:
@@ -76,6 +79,33 @@ def list_shards(dataset_uri: str, split: Split) -> list[str]:
         StorageError: If the split has none.
     """
     return [o.uri for o in storage.list_objects(storage.join(dataset_uri, SLICES_FOLDER, f"split={split}"))]
+
+
+def require_whole(uri: str, card: DatasetCard, splits: Sequence[Split]) -> None:
+    """Require that the shards of splits hold as many slices as the dataset's card says.
+
+    Raises:
+        ConfigError: If a shard is missing, damaged or another's.
+        StorageError: If the store does not answer.
+    """
+    for split in splits:
+        folder, n_expected = storage.join(uri, SLICES_FOLDER, f"split={split}"), card.n_slices_by_split.get(split, 0)
+        shards = list_shards(uri, split) if storage.exists(folder) else []
+        n_found = sum(storage.map_in_parallel(_count_slices, shards))
+        if n_found != n_expected:
+            raise ConfigError(
+                f"{shown_uri(folder)} holds {counted(n_found, 'slice')}, the dataset's card says {n_expected:,}: a "
+                f"shard is missing or another's. {AGAIN}"
+            )
+
+
+def _count_slices(uri: str) -> int:
+    """Return the number of slices in a shard, by its footer."""
+    file_system, path = storage.arrow_filesystem(uri)
+    try:
+        return int(pq.read_metadata(path, filesystem=file_system).num_rows)
+    except (pa.ArrowException, OSError) as err:
+        raise ConfigError(f"{shown_uri(uri)} is damaged. {AGAIN}") from err
 
 
 def write_shard(uri: str, rows: Sequence[SliceRow]) -> None:
@@ -99,9 +129,11 @@ def read_shard(uri: str) -> list[SliceRow]:
     """
     content = storage.read_bytes(uri)
     try:
-        table = pq.read_table(io.BytesIO(content)).combine_chunks()
+        table = table_from_parquet(content).combine_chunks()
     except (pa.ArrowException, OSError) as err:  # of Arrow, an OSError where it cannot unpack
         raise ConfigError(f"{shown_uri(uri)} is damaged. {AGAIN}") from err
+    if not set(table.column_names) >= _REQUIRED_COLUMNS:
+        raise ConfigError(f"{shown_uri(uri)} holds no slices. {AGAIN}")
     pixels = {name: table.column(name).combine_chunks().to_numpy_ndarray() for name in _PIXEL_COLUMNS}
     has_lungs = "lung" in table.column_names
     lungs = _from_nullable_tensors(table.column("lung").combine_chunks()) if has_lungs else [None] * len(table)
@@ -167,10 +199,27 @@ def handle_of(card: DatasetCard, uri: str) -> DatasetHandle:
 
 
 def read_cases(uri: str) -> list[CaseRow]:
-    """Return the cases of a dataset."""
-    return read_table(CaseRow, storage.join(uri, CASES_FILE), error=ConfigError, advice=AGAIN)
+    """Return the cases of a dataset.
+
+    Raises:
+        ConfigError: If their table is missing or damaged.
+    """
+    return _read_table(CaseRow, storage.join(uri, CASES_FILE))
 
 
 def read_failures(uri: str) -> list[FailureRow]:
-    """Return the rejected inputs of a dataset."""
-    return read_table(FailureRow, storage.join(uri, FAILURES_FILE), error=ConfigError, advice=AGAIN)
+    """Return the rejected inputs of a dataset.
+
+    Raises:
+        ConfigError: If their table is missing or damaged.
+    """
+    return _read_table(FailureRow, storage.join(uri, FAILURES_FILE))
+
+
+def _read_table(kind: type[Row], uri: str) -> list[Row]:
+    try:
+        return read_table(kind, uri, error=ConfigError, advice=AGAIN)
+    except StorageError as err:
+        if err.code != "vanished":
+            raise
+        raise ConfigError(f"{shown_uri(uri)} is missing. {AGAIN}") from err
