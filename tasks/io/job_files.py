@@ -4,6 +4,7 @@ The folder of a job holds its request (`request.json`), the heartbeat of its flo
 (`progress.json`) and its outcome (`outcome.json`, written last).
 """
 
+import time
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from tasks.core.errors import DataError, ErrorCode, LesionWorkflowError, Storage
 from tasks.core.record import Record
 from tasks.core.throughput import Progress
 from tasks.io import storage
+from tasks.io.stored_objects import StoredObject
 
 FOLDER = "jobs"
+KILLED_AFTER_S = 24 * 3600.0
+"""Seconds without a heartbeat after which a job without an outcome was killed; clocks of stores differ by minutes."""
 _PROGRESS = TypeAdapter(Progress)
 
 
@@ -120,15 +124,23 @@ class JobFiles:
             storage.remove(self._file(name))
 
     @classmethod
-    def remove_ended(cls, output_uri: str, *, keep: str) -> None:
-        """Remove the folders of ended jobs below an output, except those whose id begins with `keep`."""
+    def remove_ended(cls, output_uri: str, *, earlier: str) -> None:
+        """Remove the folders of ended jobs below an output.
+
+        Args:
+            output_uri: The output.
+            earlier: What the ids of earlier jobs of this step of the flow run begin with. Those of others have ended if
+                they have an outcome, or if nothing in their folder changed for a day: they were killed.
+        """
         folder = storage.join(output_uri, FOLDER)
-        names: dict[str, set[str]] = defaultdict(set)
+        jobs: dict[str, list[StoredObject]] = defaultdict(list)
         for found in storage.list_objects(folder) if storage.exists(folder) else []:
-            job_id, _, name = found.path.partition("/")
-            names[job_id].add(name)
-        for job_id, files in names.items():
-            if "outcome.json" in files and not job_id.startswith(keep):
+            jobs[found.path.partition("/")[0]].append(found)
+        old = time.time() - KILLED_AFTER_S
+        for job_id, objects in jobs.items():
+            has_outcome = any(found.path.endswith("/outcome.json") for found in objects)
+            was_killed = all(found.modified_s is not None and found.modified_s < old for found in objects)
+            if job_id.startswith(earlier) or has_outcome or was_killed:
                 storage.remove_tree(storage.join(folder, job_id))
 
     def _read(self, name: str) -> bytes | None:

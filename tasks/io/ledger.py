@@ -158,6 +158,7 @@ def compact(uri: str) -> None:
         table = to_parquet(LedgerEntry, [rows[scan_id] for scan_id in sorted(rows)])
         storage.publish(storage.join(folder, f"{run_id}{TABLE_SUFFIX}"), table)
         storage.map_in_parallel(lambda found: storage.remove(found.uri), entries)
+        storage.remove_if_empty(storage.join(folder, run_id))
 
 
 def _is_refusal(entry: LedgerEntry) -> bool:

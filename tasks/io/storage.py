@@ -49,10 +49,7 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
     fs, root = open_file_system(uri)
     with storage_errors(uri, "list"):
         if not fs.exists(root):
-            raise StorageError(
-                f"Nothing exists at {shown_uri(uri)}. Check the path, and that this machine may read it.",
-                can_pass=False,
-            )
+            raise _nothing_at(uri)
         try:
             found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
             elsewhere = stored_objects.elsewhere(root, found) if is_local(fs) and fs.isdir(root) else set()
@@ -157,6 +154,22 @@ def exists(uri: str) -> bool:
         return bool(fs.exists(path))
 
 
+def require(uri: str) -> None:
+    """Require that something exists at a URI.
+
+    Raises:
+        StorageError: If nothing does.
+    """
+    if not exists(uri):
+        raise _nothing_at(uri)
+
+
+def _nothing_at(uri: str) -> StorageError:
+    return StorageError(
+        f"Nothing exists at {shown_uri(uri)}. Check the path, and that this machine may read it.", can_pass=False
+    )
+
+
 @retrying
 def publish(uri: str, content: bytes) -> str:
     """Write an object atomically, replacing an earlier one.
@@ -205,6 +218,14 @@ def remove(uri: str) -> None:
     fs, path = open_file_system(uri)
     with storage_errors(uri, "remove"), contextlib.suppress(FileNotFoundError):
         fs.rm_file(path)
+
+
+def remove_if_empty(uri: str) -> None:
+    """Remove a folder without files, which object stores do not have."""
+    fs, path = open_file_system(uri)
+    if is_local(fs):
+        with contextlib.suppress(OSError):
+            Path(path).rmdir()
 
 
 def remove_temporary(uri: str) -> int:

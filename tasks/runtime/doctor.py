@@ -91,7 +91,7 @@ def check_addresses() -> Finding:
     """Look at the addresses that the environment names for deployments: model, scans and output of the night."""
     checks: dict[str, Callable[[str], object]] = {
         "LESIONS_MODEL_URI": bundles.read_bundle,
-        "LESIONS_SCANS_URI": _require_existing,
+        "LESIONS_SCANS_URI": storage.require,
         "LESIONS_OUTPUT_URI": lambda uri: require_ours(uri, "segmentation"),
     }
     named = {name: uri for name in checks if (uri := os.environ.get(name))}
@@ -107,16 +107,6 @@ def check_addresses() -> Finding:
     unnamed = [name for name in checks if name not in named]
     not_checked = f"not set and not checked: {', '.join(unnamed)}" if unnamed else ""
     return Finding(True, "; ".join(filter(None, [f"{', '.join(named)} can be used" if named else "", not_checked])))
-
-
-def _require_existing(uri: str) -> None:
-    """Refuse an address below which there is nothing.
-
-    Raises:
-        StorageError: If there is nothing, or the store does not answer.
-    """
-    if not storage.exists(uri):
-        raise StorageError(f"Nothing exists at {shown_uri(uri)}.", can_pass=False)
 
 
 def check_ray() -> Finding:

@@ -155,6 +155,7 @@ def test_compacting_changes_nothing_that_is_read(root: str) -> None:
     before = Ledger.open(root)
     ledger.compact(root)
     assert [o.path for o in storage.list_objects(f"{root}/ledger")] == ["run-1.parquet", "run-2.parquet"]
+    assert not storage.exists(f"{root}/ledger/run-1"), "an empty folder was left"
     assert Ledger.open(root).entries == before.entries
     assert (len(before.unreported), len(Ledger.open(root).unreported)) == (3, 0)
     ledger.record(root, DONE.model_copy(update={"scan_id": "s0", "seconds": 3.0}), "run-3")

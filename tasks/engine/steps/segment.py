@@ -19,6 +19,7 @@ from tasks.engine.steps.listing import list_scans, require_scans, youngest_stabl
 from tasks.engine.steps.scan_stream import segment_due
 from tasks.engine.steps.segmentation_output import held_output, publish_run, speed_of, warn_of_deferred
 from tasks.engine.steps.up_to_date import count_by_status, sort_scans
+from tasks.io import storage
 from tasks.io.outputs import bundles, segmentations
 from tasks.stages.encode_masks import NOT_MADE
 from tasks.stages.segmentation_run import Run
@@ -49,6 +50,7 @@ def segment(
     card = bundles.read_card(request.model_uri)
     run = Run.of(request, card)
     _check_ids(request)
+    storage.require(request.scans_uri)  # before anything is written to the output
     with held_output(run) as lock:
         youngest_s = youngest_stable_s(request)  # once: no container comes of age meanwhile
         index = partial(index_on_cluster, timeout_s=60 * request.segmentation.scan_timeout_minutes)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.errors import IncompleteError
+from tasks.core.errors import IncompleteError, StorageError
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.core.schemas import SegmentationManifest
@@ -158,7 +158,7 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(
     scans, output = tmp_path / "scans", tmp_path / "output"
     scans.mkdir()
     (scans / "volume.xyz").write_bytes(b"NDims = 3" + bytes(200))
-    with pytest.raises(IncompleteError, match=r"1 of which could be scans, and took none: 1 others"):
+    with pytest.raises(IncompleteError, match=r"1 of which could be scans, and took none: 1 other file"):
         _segment(bright_bundle, scans, output)
     assert not (output / "scans.parquet").exists()
     _segment(bright_bundle, new_scans, output)
@@ -178,6 +178,13 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(
     (scans / "_SUCCESS").touch()
     assert _segment(bright_bundle, scans, output).n_new_failures == 0
     assert len(_rows(output)) == 6
+
+
+def test_scans_that_do_not_exist_leave_no_output(bright_bundle: str, tmp_path: Path) -> None:
+    """A misspelt address is refused before anything is written."""
+    with pytest.raises(StorageError, match="Nothing exists at"):
+        _segment(bright_bundle, tmp_path / "nowhere", tmp_path / "output")
+    assert not (tmp_path / "output").exists()
 
 
 def test_young_objects_are_left_for_the_next_run(
