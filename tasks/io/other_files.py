@@ -14,7 +14,9 @@ HIDDEN: Final = "system file"
 TEXT: Final = "text"
 PICTURE: Final = "picture beside DICOM"
 BARE: Final = "without suffix"
+OTHER: Final = "other file"
 _PLURALS: Final = {
+    OTHER: "other files",
     MARKER: "markers",
     YOUNG: "young files",
     HIDDEN: "system files",
@@ -69,10 +71,10 @@ def n_possible_scans(counts: Mapping[str, int]) -> int:
 
 
 def shown(counts: Mapping[str, int]) -> str:
-    """Return counts by kind; unknown suffixes may be names and are counted as others."""
+    """Return counts by kind; unknown suffixes may be names and are counted as other files."""
     summed: Counter[str] = Counter()
     for kind, n in counts.items():
-        summed[kind if kind in NO_SCANS | SHOWN_SUFFIXES else "others"] += n
+        summed[kind if kind in NO_SCANS | SHOWN_SUFFIXES else OTHER] += n
     return ", ".join(counted(n, kind, _PLURALS.get(kind, kind)) for kind, n in sorted(summed.items()))
 
 

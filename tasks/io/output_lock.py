@@ -164,9 +164,7 @@ def _acquire(output_uri: str, run_id: str, *, take_over: bool) -> OutputLock:
         is_own = holder.run_id == run_id  # of an earlier attempt that could not release it
         if holder.is_alive() and not is_own and not take_over:
             raise _locked(output_uri, holder)
-        logger.warning(
-            "lock: taken over from run %s, last heartbeat at %s", holder.run_id, f"{holder.heartbeat_at:%F %T} UTC"
-        )
+        logger.warning("lock: taken over from run %s, %s", holder.run_id, _last_heartbeat(holder))
     uri = _object_uri(folder, number)
     mine = Holder.this_process(run_id)
     is_mine = storage.create(uri, mine.model_dump_json().encode())
@@ -226,9 +224,16 @@ def _object_uri(folder: str, number: int) -> str:
 def _locked(output_uri: str, holder: Holder) -> LockedError:
     return LockedError(
         f"{shown_uri(output_uri)} is held by run {holder.run_id} (process {holder.pid} on {holder.host}), "
-        f"since {holder.taken_at:%F %T} UTC, last heartbeat at {holder.heartbeat_at:%F %T} UTC. Wait until it ends; "
+        f"since {holder.taken_at:%F %T} UTC, {_last_heartbeat(holder)}. Wait until it ends; "
         "if it is dead, its lock is taken over 120 s after the last heartbeat."
     )
+
+
+def _last_heartbeat(holder: Holder) -> str:
+    """Return when a holder was last heard of, and if that is still to come, why."""
+    ahead_s = (holder.heartbeat_at - datetime.now(UTC)).total_seconds()
+    clocks = f" ({ahead_s:.0f} s ahead of the clock here: set both by NTP)" if ahead_s > 1 else ""
+    return f"last heartbeat at {holder.heartbeat_at:%F %T} UTC{clocks}"
 
 
 def _machine() -> str:

@@ -15,17 +15,25 @@ INNER = "tasks"
 """Name of the root of all loggers that are relayed."""
 _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 _OF_STATES = ("Beginning flow run", "Created task run", "Finished in state")
+_NO_END = ("Finished in state Running", "Finished in state Pending")
+_ABORTED = "Crash detected! Execution was aborted by"
 """Beginnings of Prefect's own lines about a run (prefect 3.8.8: `prefect/flow_engine.py`, `prefect/task_engine.py`)."""
 
 
-def _is_unexpected(record: logging.LogRecord) -> bool:
-    """Return whether a line is no traceback of an error of this project, whose sentence stands in the run's state."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, LesionWorkflowError)
+def _is_useful(record: logging.LogRecord) -> bool:
+    """Return whether a line says something that is so, and shorten one that says too much.
+
+    No traceback of an error of this project, whose sentence stands in the run's state; no end in a state that is none;
+    and who cancels a run did not crash it.
+    """
+    error, message = record.exc_info[1] if record.exc_info else None, record.getMessage()
+    if message.startswith(_ABORTED):
+        record.msg, record.args = message.removeprefix(_ABORTED[: _ABORTED.index("Execution")]), ()
+    return not isinstance(error, LesionWorkflowError) and not message.startswith(_NO_END)
 
 
 for _name in _RUN_LOGGERS:
-    logging.getLogger(_name).addFilter(_is_unexpected)
+    logging.getLogger(_name).addFilter(_is_useful)
 
 
 def quieten_states() -> None:

@@ -74,6 +74,15 @@ def test_a_holder_of_another_machine_is_dead_when_silent_for_two_minutes(root: s
         pass
 
 
+def test_a_heartbeat_still_to_come_is_put_down_to_clocks(root: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reads a time in the future, in the refusal or when the lock is taken over, is told of the clocks."""
+    _write(root, 1, machine="elsewhere", heartbeat_at=datetime.now(UTC) + timedelta(minutes=5))
+    with pytest.raises(LockedError, match=r"s ahead of the clock here: set both by NTP"):
+        output_lock.held(root, "second").__enter__()
+    with output_lock.held(root, "second", take_over=True):
+        assert "s ahead of the clock here: set both by NTP" in caplog.text
+
+
 def test_a_run_tried_again_finds_its_own_lease(root: str) -> None:
     """A try that could not give the lease back does not lock the next try of the same run out."""
     _write(root, 1, run_id="first", machine="elsewhere")
