@@ -42,7 +42,8 @@ POLL_S = 0.1
 STOP_TIMEOUT_S = 5.0
 
 SERVER = (
-    *("-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent)),  # else modules of the current folder go first
+    *("-P", "-m", "tasks.runtime.server_process"),  # -P: else modules of the current folder go first
+    *("--app-dir", str(prefect.__module_path__.parent)),
     *("--factory", "prefect.server.api.server:create_app"),
     *("--host", "127.0.0.1", "--log-level", "error", "--lifespan", "on"),
 )
@@ -106,7 +107,7 @@ class LocalServer:
         password = {"PREFECT_SERVER_API_AUTH_STRING": self._password}
         _make_private(get_current_settings().home)
         self._process = subprocess.Popen(  # noqa: S603  # nothing in it is a user's
-            [sys.executable, *SERVER, "--port", str(port)],
+            [sys.executable, *SERVER, "--port", str(port), str(os.getpid())],
             env=os.environ | SERVER_ENVIRONMENT | settings | password,
             umask=PRIVATE_UMASK,
         )

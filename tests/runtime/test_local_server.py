@@ -1,7 +1,10 @@
 """Prefect's temporary server: starts at once, is found by flows, and is gone with its process."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,41 +17,88 @@ from tasks.runtime import local_server
 from tasks.runtime.local_server import LocalServer, begin_local_server
 
 SCRIPT = """
-import httpx
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, get_current_settings
+from tasks.engine.cluster.token import make_token_private
 from tasks.runtime.local_server import begin_local_server, without_heartbeats
 
 @flow
 def heartbeat_frequency():
     return get_current_settings().flows.heartbeat_frequency
 
+make_token_private()
 begin_local_server().wait()
 with without_heartbeats():
     assert heartbeat_frequency() is None
-for headers in ({}, {"Authorization": "Basic bGVzaW9uczp4"}):
-    assert httpx.post(f"{PREFECT_API_URL.value()}/flow_runs/filter", headers=headers).status_code == 401
-print(PREFECT_API_URL.value())
+print(PREFECT_API_URL.value(), flush=True)
+input()
 """
+NOBODY = 65534
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home folder that other users may look into."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def _as_nobody(*command: str) -> str:
+    """Return what a command says, as another user where this one may become another."""
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **user)  # type: ignore[call-overload]
+    return str(done.stdout + done.stderr)
+
+
+def _status_without_login(address: str) -> str:
+    """Return the status line of a request to a server, from a process without its password."""
+    host, port = address.removeprefix("http://").removesuffix("/api").split(":")
+    request = r"POST /api/flow_runs/filter HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}"
+    return _as_nobody("bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}; printf '{request}' >&3; head -n 1 <&3")
 
 
 @pytest.mark.server
-def test_flows_find_it_and_it_ends_with_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_flows_find_it_and_it_ends_with_its_process(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """A flow runs on it, without heartbeats, at the address in Prefect's settings; afterwards nothing is there.
 
-    Who has not its password gets no answer, and no other user can read its database.
+    Who has not its password gets no answer, and no other user can read its database or Ray's token.
     """
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    (tmp_path / "prefect.db").touch(mode=0o644)  # as earlier servers made it
-    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    address = run.stdout.split()[-1]
-    assert f"Starting temporary server on {address.removesuffix('/api')}" in run.stderr + run.stdout
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    monkeypatch.setenv("HOME", str(home))
+    (home / "prefect.db").touch(mode=0o644)  # as earlier servers made it
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        address = next((line.strip() for line in run.stdout if line.startswith("http")), "")
+        assert address, run.communicate()
+        assert " 401 " in _status_without_login(address)
+        secrets = [home / "prefect.db", home / ".ray" / "auth_token"]
+        if os.getuid() == 0:
+            assert all("Permission denied" in _as_nobody("cat", str(path)) for path in secrets)
+        assert not [path for path in home.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+        said, complained = run.communicate("\n")
+    assert run.returncode == 0, complained
+    assert f"Starting temporary server on {address.removesuffix('/api')}" in complained + said
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{address}/health")
-    assert (tmp_path / "prefect.db").stat().st_size > 0
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert (home / "prefect.db").stat().st_size > 0
+
+
+@pytest.mark.server
+def test_it_ends_with_a_command_that_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that can no longer stop it leaves none behind."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    script = "from tasks.runtime.local_server import begin_local_server as b; b(); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        [server] = psutil.Process(run.pid).children()
+        run.kill()
+    server.wait(30)
 
 
 def test_none_starts_beside_a_configured_one() -> None:
