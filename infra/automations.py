@@ -17,6 +17,13 @@ SILENT_S: Final = float(os.environ.get("LESIONS_ZOMBIE_SECONDS", 3 * HEARTBEAT_S
 MAX_STARTS: Final = 4
 """Number of starts after which a crashing run is not restarted."""
 
+SETTLED_S: Final = 45.0
+"""Seconds from a crash to the restart.
+
+A process worker reports a killed process twice, up to 13 s apart (prefect 3.8.8: `runner/_flow_run_executor.py:202`,
+`workers/base.py:1712`); the second report would mark the restarted run as crashed, and start it beside itself.
+"""
+
 NIGHT: Final = timedelta(hours=26)
 """Time within which the next nightly run must complete."""
 
@@ -28,6 +35,12 @@ NOT_RUNNING: Final = {
     )
 }
 """States in which a missing heartbeat means nothing: after an eviction, for instance, a new pod has to start."""
+
+MOVED_ON: Final = {
+    f"prefect.flow-run.{name}"
+    for name in ("Running", "Completed", "Failed", "Cancelled", "AwaitingRetry", "Scheduled", "Pending")
+}
+"""States in which a crashed run needs no restart any more, as when somebody retried it by hand."""
 
 RUNS: Final = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 OURS: Final = ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.lesions"})
@@ -72,13 +85,14 @@ def _start_again() -> AutomationCore:
         name="lesions: a crashed run is restarted",
         description=f"At most {MAX_STARTS} starts. The run finds its job, or continues from the ledger.",
         trigger=EventTrigger(
-            expect={"prefect.flow-run.Crashed"},
+            after={"prefect.flow-run.Crashed"},
+            expect=MOVED_ON,
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": counts}),
             match_related=OURS,
             for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
+            posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(0),
+            within=timedelta(seconds=SETTLED_S),
         ),
         actions=[
             ChangeFlowRunState(

@@ -47,6 +47,7 @@ class Stack:
         environment: Of whoever uses it, with every secret.
         home: Where processes write what they say.
         ray: The cluster.
+        server: The Prefect server.
         worker: The process worker.
     """
 
@@ -54,6 +55,7 @@ class Stack:
     environment: dict[str, str]
     home: Path
     ray: RayCluster
+    server: subprocess.Popen[bytes] | None = None
     worker: subprocess.Popen[bytes] | None = None
 
     def command(self, *command: str) -> str:
@@ -71,10 +73,7 @@ class Stack:
 
     def states(self, run_id: str) -> list[dict[str, Any]]:
         """Return every state a flow run was in."""
-        auth = tuple(self.environment["PREFECT_API_AUTH_STRING"].split(":"))
-        asked = {"flow_run_id": run_id}
-        found = httpx.get(f"{self.url}/flow_run_states/", params=asked, auth=auth, timeout=30).raise_for_status()
-        return list(found.json())
+        return list(self.get("/flow_run_states/", flow_run_id=run_id))
 
     def start(self, deployment: str, parameters: dict[str, Any]) -> str:
         """Start a deployment, and return the id of its flow run."""
@@ -97,6 +96,49 @@ class Stack:
         jobs = httpx.get(f"{self.ray.address}/api/jobs/", headers=token, timeout=10).raise_for_status().json()
         own = [job for job in jobs if (job["submission_id"] or "").startswith(run_id)]
         return {job["submission_id"]: job["status"] for job in own}
+
+    def get(self, path: str, **asked: str) -> Any:
+        """Read from Prefect's API."""
+        auth = tuple(self.environment["PREFECT_API_AUTH_STRING"].split(":"))
+        return httpx.get(f"{self.url}{path}", params=asked, auth=auth, timeout=30).raise_for_status().json()
+
+    def start_server(self) -> None:
+        """Start the Prefect server at its address, and wait until it responds."""
+        port = self.url.rpartition(":")[2].removesuffix("/api")
+        command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", port]
+        with (self.home / "server.log").open("ab") as log:
+            self.server = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.home)
+        wait_for("the Prefect server", lambda: httpx.get(f"{self.url}/health", timeout=2).is_success, 120)
+
+    def stop_server(self) -> None:
+        """Stop the Prefect server."""
+        assert self.server
+        self.server.terminate()
+        self.server.wait(timeout=60)
+
+    def kill_job(self) -> None:
+        """Kill the driver of the one job that runs."""
+        [driver] = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if process.info["cmdline"] and "tasks.engine.jobs.entrypoint" in process.info["cmdline"]
+        ]
+        driver.kill()
+
+    def kill_ray(self) -> None:
+        """Kill every node of the cluster."""
+        for index in reversed(range(len(self.ray.nodes))):
+            self.ray.kill(index)
+        self.ray.nodes.clear()
+
+    def start_ray(self) -> None:
+        """Start a new cluster of two nodes at the address of the one before."""
+        self.ray.start_head()
+        self.ray.add_node()
+
+    def n_restarts(self, run_id: str) -> int:
+        """Return how often a flow run was started again."""
+        return [state["name"] for state in self.states(run_id)].count("Running") - 1
 
     def start_worker(self) -> None:
         """Start a worker of the local pool."""
@@ -137,9 +179,9 @@ def _postgres(folder: Path) -> Iterator[str]:
     (folder / "password").chmod(0o644)
     options = ["--auth=scram-sha-256", f"--username={USER}", f"--pwfile={folder / 'password'}"]
     subprocess.run([binaries / "initdb", "-D", data, *options], check=True, capture_output=True, cwd=folder, **account)
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder], cwd=folder, **account
-    )
+    command = [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)
     try:
         ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
         wait_for("Postgres", lambda: subprocess.run(ready, check=False).returncode == 0, 60)
@@ -181,17 +223,13 @@ def production(home: Path, *, n_nodes: int) -> Iterator[Stack]:
             "LESIONS_CANDIDATE_URI": f"{root}/candidate",
         }
         running = Stack(url, environment, home, ray)
-        with (home / "server.log").open("wb") as log:
-            command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
         try:
-            wait_for("the Prefect server", lambda: httpx.get(f"{url}/health", timeout=2).is_success, 120)
+            running.start_server()
             yield running
         finally:
             if running.worker and running.worker.poll() is None:
                 running.kill_worker()
-            server.terminate()
-            server.wait(timeout=60)
+            running.stop_server()
 
 
 def parameters(stack: Stack, name: str, **compute: Any) -> dict[str, Any]:

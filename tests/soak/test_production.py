@@ -102,6 +102,7 @@ def test_a_killed_flow_run_finds_its_job_again(stack: Stack) -> None:
     stack.flow_run_process().kill()
     wait_for("its crash", lambda: stack.state(run_id)["type"] in ("CRASHED", "SCHEDULED"))
     wait_for("its end", lambda: stack.state(run_id)["type"] == "COMPLETED")
+    assert stack.n_restarts(run_id) == 1
     assert list(stack.jobs(run_id).values()) == ["SUCCEEDED"]
     assert len(_done_once(f"{PLACE}/killed")) == N_SCANS
 
@@ -137,14 +138,11 @@ def test_a_lost_head_is_a_clear_failure_and_another_try_redoes_nothing(stack: St
     output = f"{PLACE}/lost"
     run_id = stack.start("segment-scans", parameters(stack, "lost"))
     _begun(stack, output, run_id)
-    for index in reversed(range(len(stack.ray.nodes))):
-        stack.ray.kill(index)
+    stack.kill_ray()
     state = stack.end(run_id)
     assert (state["type"], "Ray" in state["message"]) == ("FAILED", True), state
     n_before = n_recorded(output)
-    stack.ray.nodes.clear()
-    stack.ray.start_head()
-    stack.ray.add_node()
+    stack.start_ray()
     again = stack.start("segment-scans", parameters(stack, "lost"))
     assert stack.end(again)["type"] == "COMPLETED"
     assert 0 < n_before < N_SCANS
