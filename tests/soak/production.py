@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests import emulators
 from tests.clusters import RayCluster, free_port, ray_cluster
@@ -22,6 +23,14 @@ from tests.clusters import RayCluster, free_port, ray_cluster
 ROOT = Path(__file__).parents[2]
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 POSTGRES = Path("/usr/lib/postgresql")
+MARKS = [
+    pytest.mark.soak,
+    pytest.mark.postgres,
+    pytest.mark.slow,
+    pytest.mark.skipif(not POSTGRES.exists(), reason="Postgres is not installed"),
+]
+"""Of tests that need all of it."""
+
 USER = "lesions"
 TIMEOUT_S = 600
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}

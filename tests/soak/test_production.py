@@ -13,14 +13,9 @@ from tests.conftest import PREPARATION
 from tests.emulators import BUCKET
 from tests.phantoms import write_phantoms
 from tests.soak.commands import n_recorded
-from tests.soak.production import ENDED, POSTGRES, PREFECT, Stack, parameters, production, wait_for
+from tests.soak.production import ENDED, MARKS, PREFECT, Stack, parameters, production, wait_for
 
-pytestmark = [
-    pytest.mark.soak,
-    pytest.mark.postgres,
-    pytest.mark.slow,
-    pytest.mark.skipif(not POSTGRES.exists(), reason="Postgres is not installed"),
-]
+pytestmark = MARKS
 
 N_SCANS = 2400
 """A minute's work at this size."""
