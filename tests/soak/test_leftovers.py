@@ -33,7 +33,6 @@ def test_runs_leave_nothing_that_grows(trained: Trained, many_scans: Path, tmp_p
     in_shared = set(Path("/tmp").iterdir())  # noqa: S108  # where Ray goes if the temporary folder's path is long
     seen = []
     for _ in range(N_RUNS):
-        shutil.copy(sorted(scans.iterdir())[0], scans / "again.png")
         run = start_segmentation(
             trained.model_uri, scans, str(tmp_path / "output"), "--segmentation.force", env=environment, log=log
         )
