@@ -36,6 +36,7 @@ NOT_RUNNING: Final = {
 }
 """States in which a missing heartbeat means nothing: after an eviction, for instance, a new pod has to start."""
 
+CRASHED: Final = "prefect.flow-run.Crashed"
 MOVED_ON: Final = {
     f"prefect.flow-run.{name}"
     for name in ("Running", "Completed", "Failed", "Cancelled", "AwaitingRetry", "Scheduled", "Pending")
@@ -80,13 +81,13 @@ def _mark_dead() -> AutomationCore:
 
 
 def _start_again() -> AutomationCore:
-    counts = [str(n) for n in range(1, MAX_STARTS)]
+    counts = [str(n) for n in range(MAX_STARTS)]  # 0: it crashed before it ran
     return AutomationCore(
         name="lesions: a crashed run is restarted",
         description=f"At most {MAX_STARTS} starts. The run finds its job, or continues from the ledger.",
         trigger=EventTrigger(
-            after={"prefect.flow-run.Crashed"},
-            expect=MOVED_ON,
+            after={CRASHED},
+            expect={CRASHED, *MOVED_ON},  # itself too: only then does Prefect count the time anew from each report
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": counts}),
             match_related=OURS,
             for_each={"prefect.resource.id"},

@@ -127,6 +127,7 @@ def test_a_slot_is_given_back_though_the_server_restarted(server: Server, tmp_pa
     assert server.n_taken() == 0
     for page in ("infra/docs/production.md", "infra/compose/compose.yaml", "infra/kubernetes/network-policy.yaml"):
         assert LEASE_STORAGE in (ROOT / page).read_text(), page
+        assert "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER" in (ROOT / page).read_text(), page
 
 
 def test_a_lost_slot_is_waited_for_aloud_and_released(server: Server, tmp_path: Path) -> None:

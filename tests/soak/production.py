@@ -219,6 +219,7 @@ def production(home: Path, *, n_nodes: int) -> Iterator[Stack]:
             "PREFECT_API_DATABASE_CONNECTION_URL": database,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P1D",
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
             "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK": "remote-file-system/lesions-results",

@@ -1,4 +1,4 @@
-"""What twenty runs in a row leave on a machine: nothing that grows with their number but Prefect's own database."""
+"""What twenty runs in a row leave on a machine: nothing that grows but Prefect's database, and a ledger per run."""
 
 import os
 import shutil

@@ -1,6 +1,7 @@
 """Ten rounds of nights with a fault each, in a real stack: every night ends by itself, and nothing is left of it."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,8 @@ pytestmark = MARKS
 N_ROUNDS = 10
 N_SCANS = 1200
 N_BEGUN = 30
+DOWN_S = 130.0
+"""Longer than a server remembers, by default, what it was going to do."""
 PLACE = f"gs://{BUCKET}"
 
 
@@ -39,12 +42,23 @@ def _restart_server(stack: Stack) -> None:
     stack.start_server()
 
 
+def _crash_while_the_server_is_down(stack: Stack) -> None:
+    """Kill the flow run, and stop the server once it knows, for longer than the restart would have taken."""
+    [running] = stack.post("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}})
+    stack.flow_run_process().kill()
+    wait_for("its crash", lambda: stack.state(running["id"])["type"] == "CRASHED")
+    stack.stop_server()
+    time.sleep(DOWN_S)
+    stack.start_server()
+
+
 FAULTS: dict[str, tuple[Callable[[Stack], None], int]] = {
     "flow-run": (_kill_flow_run, 1),
     "job": (Stack.kill_job, 0),
     "worker": (_replace_worker, 1),
     "ray": (_replace_ray, 0),
     "server": (_restart_server, 0),
+    "crash-without-server": (_crash_while_the_server_is_down, 1),
 }
 """What is done in the midst of a night, and how often its flow run is to be started again."""
 
