@@ -25,7 +25,7 @@ from indexed_gzip import IndexedGzipFile, ZranError
 
 from tasks.core.errors import ConfigError, DataError, ErrorCode, StorageError
 from tasks.io import storage
-from tasks.io.file_names import member_refused, shown
+from tasks.io.file_names import member_refused, shown, told_apart
 from tasks.io.packings import Packing
 from tasks.io.pseudonyms import Seal
 from tasks.io.range_reader import READ_AHEAD_BYTES, open_ranges
@@ -84,12 +84,14 @@ class ArchiveMember:
         size_bytes: Unpacked size.
         offset: Offset of its bytes in the unpacked tar; 0 in a zip.
         refused: Reason not to read it.
+        identity: What tells it from members whose names look alike where they are shown; empty if the name does.
     """
 
     name: str
     size_bytes: int
     offset: int = 0
     refused: tuple[ErrorCode, str] | None = None
+    identity: str = ""
 
     @property
     def path(self) -> str:
@@ -176,7 +178,7 @@ def _zip_members(archive: Archive) -> Iterator[ArchiveMember]:
         elif info.file_size > BOMB_FROM_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
             refused = "archive_bomb", _bomb(info.file_size, info.compress_size)
         name = info.filename if refused is None else shown(info.filename)
-        yield ArchiveMember(name, info.file_size, refused=refused)
+        yield ArchiveMember(name, info.file_size, refused=refused, identity=told_apart(info.filename))
 
 
 def _lzma_bytes(archive: Archive, info: zipfile.ZipInfo) -> int:
@@ -202,7 +204,7 @@ def _tar_members(
                 refused = "truncated_archive", f"The archive ends {end - n_bytes} bytes before this member does."
             elif info.issparse():
                 refused = "unsafe_member", "The member is sparse: its bytes do not stand as they are. Pack it without."
-            yield ArchiveMember(shown(info.name), info.size, info.offset_data, refused)
+            yield ArchiveMember(shown(info.name), info.size, info.offset_data, refused, told_apart(info.name))
         _check_end(file, archive.offset)
 
 

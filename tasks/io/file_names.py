@@ -1,5 +1,7 @@
 """Names of files, in a store or an archive, as far as they are safe to show and to make ids of."""
 
+import hashlib
+
 from tasks.core.errors import ErrorCode
 from tasks.io.other_files import MAC_ICON
 from tasks.io.stored_objects import is_utf8
@@ -16,6 +18,13 @@ def shown(name: str) -> str:
     r"""Return a name that UTF-8 can encode and that cannot change what is around it: `\n` becomes `\x0a`."""
     whole = name.encode("utf-8", "backslashreplace").decode()
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in whole)
+
+
+def told_apart(name: str) -> str:
+    """Return a text that can be shown and that no other name has; of a plain name the name itself."""
+    if is_plain(name):
+        return name
+    return f"{shown(name)}\t{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 def member_refused(name: str) -> tuple[ErrorCode, str] | None:

@@ -72,7 +72,7 @@ def _open_archive(container: Container, seek_points_uri: str) -> ContainerIndex:
             note_progress()
             file, path = _file_of(archive, member), f"{container.path}/{member.path}"
             if member.refused:
-                refusal, identity = DataError(*member.refused), f"{origin}\t{member.name}"
+                refusal, identity = DataError(*member.refused), f"{origin}\t{member.identity or member.name}"
                 rejected.append(ScanEntry.rejected(without_suffix(path), [file], refusal, identity=identity))
             else:
                 files.append((path, file))

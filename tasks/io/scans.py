@@ -14,7 +14,7 @@ from tasks.core.errors import NOT_SCAN_CODES
 from tasks.core.plural import counted
 from tasks.core.reader_version import READER_VERSION
 from tasks.core.scan_entries import ScanEntry, common_folder
-from tasks.io.file_names import BAD_NAME, is_plain, shown
+from tasks.io.file_names import BAD_NAME, is_plain, shown, told_apart
 from tasks.io.file_roles import data_files, is_picture, pictures_on_discs, role_of
 from tasks.io.formats import KINDS, without_suffix
 from tasks.io.other_files import HIDDEN, PICTURE, kind_unless_young, warnings_of
@@ -69,7 +69,7 @@ class Survey:
     def warnings(self) -> Iterator[str]:
         """Yield a warning about each there is: nothing at all, ignored files, files of other runs, series in parts."""
         if not self.n_objects:
-            yield "Nothing lies below the scans' address. Check it, unless it has yet to fill."
+            yield "The scans' address holds no files. Check it, if there should be some."
         yield from warnings_of(self.n_ignored)
         if self.n_of_runs:
             yield f"{counted(self.n_of_runs, 'file')} in the outputs of other runs are no scans and were left alone."
@@ -162,7 +162,7 @@ def survey(objects: Iterable[StoredObject], youngest_s: float = math.inf) -> Sur
         role = role_of(path, o.size_bytes)
         if not is_utf8(o.uri) or not (is_plain(path) or (role.ignored and not packing_of(path))):
             found.sources.append(_bad_name(o))
-        elif o.is_elsewhere and role.ignored != HIDDEN:
+        elif (o.is_elsewhere or (path in data_of and by_path[data_of[path]].is_elsewhere)) and role.ignored != HIDDEN:
             found.sources.append(replace(ScanSource.of_object(o), refused=("unsafe_member", LINK)))
         elif packing_of(path):
             found.containers.append(Container(without_suffix(path), (o,)))
@@ -237,7 +237,7 @@ def _bad_name(o: StoredObject) -> ScanSource:
     """Return an object whose name cannot be stored in a table, or could change the page that shows it, as rejected."""
     path, uri = shown(o.path), shown(o.uri)
     content = fingerprint([replace(o, uri=uri)])
-    source = ScanSource(without_suffix(path), path, uri, content, "raster", modified_s=o.modified_s)
+    source = ScanSource(without_suffix(path), told_apart(o.path), uri, content, "raster", modified_s=o.modified_s)
     return replace(source, refused=("bad_name", BAD_NAME))
 
 

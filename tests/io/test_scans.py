@@ -14,7 +14,9 @@ from tasks.io.outputs.ownership import list_inputs
 from tasks.io.scans import Survey
 from tasks.io.scans import survey as survey_objects
 from tasks.io.stored_objects import fingerprint
+from tests.bad_inputs import png, tar
 from tests.io.stores import put
+from tests.stages.bright import bright_run, scans_of
 
 
 def survey(uri: str, youngest_s: float = math.inf) -> Survey:
@@ -134,3 +136,18 @@ def test_a_name_that_could_change_a_page_is_refused(tmp_path: Path) -> None:
     found = survey(str(tmp_path))
     assert [source.refused and source.refused[0] for source in found.sources] == ["bad_name"] * 4
     assert all(source.path.isprintable() and source.uri.isprintable() for source in found.sources)
+
+
+def test_names_that_look_alike_once_shown_are_two_scans(tmp_path: Path) -> None:
+    """The id of a refused name is never that of a good one, on disk or in an archive."""
+    names = ("a\nb.png", "a\\x0ab.png")
+    folder, packed = tmp_path / "folder", tmp_path / "packed"
+    folder.mkdir()
+    packed.mkdir()
+    for name in names:
+        (folder / name).write_bytes(png())
+    (packed / "b.tar").write_bytes(tar({name: png() for name in names}))
+    for place in (folder, packed):
+        scans = scans_of(bright_run(place.as_uri(), (tmp_path / "output").as_uri()))
+        assert len({scan.scan_id for scan in scans}) == 2
+        assert sorted(scan.refused[0] if scan.refused else "" for scan in scans) == ["", "bad_name"]

@@ -95,6 +95,15 @@ def test_only_the_file_of_the_same_name_is_read_with_a_header(run: Run, tmp_path
     assert (row.status, row.error_code) == ("failed", "unsupported_format")
 
 
+def test_voxels_that_are_a_link_elsewhere_are_not_read(run: Run, tmp_path: Path) -> None:
+    """A header brings in no file from beyond the folder of the scans."""
+    _write_by_itk(tmp_path / "scans" / "scan.mhd", is_packed=False)
+    (tmp_path / "scans" / "scan.raw").rename(tmp_path / "secret.raw")
+    (tmp_path / "scans" / "scan.raw").symlink_to(tmp_path / "secret.raw")
+    [row] = segment(run, scans_of(run))
+    assert (row.status, row.error_code) == ("failed", "unsafe_member")
+
+
 @pytest.mark.parametrize("suffix", [".img", ".CT", ".dic", ".1.2.3_x", ".IMA", ".foo", ""])
 def test_dicom_is_known_by_its_content(run: Run, suffix: str) -> None:
     """Whatever its files are called."""
