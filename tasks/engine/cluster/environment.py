@@ -9,7 +9,7 @@ WORKER_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the network for a newer version of itself at import
 }
-WITHHELD_FROM_WORKERS = {KEY_VARIABLE: ""}
+WITHHELD_FROM_WORKERS = dict.fromkeys((KEY_VARIABLE, "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY"), "")
 """Secrets that workers do not need; they decode foreign files, so an exploit must not find secrets in their process.
 
 Ray removes them before it executes a worker, so that /proc/self/environ lacks them, too; drivers keep them.

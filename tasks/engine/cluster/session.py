@@ -34,7 +34,9 @@ SPARE_CPUS = 2
 
 FOLDER_PREFIX = "lesions-ray-"
 """Name of the temporary folder of Ray on this machine, of each session its own."""
-MAX_PARENT = 20
+SESSION_FOLDER = "r"
+"""What Ray is given, inside: Ray lets every user write to it (`ray/_common/utils.py:612`), so its parent is private."""
+MAX_PARENT = 18
 """Longest path of the folder it is made in: the path of a socket has 107 bytes (unix(7)), of which Ray needs 67."""
 
 RAY_ON_TOKENS = "ray._private.authentication.authentication_token_setup"
@@ -122,7 +124,7 @@ def _stop() -> None:
     the temporary files of workers, which Ray kills.
     """
     node = ray._private.worker._global_node
-    folder = Path(node.get_temp_dir_path()) if node is not None else None
+    folder = Path(node.get_temp_dir_path()).parent if node is not None else None
     try:
         if node is not None:
             node.kill_monitor(check_alive=False)
@@ -213,7 +215,7 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
             with _variables(WORKER_ENVIRONMENT | LOOPBACK_ENVIRONMENT | {"TMPDIR": folder}), _without_clusters():
                 ray.init(
                     address="local",  # else Ray would join whatever cluster this machine last started
-                    _temp_dir=folder,
+                    _temp_dir=str(Path(folder, SESSION_FOLDER)),
                     include_dashboard=has_dashboard,
                     dashboard_host="127.0.0.1",
                     # Ray runs its workers at niceness 15, behind its own services, which cost a model on a CPU a tenth
@@ -224,6 +226,10 @@ def _start_here(n_cpus: int, *, has_dashboard: bool) -> None:
                     log_to_driver=False,
                     logging_level=logging.WARNING,
                 )
+        except (KeyboardInterrupt, SystemExit):
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         except Exception as err:  # what Ray 2.60 raises for a node that is late is a bare one
             ray.shutdown()
             if not n_left:

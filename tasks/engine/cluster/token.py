@@ -5,6 +5,8 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from tasks.core.errors import ClusterError
+
 _PRIVATE: Final = 0o600
 _N_BYTES: Final = 32
 """As many as Ray's own tokens have (ray 2.60: `ray/_private/authentication/authentication_token_generator.py`)."""
@@ -15,7 +17,22 @@ def make_token_private() -> None:
 
     Ray 2.60 makes it itself, readable by everybody (`ray/_private/authentication/authentication_token_setup.py`). Who
     can read it can run code here as this user.
+
+    Raises:
+        ClusterError: If it cannot be written.
     """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    try:
+        _make_private()
+    except OSError as err:
+        raise ClusterError(
+            f"Cannot write Ray's token to {err.filename}: {err.strerror}. Set HOME to a folder that can be written, or "
+            "RAY_AUTH_TOKEN."
+        ) from err
+
+
+def _make_private() -> None:
     path = Path.home() / ".ray" / "auth_token"
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)

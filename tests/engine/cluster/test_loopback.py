@@ -2,10 +2,13 @@
 
 import ipaddress
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import ray
+
+from tasks.engine.cluster.session import FOLDER_PREFIX
 
 pytestmark = pytest.mark.ray
 
@@ -26,6 +29,13 @@ def _processes() -> set[int]:
     started = [info.process.pid for infos in ray._private.worker._global_node.all_processes.values() for info in infos]
     children = [child.pid for pid in started for child in psutil.Process(pid).children(recursive=True)]
     return {psutil.Process().pid, *started, *children}
+
+
+def test_no_other_user_enters_the_folder_of_the_session(ray_session: None) -> None:
+    """Ray lets everybody write to its own folder; the one around it is this user's alone."""
+    folder = Path(ray._private.worker._global_node.get_temp_dir_path())
+    assert folder.parent.name.startswith(FOLDER_PREFIX)
+    assert folder.parent.stat().st_mode & 0o077 == 0
 
 
 def test_nothing_listens_beyond_this_machine(ray_session: None) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.errors import ClusterError
 from tasks.engine.cluster.token import make_token_private
 
 
@@ -16,6 +17,16 @@ def test_a_new_token_is_private_and_stays(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert len(made) == 64
     make_token_private()
     assert (token.read_text(), token.stat().st_mode & 0o777) == (made, 0o600)
+
+
+def test_a_home_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do; a token from the environment needs no file."""
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    with pytest.raises(ClusterError, match="Set HOME to a folder that can be written"):
+        make_token_private()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "token")
+    make_token_private()
 
 
 def test_a_token_that_everybody_can_read_becomes_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
