@@ -345,6 +345,7 @@ FILES: dict[str, tuple[ErrorCode, Callable[[], Files]]] = {
     "dicom that inflates on": ("unreadable", lambda: series("inflates", 37, _inflating(37))),
     "negative spacing": ("zero_spacing", lambda: series("negative", 38, PixelSpacing=[-1.0, -1.0])),
     "impossible bits": ("unreadable", lambda: series("bits", 39, HighBit=99)),
+    "impossible allocation": ("unreadable", lambda: series("allocation", 40, BitsAllocated=65528)),
     "absurd size": ("too_large", lambda: {"huge.png": _saved(Image.new("1", (9000, 9000)), "PNG")}),
 }
 """Each as files that may stand anywhere, also in an archive: the code, and what makes the files."""

@@ -40,6 +40,8 @@ HEADER_BYTES: Final = 32 << 10
 MAX_HEADER_BYTES: Final = 1 << 20
 """Largest header of a deflated file, and what may follow its pixels."""
 
+MAX_INFLATED_BYTES: Final = 1 << 30
+"""Largest deflated image: two thousand frames of 512x512; headers of hostile files claim far more."""
 _SIZE_TAGS: Final = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames")
 """Tags whose product is the number of bits of the pixels."""
 
@@ -137,10 +139,13 @@ def _parse(content: bytes) -> pydicom.Dataset:
     """Return the data set of a file; a deflated one is inflated to what its header claims."""
     if is_deflated(content):
         claims = parse_header(content, _SIZE_TAGS, is_whole=False)
-        sides = (int(claims.get(tag) or 1) for tag in _SIZE_TAGS)
-        content, is_all = inflated(content, MAX_HEADER_BYTES + math.prod(sides) // 8)
+        n_bytes = math.prod(int(claims.get(tag) or 1) for tag in _SIZE_TAGS) // 8
+        content, is_all = inflated(content, MAX_HEADER_BYTES + max(0, min(n_bytes, MAX_INFLATED_BYTES)))
         if not is_all:
-            raise DataError("unreadable", "It inflates to more than its header claims. Export it again.")
+            limit = f"{MAX_INFLATED_BYTES >> 20} MiB"
+            raise DataError(
+                "unreadable", f"It inflates to more than its header claims, or than {limit}. Export it uncompressed."
+            )
     dataset = pydicom.dcmread(io.BytesIO(content), force=_is_bare(content))
     _check_syntax(dataset)
     return dataset

@@ -13,6 +13,9 @@ from tasks.core.quoting import known_or_described
 MAX_PIXELS: Final = 4096 * 4096
 """Largest frame: scanners make 512x512, research ones 2048x2048; a compressed stream may claim far more."""
 
+BITS_ALLOCATED: Final = {1, 8, 16, 32, 64}
+"""Values of Bits Allocated (PS3.3 C.7.6.3.1, PS3.5 8.1.1)."""
+
 CT_CLASSES: Final = {CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 MODALITIES: Final = frozenset(
     """
@@ -127,6 +130,9 @@ def _not_readable(dataset: pydicom.Dataset) -> tuple[ErrorCode, str] | None:
     n_pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
     if n_pixels > MAX_PIXELS:
         return "too_large", f"A slice has {n_pixels} pixels; at most {MAX_PIXELS} are decoded."
+    n_bits = int(dataset.get("BitsAllocated") or 16)
+    if n_bits not in BITS_ALLOCATED:
+        return "unreadable", f"Bits Allocated is {n_bits}; 8, 16 or 32 was expected. Export it again."
     n_samples = int(dataset.get("SamplesPerPixel") or 1)
     if n_samples != 1:
         return "not_grey", f"The image has {n_samples} samples a pixel, so colours; CT values were expected."

@@ -5,6 +5,7 @@ from typing import Final
 TAGS: Final = [
     "AcquisitionNumber",
     "AcquisitionTime",
+    "BitsAllocated",
     "BodyPartExamined",
     "BurnedInAnnotation",
     "Columns",
