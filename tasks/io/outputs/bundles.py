@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -64,9 +65,19 @@ class SelfTest:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "SelfTest":
-        """Read an npz file; pickled content is refused."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return cls(arrays["image"], arrays["mask"], float(arrays["threshold"]))
+        """Read an npz file; pickled content is refused.
+
+        Raises:
+            ModelError: If it holds no self-test.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                found = cls(arrays["image"], arrays["mask"], float(arrays["threshold"]))
+        except (AttributeError, EOFError, KeyError, MemoryError, OSError, TypeError, ValueError, BadZipFile) as err:
+            raise ModelError(f"The bundle's self-test cannot be read ({type(err).__name__}). {AGAIN}") from err
+        if found.image.ndim != 2 or found.image.shape != found.mask.shape or not 0 <= found.threshold <= 1:
+            raise ModelError(f"The bundle's self-test is no slice with its mask and a threshold. {AGAIN}")
+        return found
 
 
 @dataclass(frozen=True, slots=True)

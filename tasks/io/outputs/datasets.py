@@ -1,5 +1,6 @@
 """Dataset on storage: card, cases, rejected inputs, and slices in Parquet shards by split."""
 
+import io
 from collections.abc import Sequence
 from typing import TypedDict, TypeVar
 
@@ -16,6 +17,7 @@ from tasks.core.rows import CaseRow, FailureRow
 from tasks.core.schemas import DatasetCard
 from tasks.io import storage
 from tasks.io.record_files import read_record, read_table
+from tasks.io.stored_objects import StoredObject
 from tasks.io.tables import table_from_parquet, table_to_parquet, to_parquet
 
 CARD_FILE = "dataset.json"
@@ -24,6 +26,8 @@ FAILURES_FILE = "failures.parquet"
 SLICES_FOLDER = "slices"
 SOURCE_FOLDER = "source"
 AGAIN = "Prepare the dataset again."
+FOOTER_BYTES = 1 << 20
+"""Of a shard's end: footers have some kilobytes."""
 Row = TypeVar("Row", CaseRow, FailureRow)
 
 
@@ -78,7 +82,12 @@ def list_shards(dataset_uri: str, split: Split) -> list[str]:
     Raises:
         StorageError: If the split has none.
     """
-    return [o.uri for o in storage.list_objects(storage.join(dataset_uri, SLICES_FOLDER, f"split={split}"))]
+    return [o.uri for o in _shards(storage.join(dataset_uri, SLICES_FOLDER, f"split={split}"))]
+
+
+def _shards(folder: str) -> list[StoredObject]:
+    """Return the shards in a folder, without what a file manager left there."""
+    return [o for o in storage.list_objects(folder) if o.path.endswith(".parquet")]
 
 
 def require_whole(uri: str, card: DatasetCard, splits: Sequence[Split]) -> None:
@@ -90,7 +99,7 @@ def require_whole(uri: str, card: DatasetCard, splits: Sequence[Split]) -> None:
     """
     for split in splits:
         folder, n_expected = storage.join(uri, SLICES_FOLDER, f"split={split}"), card.n_slices_by_split.get(split, 0)
-        shards = list_shards(uri, split) if storage.exists(folder) else []
+        shards = _shards(folder) if storage.exists(folder) else []
         n_found = sum(storage.map_in_parallel(_count_slices, shards))
         if n_found != n_expected:
             raise ConfigError(
@@ -99,13 +108,14 @@ def require_whole(uri: str, card: DatasetCard, splits: Sequence[Split]) -> None:
             )
 
 
-def _count_slices(uri: str) -> int:
+def _count_slices(shard: StoredObject) -> int:
     """Return the number of slices in a shard, by its footer."""
-    file_system, path = storage.arrow_filesystem(uri)
+    start = max(0, shard.size_bytes - FOOTER_BYTES)
+    footer = storage.read_range(shard.uri, start, shard.size_bytes - start)
     try:
-        return int(pq.read_metadata(path, filesystem=file_system).num_rows)
-    except (pa.ArrowException, OSError) as err:
-        raise ConfigError(f"{shown_uri(uri)} is damaged. {AGAIN}") from err
+        return int(pq.read_metadata(io.BytesIO(footer)).num_rows)
+    except (pa.ArrowException, OSError) as err:  # of Arrow: what the store raises is one of ours already
+        raise ConfigError(f"{shown_uri(shard.uri)} is damaged. {AGAIN}") from err
 
 
 def write_shard(uri: str, rows: Sequence[SliceRow]) -> None:
