@@ -124,7 +124,7 @@ def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
         raise ConfigError(f"--config {path} is not UTF-8 (byte {err.start}). Save it as UTF-8.") from err
     except OSError as err:
         raise ConfigError(f"Cannot read --config {path}: {err.strerror}.") from err
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, ValueError, RecursionError) as err:  # of dates, of NUL in the path, of brackets
         raise ConfigError(f"--config {path} is no YAML: {' '.join(str(err).split())}.") from err
     if not isinstance(groups, dict) or not all(isinstance(values, dict) for values in groups.values()):
         raise ConfigError(f"--config {path} must hold groups of parameters, as `training:` with `epochs: 10` below it.")

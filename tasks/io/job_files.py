@@ -13,13 +13,15 @@ from typing import cast
 from pydantic import JsonValue, TypeAdapter
 
 from tasks.core.catalog import StepName
-from tasks.core.errors import DataError, ErrorCode, LesionWorkflowError, StorageCode, StorageError
+from tasks.core.errors import ClusterError, DataError, ErrorCode, LesionWorkflowError, StorageCode, StorageError
 from tasks.core.record import Record
 from tasks.core.throughput import Progress
 from tasks.io import storage
 from tasks.io.stored_objects import StoredObject
 
 FOLDER = "jobs"
+READ_WITHIN_S = 3600.0
+"""Seconds within which a flow run that is alive has read the outcome of its job."""
 KILLED_AFTER_S = 24 * 3600.0
 """Seconds without a heartbeat after which a job without an outcome was killed; clocks of stores differ by minutes."""
 _PROGRESS = TypeAdapter(Progress)
@@ -70,6 +72,8 @@ class JobOutcome(Record):
         }
         if self.error == StorageError.__name__:
             return StorageError(self.sentence, can_pass=self.can_pass, code=cast("StorageCode | None", self.code))
+        if self.error == ClusterError.__name__:
+            return ClusterError(self.sentence, can_pass=self.can_pass)
         if self.error == DataError.__name__:
             return DataError(cast("ErrorCode", self.code), self.sentence)
         return kinds.get(self.error, LesionWorkflowError)(self.sentence)
@@ -124,23 +128,23 @@ class JobFiles:
             storage.remove(self._file(name))
 
     @classmethod
-    def remove_ended(cls, output_uri: str, *, earlier: str) -> None:
+    def remove_ended(cls, output_uri: str, *, own_prefix: str) -> None:
         """Remove the folders of ended jobs below an output.
 
         Args:
             output_uri: The output.
-            earlier: What the ids of earlier jobs of this step of the flow run begin with. Those of others have ended if
-                they have an outcome, or if nothing in their folder changed for a day: they were killed.
+            own_prefix: What the ids of earlier jobs of this step of the flow run begin with. Those of others are left
+                while their flow run may still read the outcome, or beat: an hour after an outcome, a day without one.
         """
         folder = storage.join(output_uri, FOLDER)
         jobs: dict[str, list[StoredObject]] = defaultdict(list)
         for found in storage.list_objects(folder) if storage.exists(folder) else []:
             jobs[found.path.partition("/")[0]].append(found)
-        old = time.time() - KILLED_AFTER_S
         for job_id, objects in jobs.items():
             has_outcome = any(found.path.endswith("/outcome.json") for found in objects)
-            was_killed = all(found.modified_s is not None and found.modified_s < old for found in objects)
-            if job_id.startswith(earlier) or has_outcome or was_killed:
+            old = time.time() - (READ_WITHIN_S if has_outcome else KILLED_AFTER_S)
+            is_over = all(found.modified_s is not None and found.modified_s < old for found in objects)
+            if job_id.startswith(own_prefix) or is_over:
                 storage.remove_tree(storage.join(folder, job_id))
 
     def _read(self, name: str) -> bytes | None:

@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import DeploymentSchedule, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.settings import PREFECT_API_URL
+from pydantic import ValidationError
 
 from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.config.compute import ComputeConfig
@@ -112,13 +113,17 @@ def check_addresses() -> Finding:
 def check_ray() -> Finding:
     """Ask the cluster at LESIONS_RAY_ADDRESS; without one, start Ray on this machine."""
     address = os.environ.get("LESIONS_RAY_ADDRESS", "")
-    compute = ComputeConfig(ray_address=address)
     try:
+        compute = ComputeConfig(ray_address=address)
         if compute.is_remote:
             connect(address, patience_s=PATIENCE_S)
             return Finding(True, f"{address} responds")
         with session(compute):
             resources = ray.cluster_resources()
+    except ValidationError as err:
+        return Finding(
+            False, f"LESIONS_RAY_ADDRESS is {address!r}: {err.errors()[0]['msg'].removeprefix('Value error, ')}"
+        )
     except LesionWorkflowError as err:
         return Finding(False, str(err))
     where = address or "on this machine"

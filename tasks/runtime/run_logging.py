@@ -16,30 +16,37 @@ INNER = "tasks"
 _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 _OF_STATES = ("Beginning flow run", "Created task run", "Finished in state")
 _NO_END = ("Finished in state Running", "Finished in state Pending")
-_ABORTED = "Crash detected! Execution was aborted by"
+_CRASH = "Crash detected! "
+_ABORTED = "Execution was aborted by"
 """Beginnings of Prefect's own lines about a run (prefect 3.8.8: `prefect/flow_engine.py`, `prefect/task_engine.py`)."""
 
 
-def _is_useful(record: logging.LogRecord) -> bool:
-    """Return whether a line says something that is so, and shorten one that says too much.
+def _is_so(record: logging.LogRecord) -> bool:
+    """Return whether a line says something that is so.
 
-    No traceback of an error of this project, whose sentence stands in the run's state; no end in a state that is none;
-    and who cancels a run did not crash it.
+    No traceback of an error of this project, whose sentence stands in the run's state, and no end in a state that is
+    none.
     """
-    error, message = record.exc_info[1] if record.exc_info else None, record.getMessage()
-    if message.startswith(_ABORTED):
-        record.msg, record.args = message.removeprefix(_ABORTED[: _ABORTED.index("Execution")]), ()
-    return not isinstance(error, LesionWorkflowError) and not message.startswith(_NO_END)
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, LesionWorkflowError) and not str(record.msg).startswith(_NO_END)
+
+
+def _without_crash(record: logging.LogRecord) -> bool:
+    """Take the word crash from a line about a run that somebody cancelled."""
+    if str(record.msg).startswith(f"{_CRASH}{_ABORTED}"):
+        record.msg = str(record.msg).removeprefix(_CRASH)
+    return True
 
 
 for _name in _RUN_LOGGERS:
-    logging.getLogger(_name).addFilter(_is_useful)
+    logging.getLogger(_name).addFilter(_is_so)
+    logging.getLogger(_name).addFilter(_without_crash)
 
 
 def quieten_states() -> None:
     """Leave Prefect's lines about the states of runs out, for a command line, which says the outcome itself."""
     for name in _RUN_LOGGERS:
-        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(_OF_STATES))
+        logging.getLogger(name).addFilter(lambda record: not str(record.msg).startswith(_OF_STATES))
 
 
 class _Relay(logging.Handler):

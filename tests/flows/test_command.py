@@ -142,6 +142,8 @@ def test_config_file_fills_flags_and_flags_win(
         b"- training",
         "training: {}".encode("utf-16"),
         b"\x89PNG\r\n",
+        b"training: {epochs: 2026-13-45}",
+        b"[" * 3000,
     ],
 )
 def test_typos_in_a_config_file_are_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:

@@ -35,17 +35,19 @@ def test_a_bug_crosses_without_its_text() -> None:
     assert "Mueller" not in str(found)
 
 
-def test_an_outcome_stays_until_another_job_begins(root: str) -> None:
-    """A flow run that died before it kept the outcome finds it again; the next job of anybody clears it away."""
+def test_an_outcome_stays_for_an_hour(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow run that died before it kept the outcome finds it again; the next job of anybody clears it away later."""
     files = JobFiles.of(root, "one-segment-1")
     files.ask(ASKED)
     files.beat()
     files.end(JobOutcome(handle={"uri": "u"}))
     files.clear()
+    JobFiles.remove_ended(root, own_prefix="three-segment-")
     assert files.outcome() == JobOutcome(handle={"uri": "u"})
     running = JobFiles.of(root, "two-segment-1")
     running.ask(ASKED)
-    JobFiles.remove_ended(root, earlier="three-segment-")
+    monkeypatch.setattr(job_files, "READ_WITHIN_S", -60.0)
+    JobFiles.remove_ended(root, own_prefix="three-segment-")
     assert files.outcome() is None
     assert running.asked() == ASKED
 
@@ -54,10 +56,10 @@ def test_killed_jobs_leave_nothing_for_ever(root: str, monkeypatch: pytest.Monke
     """Earlier jobs of the same step go at once, those of others once nothing has changed for a day."""
     for job_id in ("one-segment-1", "two-segment-1"):
         JobFiles.of(root, job_id).ask(ASKED)
-    JobFiles.remove_ended(root, earlier="one-segment-")
+    JobFiles.remove_ended(root, own_prefix="one-segment-")
     assert {o.path.partition("/")[0] for o in storage.list_objects(storage.join(root, FOLDER))} == {"two-segment-1"}
     monkeypatch.setattr(job_files, "KILLED_AFTER_S", -60.0)
-    JobFiles.remove_ended(root, earlier="one-segment-")
+    JobFiles.remove_ended(root, own_prefix="one-segment-")
     left = storage.list_objects(storage.join(root, FOLDER)) if storage.exists(storage.join(root, FOLDER)) else []
     assert not left
 

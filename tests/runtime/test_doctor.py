@@ -51,6 +51,15 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert "http://127.0.0.1:9" in found.sentence
 
 
+@pytest.mark.parametrize("address", ["cluster", "http://user:hunter2@host"])
+def test_an_address_of_no_cluster_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """What is no address, or holds a password, is a finding like others, and the password is not repeated."""
+    monkeypatch.setenv("LESIONS_RAY_ADDRESS", address)
+    found = check_ray()
+    assert not found.is_well
+    assert "hunter2" not in found.sentence
+
+
 def test_addresses_of_the_night_are_looked_at(
     monkeypatch: pytest.MonkeyPatch, bright_bundle: str, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def _answering(status: int, body: bytes) -> Iterator[str]:
     ("status", "body", "sentence"),
     [
         (401, b"", "refuses with HTTP status 401. Set PREFECT_API_AUTH_STRING"),
+        (503, b"", r"does not respond \(HTTP status 503\). Start it"),
         (404, b"", "refuses with HTTP status 404. Set PREFECT_API_URL to the address of Prefect's API"),
         (200, b"<html>", "is no Prefect API"),
         (200, b'"2.20.1"', "does not fit this client"),
@@ -54,7 +55,11 @@ def test_a_server_that_answers_otherwise_is_one_sentence(status: int, body: byte
 
 @pytest.mark.parametrize(
     ("url", "sentence"),
-    [("http://127.0.0.1:9/api", "does not respond"), ("nonsense", "PREFECT_API_URL is 'nonsense'")],
+    [
+        ("http://127.0.0.1:9/api", "does not respond"),
+        ("nonsense", "PREFECT_API_URL is 'nonsense'"),
+        ("http://host:port/api", "PREFECT_API_URL is 'http://…'"),
+    ],
 )
 def test_an_address_without_a_server_is_one_sentence(url: str, sentence: str) -> None:
     """Nobody there, or no address at all."""

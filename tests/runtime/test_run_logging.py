@@ -14,10 +14,12 @@ def test_lines_say_what_is_so(name: str, caplog: pytest.LogCaptureFixture, monke
     logger = logging.getLogger(name)
     monkeypatch.setattr(logger, "propagate", True)
     logger.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, logger=name)
     try:
         logger.error("Crash detected! Execution was aborted by a termination signal.")
         logger.error("Crash detected! The worker is gone.")
         logger.info("Finished in state Running()")
+        logger.info("%d scans", 3)
         for error in (IncompleteError("2 scans failed"), ValueError("a bug")):
             try:
                 raise error
@@ -29,6 +31,7 @@ def test_lines_say_what_is_so(name: str, caplog: pytest.LogCaptureFixture, monke
     assert told == [
         "Execution was aborted by a termination signal.",
         "Crash detected! The worker is gone.",
+        "3 scans",
         "Engine execution exited with unexpected exception",
     ]
     assert {record.exc_info[0] for record in caplog.records if record.exc_info} == {ValueError}

@@ -37,6 +37,7 @@ class ComputeConfig(FormModel):
         10.0,
         title="Orphan timeout (min)",
         ge=1,
+        le=720,
         description="Minutes after which a job on a cluster stops if its flow run sends no heartbeat.",
     )
     price_per_node_hour: float | None = Field(

@@ -105,7 +105,7 @@ class RayJob:
             code_version=code_version(),
             orphan_minutes=self.compute.orphan_minutes,
         )
-        JobFiles.remove_ended(self.output_uri, earlier=f"{self.key}-")
+        JobFiles.remove_ended(self.output_uri, own_prefix=f"{self.key}-")
         files.ask(asked)
         files.beat()
         command = f"python -m tasks.engine.jobs.entrypoint {shlex.quote(files.uri)}"

@@ -23,6 +23,9 @@ PATIENCE_S: Final = 180.0
 NO_RESPONSE: Final = (OSError, RayError, RuntimeError)
 """Errors of the client if the head does not respond, refuses, or has no such job; those of requests are OSErrors."""
 
+_OF_OTHERS: Final = "Version check returned 404"
+"""What the client says of a server without Ray's API (ray 2.60: `ray/dashboard/modules/dashboard_sdk.py:286`)."""
+
 
 def connect(address: str, *, patience_s: float | None = None) -> JobSubmissionClient:
     """Return a client of the cluster at an address, with the token in RAY_AUTH_TOKEN.
@@ -72,10 +75,14 @@ def as_cluster_error(address: str) -> Iterator[None]:
         raise ClusterError(
             f"No Ray head responds at {address}. Start it, or correct compute.ray_address.", can_pass=False
         ) from err
-    except (KeyError, TypeError) as err:  # of the client, over an answer that is not Ray's
-        raise ClusterError(
-            f"What responds at {address} is no Ray head. Correct compute.ray_address.", can_pass=False
-        ) from err
+    except (KeyError, TypeError, ValueError) as err:  # of the client, over an answer or address that is not Ray's
+        raise _no_head(address) from err
     except NO_RESPONSE as err:
+        if _OF_OTHERS in str(err):
+            raise _no_head(address) from err
         reason = scrubbed(next(iter(str(err).splitlines()), type(err).__name__), address)
         raise ClusterError(f"The Ray cluster at {address} did not take the request: {reason}") from err
+
+
+def _no_head(address: str) -> ClusterError:
+    return ClusterError(f"What responds at {address} is no Ray head. Correct compute.ray_address.", can_pass=False)
