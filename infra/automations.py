@@ -24,6 +24,9 @@ A process worker reports a killed process twice, up to 13 s apart (prefect 3.8.8
 `workers/base.py:1712`); the second report would mark the restarted run as crashed, and start it beside itself.
 """
 
+MOST_STARTS: Final = 100
+"""More than anybody starts a run by hand."""
+
 NIGHT: Final = timedelta(hours=26)
 """Time within which the next nightly run must complete."""
 
@@ -47,7 +50,7 @@ RUNS: Final = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"
 OURS: Final = ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.lesions"})
 NIGHTLY: Final = ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.nightly"})
 BODY: Final = (
-    "{{ flow.name }} / {{ flow_run.name }}: {{ flow_run.state.name }}. {{ flow_run.state.message }}\\n"
+    "{{ flow.name }} / {{ flow_run.name }}: {{ flow_run.state.name }}. {{ flow_run.state.message }}\n"
     "{{ flow_run|ui_url }}"
 )
 
@@ -81,14 +84,13 @@ def _mark_dead() -> AutomationCore:
 
 
 def _start_again() -> AutomationCore:
-    counts = [str(n) for n in range(MAX_STARTS)]  # 0: it crashed before it ran
     return AutomationCore(
         name="lesions: a crashed run is restarted",
         description=f"At most {MAX_STARTS} starts. The run finds its job, or continues from the ledger.",
         trigger=EventTrigger(
             after={CRASHED},
             expect={CRASHED, *MOVED_ON},  # itself too: only then does Prefect count the time anew from each report
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": counts}),
+            match=_runs_started(range(MAX_STARTS)),  # 0: it crashed before it ran
             match_related=OURS,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
@@ -103,14 +105,20 @@ def _start_again() -> AutomationCore:
     )
 
 
+def _runs_started(times: range) -> ResourceSpecification:
+    """Return runs that were started so often."""
+    counts = [str(n) for n in times]
+    return ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": counts})
+
+
 def _notices(notify: UUID) -> list[AutomationCore]:
     def send(subject: str, body: str = BODY) -> list[SendNotification]:
         return [SendNotification(block_document_id=notify, subject=subject, body=body)]
 
-    def when(*states: str) -> EventTrigger:
+    def when(*states: str, of: ResourceSpecification = RUNS) -> EventTrigger:
         return EventTrigger(
             expect={f"prefect.flow-run.{state}" for state in states},
-            match=RUNS,
+            match=of,
             match_related=OURS,
             for_each={"prefect.resource.id"},
             posture=Posture.Reactive,
@@ -134,6 +142,12 @@ def _notices(notify: UUID) -> list[AutomationCore]:
             description="Inputs were lost, or the run could not continue; see the message of its state.",
             trigger=when("Failed"),
             actions=send("Run failed"),
+        ),
+        AutomationCore(
+            name="lesions: notice of a run that keeps crashing",
+            description=f"Start {MAX_STARTS} crashed, too; it is not restarted.",
+            trigger=when("Crashed", of=_runs_started(range(MAX_STARTS, MOST_STARTS))),
+            actions=send("Run crashed four times"),
         ),
         AutomationCore(
             name="lesions: notice of a late run",

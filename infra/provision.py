@@ -134,7 +134,7 @@ def _leases(client: SyncPrefectClient) -> Outcome:
 
 def _block(wanted: Block | None, name: str) -> tuple[Outcome, UUID | None]:
     if wanted is None:
-        return "left out, its address is not in the environment", None
+        return "left out, its variable is not set", None
     kind = type(wanted)
     # casts: by Prefect's types a call may be a coroutine, as it is inside an event loop
     try:

@@ -96,7 +96,8 @@ class Progress:
 
     def sentence(self) -> str:
         """Return the progress in one line."""
-        rate = f"{self.n_slices / self.seconds:.1f} slices/s" if self.seconds and self.n_slices else "starting"
+        idle = "finished" if self.fraction >= 1 else "starting"
+        rate = f"{self.n_slices / self.seconds:.1f} slices/s" if self.seconds and self.n_slices else idle
         left = self.seconds_left
         ahead = "" if left is None else f", {_duration(left)} left"
         return (

@@ -107,6 +107,6 @@ def test_runbook_names_notices_and_messages_as_they_are_sent() -> None:
     section = re.search(r"## What each notice means\n(.*?)\n## ", runbook, re.DOTALL).group(1)
     code = "\n".join(path.read_text() for folder in ("tasks", "infra") for path in (ROOT / folder).rglob("*.py"))
     notices = re.findall(r"^- \*\*(.+?)\*\*", section, re.MULTILINE)
-    assert len(notices) == 5
+    assert len(notices) == 4
     assert not [text for text in QUOTED if text not in section]
     assert not [text for text in [*notices, *QUOTED] if text not in code]
