@@ -1,7 +1,7 @@
-"""Runs all tests in six lanes side by side: `python -m tests.lanes [options of pytest]`.
+"""Runs all tests in five lanes side by side: `python -m tests.lanes [options of pytest]`.
 
-Deployments with a server, flows, networks, jobs of a cluster, and files run beside all other tests. The exit code is 0
-if all passed.
+Networks, deployments with a server, jobs of a cluster, and files run beside all other tests. The exit code is 0 if all
+passed.
 """
 
 import subprocess
@@ -15,17 +15,15 @@ def _without(paths: tuple[str, ...]) -> list[str]:
     return [f"--ignore={path}" for path in paths]
 
 
-DEPLOYMENTS = ("tests/flows/test_deployments.py",)
-FLOWS = ("tests/flows",)
+DEPLOYED = ("tests/flows/test_deployments.py", "tests/flows/test_pipeline.py")
 JOBS = ("tests/engine/jobs", "tests/engine/cluster")
 FILES = ("tests/core", "tests/io", "tests/stages")
 LANES = {
-    "deployments": ["-m", "not soak", *DEPLOYMENTS],
-    "flows": ["-m", "not soak", *FLOWS, *_without(DEPLOYMENTS)],
-    "networks": ["-m", "tf and not soak", *_without(FLOWS)],
+    "deployments": ["-m", "not soak", *DEPLOYED],
+    "networks": ["-m", "tf and not soak", *_without(DEPLOYED)],
     "jobs": ["-m", "not tf and not soak", *JOBS],
     "files": ["-m", "not tf and not soak", *FILES],
-    "others": ["-m", "not tf and not soak", *_without(FLOWS + JOBS + FILES)],
+    "others": ["-m", "not tf and not soak", *_without(DEPLOYED + JOBS + FILES)],
 }
 """By file and marker, so that every test is in one of them; each lane waits half of its time for processes."""
 
