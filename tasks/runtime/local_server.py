@@ -73,13 +73,10 @@ class LocalServer:
         for n_left in reversed(range(N_STARTS)):
             if self._responds_within(timeout_s):
                 break
+            status = self._process.poll()
             self.stop()
             if not n_left:
-                raise ServerError(
-                    f"Prefect's temporary server did not respond within {timeout_s} s, {N_STARTS} times; the machine "
-                    "may be too busy. Start again later, raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or "
-                    "set PREFECT_API_URL to a server that runs."
-                )
+                raise ServerError(_too_slow(timeout_s) if status is None else _ended(status))
             logger.warning("Prefect's temporary server did not respond in time; restarting it")
             self._start()
         os.environ["PREFECT_API_URL"] = f"{self._address}/api"
@@ -125,6 +122,21 @@ class LocalServer:
                     return False
                 time.sleep(POLL_S)
         return False
+
+
+def _too_slow(timeout_s: float) -> str:
+    return (
+        f"Prefect's temporary server did not respond within {timeout_s} s, {N_STARTS} times; the machine may be too "
+        "busy. Start again later, raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or set PREFECT_API_URL to a "
+        "server that runs."
+    )
+
+
+def _ended(status: int) -> str:
+    return (
+        f"Prefect's temporary server ended as it started, {N_STARTS} times (exit status {status}); what it said stands "
+        "above. Check PREFECT_HOME and its database, or set PREFECT_API_URL to a server that runs."
+    )
 
 
 def _make_private(home: Path) -> None:
