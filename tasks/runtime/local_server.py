@@ -77,7 +77,7 @@ class LocalServer:
             self.stop()
             if not n_left:
                 raise ServerError(_too_slow(timeout_s) if status is None else _ended(status))
-            logger.warning("Prefect's temporary server did not respond in time; restarting it")
+            logger.warning("Prefect's temporary server has not started; starting it again")
             self._start()
         os.environ["PREFECT_API_URL"] = f"{self._address}/api"
         os.environ["PREFECT_API_AUTH_STRING"] = self._password

@@ -212,6 +212,14 @@ def _one_sentence(told: str, name: str) -> str:
     return " ".join(after.split())
 
 
+def test_a_configured_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    """It is asked before the flow begins, whose client would end in a hundred lines."""
+    run = _lesions("segment", "model", "scans", str(tmp_path), PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert run.returncode == 5, run.stderr
+    assert _one_sentence(run.stderr, "ServerError").startswith("http://127.0.0.1:9/api does not respond")
+    assert len(run.stderr.splitlines()) == 1
+
+
 @pytest.mark.server
 def test_a_server_that_does_not_start_exits_5(phantoms: Path, tmp_path: Path) -> None:
     """Where Prefect's temporary server is too slow to start, twice, one sentence says so and the exit code is 5."""

@@ -12,8 +12,9 @@ from pathlib import Path
 import ray
 
 from tasks.core.config.compute import ComputeConfig
+from tasks.engine.cluster.environment import WITHHELD_FROM_WORKERS
 from tasks.engine.cluster.session import session
-from tasks.io.pseudonyms import KEY_VARIABLE, Seal
+from tasks.io.pseudonyms import Seal
 
 SCRIPT = str(Path(__file__))
 KEY = "correct horse battery staple"
@@ -21,10 +22,11 @@ KEY = "correct horse battery staple"
 
 @ray.remote(num_cpus=1)
 def look() -> list[str]:
-    """Return the variables of a worker that speak of the key."""
+    """Return the variables of a worker that hold secrets."""
     time.sleep(0.5)  # so that every worker process gets one
     at_start = Path("/proc/self/environ").read_bytes().decode().split(chr(0))
-    return [f"{KEY_VARIABLE}=" + os.environ.get(KEY_VARIABLE, ""), *(v for v in at_start if KEY_VARIABLE in v)]
+    now = [f"{name}={os.environ.get(name, '')}" for name in WITHHELD_FROM_WORKERS]
+    return [*now, *(v for v in at_start if v.partition("=")[0] in WITHHELD_FROM_WORKERS)]
 
 
 def main(address: str) -> None:
@@ -38,7 +40,7 @@ def require_withheld(said: str) -> None:
     """Hold that the driver found the key and its workers did not."""
     found = json.loads(next(line for line in said.splitlines() if line.startswith('{"workers"')))
     assert found["driver"] == KEY
-    assert {value for worker in found["workers"] for value in worker} <= {f"{KEY_VARIABLE}="}
+    assert {value for worker in found["workers"] for value in worker} <= {f"{name}=" for name in WITHHELD_FROM_WORKERS}
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ pytestmark = pytest.mark.ray
 
 
 def test_workers_of_this_machine_have_no_key() -> None:
-    """A Ray that a flow starts inherits its environment, but its workers find the key neither now nor as they began."""
+    """A Ray that a flow starts inherits its environment, but its workers find neither the key nor Prefect's login."""
     run = subprocess.run(
         [sys.executable, SCRIPT, ""],
-        env=os.environ | {KEY_VARIABLE: KEY},
+        env=os.environ | {KEY_VARIABLE: KEY, "PREFECT_API_KEY": KEY, "PREFECT_API_AUTH_STRING": KEY},
         capture_output=True,
         text=True,
         check=False,

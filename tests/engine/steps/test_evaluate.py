@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tasks.core.config.augmentation import AugmentConfig
+from tasks.core.errors import ConfigError
 from tasks.core.geometry import restore_probability
 from tasks.core.metrics import METRICS, Counts, count_pixels, score
 from tasks.core.patient_metrics import PATIENT_METRICS
 from tasks.core.postprocess import threshold_probability
-from tasks.core.step_inputs import EvaluateRequest
+from tasks.core.step_inputs import EvaluateRequest, TrainRequest
 from tasks.engine.steps.evaluate import evaluate
+from tasks.engine.steps.train import train
 from tasks.io.outputs import bundles, datasets
+from tests.conftest import MODEL, TRAINING
 from tests.core.samples import MEMBER
 from tests.engine.bright_bundle import publish_bright_bundle
 from tests.engine.bright_model import BrightModel, load_bright
@@ -41,6 +45,25 @@ def report(bundle: str, dataset_uri: str, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("evaluation")
     _evaluate(bundle, dataset_uri, folder)
     return folder
+
+
+def test_a_dataset_that_lacks_a_shard_is_refused(bundle: str, dataset_uri: str, tmp_path: Path) -> None:
+    """Neither scored nor trained on as if it were whole; nothing is written."""
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset_uri.removeprefix("file://"), copy)
+    next((copy / "slices" / "split=test").iterdir()).unlink()
+    asked = TrainRequest(
+        dataset_uri=copy.as_uri(),
+        model_uri=(tmp_path / "model").as_uri(),
+        model=MODEL,
+        training=TRAINING,
+        augment=AugmentConfig(),
+    )
+    with pytest.raises(ConfigError, match="a shard is missing"):
+        train(asked)
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(ConfigError, match="a shard is missing"):
+        _evaluate(bundle, copy.as_uri(), tmp_path / "report")
 
 
 def test_counts_are_those_of_a_plain_loop(bundle: str, dataset_uri: str, report: Path, phantoms: Path) -> None:
