@@ -1,4 +1,4 @@
-"""Figures as PNG: training curves, and precision against recall."""
+"""Figures as PNG: training curves, precision against recall, and the reliability diagram."""
 
 import io
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from tasks.core.calibration import Reliability
 from tasks.core.history import CURVES, EpochRow
 
 TRAIN_COLOUR, VAL_COLOUR = "#1f6f8b", "#d1495b"
@@ -50,6 +51,17 @@ def precision_recall_figure(
     label = f"threshold {operating_threshold:.2f}"
     axes.plot(recall[chosen], precision[chosen], "o", color=VAL_COLOUR, label=label)
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall, pooled over pixels")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def reliability_figure(diagram: Reliability) -> bytes:
+    """Return the reliability diagram as PNG: the share of lesion against the predicted probability."""
+    figure, axes = _figure()
+    axes.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="perfect")
+    axes.plot(diagram.probability, diagram.lesion_fraction, color=TRAIN_COLOUR, marker="o", markersize=4, label="model")
+    axes.set(xlabel="predicted probability", ylabel="share of lesion", title="Calibration, pooled over pixels")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(frameon=False)
     return _png(figure)

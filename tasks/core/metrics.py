@@ -86,29 +86,6 @@ def mean_defined(values: Sequence[float | None]) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
-def bootstrap_interval(
-    values: Sequence[float | None], rng: np.random.Generator, *, n_resamples: int = 2000
-) -> tuple[float, float] | None:
-    """Return the 95 % interval of the mean by percentile bootstrap over patients.
-
-    Args:
-        values: One value per patient; undefined ones are left out.
-        rng: Source of randomness.
-        n_resamples: Number of resamples.
-
-    Returns:
-        (low, high), or None for fewer than three defined values, which are too few for an interval.
-
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
-    """
-    defined = np.array([value for value in values if value is not None])
-    if defined.size < 3:
-        return None
-    means = rng.choice(defined, size=(n_resamples, defined.size)).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def binary_cross_entropy(probability: np.ndarray, reference: np.ndarray) -> float:
     """Return the binary cross-entropy: the mean of -log p(reference) over pixels, in nats.
 

@@ -1,8 +1,8 @@
 """Patient metrics: metrics that need the masks of whole cases, not only counts of pixels.
 
 Conventions: a metric is computed per case, on the grid of the source, and averaged over the patient's cases for which
-it is defined; `None` if there is none. A lesion is a connected component in three dimensions; voxels that touch at a
-corner are connected. A lesion is found if the other mask shares a voxel with it.
+it is defined; `None` if there is none. Metrics in mm and ml need the spacing, which volumes have and slice files have
+not; those in px are of slices without spacing, where distances are within each slice.
 
 Source of the definitions: Maier-Hein, Reinke et al., Metrics reloaded, Nature Methods 2024,
 doi:10.1038/s41592-023-02151-z.
@@ -10,29 +10,22 @@ doi:10.1038/s41592-023-02151-z.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
-import cc3d
 import numpy as np
 
+from tasks.core.lesions import MATCHING_RULE, SIZES_RULE, LesionCounts, LesionsBySize, count_lesions
 from tasks.core.metrics import mean_defined
+from tasks.core.surfaces import SurfaceDistances, slice_distances, volume_distances
 
-
-@dataclass(frozen=True, slots=True)
-class LesionCounts:
-    """Numbers of lesions of a case.
-
-    Attributes:
-        n_reference: Lesions in the reference.
-        n_missed: Lesions in the reference without a predicted voxel.
-        n_predicted: Lesions in the prediction.
-        n_false: Lesions in the prediction without a reference voxel.
-    """
-
-    n_reference: int
-    n_missed: int
-    n_predicted: int
-    n_false: int
+CONVENTIONS = {
+    "volume": "Volume errors are predicted minus reference; relative ones are undefined without a reference lesion.",
+    "lesions": f"{MATCHING_RULE} Voxels that touch at a corner are one lesion. {SIZES_RULE}",
+    "surfaces": "Surface metrics are over boundary voxels, all alike. NSD is the share of both boundaries within the "
+    "tolerance, 0 if one of the masks is empty, undefined if both are. HD95 and mean surface distance are undefined if "
+    "one is; of slices without spacing, they are over the slices in which both have lesion.",
+}
+"""What the definitions leave open, for readers of a report."""
 
 
 @dataclass(frozen=True)
@@ -50,50 +43,106 @@ class CaseMasks:
     spacing_mm: tuple[float, float, float] | None = None
 
     @cached_property
-    def lesions(self) -> LesionCounts:
+    def lesions_by_size(self) -> LesionsBySize:
         """Numbers of lesions, counted once for all metrics."""
-        n_reference, n_missed = _count_lesions(self.reference, self.prediction)
-        n_predicted, n_false = _count_lesions(self.prediction, self.reference)
-        return LesionCounts(n_reference, n_missed, n_predicted, n_false)
+        return count_lesions(self.prediction, self.reference, self.spacing_mm)
+
+    @property
+    def lesions(self) -> LesionCounts:
+        """Numbers of lesions of all sizes."""
+        return sum(self.lesions_by_size, LesionCounts())
+
+    @cached_property
+    def surfaces(self) -> SurfaceDistances:
+        """Distances between the outlines, measured once for all metrics."""
+        if self.spacing_mm is None:
+            return slice_distances(self.prediction, self.reference)
+        return volume_distances(self.prediction, self.reference, self.spacing_mm)
+
+    @cached_property
+    def n_voxels(self) -> tuple[int, int]:
+        """Lesion voxels of prediction and reference."""
+        return int(np.count_nonzero(self.prediction)), int(np.count_nonzero(self.reference))
 
 
 def volume_error(case: CaseMasks) -> float | None:
     """Relative volume error: (predicted - reference) / reference voxels; undefined without a reference lesion."""
-    n_reference = int(np.count_nonzero(case.reference))
-    return (int(np.count_nonzero(case.prediction)) - n_reference) / n_reference if n_reference else None
+    n_predicted, n_reference = case.n_voxels
+    return (n_predicted - n_reference) / n_reference if n_reference else None
+
+
+def absolute_volume_error(case: CaseMasks) -> float | None:
+    """Relative volume error without its sign; undefined without a reference lesion."""
+    error = volume_error(case)
+    return None if error is None else abs(error)
+
+
+def volume_error_ml(case: CaseMasks) -> float | None:
+    """Predicted minus reference volume, ml; undefined without spacing."""
+    if case.spacing_mm is None:
+        return None
+    n_predicted, n_reference = case.n_voxels
+    return (n_predicted - n_reference) * float(np.prod(case.spacing_mm)) / 1000
+
+
+def absolute_volume_error_ml(case: CaseMasks) -> float | None:
+    """Volume error without its sign, ml; undefined without spacing."""
+    error = volume_error_ml(case)
+    return None if error is None else abs(error)
 
 
 def lesion_recall(case: CaseMasks) -> float | None:
     """Fraction of reference lesions that are found; undefined without one."""
-    lesions = case.lesions
-    return 1 - lesions.n_missed / lesions.n_reference if lesions.n_reference else None
+    return case.lesions.recall
 
 
 def lesion_precision(case: CaseMasks) -> float | None:
-    """Fraction of predicted lesions that are in the reference; undefined without one."""
-    lesions = case.lesions
-    return 1 - lesions.n_false / lesions.n_predicted if lesions.n_predicted else None
+    """Fraction of predicted lesions that are right; undefined without one."""
+    return case.lesions.precision
 
 
 def lesion_f1(case: CaseMasks) -> float | None:
     """Harmonic mean of lesion recall and precision, 0 where one is 0 or undefined; undefined without any lesion."""
-    if not case.lesions.n_reference and not case.lesions.n_predicted:
-        return None
-    recall, precision = lesion_recall(case) or 0.0, lesion_precision(case) or 0.0
-    return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
+    return case.lesions.f1
 
 
 def false_lesions_per_scan(case: CaseMasks) -> float | None:
-    """Number of predicted lesions that are not in the reference; always defined."""
+    """Number of predicted lesions that are false; always defined."""
     return float(case.lesions.n_false)
+
+
+def normalized_surface_distance(case: CaseMasks, *, tolerance: float, has_spacing: bool) -> float | None:
+    """Share of both boundaries within a tolerance of the other (NSD), in mm or in px; undefined if both are empty."""
+    return case.surfaces.within(tolerance) if (case.spacing_mm is not None) == has_spacing else None
+
+
+def hausdorff_distance_95(case: CaseMasks, *, has_spacing: bool) -> float | None:
+    """Larger of the 95th percentiles of both boundaries' distances (HD95); undefined if a mask is empty."""
+    return case.surfaces.percentile(95) if (case.spacing_mm is not None) == has_spacing else None
+
+
+def mean_surface_distance(case: CaseMasks, *, has_spacing: bool) -> float | None:
+    """Mean of both boundaries' mean distances (MASD); undefined if a mask is empty."""
+    return case.surfaces.mean() if (case.spacing_mm is not None) == has_spacing else None
 
 
 PATIENT_METRICS: dict[str, Callable[[CaseMasks], float | None]] = {
     "volume_error": volume_error,
+    "absolute_volume_error": absolute_volume_error,
+    "volume_error_ml": volume_error_ml,
+    "absolute_volume_error_ml": absolute_volume_error_ml,
     "lesion_recall": lesion_recall,
     "lesion_precision": lesion_precision,
     "lesion_f1": lesion_f1,
     "false_lesions_per_scan": false_lesions_per_scan,
+    "nsd_3mm": partial(normalized_surface_distance, tolerance=3, has_spacing=True),
+    "nsd_5mm": partial(normalized_surface_distance, tolerance=5, has_spacing=True),
+    "hd95_mm": partial(hausdorff_distance_95, has_spacing=True),
+    "mean_surface_distance_mm": partial(mean_surface_distance, has_spacing=True),
+    "nsd_3px": partial(normalized_surface_distance, tolerance=3, has_spacing=False),
+    "nsd_5px": partial(normalized_surface_distance, tolerance=5, has_spacing=False),
+    "hd95_px": partial(hausdorff_distance_95, has_spacing=False),
+    "mean_surface_distance_px": partial(mean_surface_distance, has_spacing=False),
 }
 """Registry of patient metrics, columns of `per_patient`; a new metric is a function above and a line here."""
 
@@ -107,22 +156,3 @@ def mean_of_cases(cases: Iterable[Mapping[str, float | None]]) -> dict[str, floa
     """Return the mean of every metric over a patient's cases, as far as it is defined, by name."""
     scored = list(cases)
     return {name: mean_defined([case[name] for case in scored]) for name in PATIENT_METRICS}
-
-
-def _count_lesions(mask: np.ndarray, other: np.ndarray) -> tuple[int, int]:
-    """Return the number of lesions in a mask, and of those without a voxel in the other mask."""
-    box = _bounding_box(mask)
-    if box is None:
-        return 0, 0
-    labels, n_lesions = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26, return_N=True)
-    n_found = np.count_nonzero(np.bincount(labels[other[box] > 0])[1:])
-    return int(n_lesions), int(n_lesions - n_found)
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Return the bounding box of a mask, None if it is empty; labelling a whole scan would take seconds."""
-    sides = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    if not sides[0].size:
-        return None
-    depth, height, width = (slice(int(side[0]), int(side[-1]) + 1) for side in sides)
-    return depth, height, width

@@ -56,11 +56,26 @@ def evaluation_report(
         report=report,
         card=card,
         metrics=list(METRICS),
+        case_metrics=_defined_metrics(report),
+        groups=_groups(report),
         has_lung=any(row.get("lung_dice") is not None for row in report.per_patient),
         curves=[_data_uri(figures[name]) for name in CURVES if name in figures],
         precision_recall=_data_uri(figures["precision_recall"]),
+        reliability=_data_uri(figures["reliability"]) if "reliability" in figures else None,
         panels=[(panel, _data_uri(panel.png)) for panel in panels],
     )
+
+
+def _groups(report: EvaluationReport) -> list[tuple[str, dict[str, Any]]]:  # Any: see the record
+    """Return the summaries of all patients, and of each source where there are several."""
+    sources = [(source, row["per_patient_mean"]) for source, row in report.per_source.items()]
+    return [("all", report.per_patient_mean), *(sources if len(sources) > 1 else [])]
+
+
+def _defined_metrics(report: EvaluationReport) -> list[str]:
+    """Return the metrics of whole cases that are defined for any patient; those in px or in mm are for none."""
+    found = report.per_patient_mean.get("metrics", {})
+    return [name for name, of in found.items() if name not in METRICS and of["n_defined"]]
 
 
 def segmentation_report(
@@ -184,6 +199,8 @@ def _render(template: str, **content: Any) -> str:  # Any: whatever the template
     environment.filters["number"] = _number
     environment.filters["percent"] = _percent
     environment.filters["counted"] = counted
+    environment.filters["interval"] = _interval
+    environment.filters["words"] = lambda name: name.replace("_", " ")
     return environment.get_template(template).render(**content)
 
 
@@ -191,6 +208,10 @@ def _number(value: float | int | None) -> str:
     if value is None:
         return "undefined"
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.3f}"
+
+
+def _interval(low_high: Sequence[float] | None) -> str:
+    return f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "–"
 
 
 def _percent(share: float | None) -> str:

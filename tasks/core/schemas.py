@@ -181,7 +181,10 @@ class EvaluationReport(Record):
     pooled: dict[str, float | int | None]
     per_patient: list[dict[str, float | int | bool | str | None]]
     per_source: dict[str, dict[str, Any]]  # Any: float, int, None, and its own mean over patients
-    per_patient_mean: dict[str, Any]  # Any: a mean, an interval or a count by name
+    per_patient_mean: dict[str, Any]  # Any: a mean, an interval, a count or a summary by name
+    lesions: dict[str, dict[str, int]] = Field(default_factory=dict)
+    calibration: dict[str, Any] = Field(default_factory=dict)  # Any: an error, or the bins of the diagram
+    conventions: dict[str, str] = Field(default_factory=dict)
     empty_mask_convention: str = EMPTY_MASK_CONVENTION
     model_digest: str
     model_uri: str

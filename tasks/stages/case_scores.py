@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tasks.core.errors import ConfigError
+from tasks.core.lesions import LesionsBySize, add_by_size
 from tasks.core.patient_metrics import PATIENT_METRICS, CaseMasks, mean_of_cases, score_case
 
 
@@ -48,12 +49,14 @@ class CaseScore:
         spacing_mm: Spacing along (D, H, W), if it is known.
         slices: Slices by `slice_index`, while some are missing.
         values: Metrics by name, once all slices are there.
+        lesions: Numbers of lesions by size; None unless the metrics are defined.
     """
 
     n_slices: int
     spacing_mm: tuple[float, float, float] | None = None
     slices: dict[int, PackedSlice] = field(default_factory=dict)
     values: dict[str, float | None] | None = None
+    lesions: LesionsBySize | None = None
 
     def __add__(self, later: "CaseScore") -> "CaseScore":
         if self.values is not None or later.values is not None:
@@ -64,17 +67,21 @@ class CaseScore:
         """Return the score with metrics instead of slices, if all slices are there."""
         if self.values is not None or len(self.slices) < self.n_slices:
             return self
-        return CaseScore(self.n_slices, self.spacing_mm, values=self._score())
+        masks = self._masks()
+        if masks is None:
+            return CaseScore(self.n_slices, self.spacing_mm, values=dict.fromkeys(PATIENT_METRICS))
+        return CaseScore(self.n_slices, self.spacing_mm, values=score_case(masks), lesions=masks.lesions_by_size)
 
-    def _score(self) -> dict[str, float | None]:
+    def _masks(self) -> CaseMasks | None:
+        """Return the masks as a volume; None if a position is empty or slices differ in size."""
         numbers = sorted(self.slices)
         shapes = {packed.shape for packed in self.slices.values()}
         if numbers[-1] - numbers[0] + 1 != len(numbers) or len(shapes) > 1:
-            return dict.fromkeys(PATIENT_METRICS)
+            return None
         masks = np.empty((2, len(numbers), *shapes.pop()), np.uint8)
         for offset, number in enumerate(numbers):
             masks[:, offset] = self.slices[number].unpack()
-        return score_case(CaseMasks(masks[0], masks[1], self.spacing_mm))
+        return CaseMasks(masks[0], masks[1], self.spacing_mm)
 
 
 def add_cases(one: dict[str, CaseScore], other: dict[str, CaseScore]) -> dict[str, CaseScore]:
@@ -85,3 +92,8 @@ def add_cases(one: dict[str, CaseScore], other: dict[str, CaseScore]) -> dict[st
 def patient_figures(cases: Iterable[CaseScore]) -> dict[str, float | None]:
     """Return the patient metrics by name, each the mean over the cases for which it is defined."""
     return mean_of_cases(case.values for case in cases if case.values is not None)
+
+
+def lesions_of(cases: Iterable[CaseScore]) -> LesionsBySize:
+    """Return the numbers of lesions by size, over the cases in which they are known."""
+    return add_by_size(case.lesions for case in cases if case.lesions is not None)

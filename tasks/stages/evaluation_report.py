@@ -5,18 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
+from tasks.core import calibration, intervals
 from tasks.core.addresses import shown_uri
-from tasks.core.figures import precision_recall_figure
-from tasks.core.metrics import Counts, bootstrap_interval, mean_defined, score
+from tasks.core.figures import precision_recall_figure, reliability_figure
+from tasks.core.lesions import SIZES, LesionCounts
+from tasks.core.metrics import METRICS, Counts, score
 from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve
+from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS
+from tasks.core.plural import counted
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.rows import FailureRow
-from tasks.core.schemas import DatasetCard, EvaluationReport, ModelCard
+from tasks.core.schemas import EMPTY_MASK_CONVENTION, DatasetCard, EvaluationReport, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.io.versions import code_version
-from tasks.stages.case_scores import patient_figures
+from tasks.stages.case_scores import lesions_of, patient_figures
 from tasks.stages.patient_scores import PatientScore
 
 
@@ -28,15 +30,16 @@ def build_report(
     failures: Sequence[FailureRow],
 ) -> EvaluationReport:
     """Return the results of an evaluation, as in metrics.json."""
+    everybody = list(patients.values())
     by_source: dict[str, list[PatientScore]] = defaultdict(list)
-    for patient in patients.values():
+    for patient in everybody:
         by_source[patient.source].append(patient)
     return EvaluationReport(
         split=request.split,
         n_patients=len(patients),
         n_slices=sum(patient.n_slices for patient in patients.values()),
         threshold=card.threshold,
-        pooled=_figures(list(patients.values())),
+        pooled=_figures(everybody) | _lesion_figures(everybody),
         per_patient=[
             {"patient_id": patient_id, "source": patient.source}
             | _figures([patient])
@@ -46,10 +49,20 @@ def build_report(
             for patient_id, patient in patients.items()
         ],
         per_source={
-            source: _figures(scores) | {"n_patients": len(scores), "per_patient_mean": _mean(scores)}
+            source: _figures(scores)
+            | _lesion_figures(scores)
+            | {
+                "n_patients": len(scores),
+                "per_patient_mean": _mean(scores),
+                "lesions": _lesions(scores),
+                "calibration": calibration.calibration_of(_histogram(scores)),
+            }
             for source, scores in sorted(by_source.items())
         },
-        per_patient_mean=_mean(list(patients.values())),
+        per_patient_mean=_mean(everybody),
+        lesions=_lesions(everybody),
+        calibration=calibration.calibration_of(_histogram(everybody)),
+        conventions=_conventions(everybody),
         model_digest=card.digest,
         model_uri=shown_uri(request.model_uri),
         dataset_uri=shown_uri(request.dataset_uri),
@@ -89,13 +102,50 @@ def _figures(patients: Sequence[PatientScore]) -> dict[str, Any]:  # Any: float,
 
 
 def _mean(patients: Sequence[PatientScore]) -> dict[str, Any]:  # Any: a mean, an interval or a count by name
-    """Return the mean Dice over these patients, with its interval."""
-    dices = [score(patient.counts)["dice"] for patient in patients]
+    """Return the mean Dice over these patients, with its intervals, and the summary of every other metric."""
+    values = [score(patient.counts) | patient_figures(patient.cases.values()) for patient in patients]
+    metrics = {name: intervals.summary_of([of_one[name] for of_one in values]) for name in (*METRICS, *PATIENT_METRICS)}
+    of_dice = metrics["dice"]
     return {
-        "dice": mean_defined(dices),
-        "dice_ci95": bootstrap_interval(dices, np.random.default_rng(0)),
-        "n_defined": sum(value is not None for value in dices),
-        "n_undefined": sum(value is None for value in dices),
+        "dice": of_dice["mean"],
+        "dice_ci95": of_dice["ci95"],
+        "n_defined": of_dice["n_defined"],
+        "n_undefined": of_dice["n_undefined"],
+        "metrics": metrics,
+    }
+
+
+def _lesion_figures(patients: Sequence[PatientScore]) -> dict[str, float | int | None]:
+    """Return the ratios of lesions, pooled over all cases whose lesions are known."""
+    cases = [case for patient in patients for case in patient.cases.values() if case.lesions is not None]
+    lesions = sum(lesions_of(cases), LesionCounts())
+    return {
+        "n_cases": len(cases),
+        "lesion_recall": lesions.recall,
+        "lesion_precision": lesions.precision,
+        "lesion_f1": lesions.f1,
+        "false_lesions_per_scan": lesions.n_false / len(cases) if cases else None,
+    }
+
+
+def _lesions(patients: Sequence[PatientScore]) -> dict[str, dict[str, int]]:
+    """Return the numbers of lesions by size."""
+    found = lesions_of(case for patient in patients for case in patient.cases.values())
+    return {size: asdict(counts) for size, counts in zip(SIZES, found, strict=True)}
+
+
+def _histogram(patients: Sequence[PatientScore]) -> ProbabilityHistogram:
+    return sum((patient.histogram for patient in patients), ProbabilityHistogram.empty())
+
+
+def _conventions(patients: Sequence[PatientScore]) -> dict[str, str]:
+    """Return what the definitions of the figures leave open, a sentence or two each."""
+    few = f" {counted(len(patients), 'patient')} are few: single patients move every figure."
+    return {
+        "empty_masks": EMPTY_MASK_CONVENTION,
+        **CONVENTIONS,
+        "calibration": calibration.CONVENTION,
+        "intervals": intervals.CONVENTION + (few if len(patients) < intervals.FEW_PATIENTS else ""),
     }
 
 
@@ -110,15 +160,19 @@ def draw_report(
         patients: Scores by `patient_id`.
         curves: Training curves of the bundle, PNG by name.
     """
-    figures = {**curves, "precision_recall": _precision_recall(patients, card.threshold)}
+    total = _histogram(list(patients.values()))
+    figures = {
+        **curves,
+        "precision_recall": _precision_recall(total, card.threshold),
+        "reliability": reliability_figure(calibration.Reliability.of(total)),
+    }
     panels = _panels(patients)
     page = evaluation_report(report, card, figures=figures, panels=panels)
     return page, figures | {f"patient_{panel.rank}": panel.png for panel in panels}
 
 
-def _precision_recall(patients: Mapping[str, PatientScore], operating_threshold: float) -> bytes:
-    """Return the precision-recall curve over the slices of these patients, as PNG."""
-    total = sum((patient.histogram for patient in patients.values()), ProbabilityHistogram.empty())
+def _precision_recall(total: ProbabilityHistogram, operating_threshold: float) -> bytes:
+    """Return the precision-recall curve over the pixels of a histogram, as PNG."""
     thresholds, precision, recall = precision_recall_curve(total)
     return precision_recall_figure(thresholds, precision, recall, operating_threshold=operating_threshold)
 

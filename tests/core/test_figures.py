@@ -2,7 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.core.figures import TRAIN_COLOUR, VAL_COLOUR, precision_recall_figure, training_curves
+from tasks.core.calibration import Reliability
+from tasks.core.figures import (
+    TRAIN_COLOUR,
+    VAL_COLOUR,
+    precision_recall_figure,
+    reliability_figure,
+    training_curves,
+)
 from tasks.core.history import CURVES, EpochRow
 
 COLUMNS = sorted({column for columns in CURVES.values() for column in columns})
@@ -122,3 +129,16 @@ def test_thresholds_without_prediction_are_left_out_of_the_curve() -> None:
     none = precision_recall_figure(thresholds, np.full(3, np.nan), np.full(3, np.nan), operating_threshold=0.5)
     assert _has(_pixels(some), TRAIN_COLOUR).any()
     assert not _has(_pixels(none), TRAIN_COLOUR).any()
+
+
+def test_reliability_follows_what_is_true() -> None:
+    """A model that is too sure lies below the diagonal; bins without pixels are gaps, and none at all is no error."""
+    n_pixels, probability = np.array([5, 0, 5]), np.array([0.1, np.nan, 0.9])
+    lines = [
+        _has(_pixels(reliability_figure(Reliability(n_pixels, probability, np.array(fraction)))), TRAIN_COLOUR)
+        for fraction in ([0.0, np.nan, 0.2], [0.0, np.nan, 0.9])
+    ]
+    sure, right = (np.argwhere(line[:, int(0.8 * line.shape[1]) :])[:, 0].min() for line in lines)
+    assert sure > right + 100
+    nothing = np.full(3, np.nan)
+    assert not _has(_pixels(reliability_figure(Reliability(np.zeros(3, int), nothing, nothing))), VAL_COLOUR).any()

@@ -11,7 +11,6 @@ from tasks.core.metrics import (
     Counts,
     accuracy,
     binary_cross_entropy,
-    bootstrap_interval,
     count_pixels,
     dice,
     iou,
@@ -156,47 +155,6 @@ def test_false_positives_of_a_healthy_patient_count() -> None:
 def test_mean_leaves_out_the_undefined(values: list[float | None], mean: float | None) -> None:
     """Undefined is not zero: it is left out, and without any value there is no mean."""
     assert mean_defined(values) == (None if mean is None else pytest.approx(mean))
-
-
-def _interval(values: list[float | None], seed: int = 0) -> tuple[float, float] | None:
-    return bootstrap_interval(values, np.random.default_rng(seed))
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([0.0, 0.0, 1.0], (0.0, 1.0)),  # all three the 1: 1 resample in 27, more than 2.5 %
-        ([0.0, 0.0, 0.0, 1.0], (0.0, 0.75)),  # four 1s: 0.4 %; three or more: 5.1 %
-        ([0.7, 0.7, 0.7], (0.7, 0.7)),
-    ],
-)
-def test_interval_is_the_percentile_bootstrap(values: list[float | None], expected: tuple[float, float]) -> None:
-    """By hand, from the binomial probabilities of the resampled means."""
-    assert _interval(values) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.6], [0.5, 0.6, None, None], [None] * 5])
-def test_interval_needs_three_defined_values(values: list[float | None]) -> None:
-    """Fewer than three patients give no interval."""
-    assert _interval(values) is None
-
-
-@given(st.lists(st.floats(0, 1), min_size=3, max_size=8))
-def test_interval_lies_within_the_values_and_ignores_the_undefined(values: list[float]) -> None:
-    """A mean cannot leave the range of its values; patients without Dice change nothing."""
-    interval = _interval([*values])
-    assert interval is not None
-    low, high = interval
-    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
-    assert _interval([None, *values, None]) == interval
-
-
-def test_interval_is_repeatable_and_draws_from_its_own_generator() -> None:
-    """The same generator state gives the same interval, and the global one is not touched."""
-    before = np.random.get_state(legacy=False)
-    values: list[float | None] = [0.1, 0.4, 0.5, 0.9]
-    assert _interval(values, seed=3) == _interval(values, seed=3)
-    np.testing.assert_equal(np.random.get_state(legacy=False), before)
 
 
 def test_cross_entropy_by_hand() -> None:

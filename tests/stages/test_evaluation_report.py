@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tasks.core.metrics import Counts
 from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
 from tasks.core.step_inputs import EvaluateRequest
+from tasks.stages.case_scores import CaseScore, PackedSlice
 from tasks.stages.evaluation_report import build_report, draw_report
 from tasks.stages.patient_scores import PatientScore, Picture, Scorer, ShardScore, add_up
 from tests.core.samples import DATASET, FAILURE, MODEL
@@ -43,6 +46,58 @@ def test_a_figure_pools_counts_and_a_mean_weighs_patients_alike() -> None:
     assert report.per_source["b"]["fp"] == 5
 
 
+def _with_case(
+    patient: PatientScore, *masks: np.ndarray, spacing_mm: tuple[float, float, float] | None
+) -> PatientScore:
+    whole = CaseScore(1, spacing_mm, {0: PackedSlice.of(*masks)}).scored_if_whole()
+    return replace(patient, cases={"case": whole})
+
+
+def test_metrics_of_cases_are_summarised_by_source_and_lesions_summed() -> None:
+    """Of the patients who have them: mean, intervals and median over patients; lesions by their number."""
+    lesion, far = np.zeros((2, 20, 20), np.uint8)
+    lesion[2:6, 2:6] = 1
+    far[15:18, 15:18] = 1
+    patients = {
+        "found": _with_case(_score(tp=9), lesion, lesion, spacing_mm=(1.0, 1.0, 1.0)),
+        "missed": _with_case(_score(tp=3), far, lesion, spacing_mm=(1.0, 1.0, 1.0)),
+        "pixels": _with_case(_score(tp=1, source="b"), lesion, lesion | far, spacing_mm=None),
+        "unknown": _score(tp=1, source="b"),
+    }
+    report = build_report(REQUEST, CARD, SAME_DATASET, patients, [])
+    metrics = report.per_patient_mean["metrics"]
+    assert (metrics["nsd_3mm"]["mean"], metrics["nsd_3mm"]["n_defined"], metrics["nsd_3mm"]["n_undefined"]) == (
+        0.5,
+        2,
+        2,
+    )
+    assert metrics["lesion_recall"]["median"] == 0.5
+    assert metrics["dice"]["t_ci95"] is not None
+    assert report.per_source["a"]["per_patient_mean"]["metrics"]["nsd_3px"]["n_defined"] == 0
+    assert report.pooled["n_cases"] == 3
+    assert report.pooled["lesion_recall"] == pytest.approx(2 / 4)
+    assert report.pooled["false_lesions_per_scan"] == pytest.approx(1 / 3)
+    assert report.lesions["small"] == {"n_reference": 4, "n_found": 2, "n_predicted": 3, "n_false": 1}
+    assert report.per_source["b"]["lesions"]["small"]["n_reference"] == 2
+    assert "4 patients are few" in report.conventions["intervals"]
+    page, _ = draw_report(report, CARD, patients, curves={})
+    assert "lesion recall" in page
+    assert "nsd 3mm" in page
+    assert report.conventions["surfaces"] in page
+
+
+def test_calibration_is_over_the_pixels_of_all_patients() -> None:
+    """Two patients at the same probability, one all lesion and one without: half of what is predicted is true."""
+    at_200 = np.full((4, 4), 200, np.uint8)
+    patients = {
+        name: replace(_score(tp=1), histogram=probability_histogram(at_200, np.full((4, 4), value, np.uint8)))
+        for name, value in (("lesion", 1), ("none", 0))
+    }
+    report = build_report(REQUEST, CARD, SAME_DATASET, patients, [])
+    assert report.calibration["ece_foreground"] == pytest.approx(200 / 255 - 0.5)
+    assert report.per_source["a"]["calibration"] == report.calibration
+
+
 def test_patients_the_network_may_have_seen_are_warned_of() -> None:
     """Training patients among those scored, or a dataset it was not trained on, are said; else nothing is."""
     all_splits = REQUEST.model_copy(update={"split": "all"})
@@ -78,8 +133,9 @@ def test_the_best_median_and_worst_patient_are_shown_once(
     page, pictures = draw_report(report, CARD, pictured, curves={"loss": b"curve"})
     assert pictures.pop("loss") == b"curve"
     assert pictures.pop("precision_recall").startswith(b"\x89PNG")
+    assert pictures.pop("reliability").startswith(b"\x89PNG")
     assert pictures == {f"patient_{rank}": name.encode() for rank, name in expected.items()}
-    assert page.count("<img") == 2 + len(expected)
+    assert page.count("<img") == 3 + len(expected)
 
 
 def test_shards_add_up_to_patients_in_any_order() -> None:

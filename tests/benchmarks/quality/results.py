@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.core.metrics import Counts, bootstrap_interval, dice
+from tasks.core.intervals import bootstrap_interval
+from tasks.core.metrics import Counts, dice
 from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
 
 FOLDER = Path(__file__).parent / "results"
