@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -173,23 +174,29 @@ class Stack:
 
 
 @contextmanager
-def _postgres(folder: Path) -> Iterator[str]:
-    """Run a Postgres of its own; yield the URL of a database, with its password."""
+def _postgres(log_path: Path) -> Iterator[str]:
+    """Run a Postgres of its own; yield the URL of a database, with its password.
+
+    Its data lie in no folder of pytest: the next session of the same user makes their parent private (pytest 9.2,
+    `_pytest/tmpdir.py`), and Postgres, which runs as another user, would lose them in mid-run.
+    """
+    with tempfile.TemporaryDirectory(prefix="lesions-postgres-") as folder:
+        yield from _postgres_in(Path(folder), log_path)
+
+
+def _postgres_in(folder: Path, log_path: Path) -> Iterator[str]:
     binaries = max(POSTGRES.iterdir()) / "bin"
-    folder.mkdir()
     account = {}
     if os.getuid() == 0:  # which it refuses to run as
         account = {"user": "postgres"}
         shutil.chown(folder, "postgres")
-        for parent in folder.parents[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
     data, port, password = folder / "data", free_port(), secrets.token_hex(16)
     (folder / "password").write_text(password)
     (folder / "password").chmod(0o644)
     options = ["--auth=scram-sha-256", f"--username={USER}", f"--pwfile={folder / 'password'}"]
     subprocess.run([binaries / "initdb", "-D", data, *options], check=True, capture_output=True, cwd=folder, **account)
     command = [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
-    with (folder / "log").open("wb") as log:
+    with log_path.open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)
     try:
         ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
@@ -204,7 +211,7 @@ def _postgres(folder: Path) -> Iterator[str]:
 def production(home: Path, *, n_nodes: int) -> Iterator[Stack]:
     """Run everything; the worker is started, nothing is provisioned or deployed yet."""
     with ExitStack() as stack:
-        database = stack.enter_context(_postgres(home / "postgres"))
+        database = stack.enter_context(_postgres(home / "postgres.log"))
         store = stack.enter_context(emulators.serving("gs"))
         os.environ.update(emulators.environment("gs", store))
         ray = stack.enter_context(ray_cluster(n_nodes))
