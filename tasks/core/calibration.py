@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.operating_point import N_LEVELS, ProbabilityHistogram
+from tasks.core.probability_histogram import N_LEVELS, ProbabilityHistogram
 
 N_BINS = 10
 FOREGROUND_LEVEL = 13

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.metrics import Counts, mean_defined, score
-from tasks.core.operating_point import OperatingPoint, ProbabilityHistogram, choose_operating_point
+from tasks.core.operating_point import OperatingPoint, choose_operating_point
+from tasks.core.probability_histogram import ProbabilityHistogram
 
 EpochRow = dict[str, float | int | None]
 """One epoch: learning rate, seconds, and train_ and val_ figures and counts by name; undefined ratios are None."""
@@ -55,7 +56,7 @@ class TrainingOutcome:
     def operating_point(self, asked: TrainingConfig) -> OperatingPoint:
         """Return the operating point chosen on these patients, except for what the parameters set."""
         single, flipped = (list(of.values()) for of in (self.histograms, self.flipped))
-        return choose_operating_point(single, flipped, threshold=asked.threshold, flips=asked.test_time_flips)
+        return choose_operating_point(single, flipped, asked)
 
     @classmethod
     def of_folds(cls, folds: Sequence["TrainingOutcome"]) -> "TrainingOutcome":

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from tasks.core.catalog import Architecture, IntensityRule, Output, Scored, Split
+from tasks.core.catalog import Architecture, IntensityRule, OperatingRule, Output, Scored, Split
 from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.forms import FormModel
 from tasks.core.config.intensity import HuConfig
@@ -17,6 +17,7 @@ from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.digests import digest
+from tasks.core.operating_point import CurvePoint
 from tasks.core.record import Record
 from tasks.core.rows import FailureRow, ScanStatus
 
@@ -118,6 +119,8 @@ class ModelCard(Record):
     hu: HuConfig
     threshold: float
     threshold_choice: str
+    operating_point: OperatingRule | None = None
+    operating_curve: tuple[CurvePoint, ...] = ()
     min_lesion_px: int
     slice_statistics: float
     z_smoothing: bool = False

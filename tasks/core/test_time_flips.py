@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks.core.operating_point import CANDIDATE_LEVELS
+from tasks.core.operating_rules import CANDIDATE_LEVELS
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Function from uint8 slices `(N, H, W)` to the probabilities of each output, uint8 `(n_outputs, N, H, W)`, in units of

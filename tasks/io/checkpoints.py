@@ -6,8 +6,9 @@ request, so that another request never continues from it. The best weights are b
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from tasks.core.addresses import shown_uri
 from tasks.core.errors import ModelError
 from tasks.core.history import TrainingOutcome
 from tasks.core.learning_rate import Plateau
-from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.probability_histogram import FalseLesions, ProbabilityHistogram
 from tasks.io import storage
 
 FOLDER = "checkpoints"
@@ -68,6 +69,10 @@ class Checkpoint:
         for kind, histograms in by_kind.items():
             for side in SIDES:
                 arrays[f"{kind}_{side}"] = np.array([getattr(each, side) for each in histograms.values()], np.int64)
+            counted = [each.false_lesions for each in histograms.values() if each.false_lesions is not None]
+            if counted:
+                arrays[f"{kind}_false_lesions"] = np.array([found.by_level for found in counted], np.int64)
+                arrays[f"{kind}_scans"] = np.array([found.n_scans for found in counted], np.int64)
         arrays["small"] = np.frombuffer(json.dumps(small).encode(), np.uint8)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -80,7 +85,11 @@ class Checkpoint:
             small: dict[str, Any] = json.loads(file["small"].tobytes())  # Any: JSON
             by_kind = {}
             for kind, patients in small["patients"].items():
-                histograms = map(ProbabilityHistogram, *(file[f"{kind}_{side}"] for side in SIDES))
+                false_lesions: Iterable[FalseLesions | None] = repeat(None)
+                if f"{kind}_scans" in file:
+                    counted = zip(file[f"{kind}_false_lesions"], file[f"{kind}_scans"].tolist(), strict=True)
+                    false_lesions = (FalseLesions(*found) for found in counted)
+                histograms = map(ProbabilityHistogram, *(file[f"{kind}_{side}"] for side in SIDES), false_lesions)
                 by_kind[kind] = dict(zip(patients, histograms, strict=True))
             return cls(
                 outcome=TrainingOutcome(small["history"], small["best_epoch"], by_kind["single"], by_kind["flipped"]),

@@ -1,24 +1,26 @@
 """Histograms of validation patients, from slices that arrive case by case."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.probability_histogram import FalseLesions, ProbabilityHistogram, probability_histogram
 from tasks.core.smoothing import smooth_along_z
 
 
 class CaseHistograms:
     """Histogram of each patient over slices in the order of cases and positions; holds the slices of one case."""
 
-    def __init__(self, *, smooths: bool) -> None:
+    def __init__(self, *, smooths: bool, counts_lesions: bool = False) -> None:
         """Start without slices.
 
         Args:
             smooths: Whether probabilities are smoothed along z, for which a case must be whole.
+            counts_lesions: Whether false lesions are counted, over thresholds.
         """
         self.of_patients: dict[str, ProbabilityHistogram] = {}
-        self._smooths = smooths
+        self._smooths, self._counts_lesions = smooths, counts_lesions
         self._case_id: str | None = None
         self._slices: list[tuple[str, int, np.ndarray, np.ndarray]] = []
 
@@ -57,4 +59,7 @@ class CaseHistograms:
             histogram = probability_histogram(predicted, mask)
             so_far = self.of_patients.get(patient_id)
             self.of_patients[patient_id] = histogram if so_far is None else so_far + histogram
+        if self._counts_lesions:
+            false_lesions = FalseLesions.of_scan(smooth, np.stack(masks))
+            self.of_patients[patients[0]] += replace(ProbabilityHistogram.empty(), false_lesions=false_lesions)
         self._slices = []

@@ -10,9 +10,9 @@ from tasks.core.addresses import shown_uri
 from tasks.core.figures import precision_recall_figure, reliability_figure
 from tasks.core.lesions import SIZES, LesionCounts
 from tasks.core.metrics import METRICS, Counts, score
-from tasks.core.operating_point import ProbabilityHistogram, precision_recall_curve
 from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS
 from tasks.core.plural import counted
+from tasks.core.probability_histogram import ProbabilityHistogram, precision_recall_curve
 from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, DatasetCard, EvaluationReport, ModelCard

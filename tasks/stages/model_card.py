@@ -6,7 +6,8 @@ from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Output
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.history import TrainingOutcome
-from tasks.core.operating_point import USUAL_THRESHOLD, OperatingPoint
+from tasks.core.operating_point import OperatingPoint
+from tasks.core.operating_rules import USUAL_THRESHOLD
 from tasks.core.plural import counted
 from tasks.core.schemas import DatasetCard, EnsembleMember, ModelCard
 from tasks.core.step_inputs import TrainRequest
@@ -56,6 +57,8 @@ def draft_card(
         hu=dataset.preparation.hu,
         threshold=point.threshold,
         threshold_choice=_choice(request, point),
+        operating_point=request.training.operating_point if point.reason else None,
+        operating_curve=point.curve,
         min_lesion_px=0,
         slice_statistics=request.model.slice_statistics,
         z_smoothing=request.training.z_smoothing,
@@ -85,8 +88,7 @@ def _choice(request: TrainRequest, point: OperatingPoint) -> str:
         source = "set by training.threshold" if is_set else f"default of {USUAL_THRESHOLD}"
         return f"{source}, because no {kind} has lesions"
     on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice:.3f}"
-    chosen = f"best mean Dice of {on}, near ties towards {USUAL_THRESHOLD}"
-    threshold = f"set by training.threshold; on {on}" if is_set else chosen
+    threshold = f"set by training.threshold; on {on}" if is_set else f"{point.reason}, on {on}"
     if point.dice_otherwise is None:
         return threshold
     with_or_without, otherwise = ("with", "without") if point.flips else ("without", "with")
@@ -105,4 +107,6 @@ def _warnings(dataset: DatasetCard, parent: ModelCard | None, point: OperatingPo
         warnings.append("the dataset has no lung masks: the lung output was not trained on it and may be worse")
     if point.mean_dice is None:
         warnings.append("no validation patient has lesions: epoch, threshold and flips are defaults")
+    if point.unmet:
+        warnings.append(f"the operating point does not keep what training.operating_point asks for: {point.unmet}")
     return warnings

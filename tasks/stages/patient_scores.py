@@ -7,8 +7,8 @@ import numpy as np
 
 from tasks.core.geometry import resize_slice_to
 from tasks.core.metrics import Counts
-from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.panels import PALETTE, comparison
+from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import ModelCard
 from tasks.io.formats.raster import write_png

@@ -9,8 +9,8 @@ from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.geometry import restore_probability
 from tasks.core.landmarks import apply_rule
 from tasks.core.metrics import binary_cross_entropy, count_pixels
-from tasks.core.operating_point import probability_histogram
 from tasks.core.postprocess import drop_small_lesions, threshold_probability
+from tasks.core.probability_histogram import probability_histogram
 from tasks.core.rows import FailureRow
 from tasks.core.smoothing import smooth_cases
 from tasks.io.outputs import datasets

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tasks.core.calibration import FOREGROUND_LEVEL, N_BINS, Reliability, calibration_of
-from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.probability_histogram import ProbabilityHistogram, probability_histogram
 
 PIXELS = st.tuples(hnp.arrays(np.uint8, 40), hnp.arrays(np.uint8, 40, elements=st.integers(0, 1)))
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from tasks.core.errors import ModelError
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning_rate import Plateau
-from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.probability_histogram import CURVE_LEVELS, FalseLesions, ProbabilityHistogram
 from tasks.io.checkpoints import Checkpoint, Checkpoints
 
 
@@ -16,6 +17,7 @@ def _row(epoch: int) -> EpochRow:
 
 def _checkpoint(n_epochs: int, *, best: int = 1, is_over: bool = False) -> Checkpoint:
     histogram, flipped = (ProbabilityHistogram(np.arange(256), np.arange(256) * n) for n in (2, 3))
+    flipped = replace(flipped, false_lesions=FalseLesions(np.arange(len(CURVE_LEVELS)), 4))
     return Checkpoint(
         outcome=TrainingOutcome(
             [_row(n + 1) for n in range(n_epochs)], best, {"anna": histogram}, {"anna": flipped} if is_over else {}
@@ -47,6 +49,10 @@ def test_a_checkpoint_comes_back_to_the_last_bit(tmp_path: Path, *, is_over: boo
     assert got.outcome.flipped.keys() == put.outcome.flipped.keys()
     for patient, histogram in got.outcome.flipped.items():
         np.testing.assert_array_equal(histogram.healthy, put.outcome.flipped[patient].healthy)
+        assert histogram.false_lesions is not None
+        assert histogram.false_lesions.n_scans == 4
+        np.testing.assert_array_equal(histogram.false_lesions.by_level, np.arange(len(CURVE_LEVELS)))
+    assert got.outcome.histograms["anna"].false_lesions is None
     for kept, was in zip([*got.weights, *got.optimizer], [*put.weights, *put.optimizer], strict=True):
         np.testing.assert_array_equal(kept, was)
         assert kept.dtype == was.dtype

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.probability_histogram import FalseLesions, ProbabilityHistogram, probability_histogram
 from tasks.core.smoothing import smooth_along_z
 from tasks.stages.case_histograms import CaseHistograms
 
@@ -38,6 +38,20 @@ def test_a_case_is_smoothed_as_a_whole_in_any_batches(batch_size: int, smooths: 
     for patient, histogram in expected.items():
         np.testing.assert_array_equal(found[patient].lesion, histogram.lesion)
         np.testing.assert_array_equal(found[patient].healthy, histogram.healthy)
+
+
+def test_false_lesions_are_counted_per_case_where_that_is_asked_for() -> None:
+    """A patient of two cases has the sum of both, of the probabilities as they are thresholded; else none."""
+    histograms = CaseHistograms(smooths=True, counts_lesions=True)
+    histograms.add(CASES, POSITIONS, PATIENTS, PROBABILITY, MASKS)
+    histograms.close_case()
+    cases = [(smooth_along_z(PROBABILITY[own], POSITIONS[own]), MASKS[own]) for own in (slice(3), slice(5, 7))]
+    expected = [FalseLesions.of_scan(*case) for case in cases]
+    found = histograms.of_patients["x"].false_lesions
+    assert found is not None
+    assert found.n_scans == 2
+    np.testing.assert_array_equal(found.by_level, expected[0].by_level + expected[1].by_level)
+    assert _found(smooths=True, batch_size=3)["x"].false_lesions is None
 
 
 def test_without_slices_there_is_nobody() -> None:

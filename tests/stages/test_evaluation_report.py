@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.core.metrics import Counts
-from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.probability_histogram import ProbabilityHistogram, probability_histogram
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.stages.case_scores import CaseScore, PackedSlice
 from tasks.stages.evaluation_report import build_report, draw_report

@@ -5,7 +5,7 @@ from tasks.core.catalog import Output
 from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.history import TrainingOutcome
-from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import TrainRequest
 from tasks.stages.model_card import draft_card, outputs_of
@@ -45,8 +45,8 @@ def test_a_card_holds_what_predicting_needs() -> None:
 @pytest.mark.parametrize(
     ("training", "patient", "expected"),
     [
-        ({}, SICK, "best mean Dice of 1 validation patient, mean Dice 1.000, near ties towards 0.4"),
-        ({"folds": 2}, SICK, "best mean Dice of 1 held-out patient, mean Dice 1.000, near ties towards 0.4"),
+        ({}, SICK, "best mean Dice, near ties towards 0.4, on 1 validation patient, mean Dice 1.000"),
+        ({"folds": 2}, SICK, "best mean Dice, near ties towards 0.4, on 1 held-out patient, mean Dice 1.000"),
         ({"threshold": 0.3}, SICK, "set by training.threshold; on 1 validation patient, mean Dice 1.000"),
         (
             {"threshold": 0.3},
@@ -66,6 +66,30 @@ def test_a_card_says_how_its_threshold_was_chosen(
 ) -> None:
     """Whether it was set or chosen, on how many patients and how well, or that there was nothing to choose by."""
     assert _draft(_request(**training), patient).threshold_choice == expected
+
+
+def test_a_card_names_its_rule_and_holds_its_curve() -> None:
+    """The rule and the scores over thresholds, unless the threshold was set or there was nothing to choose by."""
+    chosen = _draft(_request(operating_point="min_recall", operating_value=0.9))
+    assert chosen.operating_point == "min_recall"
+    assert chosen.threshold_choice.startswith("highest precision with a mean recall of at least 0.9, on 1 validation")
+    assert chosen.threshold == 200 / 255
+    assert chosen.operating_curve[0] == {
+        "threshold": 13 / 255,
+        "dice": 1.0,
+        "precision": 1.0,
+        "recall": 1.0,
+        "false_lesions": None,
+    }
+    assert _draft(_request(threshold=0.3)).operating_point is None
+    nothing = _draft(_request(), HEALTHY)
+    assert (nothing.operating_point, nothing.operating_curve) == (None, ())
+
+
+def test_a_limit_that_the_patients_do_not_keep_is_a_warning() -> None:
+    """A confidence that one patient cannot support is said wherever the bundle is used."""
+    found = _draft(_request(operating_point="max_false_negative_rate")).warnings[-1]
+    assert "the operating point does not keep what training.operating_point asks for: 1 patient with lesions" in found
 
 
 def test_a_card_warns_of_what_its_figures_cannot_show() -> None:

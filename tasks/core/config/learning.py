@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tasks.core.catalog import Architecture, IntensityRule, Loss, Precision, backbone_named
+from tasks.core.catalog import Architecture, IntensityRule, Loss, OperatingRule, Precision, backbone_named
 from tasks.core.config.forms import FormModel
 from tasks.core.errors import ConfigError
 
@@ -145,6 +145,27 @@ class TrainingConfig(FormModel):
         description="Smallest probability at which a pixel is labelled lesion; stored in the bundle. Empty = chosen on "
         "the validation patients.",
     )
+    operating_point: OperatingRule = Field(
+        "best_dice",
+        title="Operating point",
+        description="Rule that chooses the threshold on the validation patients. best_dice and best_f_beta balance "
+        "misses and false lesions; the others keep a limit.",
+    )
+    operating_value: float | None = Field(
+        None,
+        title="Value of the operating point",
+        gt=0,
+        description="Beta of best_f_beta (2), least mean precision or recall (0.8), most false lesions per scan "
+        "(2), or most missed lesion as a fraction (0.2). Empty = the value in brackets.",
+    )
+    operating_confidence: float = Field(
+        0.9,
+        title="Confidence of the operating point",
+        gt=0.5,
+        lt=1,
+        description="Probability with which a new patient stays below max_false_negative_rate. n validation patients "
+        "support n/(n+1) at most.",
+    )
     z_smoothing: bool = Field(
         True,
         title="Smoothing along z",
@@ -231,6 +252,16 @@ class TrainingConfig(FormModel):
             raise ValueError(
                 "With folds, the held-out patients must not control the learning rate, as they do in "
                 "reduce_on_plateau. Set schedule to warmup_cosine."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_value_of_its_rule(self) -> Self:
+        is_fraction = self.operating_point in {"min_precision", "min_recall", "max_false_negative_rate"}
+        if is_fraction and self.operating_value is not None and self.operating_value >= 1:
+            raise ValueError(
+                f"operating_value is {self.operating_value:g}; {self.operating_point} takes a fraction below 1. "
+                "For 80 % set 0.8."
             )
         return self
 

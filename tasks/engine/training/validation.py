@@ -9,8 +9,8 @@ import numpy as np
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.labels import lesion_of, lung_of
 from tasks.core.metrics import Counts, count_pixels
-from tasks.core.operating_point import ProbabilityHistogram
 from tasks.core.postprocess import probability_level, threshold_probability
+from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
 from tasks.engine.training.epoch_sums import EpochSums
 from tasks.engine.training.trainer import Learner
@@ -64,7 +64,7 @@ def validate(
     learner: Learner, batches: Iterable[ValidationBatch], training: TrainingConfig
 ) -> tuple[EpochSums, Counts, Histograms]:
     """Return sums over the validation slices, pixel counts of the lung, and the histogram of each patient."""
-    sums, lung, found = EpochSums(), Counts(), CaseHistograms(smooths=training.z_smoothing)
+    sums, lung, found = EpochSums(), Counts(), _histograms(training)
     for batch in batches:
         losses, probability = learner.forward(batch.images, batch.labels, batch.has_lung)
         batch.add_to(found, probability[0])
@@ -82,11 +82,16 @@ def validate(
 def validate_with_flips(learner: Learner, batches: Iterable[ValidationBatch], training: TrainingConfig) -> Histograms:
     """Return the histogram of each patient, predicted with test-time flips."""
     predict = partial(predict_in_batches, learner.predict, batch_size=training.batch_size)
-    found = CaseHistograms(smooths=training.z_smoothing)
+    found = _histograms(training)
     for batch in batches:
         batch.add_to(found, predict_with_flips(predict, batch.images)[0])
     found.close_case()
     return found.of_patients
+
+
+def _histograms(training: TrainingConfig) -> CaseHistograms:
+    counts_lesions = training.threshold is None and training.operating_point == "max_false_lesions"
+    return CaseHistograms(smooths=training.z_smoothing, counts_lesions=counts_lesions)
 
 
 def _padded(values: np.ndarray, size: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning_rate import PLATEAU_FACTOR, Plateau, warmup_cosine
 from tasks.core.metrics import Counts, dice
-from tasks.core.operating_point import mean_dice_at, penalised_mean_dice
+from tasks.core.operating_rules import mean_dice_at, penalised_mean_dice
 from tasks.core.postprocess import probability_level
 from tasks.engine.network.model import weights_to_bytes
 from tasks.engine.network.precision import set_precision

@@ -14,8 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from tasks.core.config.learning import TrainingConfig
 from tasks.core.metrics import Counts, precision, recall
-from tasks.core.operating_point import choose_threshold
+from tasks.core.operating_point import point_of
 from tasks.core.postprocess import probability_level, threshold_probability
 from tasks.core.smoothing import smooth_cases
 from tasks.core.test_time_flips import Predict
@@ -200,7 +201,7 @@ def _level(result: Result, found: list[Result], kind: str) -> int:
     if not result.part.startswith("fold") or not others:
         return probability_level(0.5)
     patients = [histogram for each in others for histogram in each.histograms[kind].values()]
-    return probability_level(choose_threshold(patients).threshold)
+    return probability_level(point_of(patients, TrainingConfig()).threshold)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.core.intervals import bootstrap_interval
 from tasks.core.metrics import Counts, dice
-from tasks.core.operating_point import ProbabilityHistogram, probability_histogram
+from tasks.core.probability_histogram import ProbabilityHistogram, probability_histogram
 
 FOLDER = Path(__file__).parent / "results"
 LEVELS = tuple(range(13, 254, 12))

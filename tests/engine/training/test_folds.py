@@ -9,7 +9,7 @@ from flows.train_model import train_model
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.errors import ConfigError
 from tasks.core.history import EpochRow, TrainingOutcome
-from tasks.core.operating_point import ProbabilityHistogram
+from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.ensemble import members_of
 from tasks.engine.training.folds import Fold, folds_of
