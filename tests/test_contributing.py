@@ -20,6 +20,11 @@ CASES = {
     "output format, written": ("tasks/io/formats/mha_mask.py", "mha", ["tests/stages/test_every_writer.py"]),
     "pixel metric": ("tasks/core/metrics.py", "f2", ["tests/core/test_metrics.py"]),
     "volume metric": ("tasks/core/patient_metrics.py", "predicted_ml", ["tests/core/test_patient_metrics.py"]),
+    "rule for the operating point": (
+        "tasks/core/operating_rules.py",
+        "best_youden",
+        ["tests/core/test_operating_rules.py"],
+    ),
     "augmentation": ("tasks/core/augment.py", "sharpen", ["tests/core/test_augment.py"]),
 }
 """By what is added: a file that its patch changes, the name of the entry, and tests that run over its family."""

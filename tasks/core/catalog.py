@@ -11,8 +11,15 @@ Loss = Literal["bce", "dice", "bce_dice", "bce_tversky"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Split = Literal["train", "val", "test"]
 OperatingRule = Literal[
-    "best_dice", "best_f_beta", "min_precision", "min_recall", "max_false_lesions", "max_false_negative_rate"
+    "best_dice",
+    "best_f_beta",
+    "min_precision",
+    "min_recall",
+    "max_false_lesions",
+    "max_false_negative_rate",
 ]
+"""Rule by which the threshold of a bundle is chosen."""
+
 Scored = Literal["train", "val", "test", "all"]
 """Split a bundle is scored on, or all of them."""
 

@@ -1,7 +1,8 @@
 """Quality of recipes on patients their networks never saw.
 
 `python -m tests.benchmarks.quality train RECIPE [--protocol cv|source|random] [--parts NAME …] [--seed N]` trains what
-has no result yet and keeps each result; `… table RECIPE [BASELINE]` prints the figures, paired by patient.
+has no result yet and keeps each result; `… table RECIPE [BASELINE]` prints the figures, paired by patient; `… rules
+RECIPE` what each rule for the operating point does to patients it was not chosen on.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from tests.benchmarks.quality.collection import Slices, read_collection, read_eq
 from tests.benchmarks.quality.protocols import PROTOCOLS
 from tests.benchmarks.quality.recipes import RECIPES, Recipe
 from tests.benchmarks.quality.results import OfPatients, Result
+from tests.benchmarks.quality.rules import outcomes
 
 BATTERY_EVERY = 3
 console = Console(width=140)
@@ -204,10 +206,22 @@ def _level(result: Result, found: list[Result], kind: str) -> int:
     return probability_level(point_of(patients, TrainingConfig()).threshold)
 
 
+def show_rules(name: str) -> None:
+    """Print what each rule for the operating point does to unseen patients, over splits of those of all folds."""
+    patients = [of for result in _results(name, "cv") for of in result.histograms["smoothed"].values()]
+    shown = Table(
+        "rule", "threshold", "Dice", "precision", "recall", "false lesions", "within the rate", "unmet, of 200"
+    )
+    for found in outcomes(patients):
+        figures = (found.threshold, found.dice, found.precision, found.recall, found.false_lesions, found.coverage)
+        shown.add_row(found.rule, *("" if value is None else f"{value:.3f}" for value in figures), str(found.n_unmet))
+    console.print(shown)
+
+
 def main() -> None:
     """Train a recipe, or show its figures."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__)
-    parser.add_argument("what", choices=("train", "table"))
+    parser.add_argument("what", choices=("train", "table", "rules"))
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("baseline", nargs="?", choices=RECIPES)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="cv")
@@ -216,6 +230,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.what == "train":
         train(asked.recipe, protocol=asked.protocol, parts=asked.parts, seed=asked.seed)
+    elif asked.what == "rules":
+        show_rules(asked.recipe)
     else:
         table(asked.recipe, asked.baseline, protocol=asked.protocol)
 
