@@ -14,7 +14,14 @@ from tasks.core.markdown import as_code, escaped
 from tasks.core.metrics import METRICS
 from tasks.core.plural import counted
 from tasks.core.rows import FailureRow, ScanRow
-from tasks.core.schemas import EMPTY_MASK_CONVENTION, DatasetCard, EvaluationReport, ModelCard, SegmentationManifest
+from tasks.core.schemas import (
+    EMPTY_MASK_CONVENTION,
+    DatasetCard,
+    EvaluationReport,
+    LeakageAudit,
+    ModelCard,
+    SegmentationManifest,
+)
 
 MAX_ROWS = 500
 """Largest number of rows of a table in a page; the whole table is beside it as Parquet or JSON."""
@@ -184,11 +191,20 @@ def dataset_markdown(card: DatasetCard) -> str:
             f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px.",
             f"{counted(card.n_failed, 'slice')} rejected.",
             *([f"{counted(card.n_lung_masks, 'slice')} with a lung mask."] if card.n_lung_masks else []),
+            *([_leakage(card.leakage)] if card.leakage else []),
             "",
             "| split | slices |",
             "|---|---|",
             *lines,
         ]
+    )
+
+
+def _leakage(audit: LeakageAudit) -> str:
+    return (
+        f"{counted(audit.n_slices, 'slice')} compared with those of other patients: "
+        f"{counted(audit.n_near_duplicates, 'pair')} nearly the same, {audit.n_across_splits} across splits. "
+        f"{counted(audit.n_patients_in_several_splits, 'patient')} in several splits."
     )
 
 

@@ -51,6 +51,20 @@ class CaseRow(Record):
     source_fingerprint: str
 
 
+class DuplicateRow(Record):
+    """Pair of slices of different patients that are nearly the same; `similarity` is a correlation, up to 1."""
+
+    case_id: str
+    slice_index: int
+    patient_id: str
+    split: Split
+    other_case_id: str
+    other_slice_index: int
+    other_patient_id: str
+    other_split: Split
+    similarity: float
+
+
 class FailureRow(Record):
     """Rejected input and the reason; `where`, the traceback of an `internal_error`, is in no file."""
 

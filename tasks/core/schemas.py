@@ -66,6 +66,24 @@ BundlePath = Annotated[str, AfterValidator(_is_inside)]
 """Path of a file in a bundle; a bundle may come from anybody, and what it names is read or written."""
 
 
+class LeakageAudit(Record):
+    """Audit of a dataset for the same pictures under different patients, and for patients in several splits.
+
+    Attributes:
+        n_slices: Slices that were compared with each other.
+        n_patients_in_several_splits: By slice, not by patient, nearly all.
+        n_near_duplicates: Pairs of slices of different patients that are nearly the same.
+        n_across_splits: Those of them in different splits.
+        n_single: Those of them of which both patients have no other slice.
+    """
+
+    n_slices: int
+    n_patients_in_several_splits: int
+    n_near_duplicates: int
+    n_across_splits: int
+    n_single: int
+
+
 class DatasetCard(Record):
     """Card of a dataset: dataset.json, written last."""
 
@@ -83,6 +101,7 @@ class DatasetCard(Record):
     n_slices_by_split: dict[Split, int]
     n_lung_masks: int = 0
     n_failed: int
+    leakage: LeakageAudit | None = None
     warnings: tuple[str, ...] = ()
 
 

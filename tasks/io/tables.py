@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
+from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 
 Row = TypeVar("Row", bound=Record)
 
@@ -37,6 +37,19 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("lesion_fraction", pa.float64()),
             ("source_uri", pa.string()),
             ("source_fingerprint", pa.string()),
+        ]
+    ),
+    DuplicateRow: pa.schema(
+        [
+            ("case_id", pa.string()),
+            ("slice_index", pa.int32()),
+            ("patient_id", pa.string()),
+            ("split", pa.string()),
+            ("other_case_id", pa.string()),
+            ("other_slice_index", pa.int32()),
+            ("other_patient_id", pa.string()),
+            ("other_split", pa.string()),
+            ("similarity", pa.float64()),
         ]
     ),
     FailureRow: pa.schema([("uri", pa.string()), ("error_code", pa.string()), ("error", pa.string())]),

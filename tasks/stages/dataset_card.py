@@ -15,6 +15,7 @@ from tasks.core.step_inputs import PrepareRequest
 from tasks.io import source_tables
 from tasks.io.formats import is_volume
 from tasks.io.versions import code_version
+from tasks.stages.leakage import Leakage
 
 MAX_LESION_FRACTION = 0.3
 """Share of a slice above which a lesion is doubted; in the public scans the largest is 0.10."""
@@ -97,6 +98,7 @@ def draft_card(
     lesion_fractions: Mapping[tuple[str, int], float],
     n_lung_masks: int,
     n_failed: int,
+    leakage: Leakage,
 ) -> DatasetCard:
     """Return the card of a dataset.
 
@@ -108,6 +110,7 @@ def draft_card(
         lesion_fractions: Share of lesion in each slice, by case and position.
         n_lung_masks: Slices with a lung mask.
         n_failed: Slices that were rejected.
+        leakage: Audit for leakage.
     """
     is_by_patient = request.preparation.strategy == "patient"
     # Patients that are gone, or whose slices were all rejected, keep their split in case they return.
@@ -127,10 +130,12 @@ def draft_card(
         n_slices_by_split=by_split,
         n_lung_masks=n_lung_masks,
         n_failed=n_failed,
+        leakage=leakage.audit,
         warnings=(
             *(() if is_by_patient else (LEAKY,)),
             *request.source.warnings,
             *warnings_of_masks(cases, lesion_fractions),
+            *leakage.warnings(),
         ),
     )
 

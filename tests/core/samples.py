@@ -18,12 +18,13 @@ from tasks.core.handles import (
 )
 from tasks.core.metrics import Counts, score
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
+from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 from tasks.core.schemas import (
     WEIGHTS_FILE,
     DatasetCard,
     EnsembleMember,
     EvaluationReport,
+    LeakageAudit,
     ModelCard,
     SegmentationManifest,
     Speed,
@@ -51,6 +52,17 @@ SOURCE_REF = SourceHandle(
     warnings=("odd names",),
 )
 FAILURE = FailureRow(uri="file:///in/frames/jane_doe.png", error_code="unreadable", error="Image is truncated.")
+DUPLICATE = DuplicateRow(
+    case_id="case_1",
+    slice_index=3,
+    patient_id="patient_1",
+    split="train",
+    other_case_id="case_2",
+    other_slice_index=7,
+    other_patient_id="patient_2",
+    other_split="test",
+    similarity=0.97,
+)
 CASE = CaseRow(
     case_id="case_1",
     patient_id="patient_1",
@@ -99,6 +111,7 @@ FAILED = ScanRow(
     mask_version="2",
     code_version="0.1.0",
 )
+AUDIT = LeakageAudit(n_slices=90, n_patients_in_several_splits=0, n_near_duplicates=1, n_across_splits=1, n_single=0)
 DATASET = DatasetCard(
     fingerprint="f6",
     code_version="0.1.0",
@@ -212,6 +225,8 @@ SAMPLES: dict[type[Record], Record] = {
         PAIR,
         PatientRow(patient_id="patient_1", source="clinic", split="val"),
         CASE,
+        DUPLICATE,
+        AUDIT,
         FAILURE,
         DONE,
         LedgerEntry(**DONE.model_dump(), reader_version="1"),

@@ -13,6 +13,7 @@ from tasks.core.catalog import Split
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, as_refusal
 from tasks.core.handles import DatasetHandle
+from tasks.core.near_duplicates import thumbnail
 from tasks.core.rows import FailureRow, SlicePair
 from tasks.core.step_inputs import PrepareRequest
 from tasks.io import source_tables, storage
@@ -21,6 +22,7 @@ from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
 from tasks.stages.dataset_card import SplitOf, cases_of, draft_card, require_every_split, slice_key, split_of_slices
 from tasks.stages.labelled_pairs import preprocess_pair
+from tasks.stages.leakage import audit_leakage
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +38,13 @@ class _Written:
 
     Attributes:
         lesion_fractions: Of each slice, by key.
+        thumbnails: Thumbnail of each slice, likewise.
         n_lung_masks: Slices with a lung mask.
         failures: Rejected slices and volumes.
     """
 
     lesion_fractions: dict[tuple[str, int], float] = field(default_factory=dict)
+    thumbnails: dict[tuple[str, int], bytes] = field(default_factory=dict)
     n_lung_masks: int = 0
     failures: list[FailureRow] = field(default_factory=list)
 
@@ -63,6 +67,7 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
     failures = sorted([*failures, *written.failures], key=lambda failure: failure.uri)
     cases = cases_of(pairs, split_of, written.lesion_fractions)
     require_every_split(cases, failures)
+    leakage = audit_leakage(written.thumbnails, cases, split_of)
     card = draft_card(
         request,
         cases,
@@ -71,11 +76,12 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
         lesion_fractions=written.lesion_fractions,
         n_lung_masks=written.n_lung_masks,
         n_failed=len(failures),
+        leakage=leakage,
     )
     for warning in card.warnings:
         if warning not in request.source.warnings:  # those were logged when it was listed
             logger.warning("prepare: %s", warning)
-    datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures)
+    datasets.publish_dataset(request.dataset_uri, card, cases=cases, failures=failures, duplicates=leakage.duplicates)
     logger.info("prepare: %d slices from %d cases, %d failed", card.n_slices, card.n_cases, card.n_failed)
     return datasets.handle_of(card, request.dataset_uri)
 
@@ -111,7 +117,8 @@ def _write_shards(
             if row["where"]:
                 logger.error("prepare: a pair triggered a bug, %s", row["where"])
         else:
-            written.lesion_fractions[row["case_id"], row["slice_index"]] = row["lesion_fraction"]
+            key = row["case_id"], row["slice_index"]
+            written.lesion_fractions[key], written.thumbnails[key] = row["lesion_fraction"], row["thumbnail"]
             written.n_lung_masks += row["has_lung"]
     return written
 
@@ -153,13 +160,13 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
         except Exception as err:  # noqa: BLE001 - the boundary of one pair
             refused = as_refusal(err)
             why = {"error_code": refused.code, "error": refused.sentence, "where": refused.where}
-            rows.append(row | {"lesion_fraction": None, "has_lung": None} | why)
+            rows.append(row | {"lesion_fraction": None, "thumbnail": None, "has_lung": None} | why)
             continue
         kept.extend(slices)
         for found in slices:
             share = {"slice_index": found["slice_index"], "lesion_fraction": float(found["mask"].mean())}
-            has_lung = {"has_lung": found["lung"] is not None}
-            rows.append(row | share | has_lung | {"error_code": None, "error": None, "where": None})
+            shown = {"thumbnail": thumbnail(found["image"]).tobytes(), "has_lung": found["lung"] is not None}
+            rows.append(row | share | shown | {"error_code": None, "error": None, "where": None})
     if kept:
         datasets.write_shard(shard["shard_uri"], kept)
     return rows

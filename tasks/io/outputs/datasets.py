@@ -13,7 +13,7 @@ from tasks.core.catalog import Split
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.handles import DatasetHandle
 from tasks.core.plural import counted
-from tasks.core.rows import CaseRow, FailureRow
+from tasks.core.rows import CaseRow, DuplicateRow, FailureRow
 from tasks.core.schemas import DatasetCard
 from tasks.io import storage
 from tasks.io.record_files import read_record, read_table
@@ -23,6 +23,7 @@ from tasks.io.tables import table_from_parquet, table_to_parquet, to_parquet
 CARD_FILE = "dataset.json"
 CASES_FILE = "cases.parquet"
 FAILURES_FILE = "failures.parquet"
+DUPLICATES_FILE = "duplicates.parquet"
 SLICES_FOLDER = "slices"
 SOURCE_FOLDER = "source"
 AGAIN = "Prepare the dataset again."
@@ -172,10 +173,18 @@ def _from_nullable_tensors(column: pa.ExtensionArray) -> list[np.ndarray | None]
     return [next(present) if is_there else None for is_there in column.is_valid().to_pylist()]
 
 
-def publish_dataset(uri: str, card: DatasetCard, *, cases: Sequence[CaseRow], failures: Sequence[FailureRow]) -> None:
+def publish_dataset(
+    uri: str,
+    card: DatasetCard,
+    *,
+    cases: Sequence[CaseRow],
+    failures: Sequence[FailureRow],
+    duplicates: Sequence[DuplicateRow],
+) -> None:
     """Publish the tables of a dataset whose shards are written, then its card."""
     storage.publish(storage.join(uri, CASES_FILE), to_parquet(CaseRow, cases))
     storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))
+    storage.publish(storage.join(uri, DUPLICATES_FILE), to_parquet(DuplicateRow, duplicates))
     storage.publish(storage.join(uri, CARD_FILE), card.model_dump_json(indent=2).encode())
 
 

@@ -1,3 +1,4 @@
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from flows.prepare_dataset import prepare_dataset
 from tasks.core.catalog import SPLITS
 from tasks.core.config.preparation import Fractions, PreparationConfig
 from tasks.core.errors import ConfigError, IncompleteError
-from tasks.core.rows import CaseRow
+from tasks.core.near_duplicates import find_near_duplicates, thumbnail
+from tasks.core.rows import CaseRow, DuplicateRow
 from tasks.core.schemas import LEAKY, DatasetCard
 from tasks.io import storage
 from tasks.io.outputs import datasets
@@ -72,6 +74,34 @@ def test_new_patients_move_nobody(tmp_path: Path) -> None:
     after = _sides(dataset)
     assert len(after) == 8
     assert {patient: after[patient] for patient in before} == before
+
+
+def test_one_patient_under_two_names_is_found(phantoms: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Mirrored copies under another name: a pair per slice in the table, counted in the card and warned of."""
+    source, dataset = tmp_path / "source", tmp_path / "dataset"
+    shutil.copytree(phantoms, source)
+    copied = sorted(path.name for path in (source / "frames").glob("phantom_000_*"))
+    for folder, name in ((folder, name) for folder in ("frames", "masks") for name in copied):
+        mirrored = Image.open(source / folder / name).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        mirrored.save(source / folder / name.replace("phantom_000", "phantom_900"))
+    prepare_dataset(str(source), str(dataset), preparation=PREPARATION)
+    rows = from_parquet(DuplicateRow, storage.read_bytes(f"{dataset}/duplicates.parquet"))
+    assert {(row.case_id, row.other_case_id) for row in rows} == {("phantom_000", "phantom_900")}
+    assert [row.slice_index for row in rows] == [row.other_slice_index for row in rows]
+    card = datasets.read_card(str(dataset))
+    assert card.leakage is not None
+    assert card.leakage.n_near_duplicates == len(rows) == len(copied)
+    assert any(
+        f"{len(rows)} pairs of slices of different patients are nearly the same" in text for text in card.warnings
+    )
+    assert "are nearly the same" in caplog.text
+
+
+def test_patients_apart_have_no_pairs(dataset_uri: str) -> None:
+    """The phantoms are compared, each with the others' slices, and nothing is said of them."""
+    card = datasets.read_card(dataset_uri)
+    assert card.leakage is not None
+    assert (card.leakage.n_slices, card.leakage.n_near_duplicates, card.warnings) == (40, 0, ())
 
 
 def test_bad_slices_are_rows_and_the_rest_is_published(phantoms: Path, tmp_path: Path) -> None:
@@ -167,6 +197,25 @@ def test_several_folders_with_lung_masks_are_one_dataset(phantoms: Path, tmp_pat
     found = {(row["case_id"], row["slice_index"]): row["lung"] for row in _slices(tmp_path / "dataset")}
     assert {key for key, lung in found.items() if lung is not None} == {("phantom_003", number) for number in range(3)}
     assert all(lung.shape == (SIZE_PX, SIZE_PX) and lung.all() for lung in found.values() if lung is not None)
+
+
+@pytest.mark.data
+def test_changed_copies_of_real_slices_are_found_and_no_others(data_folder: Path) -> None:
+    """Every 15th public slice, and every tenth of these once more, windowed, mirrored and compressed."""
+    paths = sorted((data_folder / "coronacases_256" / "frames").iterdir())[::15]
+    images = [np.asarray(Image.open(path).convert("L")) for path in paths]
+    patients = [path.name.split("_")[2] for path in paths]
+    copied = images[::10]
+    changed = []
+    for image in copied:
+        windowed = np.clip((image.astype(np.float32) - 15) * 255 / 200, 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(windowed[:, ::-1]).resize((400, 400)).save(buffer, "JPEG", quality=50)
+        changed.append(np.asarray(Image.open(buffer)))
+    names = [*patients, *(f"copy {number}" for number in range(len(copied)))]
+    found = find_near_duplicates(np.stack([thumbnail(image) for image in [*images, *changed]]), names)
+    expected = {(10 * number, len(images) + number) for number in range(len(copied))}
+    assert {(pair.first, pair.second) for pair in found} == expected
 
 
 def test_two_patients_cannot_be_split(tmp_path: Path) -> None:

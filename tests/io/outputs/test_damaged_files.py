@@ -12,6 +12,7 @@ from tasks.core.catalog import SPLITS
 from tasks.core.errors import LesionWorkflowError
 from tasks.io import storage
 from tasks.io.outputs import bundles, datasets
+from tests.core.samples import DUPLICATE
 from tests.io.outputs.test_bundles import IMAGE, PROBABILITY, WEIGHTS, _card
 from tests.io.outputs.test_datasets import CARD, CASE, FAILURE, _slice
 from tests.stages.test_damaged_output import DAMAGE
@@ -36,7 +37,7 @@ def _dataset(uri: str) -> Callable[[], str]:
     """Write a dataset; return what reads all of it."""
     datasets.write_shard(datasets.shard_uri(uri, "train", "00000"), [_slice(0, PIXELS), _slice(1, PIXELS)])
     datasets.write_shard(datasets.shard_uri(uri, "val", "00000"), [_slice(2, PIXELS)])
-    datasets.publish_dataset(uri, CARD, cases=[CASE], failures=[FAILURE])
+    datasets.publish_dataset(uri, CARD, cases=[CASE], failures=[FAILURE], duplicates=[DUPLICATE])
 
     def read() -> str:
         card = datasets.read_card(uri)
@@ -63,7 +64,10 @@ FILES = {
 
 
 def _flip_in_the_middle(content: bytes) -> bytes:
+    """Flip a bit inside; in a card, of its structure: a flipped digit or key of its JSON is not noticed."""
     middle = len(content) // 2
+    if content.startswith(b"{"):
+        middle = content.index(b'": ', middle)
     return content[:middle] + bytes([content[middle] ^ 0x10]) + content[middle + 1 :]
 
 

@@ -16,6 +16,7 @@ from tasks.io import file_systems, storage
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
 from tasks.io.tables import from_parquet, table_to_parquet
+from tests.core.samples import DUPLICATE
 
 CARD = DatasetCard(
     fingerprint="f" * 64,
@@ -158,7 +159,7 @@ def test_a_split_without_shards_is_a_storage_error(root: str) -> None:
 
 def test_a_published_dataset_is_found_with_its_tables(root: str) -> None:
     """Card, cases and failures are read back equal, and the reference for later steps carries their figures."""
-    datasets.publish_dataset(root, CARD, cases=[CASE], failures=[FAILURE])
+    datasets.publish_dataset(root, CARD, cases=[CASE], failures=[FAILURE], duplicates=[DUPLICATE])
     assert datasets.find_card(root) == datasets.read_card(root) == CARD
     assert from_parquet(CaseRow, storage.read_bytes(f"{root}/cases.parquet")) == [CASE]
     assert datasets.read_failures(root) == [FAILURE]
