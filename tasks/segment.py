@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
-from tasks.core.reports import MAX_ROWS, failures_markdown, plan_markdown
+from tasks.core.reports import MAX_ROWS, drift_markdown, failures_markdown, plan_markdown
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, ReportProgress
 from tasks.engine.jobs.dispatch import at_intervals, run_step
@@ -55,6 +55,13 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationH
         key="segmentation-failures",
         description="Rejected scans, by reason.",
     )
+    manifest = segmentations.find_manifest(request.output_uri)
+    if manifest is not None:
+        create_markdown_artifact(
+            drift_markdown(manifest),
+            key="segmentation-drift",
+            description="Distance of the scans to the training data.",
+        )
     named = [row.model_dump(include={"scan_id", "error_code", "error"}) for row in failed[:MAX_ROWS]]
     create_table_artifact(named, key="segmentation-failed-scans", description="Rejected scans, one per row.")
     return handle

@@ -105,6 +105,21 @@ def apply_rule(images: np.ndarray, rule: IntensityRule) -> np.ndarray:
     return np.stack([INTENSITY_RULES[rule](image) for image in images]) if len(images) else images
 
 
+def body_of(image: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return Otsu's threshold between air and tissue, and the body: all of a slice that shows none.
+
+    Args:
+        image: uint8 `(H, W)`, at any size.
+
+    Returns:
+        Threshold, and bool `(H, W)`.
+    """
+    smooth = cv2.GaussianBlur(image, (_SMOOTHING_PX, _SMOOTHING_PX), 0)
+    threshold, bright = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    body = _hull(cv2.morphologyEx(bright, cv2.MORPH_CLOSE, _square(_CLOSING_PX)))
+    return float(threshold), np.ones(image.shape, bool) if body is None else body > 0
+
+
 def _hull(bright: np.ndarray) -> np.ndarray | None:
     """Return the convex hull of the largest component, uint8 of 0 and 1; None if there is none."""
     n_components, labels, figures, _ = cv2.connectedComponentsWithStats(bright)

@@ -24,6 +24,10 @@ class ModelInput:
     hu: HuConfig
     intensity_rule: IntensityRule
 
-    def of_slice(self, image: np.ndarray) -> np.ndarray:
-        """Return an 8-bit slice, uint8 `(H, W)`, as the network takes it: uint8 `(size_px, size_px)`."""
-        return INTENSITY_RULES[self.intensity_rule](resize_slice(image, self.size_px))
+    def resized(self, image: np.ndarray) -> np.ndarray:
+        """Return an 8-bit slice, uint8 `(H, W)`, at the network's size: uint8 `(size_px, size_px)`."""
+        return resize_slice(image, self.size_px)
+
+    def of_resized(self, image: np.ndarray) -> np.ndarray:
+        """Return a slice of the network's size as the network takes it, of the same shape."""
+        return INTENSITY_RULES[self.intensity_rule](image)

@@ -142,7 +142,7 @@ def max_false_negative_rate(patients: Patients, most: float, confidence: float) 
         unmet = f"{patients_shown} with lesions support a confidence of {held:.0%}, {confidence:.0%} was asked for"
     if limits[k - 1] == 0:
         unmet = f"even at the lowest threshold, a patient's false-negative rate is above {most:g}"
-    return Choice(max(1, limits[k - 1]), reason, unmet)
+    return Choice(min(max(1, limits[k - 1]), CANDIDATE_LEVELS[-1]), reason, unmet)
 
 
 RULES: dict[OperatingRule, Rule] = {

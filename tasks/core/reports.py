@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.core.addresses import shown_uri
+from tasks.core.drift import DRIFT_MARK
 from tasks.core.handles import SegmentationPlan
 from tasks.core.history import CURVES
 from tasks.core.markdown import as_code, escaped
@@ -26,6 +27,10 @@ from tasks.core.schemas import (
 MAX_ROWS = 500
 """Largest number of rows of a table in a page; the whole table is beside it as Parquet or JSON."""
 
+NO_DRIFT = (
+    "Drift was not measured: the bundle holds no appearance of its training data (trained before 0.2, or on sources of "
+    "one patient each)."
+)
 USUAL_FLAGS = {"no_lesion"}
 """Flags that do not make a scan worth a check."""
 
@@ -101,6 +106,7 @@ def segmentation_report(
         failed=[row for row in rows if row.status == "failed"][:MAX_ROWS],
         to_check=[row for row in rows if _needs_check(row)][:MAX_ROWS],
         n_scans=len(rows),
+        no_drift=NO_DRIFT,
         previews=[(row, _data_uri(png)) for row, png in previews],
         max_rows=MAX_ROWS,
     )
@@ -171,6 +177,23 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
             "| code | count | example |",
             "|---|---|---|",
             *lines,
+        ]
+    )
+
+
+def drift_markdown(manifest: SegmentationManifest) -> str:
+    """Return the drift of a collection as Markdown, for Prefect."""
+    if manifest.drift is None:
+        return f"# Drift\n\n{NO_DRIFT}"
+    drift = manifest.drift
+    warnings = [f"**{escaped(text)}**\n" for text in manifest.warnings if text.startswith(DRIFT_MARK)]
+    return "\n".join(
+        [
+            "# Drift",
+            "",
+            *warnings,
+            f"{drift.n_foreign} of {counted(drift.n_scans, 'scan')} look unlike the training data (score above 1).",
+            f"The median score is {drift.median:.2f}.",
         ]
     )
 

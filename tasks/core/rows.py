@@ -91,6 +91,7 @@ class ScanRow(Record):
     n_lesions: int | None = None
     lung_ml: float | None = None
     lung_involvement: float | None = None
+    drift_score: float | None = None
     seconds: float | None = None
     mask_uri: str | None = None
     mask_sha256: str | None = None

@@ -17,6 +17,7 @@ from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.digests import digest
+from tasks.core.drift import TrainingAppearance
 from tasks.core.operating_point import CurvePoint
 from tasks.core.record import Record
 from tasks.core.rows import FailureRow, ScanStatus
@@ -102,6 +103,7 @@ class DatasetCard(Record):
     n_lung_masks: int = 0
     n_failed: int
     leakage: LeakageAudit | None = None
+    appearance: TrainingAppearance | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -152,6 +154,7 @@ class ModelCard(Record):
     parent_digest: str | None = None
     best_epoch: int
     validation: dict[str, float | None]
+    appearance: TrainingAppearance | None = None
     versions: dict[str, str]
     code_version: str
     trained_at: datetime
@@ -235,6 +238,14 @@ class Speed(Record):
     cost_per_1000_scans: float | None
 
 
+class CollectionDrift(Record):
+    """Drift of a collection: the median score of its scans, and how many are above 1, so unlike the training data."""
+
+    n_scans: int
+    n_foreign: int
+    median: float
+
+
 class SegmentationManifest(Record):
     """Manifest of a segmentation: manifest.json, written last."""
 
@@ -253,6 +264,7 @@ class SegmentationManifest(Record):
     speed: Speed
     test_time_flips: bool
     n_predictions: int
+    drift: CollectionDrift | None = None
     code_version: str
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()

@@ -69,6 +69,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("n_lesions", pa.int32()),
             ("lung_ml", pa.float64()),
             ("lung_involvement", pa.float64()),
+            ("drift_score", pa.float64()),
             ("seconds", pa.float64()),
             ("mask_uri", pa.string()),
             ("mask_sha256", pa.string()),

@@ -1,10 +1,13 @@
 """Cases and card of a dataset, from its labelled slices and their splits."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from tasks.core.catalog import SPLITS, Split
 from tasks.core.config.preparation import PreparationConfig
+from tasks.core.drift import TrainingAppearance, appearance_of_training
 from tasks.core.errors import ConfigError
 from tasks.core.intensity import INTENSITY_RULE
 from tasks.core.plural import counted
@@ -35,6 +38,12 @@ def split_of_slices(pairs: Sequence[SlicePair], splits: Mapping[str, Split], pre
         return {slice_key(pair): splits[pair.patient_id] for pair in pairs}
     keys = [slice_key(pair) for pair in pairs]
     return split_slices(keys, fractions=preparation.fractions, seed=preparation.seed)
+
+
+def split_of_written(keys: Iterable[tuple[str, int]], cases: Sequence[CaseRow], split_of: SplitOf) -> SplitOf:
+    """Return the split of each slice that was written; those of a volume, which is listed as one, have its split."""
+    of_case = {case.case_id: case.split for case in cases}
+    return {key: split_of.get(key, of_case[key[0]]) for key in keys}
 
 
 def cases_of(
@@ -99,6 +108,7 @@ def draft_card(
     n_lung_masks: int,
     n_failed: int,
     leakage: Leakage,
+    appearance: TrainingAppearance | None,
 ) -> DatasetCard:
     """Return the card of a dataset.
 
@@ -111,6 +121,7 @@ def draft_card(
         n_lung_masks: Slices with a lung mask.
         n_failed: Slices that were rejected.
         leakage: Audit for leakage.
+        appearance: Appearance of the slices that are trained on.
     """
     is_by_patient = request.preparation.strategy == "patient"
     # Patients that are gone, or whose slices were all rejected, keep their split in case they return.
@@ -131,12 +142,32 @@ def draft_card(
         n_lung_masks=n_lung_masks,
         n_failed=n_failed,
         leakage=leakage.audit,
+        appearance=appearance,
         warnings=(
             *(() if is_by_patient else (LEAKY,)),
             *request.source.warnings,
             *warnings_of_masks(cases, lesion_fractions),
             *leakage.warnings(),
         ),
+    )
+
+
+def fit_appearance(
+    appearances: Mapping[tuple[str, int], bytes], cases: Sequence[CaseRow], split_of: SplitOf
+) -> TrainingAppearance | None:
+    """Return the appearance of the slices that are trained on or validated on; None if they are of too few patients.
+
+    Args:
+        appearances: Of each slice, float32 in bytes, by `slice_key`.
+        cases: Rows of `cases.parquet`.
+        split_of: Split of each slice.
+    """
+    by_case = {case.case_id: case for case in cases}
+    keys = [key for key in sorted(appearances) if split_of[key] != "test"]
+    return appearance_of_training(
+        np.array([np.frombuffer(appearances[key], np.float32) for key in keys]),
+        patients=[by_case[case_id].patient_id for case_id, _ in keys],
+        sources=[by_case[case_id].source for case_id, _ in keys],
     )
 
 

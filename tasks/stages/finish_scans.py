@@ -65,6 +65,9 @@ def _join(chunks: Sequence[Predicted]) -> Predicted:
     counts = [piece.lung_like for piece in pieces if piece.lung_like]
     if counts:
         scan = replace(scan, lung_like=(sum(n for n, _ in counts), sum(n for _, n in counts)))
+    looks = [piece.appearance for piece in pieces if piece.appearance is not None and piece.appearance.size]
+    if looks:
+        scan = replace(scan, appearance=np.concatenate(looks))
     try:
         check_shapes(piece.shape for piece in pieces if piece.refused is None)
     except DataError as err:
@@ -99,18 +102,20 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
     encoded = encode_masks(mask, scan, run)
     n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid and scan.has_volume else None
     preview = draw_preview(predicted, mask)
+    drift = None if run.drift is None or scan.appearance is None else run.drift.scan(scan.appearance)
     preview_uri = segmentations.preview_uri(run.request.output_uri, scan.source.scan_id)
     row = run.row(
         scan.source,
         "done",
         warnings=[*scan.warnings, *encoded.warnings],
-        flags=_flags(scan, n_lesions),
+        flags=_flags(scan, n_lesions, drift),
         n_slices=int(held_slices(scan, len(mask)).sum()),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
         n_lesions=n_lesions,
         lung_ml=lung.volume_ml(voxel_mm3),
         lung_involvement=lung.involvement,
+        drift_score=None if drift is None else round(drift, 3),
         mask_sha256=hashlib.sha256(encoded.files[encoded.mask_uri]).hexdigest(),
         mask_uri=encoded.mask_uri,
         seconds=round(scan.seconds + time.perf_counter() - started, 4),
@@ -119,9 +124,14 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
     return row, {preview_uri: preview} | encoded.files
 
 
-def _flags(scan: LoadedScan, n_lesions: int) -> list[str]:
+def _flags(scan: LoadedScan, n_lesions: int, drift: float | None) -> list[str]:
     is_implausible = scan.lung_like is not None and scan.lung_like[0] < MIN_LUNG_SHARE * scan.lung_like[1]
-    return ["hu_implausible"] * is_implausible + ["no_lesion"] * (not n_lesions)
+    found = {
+        "hu_implausible": is_implausible,
+        "out_of_domain": drift is not None and drift > 1,
+        "no_lesion": not n_lesions,
+    }
+    return [flag for flag, is_raised in found.items() if is_raised]
 
 
 def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:

@@ -71,6 +71,7 @@ def draft_card(
         parent_digest=parent.digest if parent else None,
         best_epoch=outcome.best_epoch,
         validation=outcome.best_validation,
+        appearance=dataset.appearance,
         versions=library_versions(),
         code_version=code_version(),
         trained_at=datetime.now(UTC),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.digests import digest
+from tasks.core.drift import DriftScorer
 from tasks.core.errors import NOT_SCAN_CODES, DataError
 from tasks.core.mask_version import mask_version_of
 from tasks.core.model_input import ModelInput
@@ -30,6 +31,7 @@ class Run:
     model_digest: str
     code_version: str
     seal: Seal | None = None
+    drift: DriftScorer | None = None
     z_smoothing: bool = False
     test_time_flips: bool = False
     n_predictions: int = 1
@@ -52,6 +54,7 @@ class Run:
             model_digest=card.digest,
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
+            drift=DriftScorer.of(card.appearance),
             z_smoothing=card.z_smoothing,
             test_time_flips=flips,
             n_predictions=card.model_copy(update={"test_time_flips": flips}).n_predictions,

@@ -8,6 +8,7 @@ from tasks.core.config.intensity import HuConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.drift import SourceAppearance, TrainingAppearance
 from tasks.core.handles import (
     DatasetHandle,
     EvaluationHandle,
@@ -21,6 +22,7 @@ from tasks.core.record import Record
 from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 from tasks.core.schemas import (
     WEIGHTS_FILE,
+    CollectionDrift,
     DatasetCard,
     EnsembleMember,
     EvaluationReport,
@@ -112,6 +114,12 @@ FAILED = ScanRow(
     code_version="0.1.0",
 )
 AUDIT = LeakageAudit(n_slices=90, n_patients_in_several_splits=0, n_near_duplicates=1, n_across_splits=1, n_single=0)
+APPEARANCE = TrainingAppearance(
+    features=("lung_level",),
+    sources=(SourceAppearance(source="clinic", n_patients=2, n_slices=90, mean=(0.5,), covariance="AACAPw=="),),
+    limit=1.5,
+)
+DRIFT = CollectionDrift(n_scans=9, n_foreign=2, median=0.7)
 DATASET = DatasetCard(
     fingerprint="f6",
     code_version="0.1.0",
@@ -227,6 +235,8 @@ SAMPLES: dict[type[Record], Record] = {
         CASE,
         DUPLICATE,
         AUDIT,
+        APPEARANCE,
+        DRIFT,
         FAILURE,
         DONE,
         LedgerEntry(**DONE.model_dump(), reader_version="1"),

@@ -9,6 +9,7 @@ from typing import Any
 import ray.data
 
 from tasks.core.addresses import shown_uri
+from tasks.core.appearance import appearance_of
 from tasks.core.catalog import Split
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.errors import ConfigError, as_refusal
@@ -20,7 +21,16 @@ from tasks.io import source_tables, storage
 from tasks.io.formats import is_volume
 from tasks.io.outputs import datasets
 from tasks.io.outputs.datasets import SliceRow
-from tasks.stages.dataset_card import SplitOf, cases_of, draft_card, require_every_split, slice_key, split_of_slices
+from tasks.stages.dataset_card import (
+    SplitOf,
+    cases_of,
+    draft_card,
+    fit_appearance,
+    require_every_split,
+    slice_key,
+    split_of_slices,
+    split_of_written,
+)
 from tasks.stages.labelled_pairs import preprocess_pair
 from tasks.stages.leakage import audit_leakage
 
@@ -39,12 +49,14 @@ class _Written:
     Attributes:
         lesion_fractions: Of each slice, by key.
         thumbnails: Thumbnail of each slice, likewise.
+        appearances: Appearance of each slice, float32 in bytes, likewise.
         n_lung_masks: Slices with a lung mask.
         failures: Rejected slices and volumes.
     """
 
     lesion_fractions: dict[tuple[str, int], float] = field(default_factory=dict)
     thumbnails: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    appearances: dict[tuple[str, int], bytes] = field(default_factory=dict)
     n_lung_masks: int = 0
     failures: list[FailureRow] = field(default_factory=list)
 
@@ -67,7 +79,8 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
     failures = sorted([*failures, *written.failures], key=lambda failure: failure.uri)
     cases = cases_of(pairs, split_of, written.lesion_fractions)
     require_every_split(cases, failures)
-    leakage = audit_leakage(written.thumbnails, cases, split_of)
+    written_in = split_of_written(written.thumbnails, cases, split_of)
+    leakage = audit_leakage(written.thumbnails, cases, written_in)
     card = draft_card(
         request,
         cases,
@@ -77,6 +90,7 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
         n_lung_masks=written.n_lung_masks,
         n_failed=len(failures),
         leakage=leakage,
+        appearance=fit_appearance(written.appearances, cases, written_in),
     )
     for warning in card.warnings:
         if warning not in request.source.warnings:  # those were logged when it was listed
@@ -119,6 +133,7 @@ def _write_shards(
         else:
             key = row["case_id"], row["slice_index"]
             written.lesion_fractions[key], written.thumbnails[key] = row["lesion_fraction"], row["thumbnail"]
+            written.appearances[key] = row["appearance"]
             written.n_lung_masks += row["has_lung"]
     return written
 
@@ -160,12 +175,16 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
         except Exception as err:  # noqa: BLE001 - the boundary of one pair
             refused = as_refusal(err)
             why = {"error_code": refused.code, "error": refused.sentence, "where": refused.where}
-            rows.append(row | {"lesion_fraction": None, "thumbnail": None, "has_lung": None} | why)
+            rows.append(row | dict.fromkeys(("lesion_fraction", "thumbnail", "appearance", "has_lung")) | why)
             continue
         kept.extend(slices)
         for found in slices:
             share = {"slice_index": found["slice_index"], "lesion_fraction": float(found["mask"].mean())}
-            shown = {"thumbnail": thumbnail(found["image"]).tobytes(), "has_lung": found["lung"] is not None}
+            shown = {
+                "thumbnail": thumbnail(found["image"]).tobytes(),
+                "appearance": appearance_of(found["image"]).tobytes(),
+                "has_lung": found["lung"] is not None,
+            }
             rows.append(row | share | shown | {"error_code": None, "error": None, "where": None})
     if kept:
         datasets.write_shard(shard["shard_uri"], kept)

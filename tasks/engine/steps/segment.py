@@ -7,6 +7,7 @@ from functools import partial
 
 import ray
 
+from tasks.core.drift import drift_warning
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle
 from tasks.core.plural import counted
@@ -69,12 +70,13 @@ def segment(
         lock.check()
         counts = count_by_status(new)
         n_nodes = sum(node["Alive"] for node in ray.nodes())
-        warnings = (*card.warnings, *found.warnings(), *_warnings_of(new))
+        rows = sorted([*scans.known, *new], key=lambda row: row.scan_id)
+        warnings = (*card.warnings, *found.warnings(), *_warnings_of(new), *_drift_warnings(rows))
         for warning in warnings:
             logger.warning("segment: %s", warning)
         manifest = publish_run(
             run,
-            sorted([*scans.known, *new], key=lambda row: row.scan_id),
+            rows,
             n_new_failures=scans.n_unreported + counts["failed"],
             speed=speed_of(run, sums, time.monotonic() - started, n_done=counts["done"], n_nodes=n_nodes),
             warnings=warnings,
@@ -95,6 +97,12 @@ def _warnings_of(rows: Sequence[ScanRow]) -> Iterator[str]:
     n_without = sum(any(warning.startswith(NOT_MADE) for warning in row.warnings) for row in rows)
     if n_without:
         yield f"{counted(n_without, 'scan')} without a format of mask that was asked for; their warnings say why."
+
+
+def _drift_warnings(rows: Sequence[ScanRow]) -> Iterator[str]:
+    warning = drift_warning([row.drift_score for row in rows if row.drift_score is not None])
+    if warning:
+        yield warning
 
 
 def common_bug(new: Sequence[ScanRow]) -> str | None:

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from tasks.core.addresses import shown_uri
+from tasks.core.drift import drift_of_collection
 from tasks.core.plural import counted
 from tasks.core.reports import segmentation_report
 from tasks.core.rows import ScanRow
-from tasks.core.schemas import SegmentationManifest, Speed
+from tasks.core.schemas import CollectionDrift, SegmentationManifest, Speed
 from tasks.core.throughput import StageSums, cost_per_1000
 from tasks.engine.steps.up_to_date import count_by_status
 from tasks.io import ledger, output_lock, storage
@@ -84,6 +85,7 @@ def _manifest(
         threshold=run.threshold,
         test_time_flips=run.test_time_flips,
         n_predictions=run.n_predictions,
+        drift=_drift(rows),
         min_lesion_px=run.min_lesion_px,
         counts=count_by_status(rows),
         n_new_failures=n_new_failures,
@@ -93,6 +95,15 @@ def _manifest(
         versions=library_versions(),
         warnings=warnings,
     )
+
+
+def _drift(rows: Sequence[ScanRow]) -> CollectionDrift | None:
+    """Return the drift of the scans that have a score."""
+    scores = [row.drift_score for row in rows if row.drift_score is not None]
+    if not scores:
+        return None
+    median, n_foreign = drift_of_collection(scores)
+    return CollectionDrift(n_scans=len(scores), n_foreign=n_foreign, median=median)
 
 
 def _remove_temporary(output_uri: str) -> None:

@@ -1,16 +1,19 @@
 """Labelled NIfTI volumes become the same dataset as their slices would, and are scored on their own grid."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from flows.prepare_dataset import prepare_dataset
+from tasks.core.errors import IncompleteError
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.steps.evaluate import evaluate
 from tasks.io.outputs import datasets
 from tests.engine.bright_model import load_bright
-from tests.engine.steps.conftest import N_PATIENTS, N_SLICES, SOURCE_PX
+from tests.engine.steps.conftest import BY_VOLUME, N_PATIENTS, N_SLICES, SOURCE_PX
 
 pytestmark = [pytest.mark.ray, pytest.mark.server]
 
@@ -32,6 +35,20 @@ def test_volumes_become_the_slices_they_are_made_of(volume_dataset: Path, datase
     for key, row in ours.items():
         np.testing.assert_array_equal(row["mask"], theirs[key]["mask"])
         np.testing.assert_allclose(row["image"].astype(int), theirs[key]["image"], atol=1)
+
+
+def test_a_volume_under_two_patients_is_found(
+    ray_session: None, prefect_server: None, volumes: Path, tmp_path: Path
+) -> None:
+    """Every slice of it is a pair, though a volume is listed as one."""
+    shutil.copytree(volumes, tmp_path / "source")
+    for kind in ("images", "masks"):
+        shutil.copy(volumes / kind / "phantom_001.nii.gz", tmp_path / "source" / kind / "phantom_101.nii.gz")
+    with pytest.raises(IncompleteError):  # of the mask that lies elsewhere
+        prepare_dataset(str(tmp_path / "source"), str(tmp_path / "dataset"), preparation=BY_VOLUME)
+    card = datasets.read_card(str(tmp_path / "dataset"))
+    assert card.leakage is not None
+    assert card.leakage.n_near_duplicates == N_SLICES
 
 
 def test_a_mask_that_lies_elsewhere_is_set_aside(volume_dataset: Path) -> None:

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tasks.core.appearance import appearance_of
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.drift import appearance_of_training
 from tasks.core.errors import IncompleteError, StorageError
+from tasks.core.geometry import resize_slice
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.rows import LedgerEntry, ScanRow
 from tasks.core.schemas import SegmentationManifest
@@ -18,8 +21,10 @@ from tasks.core.step_inputs import SegmentRequest
 from tasks.engine.steps.plan import plan
 from tasks.io import ledger, storage
 from tasks.io.tables import from_parquet
+from tests.anatomy import anatomy
 from tests.bad_inputs import tar
-from tests.engine.bright_bundle import segment_bright
+from tests.conftest import SIZE_PX
+from tests.engine.bright_bundle import publish_bright_bundle, segment_bright
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -64,6 +69,71 @@ def test_every_scan_gets_a_mask_of_its_own_size(bright_bundle: str, new_scans: P
         assert (tmp_path / "previews" / f"{scan_id}.png").exists()
         assert row.lesion_ml is None  # a PNG has no spacing, and none is guessed
     assert (tmp_path / "manifest.json").exists()
+
+
+def _write_slices(folder: Path, patients: range, *, inverted: bool) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for patient in patients:
+        image = anatomy(patient, 0, size_px=96)
+        name = f"{'inverted' if inverted else 'usual'}_{patient}.png"
+        Image.fromarray(255 - image if inverted else image).save(folder / name)
+
+
+@pytest.fixture(scope="module")
+def bundle_with_appearance(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bundle whose training slices are those of forty patients."""
+    images = [resize_slice(anatomy(patient, 0, size_px=96), SIZE_PX) for patient in range(40)]
+    appearance = appearance_of_training(
+        np.array([appearance_of(image) for image in images]),
+        patients=[str(patient) for patient in range(40)],
+        sources=["anatomy"] * 40,
+    )
+    return publish_bright_bundle(tmp_path_factory.mktemp("seen"), appearance=appearance)
+
+
+def test_scans_unlike_the_training_data_are_flagged_and_the_collection_is_warned_of(
+    bundle_with_appearance: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Inverted slices score above 1; report, manifest and log have the figures; the run is green all the same."""
+    _write_slices(tmp_path / "scans", range(50, 56), inverted=False)
+    _write_slices(tmp_path / "scans", range(50, 56), inverted=True)
+    handle = _segment(bundle_with_appearance, tmp_path / "scans", tmp_path / "output")
+    assert (handle.counts["done"], handle.n_new_failures) == (12, 0)
+    rows = _rows(tmp_path / "output").values()
+    assert all(row.drift_score is not None for row in rows)
+    foreign = {row.scan_id for row in rows if "out_of_domain" in row.flags}
+    assert {row.scan_id for row in rows if row.drift_score > 1} == foreign
+    assert {f"inverted_{patient}" for patient in range(50, 56)} <= foreign
+    assert len(foreign) <= 8
+    manifest = SegmentationManifest.model_validate_json((tmp_path / "output" / "manifest.json").read_bytes())
+    assert manifest.drift is not None
+    assert (manifest.drift.n_scans, manifest.drift.n_foreign) == (12, len(foreign))
+    [warning] = [text for text in manifest.warnings if text.startswith("drift: ")]
+    assert f"{len(foreign)} of 12 scans look unlike the training data" in warning
+    assert warning in caplog.text
+    page = (tmp_path / "output" / "report.html").read_text()
+    assert f"Drift: {len(foreign)} of 12 scans look unlike the training data" in page
+    again = _segment(bundle_with_appearance, tmp_path / "scans", tmp_path / "output")
+    assert again.counts["skipped"] == 12
+    assert {row.scan_id for row in _rows(tmp_path / "output").values() if "out_of_domain" in row.flags} == foreign
+
+
+def test_scans_like_the_training_data_leave_nothing_to_say(bundle_with_appearance: str, tmp_path: Path) -> None:
+    """No warning, and few flags."""
+    _write_slices(tmp_path / "scans", range(60, 70), inverted=False)
+    _segment(bundle_with_appearance, tmp_path / "scans", tmp_path / "output")
+    manifest = SegmentationManifest.model_validate_json((tmp_path / "output" / "manifest.json").read_bytes())
+    assert manifest.drift is not None
+    assert manifest.drift.n_foreign <= 2
+    assert manifest.drift.median < 1
+    assert not [text for text in manifest.warnings if text.startswith("drift: ")]
+
+
+def test_a_bundle_without_appearance_still_segments(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
+    """The column is null, and the report says why."""
+    _segment(bright_bundle, new_scans, tmp_path)
+    assert all(row.drift_score is None for row in _rows(tmp_path).values())
+    assert "Drift was not measured: the bundle holds no appearance" in (tmp_path / "report.html").read_text()
 
 
 def test_second_run_skips_what_is_finished(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:

@@ -1,0 +1,184 @@
+"""Drift: how far the appearance of scans lies from that of the slices a network was trained on.
+
+Each training source is a normal distribution of appearance (`core/appearance.py`) in which patients weigh alike. The
+distance of a slice is the Mahalanobis distance to the nearest source, divided by the one that 90 % of the training
+slices stay below when their own patient is left out: above 1, a slice is unlike the training data.
+
+Source of the distance as a measure of what is foreign: Lee et al., NeurIPS 2018, arXiv 1807.03888.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from tasks.core.appearance import FEATURES
+from tasks.core.record import Record
+
+SHRINKAGE = 0.5
+"""Share of the features' own variances that is added to a source's covariance, divided by its number of patients, of
+whom there are often fewer than features."""
+MIN_SPREAD = 1e-3
+TYPICAL_SHARE = 0.9
+"""Share of slices of left-out training patients, who weigh alike, that counts as like the training data. Of the public
+scans 2 % of the slices of new patients are then above 1 (infra/docs/accuracy.md)."""
+MAX_FOREIGN_SHARE = 0.2
+"""Share of a collection's scans beyond which the collection is warned of."""
+DRIFT_MARK = "drift:"
+"""Beginning of the warning about a collection."""
+
+
+class SourceAppearance(Record):
+    """Appearance of a training source.
+
+    Attributes:
+        source: Name of the source.
+        n_patients: Patients.
+        n_slices: Slices.
+        mean: Mean of each feature.
+        covariance: Covariance of the features, float32 in base64, row by row.
+    """
+
+    source: str
+    n_patients: int
+    n_slices: int
+    mean: tuple[float, ...]
+    covariance: str
+
+
+class TrainingAppearance(Record):
+    """Appearance of the slices a network was trained on.
+
+    Attributes:
+        features: Names of the features.
+        sources: By source.
+        limit: Mahalanobis distance per feature that `TYPICAL_SHARE` of the slices of left-out patients stay below.
+    """
+
+    features: tuple[str, ...]
+    sources: tuple[SourceAppearance, ...]
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftScorer:
+    """Scores of new slices against the training sources.
+
+    Attributes:
+        means: float64 `(S, F)`, of S sources.
+        precisions: Inverse covariances, float64 `(S, F, F)`.
+        limit: Distance at which the score is 1.
+    """
+
+    means: np.ndarray
+    precisions: np.ndarray
+    limit: float = 1.0
+
+    @classmethod
+    def of(cls, training: TrainingAppearance | None) -> Self | None:
+        """Return the scorer of a bundle; None if it has no appearance, or of other features than are measured now."""
+        if training is None or training.features != FEATURES:
+            return None
+        n = len(FEATURES)
+        stored = [np.frombuffer(base64.b64decode(source.covariance), np.float32) for source in training.sources]
+        covariances = np.array([values.reshape(n, n) for values in stored], np.float64)
+        return cls(np.array([source.mean for source in training.sources]), np.linalg.inv(covariances), training.limit)
+
+    def slices(self, features: np.ndarray) -> np.ndarray:
+        """Return the score of each slice, float64 `(N,)`, from features `(N, F)`."""
+        away = features[np.newaxis].astype(np.float64) - self.means[:, np.newaxis]
+        squared = np.einsum("snf,sfg,sng->sn", away, self.precisions, away)
+        nearest: np.ndarray = np.sqrt(np.maximum(squared.min(axis=0), 0) / features.shape[1]) / self.limit
+        return nearest
+
+    def scan(self, features: np.ndarray) -> float:
+        """Return the score of a scan: the median over its slices."""
+        return float(np.median(self.slices(features)))
+
+
+def appearance_of_training(
+    features: np.ndarray, *, patients: Sequence[str], sources: Sequence[str]
+) -> TrainingAppearance | None:
+    """Return the appearance of training slices; None if no source has two patients, by whom a limit could be set.
+
+    Args:
+        features: float32 `(N, F)`, as of `appearance_of`.
+        patients: Patient of each slice.
+        sources: Source of each slice.
+    """
+    of_patient, of_source = np.array(patients), np.array(sources)
+    names = np.unique(of_source)
+    left_out, weights = [], []
+    for source in names:
+        own = np.unique(of_patient[of_source == source])
+        for patient in own if len(own) > 1 else ():
+            is_new = (of_patient == patient) & (of_source == source)
+            scorer = _scorer(features[~is_new], of_patient[~is_new], of_source[~is_new])
+            left_out.append(scorer.slices(features[is_new]))
+            weights.append(np.full(is_new.sum(), 1 / is_new.sum()))
+    if not left_out:
+        return None
+    limit = np.quantile(np.concatenate(left_out), TYPICAL_SHARE, weights=np.concatenate(weights), method="inverted_cdf")
+    fitted = _fit_all(features, of_patient, of_source)
+    return TrainingAppearance(
+        features=FEATURES,
+        sources=tuple(
+            SourceAppearance(
+                source=str(name),
+                n_patients=len(np.unique(of_patient[of_source == name])),
+                n_slices=int((of_source == name).sum()),
+                mean=tuple(np.round(mean, 6).tolist()),
+                covariance=base64.b64encode(covariance.astype(np.float32).tobytes()).decode(),
+            )
+            for name, (mean, covariance) in zip(names, fitted, strict=True)
+        ),
+        limit=float(limit),
+    )
+
+
+def _scorer(features: np.ndarray, patients: np.ndarray, sources: np.ndarray) -> DriftScorer:
+    fitted = _fit_all(features, patients, sources)
+    return DriftScorer(np.array([mean for mean, _ in fitted]), np.linalg.inv([covariance for _, covariance in fitted]))
+
+
+def _fit_all(features: np.ndarray, patients: np.ndarray, sources: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return mean and covariance of each source, in the order of their names."""
+    spread = _spread(features, sources)
+    return [_fit(features[sources == name], patients[sources == name], spread) for name in np.unique(sources)]
+
+
+def _fit(features: np.ndarray, patients: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of a source, in which patients weigh alike."""
+    _, patient, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    weights = 1 / counts[patient] / len(counts)
+    mean = weights @ features.astype(np.float64)
+    away = features - mean
+    return mean, (away * weights[:, np.newaxis]).T @ away + SHRINKAGE / len(counts) * np.diag(spread**2)
+
+
+def _spread(features: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each feature within sources."""
+    of_sources = [features[sources == name] for name in np.unique(sources)]
+    away = np.concatenate([own - own.mean(axis=0) for own in of_sources])
+    spread: np.ndarray = away.std(axis=0).astype(np.float64) + MIN_SPREAD
+    return spread
+
+
+def drift_of_collection(scores: Sequence[float]) -> tuple[float, int]:
+    """Return the median score of a collection's scans, and the number of scans above 1."""
+    return float(np.median(scores)), int(np.count_nonzero(np.array(scores) > 1))
+
+
+def drift_warning(scores: Sequence[float]) -> str | None:
+    """Return the warning about a collection that is unlike the training data; None if it is not."""
+    if not scores:
+        return None
+    median, n_foreign = drift_of_collection(scores)
+    if n_foreign <= MAX_FOREIGN_SHARE * len(scores):
+        return None
+    return (
+        f"{DRIFT_MARK} {n_foreign} of {len(scores)} scans look unlike the training data (score above 1; median "
+        f"{median:.1f}). Masks may miss lesions: check some, and train with labelled scans of this kind."
+    )

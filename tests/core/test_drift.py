@@ -1,0 +1,132 @@
+"""Scans unlike the training data score above 1, and the further they are, the higher."""
+
+import numpy as np
+import pytest
+
+from tasks.core.appearance import FEATURES, appearance_of
+from tasks.core.drift import (
+    MAX_FOREIGN_SHARE,
+    DriftScorer,
+    TrainingAppearance,
+    appearance_of_training,
+    drift_of_collection,
+    drift_warning,
+)
+from tests.anatomy import anatomy
+
+N_FEATURES = len(FEATURES)
+N_SLICES, N_PATIENTS = 2, 40
+
+
+def _slices(patients: range, *, change=lambda image: image) -> np.ndarray:
+    images = [anatomy(patient, number, size_px=96) for patient in patients for number in range(N_SLICES)]
+    return np.array([appearance_of(change(image)) for image in images])
+
+
+FEATURES_OF_ALL = _slices(range(N_PATIENTS))
+PATIENT_OF = np.arange(len(FEATURES_OF_ALL)) // N_SLICES
+
+
+def _training(is_taken: np.ndarray | None = None) -> TrainingAppearance:
+    """Return the appearance of forty patients of two sources, or of some of their slices."""
+    taken = np.ones(len(PATIENT_OF), bool) if is_taken is None else is_taken
+    found = appearance_of_training(
+        FEATURES_OF_ALL[taken],
+        patients=[f"p{patient}" for patient in PATIENT_OF[taken]],
+        sources=["odd" if patient % 2 else "even" for patient in PATIENT_OF[taken]],
+    )
+    assert found is not None
+    return found
+
+
+def _scorer(training: TrainingAppearance) -> DriftScorer:
+    found = DriftScorer.of(training)
+    assert found is not None
+    return found
+
+
+SCORER = _scorer(_training())
+
+
+def test_new_patients_of_the_training_sources_score_below_1() -> None:
+    """Most of their slices, and by the median nearly every scan."""
+    assert np.mean(SCORER.slices(_slices(range(50, 80))) > 1) < 0.2
+    assert sum(SCORER.scan(_slices(range(patient, patient + 1))) > 1 for patient in range(50, 80)) <= 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: 255 - image,
+        lambda image: np.ascontiguousarray(np.rot90(image)),
+        lambda image: np.ascontiguousarray(image[24:72, 24:72].repeat(2, 0).repeat(2, 1)),
+        lambda image: np.clip(image.astype(int) + 60, 0, 255).astype(np.uint8),
+    ],
+    ids=["inverted", "turned", "cropped", "brighter"],
+)
+def test_changed_scans_of_new_patients_score_above_1(change) -> None:
+    """Each kind, every patient."""
+    assert all(SCORER.scan(_slices(range(patient, patient + 1), change=change)) > 1 for patient in range(50, 60))
+
+
+def test_the_score_grows_with_the_distance_and_takes_the_nearest_source() -> None:
+    """Two sources at 0 and 10 on one axis: 4 is four away, 6 as well, and 13 three."""
+    means = np.zeros((2, N_FEATURES))
+    means[1, 0] = 10
+    scorer = DriftScorer(means, np.stack([np.eye(N_FEATURES)] * 2))
+    points = np.zeros((4, N_FEATURES))
+    points[:, 0] = 4, 6, 13, 0
+    np.testing.assert_allclose(scorer.slices(points) * np.sqrt(N_FEATURES), [4, 4, 3, 0])
+
+
+def test_the_limit_is_that_of_patients_left_out() -> None:
+    """Scores of training slices, their own patient left out, are above 1 in about one of ten."""
+    training, above = _training(), []
+    for patient in range(N_PATIENTS):
+        is_own = patient == PATIENT_OF
+        scorer = _scorer(_training(~is_own).model_copy(update={"limit": training.limit}))
+        above += (scorer.slices(FEATURES_OF_ALL[is_own]) > 1).tolist()
+    assert 0.05 <= np.mean(above) <= 0.11
+
+
+def test_patients_weigh_alike_whatever_the_number_of_their_slices() -> None:
+    """Five hundred slices of one patient move the mean no further than one."""
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(0, 1, (3, N_FEATURES)), rng.normal(6, 0.1, (500, N_FEATURES))
+    training = appearance_of_training(
+        np.concatenate([few, many]).astype(np.float32), patients=["a", "b", "c", *["d"] * 500], sources=["s"] * 503
+    )
+    assert training is not None
+    assert np.mean(training.sources[0].mean) == pytest.approx(6 / 4, abs=0.3)
+
+
+@pytest.mark.parametrize(("patients", "sources"), [(["a", "a", "a"], ["s"] * 3), (["a", "b", "c"], ["s", "t", "u"])])
+def test_without_two_patients_of_a_source_there_is_no_limit(patients: list[str], sources: list[str]) -> None:
+    """Nobody can be left out: then nothing is scored."""
+    features = np.zeros((len(patients), N_FEATURES), np.float32)
+    assert appearance_of_training(features, patients=patients, sources=sources) is None
+    assert DriftScorer.of(None) is None
+
+
+def test_the_appearance_of_other_features_is_not_used() -> None:
+    """A bundle of a version that measured something else has no scores."""
+    assert DriftScorer.of(_training().model_copy(update={"features": ("another",)})) is None
+
+
+def test_an_appearance_comes_back_from_json() -> None:
+    """As it is stored in a bundle."""
+    again = _scorer(TrainingAppearance.model_validate_json(_training().model_dump_json()))
+    np.testing.assert_array_equal(again.precisions, SCORER.precisions)
+
+
+@pytest.mark.parametrize(("n_foreign", "is_warned"), [(0, False), (2, False), (3, True), (10, True)])
+def test_a_collection_is_warned_of_beyond_a_share_of_its_scans(n_foreign: int, *, is_warned: bool) -> None:
+    """Up to a fifth of ten scans nothing is said; beyond, the sentence has the figures."""
+    assert MAX_FOREIGN_SHARE == 0.2
+    scores = [2.0] * n_foreign + [0.5] * (10 - n_foreign)
+    warning = drift_warning(scores)
+    assert (warning is not None) == is_warned
+    if warning:
+        assert warning.startswith(f"drift: {n_foreign} of 10 scans look unlike the training data")
+    assert drift_of_collection(scores)[1] == n_foreign
+    assert drift_warning([]) is None
