@@ -1,6 +1,7 @@
 """Reports as self-contained HTML pages, and their short forms for Prefect's artifacts."""
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.core.addresses import shown_uri
 from tasks.core.drift import DRIFT_MARK
+from tasks.core.flags import FLAGS
 from tasks.core.handles import SegmentationPlan
 from tasks.core.history import CURVES
 from tasks.core.markdown import as_code, escaped
@@ -104,12 +106,19 @@ def segmentation_report(
         "segmentation.html.j2",
         manifest=manifest,
         failed=[row for row in rows if row.status == "failed"][:MAX_ROWS],
+        flags=_flag_counts(rows),
         to_check=[row for row in rows if _needs_check(row)][:MAX_ROWS],
         n_scans=len(rows),
         no_drift=NO_DRIFT,
         previews=[(row, _data_uri(png)) for row, png in previews],
         max_rows=MAX_ROWS,
     )
+
+
+def _flag_counts(rows: Sequence[ScanRow]) -> list[tuple[str, int, str]]:
+    """Return the flags that are raised: name, number of scans, and what it means."""
+    counts = Counter(flag for row in rows for flag in row.flags)
+    return [(name, counts[name], flag.sentence) for name, flag in FLAGS.items() if counts[name]]
 
 
 def _needs_check(row: ScanRow) -> bool:

@@ -18,6 +18,7 @@ from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.digests import digest
 from tasks.core.drift import TrainingAppearance
+from tasks.core.flags import FlagLimits
 from tasks.core.operating_point import CurvePoint
 from tasks.core.record import Record
 from tasks.core.rows import FailureRow, ScanStatus
@@ -155,6 +156,7 @@ class ModelCard(Record):
     best_epoch: int
     validation: dict[str, float | None]
     appearance: TrainingAppearance | None = None
+    flag_limits: FlagLimits = FlagLimits()
     versions: dict[str, str]
     code_version: str
     trained_at: datetime

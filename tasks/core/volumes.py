@@ -20,9 +20,7 @@ AxisOrder = Literal["kji", "ijk"]
 
 Unit = Literal["hu", "grey"]
 LUNG_HU: Final = (-950.0, -500.0)
-MIN_LUNG_SHARE: Final = 0.01
-"""Share of voxels with values as of aerated lung below which a scan is no chest CT in Hounsfield units: they are 8 to
-21 % in the CTs of the tests. Air outside the body and padding lie lower, and prove nothing."""
+"""Values of aerated lung. Air outside the body and padding lie lower, and prove nothing."""
 
 READING_AXES: Final = ("S", "P", "L")
 """Reading orientation, as for a radiologist and the model: slices from feet to head, rows from front to back, columns

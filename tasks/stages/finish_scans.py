@@ -9,11 +9,12 @@ from functools import partial
 import numpy as np
 
 from tasks.core.errors import DataError, as_refusal
+from tasks.core.flags import flags_of
 from tasks.core.geometry import restore_probability
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
 from tasks.core.rows import ScanRow
 from tasks.core.smoothing import smooth_along_z
-from tasks.core.volumes import MIN_LUNG_SHARE, check_range, check_shapes
+from tasks.core.volumes import check_range, check_shapes
 from tasks.io import storage
 from tasks.io.formats import layout_of
 from tasks.io.outputs import segmentations
@@ -22,6 +23,7 @@ from tasks.stages.encode_masks import encode_masks
 from tasks.stages.load_scans import LoadedScan, held_slices
 from tasks.stages.lung_measures import measure_lung
 from tasks.stages.previews import draw_preview
+from tasks.stages.scan_facts import facts_of
 from tasks.stages.segmentation_run import Run
 
 Outcome = tuple[ScanRow, dict[str, bytes]]
@@ -108,7 +110,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
         scan.source,
         "done",
         warnings=[*scan.warnings, *encoded.warnings],
-        flags=_flags(scan, n_lesions, drift),
+        flags=flags_of(facts_of(scan, mask, n_lesions, lung=lung, drift=drift), run.flag_limits),
         n_slices=int(held_slices(scan, len(mask)).sum()),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
@@ -122,16 +124,6 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
         where=encoded.where,
     )
     return row, {preview_uri: preview} | encoded.files
-
-
-def _flags(scan: LoadedScan, n_lesions: int, drift: float | None) -> list[str]:
-    is_implausible = scan.lung_like is not None and scan.lung_like[0] < MIN_LUNG_SHARE * scan.lung_like[1]
-    found = {
-        "hu_implausible": is_implausible,
-        "out_of_domain": drift is not None and drift > 1,
-        "no_lesion": not n_lesions,
-    }
-    return [flag for flag, is_raised in found.items() if is_raised]
 
 
 def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:

@@ -18,10 +18,14 @@ class LungMeasures:
     Attributes:
         n_voxels: Voxels of the lungs.
         n_lesion: Voxels that are lung and lesion.
+        end_share: Lung area of the first or last slice, whichever is larger, divided by the largest; None without lung.
+        border_share: Share of the border pixels, of slices with lung, that are lung; None without lung.
     """
 
     n_voxels: int | None = None
     n_lesion: int | None = None
+    end_share: float | None = None
+    border_share: float | None = None
 
     @property
     def involvement(self) -> float | None:
@@ -45,13 +49,21 @@ def measure_lung(predicted: Predicted, lesions: np.ndarray, held: np.ndarray) ->
     """
     if predicted.lung is None:
         return LungMeasures()
-    n_voxels = n_lesion = 0
+    areas: list[int] = []
+    n_lesion = n_border = 0
     for number in np.flatnonzero(held):
         mask = lesions[number]
         lung = lung_slice(predicted.lung[number], mask.shape)
-        n_voxels += int(np.count_nonzero(lung))
+        areas.append(int(np.count_nonzero(lung)))
         n_lesion += int(np.count_nonzero(lung & mask))
-    return LungMeasures(n_voxels, n_lesion)
+        n_border += int(sum(np.count_nonzero(side) for side in (lung[0], lung[-1], lung[1:-1, 0], lung[1:-1, -1])))
+    if not any(areas):
+        return LungMeasures(0, n_lesion)
+    height, width = lesions.shape[1:]
+    border_px = 2 * (height + width - 2) * sum(area > 0 for area in areas)
+    return LungMeasures(
+        sum(areas), n_lesion, end_share=max(areas[0], areas[-1]) / max(areas), border_share=n_border / border_px
+    )
 
 
 def lung_slice(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

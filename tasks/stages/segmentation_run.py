@@ -1,12 +1,13 @@
 """Segmentation run: its input, all that decides its masks, and its records in the ledger."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.core.digests import digest
 from tasks.core.drift import DriftScorer
 from tasks.core.errors import NOT_SCAN_CODES, DataError
+from tasks.core.flags import FlagLimits
 from tasks.core.mask_version import mask_version_of
 from tasks.core.model_input import ModelInput
 from tasks.core.rows import ScanRow, ScanStatus
@@ -32,6 +33,7 @@ class Run:
     code_version: str
     seal: Seal | None = None
     drift: DriftScorer | None = None
+    flag_limits: FlagLimits = field(default_factory=FlagLimits)
     z_smoothing: bool = False
     test_time_flips: bool = False
     n_predictions: int = 1
@@ -55,6 +57,7 @@ class Run:
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
             drift=DriftScorer.of(card.appearance),
+            flag_limits=card.flag_limits,
             z_smoothing=card.z_smoothing,
             test_time_flips=flips,
             n_predictions=card.model_copy(update={"test_time_flips": flips}).n_predictions,

@@ -9,6 +9,7 @@ from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.drift import SourceAppearance, TrainingAppearance
+from tasks.core.flags import FlagLimits
 from tasks.core.handles import (
     DatasetHandle,
     EvaluationHandle,
@@ -237,6 +238,7 @@ SAMPLES: dict[type[Record], Record] = {
         AUDIT,
         APPEARANCE,
         DRIFT,
+        FlagLimits(),
         FAILURE,
         DONE,
         LedgerEntry(**DONE.model_dump(), reader_version="1"),

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.core.config.segmentation import SegmentationConfig
+from tasks.core.flags import FLAGS
 from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
 from tasks.core.reports import (
@@ -70,6 +71,16 @@ def _evaluation(**changes: object) -> EvaluationReport:
 def _manifest(n_failed: int = 0, n_new: int = 0, **changes: object) -> SegmentationManifest:
     counts = {"done": 1, "skipped": 1234, "deferred": 2, "failed": n_failed}
     return MANIFEST.model_copy(update={"counts": counts, "n_new_failures": n_new, **changes})
+
+
+def test_flags_are_counted_and_explained() -> None:
+    """Each flag that is raised has a row with the number of its scans and its sentence; others have none."""
+    raised = (["no_lesion"], ["no_lesion", "no_lung"], [])
+    rows = [DONE.model_copy(update={"scan_id": f"scan_{n}", "flags": flags}) for n, flags in enumerate(raised)]
+    page = _Page(segmentation_report(_manifest(), rows, previews=[]))
+    shown = {row[0]: (row[1], row[2]) for row in page.rows if row and row[0] in FLAGS}
+    assert {name: n for name, (n, _) in shown.items()} == {"no_lesion": "2", "no_lung": "1"}
+    assert all(sentence.startswith(FLAGS[name].sentence) for name, (_, sentence) in shown.items())
 
 
 def test_drift_is_told_with_its_warning_or_why_there_is_none() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from infra import parameters_page
 from tasks.core.errors import ErrorCode
+from tasks.core.flags import FLAGS
 from tasks.core.metrics import METRICS
 from tasks.core.patient_metrics import PATIENT_METRICS
 from tasks.core.rows import CaseRow, ScanRow
@@ -94,7 +95,7 @@ def test_codes_columns_and_metrics_are_explained() -> None:
     page = (ROOT / "infra" / "docs" / "inputs-and-outputs.md").read_text()
     columns = [name for row in (ScanRow, CaseRow) for name, field in row.model_fields.items() if not field.exclude]
     assert not [
-        name for name in [*get_args(ErrorCode), *columns, *METRICS, *PATIENT_METRICS] if f"`{name}`" not in page
+        name for name in [*get_args(ErrorCode), *columns, *METRICS, *PATIENT_METRICS, *FLAGS] if f"`{name}`" not in page
     ]
 
 
