@@ -15,6 +15,7 @@ class FlagLimits(Record):
     Attributes:
         min_lung_like_share: Least share of voxels between -950 and -500 HU: 0.08 to 0.21 in the CTs of the tests.
         max_drift: Largest drift score.
+        min_quality: Least expected Dice.
         min_lung_share: Least share of a volume's voxels that the model takes for lung.
         min_lung_ml: Least lung volume, ml. Adults have 2,000 to 8,000 ml, consolidated lungs less.
         max_lung_ml: Largest lung volume, ml.
@@ -32,6 +33,7 @@ class FlagLimits(Record):
 
     min_lung_like_share: float = 0.01
     max_drift: float = 1.0
+    min_quality: float = 0.45
     min_lung_share: float = 0.005
     min_lung_ml: float = 700.0
     max_lung_ml: float = 12_000.0
@@ -57,6 +59,7 @@ class ScanFacts:
         lesion_ml: Lesion volume, ml.
         lung_like_share: Share of voxels with values as of aerated lung; None if values are no Hounsfield units.
         drift: Drift score.
+        quality: Expected Dice of a mask that is not empty.
         lung_share: Share of a volume's voxels that are lung, by the model.
         lung_ml: Lung volume, ml.
         outside_lung: Share of the lesion voxels outside the lung.
@@ -74,6 +77,7 @@ class ScanFacts:
     lesion_ml: float | None = None
     lung_like_share: float | None = None
     drift: float | None = None
+    quality: float | None = None
     lung_share: float | None = None
     lung_ml: float | None = None
     outside_lung: float | None = None
@@ -119,6 +123,10 @@ FLAGS: dict[str, Flag] = {
     "out_of_domain": Flag(
         lambda facts, limits: _above(facts.drift, limits.max_drift),
         "The scan looks unlike the training data. Lesions may be missed.",
+    ),
+    "low_quality": Flag(
+        lambda facts, limits: _below(facts.quality, limits.min_quality),
+        "An expert's mask is expected to differ much from this one.",
     ),
     "no_lung": Flag(
         lambda facts, limits: _below(facts.lung_share, limits.min_lung_share),

@@ -9,6 +9,7 @@ from tasks.core.config.learning import TrainingConfig
 from tasks.core.metrics import Counts, mean_defined, score
 from tasks.core.operating_point import OperatingPoint, choose_operating_point
 from tasks.core.probability_histogram import ProbabilityHistogram
+from tasks.core.quality import QualitySamples
 
 EpochRow = dict[str, float | int | None]
 """One epoch: learning rate, seconds, and train_ and val_ figures and counts by name; undefined ratios are None."""
@@ -36,12 +37,14 @@ class TrainingOutcome:
         best_epoch: Epoch whose weights were kept, counted from 1.
         histograms: Histograms of the best epoch by validation patient, to choose the operating point from.
         flipped: The same with test-time flips, after the training; empty if flips are switched off.
+        quality: Samples of the validation slices with lesion, after the training.
     """
 
     history: list[EpochRow] = field(default_factory=list)
     best_epoch: int = 0
     histograms: dict[str, ProbabilityHistogram] = field(default_factory=dict)
     flipped: dict[str, ProbabilityHistogram] = field(default_factory=dict)
+    quality: QualitySamples = field(default_factory=QualitySamples)
 
     @property
     def best_penalised_dice(self) -> float | None:
@@ -69,7 +72,8 @@ class TrainingOutcome:
         rows = [[fold.history[epoch] for fold in folds if epoch < len(fold.history)] for epoch in range(n_epochs)]
         histograms = {patient: histogram for fold in folds for patient, histogram in fold.histograms.items()}
         flipped = {patient: histogram for fold in folds for patient, histogram in fold.flipped.items()}
-        return cls([_row_of_folds(of_epoch) for of_epoch in rows], n_epochs, histograms, flipped)
+        quality = sum((fold.quality for fold in folds), QualitySamples())
+        return cls([_row_of_folds(of_epoch) for of_epoch in rows], n_epochs, histograms, flipped, quality)
 
     def to_csv(self) -> bytes:
         """Return the history as CSV; undefined ratios are empty."""

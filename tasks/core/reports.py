@@ -4,6 +4,7 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -110,8 +111,23 @@ def segmentation_report(
         to_check=[row for row in rows if _needs_check(row)][:MAX_ROWS],
         n_scans=len(rows),
         no_drift=NO_DRIFT,
+        quality=_quality_sentence(rows),
         previews=[(row, _data_uri(png)) for row, png in previews],
         max_rows=MAX_ROWS,
+    )
+
+
+def _quality_sentence(rows: Sequence[ScanRow]) -> str:
+    """Return the expected quality of the masks with lesion, or why there is none."""
+    done = [row for row in rows if row.status in ("done", "skipped")]
+    found = [row.quality for row in done if row.quality is not None and row.n_lesions]
+    if found:
+        return f"Expected Dice of {counted(len(found), 'mask')} with lesion: median {median(found):.2f}."
+    if any(row.quality is not None for row in done) or not done:
+        return ""
+    return (
+        "The quality of masks was not estimated: the bundle holds no calibration (trained before 0.2, or on too few "
+        "validation patients with lesions)."
     )
 
 

@@ -91,6 +91,9 @@ class ScanRow(Record):
     n_lesions: int | None = None
     lung_ml: float | None = None
     lung_involvement: float | None = None
+    quality: float | None = None
+    quality_low: float | None = None
+    quality_high: float | None = None
     drift_score: float | None = None
     seconds: float | None = None
     mask_uri: str | None = None

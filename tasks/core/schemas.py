@@ -20,6 +20,7 @@ from tasks.core.digests import digest
 from tasks.core.drift import TrainingAppearance
 from tasks.core.flags import FlagLimits
 from tasks.core.operating_point import CurvePoint
+from tasks.core.quality import QualityCalibration
 from tasks.core.record import Record
 from tasks.core.rows import FailureRow, ScanStatus
 
@@ -156,6 +157,7 @@ class ModelCard(Record):
     best_epoch: int
     validation: dict[str, float | None]
     appearance: TrainingAppearance | None = None
+    quality: QualityCalibration | None = None
     flag_limits: FlagLimits = FlagLimits()
     versions: dict[str, str]
     code_version: str

@@ -18,6 +18,7 @@ from tasks.core.errors import ModelError
 from tasks.core.history import TrainingOutcome
 from tasks.core.learning_rate import Plateau
 from tasks.core.probability_histogram import FalseLesions, ProbabilityHistogram
+from tasks.core.quality import QualitySamples
 from tasks.io import storage
 
 FOLDER = "checkpoints"
@@ -59,6 +60,7 @@ class Checkpoint:
             "history": self.outcome.history,
             "best_epoch": self.outcome.best_epoch,
             "patients": {kind: list(histograms) for kind, histograms in by_kind.items()},
+            "quality_patients": self.outcome.quality.patients,
             "is_over": self.is_over,
             "stopping": asdict(self.stopping),
             "slowing": asdict(self.slowing),
@@ -73,6 +75,7 @@ class Checkpoint:
             if counted:
                 arrays[f"{kind}_false_lesions"] = np.array([found.by_level for found in counted], np.int64)
                 arrays[f"{kind}_scans"] = np.array([found.n_scans for found in counted], np.int64)
+        arrays["quality"] = self.outcome.quality.values
         arrays["small"] = np.frombuffer(json.dumps(small).encode(), np.uint8)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -92,7 +95,13 @@ class Checkpoint:
                 histograms = map(ProbabilityHistogram, *(file[f"{kind}_{side}"] for side in SIDES), false_lesions)
                 by_kind[kind] = dict(zip(patients, histograms, strict=True))
             return cls(
-                outcome=TrainingOutcome(small["history"], small["best_epoch"], by_kind["single"], by_kind["flipped"]),
+                outcome=TrainingOutcome(
+                    small["history"],
+                    small["best_epoch"],
+                    by_kind["single"],
+                    by_kind["flipped"],
+                    QualitySamples(tuple(small["quality_patients"]), file["quality"]),
+                ),
                 is_over=small["is_over"],
                 weights=[file[name] for name in sorted(file.files) if name.startswith("weight_")],
                 optimizer=[file[name] for name in sorted(file.files) if name.startswith("optimizer_")],

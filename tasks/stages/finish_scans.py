@@ -12,6 +12,7 @@ from tasks.core.errors import DataError, as_refusal
 from tasks.core.flags import flags_of
 from tasks.core.geometry import restore_probability
 from tasks.core.postprocess import drop_small_lesions, drop_small_lesions_3d, threshold_probability
+from tasks.core.quality import Quality, quality_features
 from tasks.core.rows import ScanRow
 from tasks.core.smoothing import smooth_along_z
 from tasks.core.volumes import check_range, check_shapes
@@ -99,24 +100,29 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
     if scan.value_range:
         check_range(*scan.value_range)
     started = time.perf_counter()
-    mask, n_lesions = _mask(predicted, run)
+    probabilities = _smoothed(predicted, run)
+    mask, n_lesions = _mask(scan, probabilities, run)
     lung = measure_lung(predicted, mask, held_slices(scan, len(mask)))
     encoded = encode_masks(mask, scan, run)
     n_voxels, voxel_mm3 = int(np.count_nonzero(mask)), scan.grid.voxel_mm3 if scan.grid and scan.has_volume else None
     preview = draw_preview(predicted, mask)
     drift = None if run.drift is None or scan.appearance is None else run.drift.scan(scan.appearance)
+    quality = _quality(predicted, probabilities, run, is_empty=not n_lesions)
     preview_uri = segmentations.preview_uri(run.request.output_uri, scan.source.scan_id)
     row = run.row(
         scan.source,
         "done",
         warnings=[*scan.warnings, *encoded.warnings],
-        flags=flags_of(facts_of(scan, mask, n_lesions, lung=lung, drift=drift), run.flag_limits),
+        flags=flags_of(facts_of(scan, mask, n_lesions, lung=lung, drift=drift, quality=quality), run.flag_limits),
         n_slices=int(held_slices(scan, len(mask)).sum()),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
         n_lesions=n_lesions,
         lung_ml=lung.volume_ml(voxel_mm3),
         lung_involvement=lung.involvement,
+        quality=None if quality is None else round(quality.expected, 3),
+        quality_low=None if quality is None else round(quality.low, 3),
+        quality_high=None if quality is None else round(quality.high, 3),
         drift_score=None if drift is None else round(drift, 3),
         mask_sha256=hashlib.sha256(encoded.files[encoded.mask_uri]).hexdigest(),
         mask_uri=encoded.mask_uri,
@@ -126,18 +132,24 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
     return row, {preview_uri: preview} | encoded.files
 
 
-def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
-    """Return the mask in reading orientation, uint8 `(N, H, W)`, and the number of lesions."""
+def _smoothed(predicted: Predicted, run: Run) -> np.ndarray:
+    """Return the lesion probabilities, smoothed along z where the bundle does so, uint8 `(N, size_px, size_px)`."""
     scan: LoadedScan = predicted.rest
-    shape, grid = scan.shape, scan.grid
-    smooths = run.z_smoothing and layout_of(scan.source.kind) != "slice"
     probabilities = predicted.probability
+    if not run.z_smoothing or layout_of(scan.source.kind) == "slice":
+        return probabilities
     held = held_slices(scan, len(probabilities))
-    if smooths and held.all():
-        probabilities = smooth_along_z(probabilities, scan.source.positions or None)
-    elif smooths:  # the slice that stands for a missing one is no neighbour
-        probabilities = probabilities.copy()
-        probabilities[held] = smooth_along_z(probabilities[held], tuple(np.flatnonzero(held).tolist()))
+    if held.all():
+        return smooth_along_z(probabilities, scan.source.positions or None)
+    # the slice that stands for a missing one is no neighbour
+    probabilities = probabilities.copy()
+    probabilities[held] = smooth_along_z(probabilities[held], tuple(np.flatnonzero(held).tolist()))
+    return probabilities
+
+
+def _mask(scan: LoadedScan, probabilities: np.ndarray, run: Run) -> tuple[np.ndarray, int]:
+    """Return the mask in reading orientation, uint8 `(N, H, W)`, and the number of lesions."""
+    shape, grid = scan.shape, scan.grid
     mask = np.empty((len(probabilities), *shape), np.uint8)
     is_measured = grid is not None and (scan.has_volume or bool(scan.missing))  # a single slice has no depth
     min_px = 0 if is_measured and run.min_lesion_mm3 is not None else run.min_lesion_px
@@ -153,6 +165,16 @@ def _mask(predicted: Predicted, run: Run) -> tuple[np.ndarray, int]:
     if is_measured and grid and run.min_lesion_mm3 is not None:
         min_voxels = run.min_lesion_mm3 / grid.voxel_mm3
     return drop_small_lesions_3d(mask, min_voxels)
+
+
+def _quality(predicted: Predicted, probabilities: np.ndarray, run: Run, *, is_empty: bool) -> Quality | None:
+    """Return the expected quality of a scan's mask; None if the bundle has no calibration."""
+    if run.quality is None or is_empty:
+        return None if run.quality is None else Quality.of_empty()
+    lungs = [None] * len(probabilities) if predicted.lung is None else predicted.lung
+    slices = zip(probabilities, predicted.images, lungs, strict=True)
+    found = (quality_features(*each, threshold=run.threshold) for each in slices)
+    return run.quality.scan([features for features in found if features is not None])
 
 
 def _publish(outcome: Outcome, *, run: Run) -> ScanRow:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tasks.core.flags import ScanFacts
+from tasks.core.quality import Quality
 from tasks.io.formats import layout_of
 from tasks.stages.load_scans import LoadedScan
 from tasks.stages.lung_measures import LungMeasures
@@ -14,7 +15,13 @@ MIN_LESION_VOXELS = 20
 
 
 def facts_of(
-    scan: LoadedScan, mask: np.ndarray, n_lesions: int, *, lung: LungMeasures, drift: float | None
+    scan: LoadedScan,
+    mask: np.ndarray,
+    n_lesions: int,
+    *,
+    lung: LungMeasures,
+    drift: float | None,
+    quality: Quality | None,
 ) -> ScanFacts:
     """Return the facts about a scan.
 
@@ -24,6 +31,7 @@ def facts_of(
         n_lesions: Lesions of the mask.
         lung: Measures of its lung.
         drift: Its drift score.
+        quality: Expected quality of its mask.
     """
     grid, n_voxels = scan.grid, int(np.count_nonzero(mask))
     is_volume = layout_of(scan.source.kind) != "slice" and len(mask) >= MIN_SLICES
@@ -38,6 +46,7 @@ def facts_of(
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,
         lung_like_share=scan.lung_like[0] / scan.lung_like[1] if scan.lung_like and scan.lung_like[1] else None,
         drift=drift,
+        quality=quality.expected if quality is not None and n_lesions else None,
         lung_share=lung.n_voxels / mask.size if is_volume and lung.n_voxels is not None else None,
         lung_ml=lung.volume_ml(voxel_mm3) if is_volume and lung.n_voxels else None,
         outside_lung=outside,

@@ -10,6 +10,7 @@ from tasks.core.errors import NOT_SCAN_CODES, DataError
 from tasks.core.flags import FlagLimits
 from tasks.core.mask_version import mask_version_of
 from tasks.core.model_input import ModelInput
+from tasks.core.quality import QualityModel
 from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import SegmentRequest
@@ -33,6 +34,7 @@ class Run:
     code_version: str
     seal: Seal | None = None
     drift: DriftScorer | None = None
+    quality: QualityModel | None = None
     flag_limits: FlagLimits = field(default_factory=FlagLimits)
     z_smoothing: bool = False
     test_time_flips: bool = False
@@ -57,6 +59,7 @@ class Run:
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
             drift=DriftScorer.of(card.appearance),
+            quality=QualityModel.of(card.quality),
             flag_limits=card.flag_limits,
             z_smoothing=card.z_smoothing,
             test_time_flips=flips,

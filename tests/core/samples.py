@@ -19,6 +19,8 @@ from tasks.core.handles import (
     SourceHandle,
 )
 from tasks.core.metrics import Counts, score
+from tasks.core.quality import FEATURES as QUALITY_FEATURES
+from tasks.core.quality import QualityCalibration
 from tasks.core.record import Record
 from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 from tasks.core.schemas import (
@@ -119,6 +121,17 @@ APPEARANCE = TrainingAppearance(
     features=("lung_level",),
     sources=(SourceAppearance(source="clinic", n_patients=2, n_slices=90, mean=(0.5,), covariance="AACAPw=="),),
     limit=1.5,
+)
+QUALITY = QualityCalibration(
+    features=QUALITY_FEATURES,
+    mean=(0.7, 0.6, 5.0, 0.4),
+    spread=(0.1, 0.2, 1.0, 0.2),
+    coefficients=(0.05, 0.1, 0.0, 0.02),
+    intercept=0.6,
+    low=(-0.3, -0.2, -0.1),
+    high=(0.3, 0.2, 0.1),
+    n_patients=5,
+    n_slices=200,
 )
 DRIFT = CollectionDrift(n_scans=9, n_foreign=2, median=0.7)
 DATASET = DatasetCard(
@@ -239,6 +252,7 @@ SAMPLES: dict[type[Record], Record] = {
         APPEARANCE,
         DRIFT,
         FlagLimits(),
+        QUALITY,
         FAILURE,
         DONE,
         LedgerEntry(**DONE.model_dump(), reader_version="1"),

@@ -8,7 +8,10 @@ from tasks.core.errors import ModelError
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning_rate import Plateau
 from tasks.core.probability_histogram import CURVE_LEVELS, FalseLesions, ProbabilityHistogram
+from tasks.core.quality import QualitySamples
 from tasks.io.checkpoints import Checkpoint, Checkpoints
+
+QUALITY = QualitySamples(("anna", "ben"), np.full((2, len(CURVE_LEVELS), 5), [np.nan, 0, 1, 2, 0.5], np.float32))
 
 
 def _row(epoch: int) -> EpochRow:
@@ -20,7 +23,11 @@ def _checkpoint(n_epochs: int, *, best: int = 1, is_over: bool = False) -> Check
     flipped = replace(flipped, false_lesions=FalseLesions(np.arange(len(CURVE_LEVELS)), 4))
     return Checkpoint(
         outcome=TrainingOutcome(
-            [_row(n + 1) for n in range(n_epochs)], best, {"anna": histogram}, {"anna": flipped} if is_over else {}
+            [_row(n + 1) for n in range(n_epochs)],
+            best,
+            {"anna": histogram},
+            {"anna": flipped} if is_over else {},
+            QUALITY,
         ),
         is_over=is_over,
         weights=[np.float32([[1.5, -2]]), np.float32([3])],
@@ -53,6 +60,8 @@ def test_a_checkpoint_comes_back_to_the_last_bit(tmp_path: Path, *, is_over: boo
         assert histogram.false_lesions.n_scans == 4
         np.testing.assert_array_equal(histogram.false_lesions.by_level, np.arange(len(CURVE_LEVELS)))
     assert got.outcome.histograms["anna"].false_lesions is None
+    assert got.outcome.quality.patients == QUALITY.patients
+    np.testing.assert_array_equal(got.outcome.quality.values, QUALITY.values)
     for kept, was in zip([*got.weights, *got.optimizer], [*put.weights, *put.optimizer], strict=True):
         np.testing.assert_array_equal(kept, was)
         assert kept.dtype == was.dtype

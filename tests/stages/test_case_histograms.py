@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from tasks.core.probability_histogram import FalseLesions, ProbabilityHistogram, probability_histogram
+from tasks.core.quality import sample_slice
 from tasks.core.smoothing import smooth_along_z
 from tasks.stages.case_histograms import CaseHistograms
+from tasks.stages.case_qualities import CaseQualities
 
 RNG = np.random.default_rng(0)
 PROBABILITY = RNG.integers(0, 256, (7, 4, 4)).astype(np.uint8)
@@ -52,6 +54,22 @@ def test_false_lesions_are_counted_per_case_where_that_is_asked_for() -> None:
     assert found.n_scans == 2
     np.testing.assert_array_equal(found.by_level, expected[0].by_level + expected[1].by_level)
     assert _found(smooths=True, batch_size=3)["x"].false_lesions is None
+
+
+def test_samples_of_quality_are_of_the_smoothed_slices_with_lesion() -> None:
+    """A slice without lesion is no sample; patients are those of the slices, in their order."""
+    masks = MASKS.copy()
+    masks[[1, 4]] = 0
+    qualities = CaseQualities(smooths=True)
+    for start in (0, 4):
+        part = slice(start, start + 4)
+        images = 255 - PROBABILITY[part]
+        qualities.add(CASES[part], POSITIONS[part], PATIENTS[part], PROBABILITY[part], masks[part], images)
+    qualities.close_case()
+    found = qualities.samples
+    assert found.patients == ("x", "x", "y", "x", "x")
+    smooth = smooth_along_z(PROBABILITY[:3], POSITIONS[:3])
+    np.testing.assert_array_equal(found.values[1], sample_slice(smooth[2], 255 - PROBABILITY[2], None, masks[2]))
 
 
 def test_without_slices_there_is_nobody() -> None:

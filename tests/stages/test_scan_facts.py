@@ -8,6 +8,7 @@ import pytest
 from tasks.core.flags import FlagLimits, flags_of
 from tasks.core.phantoms import phantom_scan
 from tasks.core.postprocess import drop_small_lesions_3d
+from tasks.core.quality import Quality
 from tasks.core.volumes import Grid, count_lung_like
 from tasks.io.scan_sources import ScanSource
 from tasks.stages.chunk import Predicted
@@ -34,6 +35,7 @@ def _flags(
     *,
     spacing_mm: tuple[float, float, float] = SPACING_MM,
     drift: float | None = 0.5,
+    quality: float = 0.8,
     **changes: object,
 ) -> list[str]:
     affine = np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]]
@@ -42,7 +44,9 @@ def _flags(
     predicted = Predicted(image, None, 255 * mask, 255 * lung)
     measures = measure_lung(predicted, mask, np.ones(len(mask), bool))
     _, n_lesions = drop_small_lesions_3d(mask, 0)
-    return flags_of(facts_of(replace(scan, **changes), mask, n_lesions, lung=measures, drift=drift), FlagLimits())
+    expected = Quality(quality, 0.0, 1.0)
+    facts = facts_of(replace(scan, **changes), mask, n_lesions, lung=measures, drift=drift, quality=expected)
+    return flags_of(facts, FlagLimits())
 
 
 def test_clean_phantoms_raise_no_flag() -> None:
@@ -71,6 +75,7 @@ FAULTS = {
     "no_lesion": lambda: _flags(IMAGE, NOTHING, LUNG),
     "hu_implausible": lambda: _flags(np.full_like(IMAGE, 150), MASK, LUNG),
     "out_of_domain": lambda: _flags(IMAGE, MASK, LUNG, drift=2.0),
+    "low_quality": lambda: _flags(IMAGE, MASK, LUNG, quality=0.2),
     "no_lung": lambda: _flags(IMAGE, MASK, NOTHING),
     "lung_small": lambda: _flags(IMAGE, MASK, LUNG, spacing_mm=(3.0, 3.2, 3.2)),
     "lung_large": lambda: _flags(IMAGE, MASK, LUNG, spacing_mm=(9.0, 12.0, 12.0)),

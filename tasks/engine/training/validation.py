@@ -11,10 +11,12 @@ from tasks.core.labels import lesion_of, lung_of
 from tasks.core.metrics import Counts, count_pixels
 from tasks.core.postprocess import probability_level, threshold_probability
 from tasks.core.probability_histogram import ProbabilityHistogram
+from tasks.core.quality import QualitySamples
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
 from tasks.engine.training.epoch_sums import EpochSums
 from tasks.engine.training.trainer import Learner
 from tasks.stages.case_histograms import CaseHistograms
+from tasks.stages.case_qualities import CaseQualities
 
 Histograms = dict[str, ProbabilityHistogram]
 """Histograms by patient."""
@@ -77,6 +79,17 @@ def validate(
     for histogram in found.of_patients.values():
         sums.counts += histogram.counts_at(probability_level(WATCH_THRESHOLD))
     return sums, lung, found.of_patients
+
+
+def sample_quality(learner: Learner, batches: Iterable[ValidationBatch], training: TrainingConfig) -> QualitySamples:
+    """Return the samples of the validation slices with lesion, predicted once each."""
+    found = CaseQualities(smooths=training.z_smoothing)
+    for batch in batches:
+        lesion, *lungs = learner.predict(batch.images)
+        where = batch.case_ids, batch.slice_indices, batch.patients
+        found.add(*where, lesion, lesion_of(batch.labels), batch.images, *lungs)
+    found.close_case()
+    return found.samples
 
 
 def validate_with_flips(learner: Learner, batches: Iterable[ValidationBatch], training: TrainingConfig) -> Histograms:

@@ -28,6 +28,7 @@ from tasks.engine.training.validation import (
     WATCH_THRESHOLD,
     Histograms,
     ValidationBatch,
+    sample_quality,
     validate,
     validate_with_flips,
 )
@@ -164,11 +165,11 @@ class TrainingState:
         Raises:
             ModelError: If the training diverged.
         """
-        checkpoint = self._checkpoint(is_over=is_over)  # taken before flips load the best weights
+        checkpoint = self._checkpoint(is_over=is_over)  # taken before the best weights are loaded
         check_numbers(row, checkpoint.weights)
         best_weights = weights_to_bytes(self._learner.plain) if is_better else None
-        if is_over and self._settings.training.test_time_flips is not False:  # once: up to four times the work
-            self._validate_with_flips(best_weights)
+        if is_over:
+            self._validate_best(best_weights)
         self._settings.checkpoints.publish(checkpoint, best_weights)
         self._settings.journal.append.remote(row)
 
@@ -193,15 +194,17 @@ class TrainingState:
             "seconds": round(time.monotonic() - sums.started_s, 2),
         }, histograms
 
-    def _validate_with_flips(self, best_weights: bytes | None) -> None:
-        """Add the histograms of predictions with flips, at the end of the training.
+    def _validate_best(self, best_weights: bytes | None) -> None:
+        """Validate the best epoch once more, at the end of the training: samples of its quality, and flips.
 
         Args:
             best_weights: Weights of the best epoch, if that is the last; else they are read from the checkpoints.
         """
-        outcome = self._outcome
+        outcome, training = self._outcome, self._settings.training
         self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
-        outcome.flipped = validate_with_flips(self._learner, self._val_batches(), self._settings.training)
+        outcome.quality = sample_quality(self._learner, self._val_batches(), training)
+        if training.test_time_flips is not False:  # up to four times the work
+            outcome.flipped = validate_with_flips(self._learner, self._val_batches(), training)
 
     def _val_batches(self) -> Iterator[ValidationBatch]:
         """Yield the validation slices in batches padded to the batch size."""

@@ -13,6 +13,7 @@ from tasks.core.appearance import appearance_of
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.drift import appearance_of_training
 from tasks.core.errors import IncompleteError, StorageError
+from tasks.core.flags import FlagLimits
 from tasks.core.geometry import resize_slice
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.rows import LedgerEntry, ScanRow
@@ -24,6 +25,7 @@ from tasks.io.tables import from_parquet
 from tests.anatomy import anatomy
 from tests.bad_inputs import tar
 from tests.conftest import SIZE_PX
+from tests.core.samples import QUALITY
 from tests.engine.bright_bundle import publish_bright_bundle, segment_bright
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -88,7 +90,7 @@ def bundle_with_appearance(tmp_path_factory: pytest.TempPathFactory) -> str:
         patients=[str(patient) for patient in range(40)],
         sources=["anatomy"] * 40,
     )
-    return publish_bright_bundle(tmp_path_factory.mktemp("seen"), appearance=appearance)
+    return publish_bright_bundle(tmp_path_factory.mktemp("seen"), appearance=appearance, quality=QUALITY)
 
 
 def test_scans_unlike_the_training_data_are_flagged_and_the_collection_is_warned_of(
@@ -118,6 +120,30 @@ def test_scans_unlike_the_training_data_are_flagged_and_the_collection_is_warned
     assert {row.scan_id for row in _rows(tmp_path / "output").values() if "out_of_domain" in row.flags} == foreign
 
 
+def test_every_mask_has_an_expected_quality_where_the_bundle_is_calibrated(
+    bundle_with_appearance: str, new_scans: Path, tmp_path: Path
+) -> None:
+    """Within its interval; 0 for empty masks, which are not flagged for it; the report has the median."""
+    shutil.copytree(new_scans, tmp_path / "scans")
+    dark = np.full((96, 96), 20, np.uint8)
+    dark[30:60, 30:60] = 60
+    Image.fromarray(dark).save(tmp_path / "scans" / "dark.png")
+    _segment(bundle_with_appearance, tmp_path / "scans", tmp_path / "output")
+    rows = _rows(tmp_path / "output")
+    with_lesion = {scan_id for scan_id, row in rows.items() if row.n_lesions}
+    assert with_lesion
+    for scan_id, row in rows.items():
+        if scan_id in with_lesion:
+            assert 0 <= row.quality_low <= row.quality <= row.quality_high <= 1
+            assert ("low_quality" in row.flags) == (row.quality < FlagLimits().min_quality)
+        else:
+            assert (row.quality, row.quality_low, row.quality_high) == (0, 0, 0)
+            assert "low_quality" not in row.flags
+    assert not rows["dark"].n_lesions
+    page = (tmp_path / "output" / "report.html").read_text()
+    assert f"Expected Dice of {len(with_lesion)} masks with lesion: median" in page
+
+
 def test_scans_like_the_training_data_leave_nothing_to_say(bundle_with_appearance: str, tmp_path: Path) -> None:
     """No warning, and few flags."""
     _write_slices(tmp_path / "scans", range(60, 70), inverted=False)
@@ -130,9 +156,14 @@ def test_scans_like_the_training_data_leave_nothing_to_say(bundle_with_appearanc
 
 
 def test_a_bundle_without_appearance_still_segments(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
-    """The column is null, and the report says why."""
+    """The columns are null, and the report says why."""
     _segment(bright_bundle, new_scans, tmp_path)
-    assert all(row.drift_score is None for row in _rows(tmp_path).values())
+    for row in _rows(tmp_path).values():
+        assert (row.drift_score, row.quality, row.quality_low, row.quality_high) == (None,) * 4
+    assert (
+        "The quality of masks was not estimated: the bundle holds no calibration"
+        in (tmp_path / "report.html").read_text()
+    )
     assert "Drift was not measured: the bundle holds no appearance" in (tmp_path / "report.html").read_text()
 
 

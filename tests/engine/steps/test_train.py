@@ -8,6 +8,7 @@ import ray
 import tensorflow as tf
 
 from flows.train_model import train_model
+from tasks.core import quality
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.errors import ModelError
 from tasks.core.history import CURVES
@@ -24,6 +25,7 @@ from tasks.engine.training.slice_store import training_stream
 from tasks.engine.training.trainer import Learner
 from tasks.io.outputs import bundles, datasets
 from tests.conftest import MILD, MODEL, NO_CHANGE, TRAINING, Trained
+from tests.core.samples import QUALITY
 from tests.engine.steps.conftest import WINDOW
 
 pytestmark = [pytest.mark.ray, pytest.mark.tf, pytest.mark.server]
@@ -76,11 +78,16 @@ def test_a_bundle_of_another_network_is_no_start(trained: Trained, tmp_path: Pat
         train_model(trained.dataset_uri, str(tmp_path / "model"), model=other, training=TRAINING)
 
 
-def test_two_workers_go_on_from_a_bundle_as_one_would(trained: Trained, volume_dataset: Path, tmp_path: Path) -> None:
+def test_two_workers_go_on_from_a_bundle_as_one_would(
+    trained: Trained, volume_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On slices of volumes, with BatchNorm frozen: losses and weights are those of one learner with the same batches.
 
-    The card names the bundle they started from, and how CT values become its input.
+    The card names the bundle they started from, how CT values become its input, and the calibration that was made of
+    the validation patients.
     """
+    calibrated: list[set[str]] = []
+    monkeypatch.setattr(quality, "fit_quality", lambda _, __, patients: calibrated.append({*patients}) or QUALITY)
     frozen = TRAINING.model_copy(
         update={"epochs": 1, "num_workers": 2, "freeze_batchnorm": True, "precision": "float32"}
     )
@@ -90,6 +97,9 @@ def test_two_workers_go_on_from_a_bundle_as_one_would(trained: Trained, volume_d
     assert _n_train_workers() == n_before + 2
     bundle, parent = (bundles.read_bundle(uri) for uri in (str(tmp_path / "model"), trained.model_uri))
     assert (bundle.card.parent_digest, bundle.card.hu) == (parent.card.digest, WINDOW)
+    assert bundle.card.quality == QUALITY
+    splits = datasets.read_card(str(volume_dataset)).assignments
+    assert calibrated == [{patient for patient, split in splits.items() if split == "val"}]
     files = {"model.weights.h5", "self_test.npz", "history.csv", *(f"curves/{name}.png" for name in CURVES)}
     assert bundle.card.files.keys() == files
     assert not (tmp_path / "model" / "checkpoints").exists()
