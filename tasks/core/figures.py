@@ -1,4 +1,4 @@
-"""Figures as PNG: training curves, precision against recall, and the reliability diagram."""
+"""Figures as PNG: training curves, precision against recall, calibration, and agreement of volumes."""
 
 import io
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from tasks.core.calibration import Reliability
 from tasks.core.history import CURVES, EpochRow
 
+MIN_AGREEING = 3
+"""Fewest patients that have limits of agreement."""
 TRAIN_COLOUR, VAL_COLOUR = "#1f6f8b", "#d1495b"
 
 
@@ -64,6 +66,39 @@ def reliability_figure(diagram: Reliability) -> bytes:
     axes.set(xlabel="predicted probability", ylabel="share of lesion", title="Calibration, pooled over pixels")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(frameon=False)
+    return _png(figure)
+
+
+def volume_agreement_figure(predicted: np.ndarray, reference: np.ndarray) -> bytes:
+    """Return the Bland-Altman plot of volumes as PNG: differences in per cent of the mean of both, against that mean.
+
+    Bias and limits of agreement (1.96 standard deviations) are drawn from three patients on.
+
+    Args:
+        predicted: Voxels of each patient, `(N,)`; patients without voxel in either are left out.
+        reference: Likewise.
+
+    Source: Bland and Altman, Lancet 327(8476), 1986.
+    """
+    mean = (predicted + reference) / 2
+    shown = mean > 0
+    mean, difference = mean[shown], 100 * (predicted - reference)[shown] / mean[shown]
+    figure, axes = _figure()
+    axes.axhline(0, color="grey", linewidth=1)
+    if len(mean):
+        axes.set_xscale("log")
+        axes.plot(mean, difference, "o", color=TRAIN_COLOUR, markersize=4)
+    if len(mean) >= MIN_AGREEING:
+        bias, spread = float(difference.mean()), 1.96 * float(difference.std(ddof=1))
+        for value, style, label in (
+            (bias, "-", f"bias {bias:+.0f} %"),
+            (bias - spread, "--", f"limits {bias - spread:+.0f} to {bias + spread:+.0f} %"),
+            (bias + spread, "--", None),
+        ):
+            axes.axhline(value, linestyle=style, color=VAL_COLOUR, linewidth=2, label=label)
+        axes.legend(frameon=False)
+    axes.set(xlabel="mean of predicted and reference volume, voxels", ylabel="predicted - reference, % of the mean")
+    axes.set(title="Agreement of volumes, by patient")
     return _png(figure)
 
 

@@ -76,7 +76,7 @@ def evaluation_report(
         has_lung=any(row.get("lung_dice") is not None for row in report.per_patient),
         curves=[_data_uri(figures[name]) for name in CURVES if name in figures],
         precision_recall=_data_uri(figures["precision_recall"]),
-        reliability=_data_uri(figures["reliability"]) if "reliability" in figures else None,
+        further=[_data_uri(figures[name]) for name in ("reliability", "volumes") if name in figures],
         panels=[(panel, _data_uri(panel.png)) for panel in panels],
     )
 

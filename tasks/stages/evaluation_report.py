@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from tasks.core import calibration, intervals
 from tasks.core.addresses import shown_uri
-from tasks.core.figures import precision_recall_figure, reliability_figure
+from tasks.core.figures import precision_recall_figure, reliability_figure, volume_agreement_figure
 from tasks.core.lesions import SIZES, LesionCounts
 from tasks.core.metrics import METRICS, Counts, score
 from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS
@@ -165,10 +167,17 @@ def draw_report(
         **curves,
         "precision_recall": _precision_recall(total, card.threshold),
         "reliability": reliability_figure(calibration.Reliability.of(total)),
+        "volumes": _volumes([patient.counts for patient in patients.values()]),
     }
     panels = _panels(patients)
     page = evaluation_report(report, card, figures=figures, panels=panels)
     return page, figures | {f"patient_{panel.rank}": panel.png for panel in panels}
+
+
+def _volumes(counts: Sequence[Counts]) -> bytes:
+    """Return the agreement of predicted and reference volumes, as PNG."""
+    predicted, reference = np.array([[c.tp + c.fp, c.tp + c.fn] for c in counts], np.float64).reshape(-1, 2).T
+    return volume_agreement_figure(predicted, reference)
 
 
 def _precision_recall(total: ProbabilityHistogram, operating_threshold: float) -> bytes:

@@ -9,6 +9,7 @@ from tasks.core.figures import (
     precision_recall_figure,
     reliability_figure,
     training_curves,
+    volume_agreement_figure,
 )
 from tasks.core.history import CURVES, EpochRow
 
@@ -142,3 +143,15 @@ def test_reliability_follows_what_is_true() -> None:
     assert sure > right + 100
     nothing = np.full(3, np.nan)
     assert not _has(_pixels(reliability_figure(Reliability(np.zeros(3, int), nothing, nothing))), VAL_COLOUR).any()
+
+
+def test_volumes_agree_around_the_bias() -> None:
+    """Twice the volume everywhere lies on one line; limits are drawn from three patients on, and none is no error."""
+    reference = np.array([10.0, 100.0, 1000.0, 0.0])
+    with_limits, without = (
+        _has(_pixels(volume_agreement_figure(of * factor, of)), VAL_COLOUR)
+        for of, factor in ((reference, np.array([2, 2, 2.2, 1])), (reference[:2], 2))
+    )
+    assert with_limits.sum() > 300
+    assert not without.any()
+    assert not _has(_pixels(volume_agreement_figure(np.zeros(2), np.zeros(2))), TRAIN_COLOUR).any()

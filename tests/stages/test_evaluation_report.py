@@ -134,8 +134,9 @@ def test_the_best_median_and_worst_patient_are_shown_once(
     assert pictures.pop("loss") == b"curve"
     assert pictures.pop("precision_recall").startswith(b"\x89PNG")
     assert pictures.pop("reliability").startswith(b"\x89PNG")
+    assert pictures.pop("volumes").startswith(b"\x89PNG")
     assert pictures == {f"patient_{rank}": name.encode() for rank, name in expected.items()}
-    assert page.count("<img") == 3 + len(expected)
+    assert page.count("<img") == 4 + len(expected)
 
 
 def test_shards_add_up_to_patients_in_any_order() -> None:
