@@ -108,13 +108,20 @@ def min_recall(patients: Patients, least: float, _confidence: float) -> Choice:
 
 
 def max_false_lesions(patients: Patients, most: float, _confidence: float) -> Choice:
-    """Choose the lowest threshold with at most so many false lesions per scan: the highest recall it allows."""
-    by_level = dict(zip(CURVE_LEVELS, mean_false_lesions(patients), strict=True))
+    """Choose the lowest threshold with at most so many false lesions per scan: the highest recall it allows.
+
+    A new patient is counted with as many as the worst of these: means of few are often exceeded. Source of the idea:
+    conformal risk control, Angelopoulos et al., arXiv 2208.02814, whose losses are bounded; numbers of lesions are not.
+    """
+    per_scan = _false_lesions_per_scan(patients)
+    cautious = (per_scan.sum(axis=0) + per_scan.max(axis=0)) / (len(per_scan) + 1)
+    by_level = dict(zip(CURVE_LEVELS, cautious.tolist(), strict=True))
     met = [level for level, found in by_level.items() if found <= most]
     level = min(met) if met else min(by_level, key=lambda level: by_level[level])
     return Choice(
         level,
-        f"lowest threshold with at most {most:g} false lesions per scan ({by_level[level]:.2f})",
+        f"lowest threshold with at most {most:g} false lesions per scan ({by_level[level]:.2f}, with one more patient "
+        "like the worst)",
         "" if met else f"at least {by_level[level]:.2f} false lesions per scan remain, at most {most:g} were asked for",
     )
 
@@ -173,11 +180,8 @@ def mean_recall_at(patients: Patients, level: int) -> float | None:
 
 def mean_false_lesions(patients: Patients) -> list[float]:
     """Return the false lesions per scan at each of `CURVE_LEVELS`, over patients; empty if they were not counted."""
-    counted_ = [patient.false_lesions for patient in patients if patient.false_lesions is not None]
-    if not counted_:
-        return []
-    means: list[float] = np.mean([found.by_level / found.n_scans for found in counted_], axis=0).tolist()
-    return means
+    per_scan = _false_lesions_per_scan(patients)
+    return per_scan.mean(axis=0).tolist() if len(per_scan) else []
 
 
 def penalised_mean_dice(patients: Patients, level: int) -> float | None:
@@ -195,6 +199,12 @@ def penalised_mean_dice(patients: Patients, level: int) -> float | None:
     usual = Counts(tp=round(sum(of_one.tp + of_one.fn for of_one in sick) / len(sick)))
     costs = [1.0 - (dice(of_one + usual) or 0.0) for of_one in counts if not of_one.tp + of_one.fn]
     return (sum(dice(of_one) or 0.0 for of_one in sick) - sum(costs)) / len(sick)
+
+
+def _false_lesions_per_scan(patients: Patients) -> np.ndarray:
+    """Return the false lesions per scan of each patient in whom they were counted, `(n, len(CURVE_LEVELS))`."""
+    found = [patient.false_lesions for patient in patients if patient.false_lesions is not None]
+    return np.array([each.by_level / each.n_scans for each in found]).reshape(-1, len(CURVE_LEVELS))
 
 
 def _sick(patients: Patients) -> Patients:
