@@ -16,6 +16,8 @@ FEATURES = (
     *("dark_row", "dark_column", "dark_height", "dark_width", "mirror_columns", "mirror_rows"),
 )
 """Names of the features, in their order. Levels are of 255, shares of pixels, places and sizes of the slice's side."""
+RESOLUTION = (*(3.0,) * 8, 0.01, 0.01, 0.05, *(0.1,) * 6, *(0.02,) * 6, *(0.015,) * 4, 0.03, 0.03)
+"""Difference in each feature that means nothing: two pixels of 96, three levels of 255, a tenth in a logarithm."""
 
 _SIDE_PX = 96
 _SYMMETRY_PX = 32

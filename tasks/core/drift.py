@@ -1,7 +1,7 @@
 """Drift: how far the appearance of scans lies from that of the slices a network was trained on.
 
 Each training source is a normal distribution of appearance (`core/appearance.py`) in which patients weigh alike. The
-distance of a slice is the Mahalanobis distance to the nearest source, divided by the one that 90 % of the training
+distance of a slice is the Mahalanobis distance to the nearest source, divided by the one that 93 % of the training
 slices stay below when their own patient is left out: above 1, a slice is unlike the training data.
 
 Source of the distance as a measure of what is foreign: Lee et al., NeurIPS 2018, arXiv 1807.03888.
@@ -14,16 +14,15 @@ from typing import Self
 
 import numpy as np
 
-from tasks.core.appearance import FEATURES
+from tasks.core.appearance import FEATURES, RESOLUTION
 from tasks.core.record import Record
 
 SHRINKAGE = 0.5
 """Share of the features' own variances that is added to a source's covariance, divided by its number of patients, of
 whom there are often fewer than features."""
-MIN_SPREAD = 1e-3
-TYPICAL_SHARE = 0.9
+TYPICAL_SHARE = 0.93
 """Share of slices of left-out training patients, who weigh alike, that counts as like the training data. Of the public
-scans 2 % of the slices of new patients are then above 1 (infra/docs/accuracy.md)."""
+scans 4 % of the slices of new patients are then above 1 (infra/docs/accuracy.md)."""
 MAX_FOREIGN_SHARE = 0.2
 """Share of a collection's scans beyond which the collection is warned of."""
 DRIFT_MARK = "drift:"
@@ -155,15 +154,15 @@ def _fit(features: np.ndarray, patients: np.ndarray, spread: np.ndarray) -> tupl
     weights = 1 / counts[patient] / len(counts)
     mean = weights @ features.astype(np.float64)
     away = features - mean
-    return mean, (away * weights[:, np.newaxis]).T @ away + SHRINKAGE / len(counts) * np.diag(spread**2)
+    least = SHRINKAGE / len(counts) * spread**2 + np.array(RESOLUTION) ** 2
+    return mean, (away * weights[:, np.newaxis]).T @ away + np.diag(least)
 
 
 def _spread(features: np.ndarray, sources: np.ndarray) -> np.ndarray:
     """Return the standard deviation of each feature within sources."""
     of_sources = [features[sources == name] for name in np.unique(sources)]
     away = np.concatenate([own - own.mean(axis=0) for own in of_sources])
-    spread: np.ndarray = away.std(axis=0).astype(np.float64) + MIN_SPREAD
-    return spread
+    return np.asarray(away.std(axis=0).astype(np.float64))
 
 
 def drift_of_collection(scores: Sequence[float]) -> tuple[float, int]:

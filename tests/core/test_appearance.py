@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tasks.core.appearance import FEATURES, appearance_of
+from tasks.core.appearance import FEATURES, RESOLUTION, appearance_of
 from tests.anatomy import anatomy
 
 IMAGE = anatomy(1, 0, size_px=128)
@@ -51,6 +51,12 @@ def _noisy(image: np.ndarray) -> np.ndarray:
 def test_a_change_moves_the_feature_that_is_named_for_it(change, moved: str) -> None:
     """Brightness, inversion, place, turn, noise, resolution and clipping each show where they should."""
     assert abs(_features(change(IMAGE))[moved] - _features(IMAGE)[moved]) > 0.02
+
+
+def test_every_feature_has_a_resolution() -> None:
+    """A difference below it means nothing."""
+    assert len(RESOLUTION) == len(FEATURES)
+    assert min(RESOLUTION) > 0
 
 
 def test_levels_are_those_of_the_tissues() -> None:

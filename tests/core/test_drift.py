@@ -80,13 +80,13 @@ def test_the_score_grows_with_the_distance_and_takes_the_nearest_source() -> Non
 
 
 def test_the_limit_is_that_of_patients_left_out() -> None:
-    """Scores of training slices, their own patient left out, are above 1 in about one of ten."""
+    """Scores of training slices, their own patient left out, are above 1 in about one of fourteen."""
     training, above = _training(), []
     for patient in range(N_PATIENTS):
         is_own = patient == PATIENT_OF
         scorer = _scorer(_training(~is_own).model_copy(update={"limit": training.limit}))
         above += (scorer.slices(FEATURES_OF_ALL[is_own]) > 1).tolist()
-    assert 0.05 <= np.mean(above) <= 0.11
+    assert 0.03 <= np.mean(above) <= 0.09
 
 
 def test_patients_weigh_alike_whatever_the_number_of_their_slices() -> None:
