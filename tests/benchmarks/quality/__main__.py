@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.quality train RECIPE [--protocol cv|source|random] [--parts NAME …] [--seed N]` trains what
 has no result yet and keeps each result; `… table RECIPE [BASELINE]` prints the figures, paired by patient; `… rules
-RECIPE` what each rule for the operating point does to patients it was not chosen on.
+RECIPE` what each rule for the operating point does to patients it was not chosen on; `… calibration RECIPE` how well
+the expected quality ranks and covers.
 """
 
 import argparse
@@ -23,8 +24,9 @@ from tasks.core.smoothing import smooth_cases
 from tasks.core.test_time_flips import Predict
 from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tasks.stages.lung_scores import LungScore
-from tests.benchmarks.quality import results
+from tests.benchmarks.quality import calibration, results
 from tests.benchmarks.quality.battery import BATTERY
+from tests.benchmarks.quality.calibration import LOW_DICE, Ranking, Samples, estimates
 from tests.benchmarks.quality.collection import Slices, read_collection, read_equalised
 from tests.benchmarks.quality.protocols import PROTOCOLS
 from tests.benchmarks.quality.recipes import RECIPES, Recipe
@@ -59,6 +61,10 @@ def train(name: str, *, protocol: str, parts: list[str] | None, seed: int) -> No
             involvement=involvement,
         )
         result.write()
+        unseen = slices.take(part.unseen)
+        outputs = trained.predict(unseen.images)
+        samples = calibration.sample(unseen, outputs, _smoothed(unseen, outputs[0]), trained.recipe)
+        samples.write(calibration.path_of(name, part.name, seed))
         found = results.dice_of(histograms["all slices"], probability_level(0.5))
         console.print(f"{name} {part.name} seed {seed}: {found}", highlight=False)
 
@@ -206,6 +212,31 @@ def _level(result: Result, found: list[Result], kind: str) -> int:
     return probability_level(point_of(patients, TrainingConfig()).threshold)
 
 
+def show_calibration(name: str) -> None:
+    """Print how well the expected quality ranks slices of unseen patients, and how many its intervals cover."""
+    folds = [Samples.read(path) for path in sorted(results.FOLDER.glob(f"{name}.fold*.0.slices.csv"))]
+    found = list(estimates(folds))
+    true, shown = np.concatenate([fold.dice for fold, _ in found]), np.concatenate([of for _, of in found])
+    patients = np.array([patient for fold, _ in found for patient in fold.patients])
+    ranking = Ranking.of(shown[:, 0], true)
+    covered = (true >= shown[:, 1] - 1e-9) & (true <= shown[:, 2] + 1e-9)
+    console.print(
+        f"{len(true)} slices with lesion: AURC {ranking.area_ratio:.3f} x ideal, AUROC {ranking.area_roc:.3f} for Dice "
+        f"below {LOW_DICE}, worst fifth has {ranking.found_in_worst:.0%} of what it could; intervals cover "
+        f"{covered.mean():.1%} and are {np.mean(shown[:, 2] - shown[:, 1]):.2f} wide"
+    )
+    by_patient = Table("patient", "slices", "expected", "true", "covered")
+    for patient in np.unique(patients):
+        own = patients == patient
+        by_patient.add_row(
+            patient,
+            str(own.sum()),
+            *(f"{of[own].mean():.2f}" for of in (shown[:, 0], true)),
+            f"{covered[own].mean():.0%}",
+        )
+    console.print(by_patient)
+
+
 def show_rules(name: str) -> None:
     """Print what each rule for the operating point does to unseen patients, over splits of those of all folds."""
     patients = [of for result in _results(name, "cv") for of in result.histograms["smoothed"].values()]
@@ -221,7 +252,7 @@ def show_rules(name: str) -> None:
 def main() -> None:
     """Train a recipe, or show its figures."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__)
-    parser.add_argument("what", choices=("train", "table", "rules"))
+    parser.add_argument("what", choices=("train", "table", "rules", "calibration"))
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("baseline", nargs="?", choices=RECIPES)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="cv")
@@ -232,6 +263,8 @@ def main() -> None:
         train(asked.recipe, protocol=asked.protocol, parts=asked.parts, seed=asked.seed)
     elif asked.what == "rules":
         show_rules(asked.recipe)
+    elif asked.what == "calibration":
+        show_calibration(asked.recipe)
     else:
         table(asked.recipe, asked.baseline, protocol=asked.protocol)
 

@@ -58,24 +58,30 @@ class Outcome:
     coverage: float | None
 
 
-def outcomes(patients: Sequence[ProbabilityHistogram], *, seed: int = 0) -> list[Outcome]:
+def outcomes(
+    patients: Sequence[ProbabilityHistogram],
+    *,
+    asked: Sequence[tuple[str, float | None]] = ASKED,
+    n_splits: int = N_SPLITS,
+    seed: int = 0,
+) -> list[Outcome]:
     """Return the outcome of every rule on patients, each predicted by a network that never saw them."""
     has_lesions = all(patient.false_lesions is not None for patient in patients)
     return [
-        _outcome(patients, rule, value, np.random.default_rng(seed))
-        for rule, value in ASKED
+        _outcome(patients, rule, value, n_splits, np.random.default_rng(seed))
+        for rule, value in asked
         if has_lesions or rule != "max_false_lesions"
     ]
 
 
 def _outcome(
-    patients: Sequence[ProbabilityHistogram], rule: str, value: float | None, rng: np.random.Generator
+    patients: Sequence[ProbabilityHistogram], rule: str, value: float | None, n_splits: int, rng: np.random.Generator
 ) -> Outcome:
     asked = TrainingConfig.model_validate({"operating_point": rule, "operating_value": value})
     found: dict[str, list[float | None]] = {
         name: [] for name in ("threshold", "unmet", "dice", "precision", "recall", "false", "kept")
     }
-    for _ in range(N_SPLITS):
+    for _ in range(n_splits):
         order = rng.permutation(len(patients))
         unseen, others = ([patients[index] for index in part] for part in np.split(order, [N_UNSEEN]))
         point = point_of(others, asked)
@@ -92,7 +98,7 @@ def _outcome(
     return Outcome(
         rule if value is None else f"{rule} {value:g}",
         threshold=means["threshold"] or 0.0,
-        n_unmet=round(N_SPLITS * (means["unmet"] or 0.0)),
+        n_unmet=round(n_splits * (means["unmet"] or 0.0)),
         dice=means["dice"],
         precision=means["precision"],
         recall=means["recall"],

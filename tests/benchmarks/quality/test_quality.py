@@ -9,10 +9,12 @@ from tasks.core.naming_rules import SliceIdentity
 from tasks.core.phantoms import phantom_scan
 from tests.benchmarks.quality import results
 from tests.benchmarks.quality.battery import BATTERY, SIDE_PX
+from tests.benchmarks.quality.calibration import Ranking, Samples, estimates
 from tests.benchmarks.quality.collection import Slices
 from tests.benchmarks.quality.protocols import PROTOCOLS, cross_validation, leave_one_source_out
 from tests.benchmarks.quality.recipes import RECIPES, Recipe
 from tests.benchmarks.quality.results import LEVELS, Result
+from tests.benchmarks.quality.rules import outcomes
 from tests.benchmarks.quality.views import WHOLE, lung_box
 
 N_PATIENTS = 4
@@ -79,6 +81,48 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.
     for patient, histogram in histograms["all slices"].items():
         for level in LEVELS:
             assert found.histograms["all slices"][patient].counts_at(level) == histogram.counts_at(level)
+
+
+def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Features of empty masks stay unknown."""
+    written = Samples(["a", "b"], np.array([0.5, 0.0]), np.array([[0.5, 0.25, 4.0, 0.5], [np.nan] * 4]))
+    written.write(tmp_path / "samples.csv")
+    found = Samples.read(tmp_path / "samples.csv")
+    assert found.patients == written.patients
+    np.testing.assert_array_equal(found.dice, written.dice)
+    np.testing.assert_array_equal(found.features, written.features)
+
+
+def test_a_perfect_estimate_ranks_perfectly_and_a_reversed_one_does_not() -> None:
+    """By the Dice itself every figure is 1; by its opposite no low slice is among the worst."""
+    true = np.linspace(0, 1, 50)
+    perfect, reversed_ = Ranking.of(true, true), Ranking.of(-true, true)
+    assert (perfect.area_ratio, perfect.area_roc, perfect.found_in_worst) == (1.0, 1.0, 1.0)
+    assert reversed_.area_ratio > 2
+    assert (reversed_.area_roc, reversed_.found_in_worst) == (0.0, 0.0)
+    assert Ranking.of(np.zeros(50), true).area_roc == 0.5
+
+
+def test_every_fold_is_estimated_by_the_others() -> None:
+    """What is kept of the defaults: an estimate and its interval for each slice, empty masks at 0."""
+    folds = [Samples.read(path) for path in sorted(results.FOLDER.glob("defaults.fold*.slices.csv"))]
+    found = list(estimates(folds))
+    assert len(found) == len(folds) >= 3
+    for fold, shown in found:
+        assert shown.shape == (len(fold.dice), 3)
+        assert (shown[np.isnan(fold.features[:, 0])] == 0).all()
+        assert ((shown[:, 1] <= shown[:, 0]) & (shown[:, 0] <= shown[:, 2])).all()
+
+
+def test_rules_keep_their_limits_on_unseen_patients() -> None:
+    """On the kept results of the defaults, over splits of patients: precision and recall of the others are as asked."""
+    paths = sorted(results.FOLDER.glob("defaults.fold*.json"))
+    patients = [of for path in paths for of in results.read(path).histograms["smoothed"].values()]
+    asked = (("min_precision", 0.8), ("min_recall", 0.7))
+    precise, complete = outcomes(patients, asked=asked, n_splits=10)
+    assert (precise.precision or 0) > 0.8 - 0.04
+    assert (complete.recall or 0) > 0.7 - 0.04
+    assert (precise.recall or 0) > 0.5
 
 
 @pytest.mark.parametrize("name", RECIPES)
