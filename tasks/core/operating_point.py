@@ -32,7 +32,8 @@ class OperatingPoint:
         threshold: Smallest probability at which a pixel is labelled lesion.
         mean_dice: Mean Dice over these patients; None if no patient has lesions.
         n_patients: Number of these patients.
-        reason: Why this threshold was chosen; empty if it was set, or if no patient has lesions.
+        reason: Why this threshold was chosen, with `{patients}` for these patients; empty if it was set, or if no
+            patient has lesions.
         unmet: What the rule asks for and these patients do not reach; empty if they do.
         flips: Whether test-time flips are used.
         dice_otherwise: Mean Dice with the other choice of flips; None if it was not measured.

@@ -33,7 +33,7 @@ class Choice:
 
     Attributes:
         level: The threshold, in units of 1/255.
-        reason: Why this one: the end of a sentence about the patients it was chosen on.
+        reason: Why this one, with `{patients}` for the patients it was chosen on.
         unmet: What was asked and is not reached on these patients; empty if it is.
     """
 
@@ -63,7 +63,7 @@ def best_dice(patients: Patients, _value: float, _confidence: float) -> Choice:
     by_level = {level: penalised_mean_dice(patients, level) or 0.0 for level in CANDIDATE_LEVELS}
     tie = max(by_level.values()) - NEAR_TIE_DICE / len(_sick(patients)) ** 0.5
     near = [level for level, penalised_dice in by_level.items() if penalised_dice >= tie]
-    return Choice(_nearest_to_usual(near), f"best mean Dice, near ties towards {USUAL_THRESHOLD}")
+    return Choice(_nearest_to_usual(near), f"best mean Dice of {{patients}}, near ties towards {USUAL_THRESHOLD}")
 
 
 def best_f_beta(patients: Patients, beta: float, _confidence: float) -> Choice:
@@ -80,7 +80,7 @@ def best_f_beta(patients: Patients, beta: float, _confidence: float) -> Choice:
     by_level = {level: mean_at(level) for level in CANDIDATE_LEVELS}
     best = max(by_level.values())
     level = _nearest_to_usual([level for level, found in by_level.items() if found >= best])
-    return Choice(level, f"best mean F{beta:g} ({best:.3f})")
+    return Choice(level, f"best mean F{beta:g} ({best:.3f}) of {{patients}}")
 
 
 def min_precision(patients: Patients, least: float, _confidence: float) -> Choice:
@@ -90,7 +90,7 @@ def min_precision(patients: Patients, least: float, _confidence: float) -> Choic
     level = min(met) if met else max(by_level, key=lambda level: by_level[level])
     return Choice(
         level,
-        f"highest recall with a mean precision of at least {least:g}",
+        f"highest recall with a mean precision of at least {least:g}, on {{patients}}",
         "" if met else f"the highest mean precision is {by_level[level]:.3f}, {least:g} was asked for",
     )
 
@@ -102,7 +102,7 @@ def min_recall(patients: Patients, least: float, _confidence: float) -> Choice:
     level = max(met) if met else min(by_level)
     return Choice(
         level,
-        f"highest precision with a mean recall of at least {least:g}",
+        f"highest precision with a mean recall of at least {least:g}, on {{patients}}",
         "" if met else f"the highest mean recall is {by_level[level]:.3f}, {least:g} was asked for",
     )
 
@@ -121,7 +121,7 @@ def max_false_lesions(patients: Patients, most: float, _confidence: float) -> Ch
     return Choice(
         level,
         f"lowest threshold with at most {most:g} false lesions per scan ({by_level[level]:.2f}, with one more patient "
-        "like the worst)",
+        "like the worst), on {patients}",
         "" if met else f"at least {by_level[level]:.2f} false lesions per scan remain, at most {most:g} were asked for",
     )
 
@@ -141,7 +141,7 @@ def max_false_negative_rate(patients: Patients, most: float, confidence: float) 
     held = 1 - k / (len(sick) + 1)
     reason = (
         f"highest threshold at which a new patient's false-negative rate is at most {most:g} with a probability of at "
-        f"least {held:.0%}"
+        f"least {held:.0%}, on {{patients}}"
     )
     unmet = ""
     if held < confidence - ROUNDING:

@@ -90,7 +90,7 @@ def _choice(request: TrainRequest, point: OperatingPoint) -> str:
         source = "set by training.threshold" if is_set else f"default of {USUAL_THRESHOLD}"
         return f"{source}, because no {kind} has lesions"
     on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice:.3f}"
-    threshold = f"set by training.threshold; on {on}" if is_set else f"{point.reason}, on {on}"
+    threshold = f"set by training.threshold; on {on}" if is_set else point.reason.format(patients=on)
     if point.dice_otherwise is None:
         return threshold
     with_or_without, otherwise = ("with", "without") if point.flips else ("without", "with")

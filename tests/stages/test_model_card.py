@@ -45,8 +45,8 @@ def test_a_card_holds_what_predicting_needs() -> None:
 @pytest.mark.parametrize(
     ("training", "patient", "expected"),
     [
-        ({}, SICK, "best mean Dice, near ties towards 0.4, on 1 validation patient, mean Dice 1.000"),
-        ({"folds": 2}, SICK, "best mean Dice, near ties towards 0.4, on 1 held-out patient, mean Dice 1.000"),
+        ({}, SICK, "best mean Dice of 1 validation patient, mean Dice 1.000, near ties towards 0.4"),
+        ({"folds": 2}, SICK, "best mean Dice of 1 held-out patient, mean Dice 1.000, near ties towards 0.4"),
         ({"threshold": 0.3}, SICK, "set by training.threshold; on 1 validation patient, mean Dice 1.000"),
         (
             {"threshold": 0.3},
