@@ -240,9 +240,7 @@ def show_calibration(name: str) -> None:
 def show_rules(name: str) -> None:
     """Print what each rule for the operating point does to unseen patients, over splits of those of all folds."""
     patients = [of for result in _results(name, "cv") for of in result.histograms["smoothed"].values()]
-    shown = Table(
-        "rule", "threshold", "Dice", "precision", "recall", "false lesions", "within the rate", "unmet, of 200"
-    )
+    shown = Table("rule", "threshold", "Dice", "precision", "recall", "false lesions", "within the rate", "unmet")
     for found in outcomes(patients):
         figures = (found.threshold, found.dice, found.precision, found.recall, found.false_lesions, found.coverage)
         shown.add_row(found.rule, *("" if value is None else f"{value:.3f}" for value in figures), str(found.n_unmet))
