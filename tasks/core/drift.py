@@ -25,22 +25,24 @@ TYPICAL_SHARE = 0.93
 scans 4 % of the slices of new patients are then above 1 (infra/docs/accuracy.md)."""
 MAX_FOREIGN_SHARE = 0.2
 """Share of a collection's scans beyond which the collection is warned of."""
+MIN_LIMIT = 0.5
+"""Least limit: at 1, every feature differs by what means nothing. Copies of one patient would set it to 0."""
+MAX_LEFT_OUT = 100
+"""Patients by whom the limit is set, of more an even choice: each is a fit of all slices."""
 DRIFT_MARK = "drift:"
 """Beginning of the warning about a collection."""
 
 
 class SourceAppearance(Record):
-    """Appearance of a training source.
+    """Appearance of a training source, without its name, which may come from the names of files.
 
     Attributes:
-        source: Name of the source.
         n_patients: Patients.
         n_slices: Slices.
         mean: Mean of each feature.
         covariance: Covariance of the features, float32 in base64, row by row.
     """
 
-    source: str
     n_patients: int
     n_slices: int
     mean: tuple[float, ...]
@@ -107,16 +109,15 @@ def appearance_of_training(
         patients: Patient of each slice.
         sources: Source of each slice.
     """
-    of_patient, of_source = np.array(patients), np.array(sources)
+    # as numbers: comparing texts would take most of the time
+    of_patient, of_source = (np.unique(list(each), return_inverse=True)[1] for each in (patients, sources))
     names = np.unique(of_source)
     left_out, weights = [], []
-    for source in names:
-        own = np.unique(of_patient[of_source == source])
-        for patient in own if len(own) > 1 else ():
-            is_new = (of_patient == patient) & (of_source == source)
-            scorer = _scorer(features[~is_new], of_patient[~is_new], of_source[~is_new])
-            left_out.append(scorer.slices(features[is_new]))
-            weights.append(np.full(is_new.sum(), 1 / is_new.sum()))
+    for patient, source in _chosen(of_patient, of_source):
+        is_new = (of_patient == patient) & (of_source == source)
+        scorer = _scorer(features[~is_new], of_patient[~is_new], of_source[~is_new])
+        left_out.append(scorer.slices(features[is_new]))
+        weights.append(np.full(is_new.sum(), 1 / is_new.sum()))
     if not left_out:
         return None
     limit = np.quantile(np.concatenate(left_out), TYPICAL_SHARE, weights=np.concatenate(weights), method="inverted_cdf")
@@ -125,7 +126,6 @@ def appearance_of_training(
         features=FEATURES,
         sources=tuple(
             SourceAppearance(
-                source=str(name),
                 n_patients=len(np.unique(of_patient[of_source == name])),
                 n_slices=int((of_source == name).sum()),
                 mean=tuple(np.round(mean, 6).tolist()),
@@ -133,8 +133,16 @@ def appearance_of_training(
             )
             for name, (mean, covariance) in zip(names, fitted, strict=True)
         ),
-        limit=float(limit),
+        limit=max(float(limit), MIN_LIMIT),
     )
+
+
+def _chosen(patients: np.ndarray, sources: np.ndarray) -> list[tuple[int, int]]:
+    """Return the patients to leave out, with their source: of sources with two patients, and not too many."""
+    pairs = np.unique(np.stack([patients, sources], axis=1), axis=0)
+    n_patients = np.bincount(pairs[:, 1]) if len(pairs) else np.array([])
+    able = [(int(patient), int(source)) for patient, source in pairs if n_patients[source] > 1]
+    return [able[index] for index in np.unique(np.linspace(0, len(able) - 1, MAX_LEFT_OUT).astype(int))] if able else []
 
 
 def _scorer(features: np.ndarray, patients: np.ndarray, sources: np.ndarray) -> DriftScorer:

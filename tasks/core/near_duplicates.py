@@ -20,6 +20,9 @@ SURROUNDINGS_PX = 2.0
 """Standard deviation of the Gaussian whose mean and spread are a pixel's surroundings."""
 NOISE_LEVEL = 1.0
 """Spread, of 255, below which surroundings are flat, so that noise and compression do not count as structure."""
+VISIBLE_LEVELS = 8
+MIN_BODY_SHARE = 0.1
+"""Share of a slice that must differ from its median by more than `VISIBLE_LEVELS` of 255 to be compared."""
 N_CANDIDATES = 20
 """Nearest other slices that are compared; 99.7 % of the changed copies of public slices are among them."""
 N_FREQUENCIES = 12
@@ -61,6 +64,7 @@ def find_near_duplicates(thumbnails: np.ndarray, patients: Sequence[str]) -> lis
     """
     structure = np.array([_structure(one) for one in thumbnails], np.float32).reshape(-1, THUMBNAIL_PX, THUMBNAIL_PX)
     numbers = np.unique(list(patients), return_inverse=True)[1]
+    structure[~_shows_a_body(thumbnails)] = 0  # burnt-in rulers and letters are the same for many patients
     nearest: dict[tuple[int, int], tuple[float, int]] = {}
     for one, other, orientation in _candidates(structure, numbers):
         similarity = float(np.vdot(_turned(structure[one], orientation), structure[other]))
@@ -89,6 +93,13 @@ def _candidates(structure: np.ndarray, patients: np.ndarray) -> Iterator[tuple[i
         for row, others in enumerate(taken):
             for other in others[np.isfinite(best[row, others])]:
                 yield start + row, int(other), int(orientation[row, other])
+
+
+def _shows_a_body(thumbnails: np.ndarray) -> np.ndarray:
+    """Return whether enough of each slice differs from its most frequent value, bool `(N,)`."""
+    flat = thumbnails.reshape(-1, THUMBNAIL_PX**2).astype(np.int16)
+    usual = np.median(flat, axis=1, keepdims=True)
+    return np.asarray((np.abs(flat - usual) > VISIBLE_LEVELS).mean(axis=1) >= MIN_BODY_SHARE)
 
 
 def _structure(pixels: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from tasks.core.lesions import LesionCounts, count_lesions
 from tasks.core.metrics import Counts
 
 N_LEVELS = 256
-CURVE_LEVELS = (13, 26, 51, 77, 102, 128, 153, 179, 204, 230, 242)
-"""Levels, in units of 1/255, of the curves of an operating point: thresholds of 0.05, 0.1, 0.2 … 0.9 and 0.95."""
+CURVE_LEVELS = (3, 13, 26, 51, 77, 102, 128, 153, 179, 204, 230, 242)
+"""Levels, in units of 1/255, of the curves of an operating point: thresholds of 0.01, 0.05, 0.1, 0.2 … 0.9 and 0.95."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Expected quality of a mask: the Dice it would have against an expert's, from what the model gives anyway.
 
-A network is sure of masks that are wrong: soft Dice says 0.79 where 0.48 is true (infra/docs/accuracy.md). So a linear
+A network is sure of masks that are wrong, so soft Dice alone promises too much (infra/docs/accuracy.md). A linear
 model of four features is fitted to slices of patients the network never saw, and an interval to how far it was off for
 patients it was not fitted to (conformal, by jackknife over patients).
 
@@ -32,6 +32,8 @@ RIDGE = 0.1
 """Penalty on the coefficients, of standardised features."""
 BIN_EDGES = (0.5, 0.7)
 """Expected Dice between which intervals are of their own: low values are less certain."""
+MAX_STEP = 0.06
+"""Largest difference between a threshold and that of its calibration: calibrations are 0.1 apart."""
 MIN_PATIENTS, MIN_SLICES = 3, 30
 """Fewest patients and slices with lesion that a calibration is made from."""
 MAX_SAMPLES = 5_000
@@ -44,6 +46,7 @@ class QualityCalibration(Record):
 
     Attributes:
         features: Names of the features.
+        threshold: Threshold of the masks it was made from.
         mean: Mean of each feature.
         spread: Standard deviation of each.
         coefficients: Of the standardised features.
@@ -55,6 +58,7 @@ class QualityCalibration(Record):
     """
 
     features: tuple[str, ...]
+    threshold: float
     mean: tuple[float, ...]
     spread: tuple[float, ...]
     coefficients: tuple[float, ...]
@@ -86,13 +90,16 @@ class QualitySamples:
     def __add__(self, other: "QualitySamples") -> "QualitySamples":
         return QualitySamples(self.patients + other.patients, np.concatenate([self.values, other.values]))
 
-    def calibration(self, threshold: float) -> "QualityCalibration | None":
-        """Return the calibration at the sampled threshold that is nearest to a threshold; None if slices are few."""
-        level = int(np.argmin(np.abs(np.array(CURVE_LEVELS) - 255 * threshold)))
-        values = self.values[:, level].astype(np.float64)
+    def calibrations(self) -> "tuple[QualityCalibration, ...]":
+        """Return a calibration for each sampled threshold at which slices are not too few: a run may set its own."""
+        found = (self._calibration(index, level / 255) for index, level in enumerate(CURVE_LEVELS))
+        return tuple(calibration for calibration in found if calibration is not None)
+
+    def _calibration(self, index: int, threshold: float) -> "QualityCalibration | None":
+        values = self.values[:, index].astype(np.float64)
         has_mask = ~np.isnan(values[:, 0])
-        kept = values[has_mask]
-        return fit_quality(kept[:, :-1], kept[:, -1], [self.patients[index] for index in np.flatnonzero(has_mask)])
+        patients = [self.patients[number] for number in np.flatnonzero(has_mask)]
+        return fit_quality(values[has_mask, :-1], values[has_mask, -1], patients, threshold=threshold)
 
 
 def sample_slice(
@@ -157,13 +164,16 @@ def quality_features(
     return np.array(values, np.float32)
 
 
-def fit_quality(features: np.ndarray, dice: np.ndarray, patients: Sequence[str]) -> QualityCalibration | None:
+def fit_quality(
+    features: np.ndarray, dice: np.ndarray, patients: Sequence[str], *, threshold: float
+) -> QualityCalibration | None:
     """Return the calibration from slices with lesion and mask of unseen patients; None if they are too few.
 
     Args:
         features: float32 `(N, 4)`, as of `quality_features`.
         dice: Dice of each slice.
         patients: Patient of each.
+        threshold: Threshold of the masks.
     """
     of_patient = np.array(patients)
     names = np.unique(of_patient)
@@ -177,6 +187,7 @@ def fit_quality(features: np.ndarray, dice: np.ndarray, patients: Sequence[str])
     model = _fit(features, dice, of_patient)
     return QualityCalibration(
         features=FEATURES,
+        threshold=threshold,
         mean=tuple(model.mean.tolist()),
         spread=tuple(model.spread.tolist()),
         coefficients=tuple(model.coefficients.tolist()),
@@ -200,9 +211,14 @@ class QualityModel:
     high: np.ndarray
 
     @classmethod
-    def of(cls, calibration: QualityCalibration | None) -> Self | None:
-        """Return the model of a bundle; None if it has none, or one of other features than are measured now."""
-        if calibration is None or calibration.features != FEATURES:
+    def of(cls, calibrations: Sequence[QualityCalibration], threshold: float) -> Self | None:
+        """Return the model of a bundle for masks at a threshold, from the calibration at the nearest one.
+
+        None if the bundle has none within `MAX_STEP`, or of other features than are measured now.
+        """
+        usable = [found for found in calibrations if found.features == FEATURES]
+        calibration = min(usable, key=lambda found: abs(found.threshold - threshold), default=None)
+        if calibration is None or abs(calibration.threshold - threshold) > MAX_STEP:
             return None
         mean, spread, coefficients, low, high = (
             np.array(values)
@@ -258,6 +274,6 @@ def _residuals(
         own = bins == number
         if np.count_nonzero(own) < _FEW_PX:
             own = np.ones(len(bins), bool)
-        found.append(np.quantile(residuals[own], shares, weights=weights[own], method="inverted_cdf"))
-    low, high = np.transpose(found)
-    return tuple(low.tolist()), tuple(high.tolist())
+        low, high = np.quantile(residuals[own], shares, weights=weights[own], method="inverted_cdf")
+        found.append((min(float(low), 0.0), max(float(high), 0.0)))  # of few patients all may be off on one side
+    return tuple(low for low, _ in found), tuple(high for _, high in found)

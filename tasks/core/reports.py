@@ -31,8 +31,8 @@ MAX_ROWS = 500
 """Largest number of rows of a table in a page; the whole table is beside it as Parquet or JSON."""
 
 NO_DRIFT = (
-    "Drift was not measured: the bundle holds no appearance of its training data (trained before 0.2, or on sources of "
-    "one patient each)."
+    "Drift was not measured: the bundle holds no appearance of its training data that this version reads (an earlier "
+    "bundle, or sources of one patient each)."
 )
 USUAL_FLAGS = {"no_lesion"}
 """Flags that do not make a scan worth a check."""
@@ -126,8 +126,8 @@ def _quality_sentence(rows: Sequence[ScanRow]) -> str:
     if any(row.quality is not None for row in done) or not done:
         return ""
     return (
-        "The quality of masks was not estimated: the bundle holds no calibration (trained before 0.2, or on too few "
-        "validation patients with lesions)."
+        "The quality of masks was not estimated: the bundle holds no calibration for this threshold (an earlier "
+        "bundle, or too few validation patients with lesions)."
     )
 
 

@@ -74,6 +74,7 @@ class LeakageAudit(Record):
 
     Attributes:
         n_slices: Slices that were compared with each other.
+        n_all_slices: Slices of the dataset.
         n_patients_in_several_splits: By slice, not by patient, nearly all.
         n_near_duplicates: Pairs of slices of different patients that are nearly the same.
         n_across_splits: Those of them in different splits.
@@ -85,6 +86,7 @@ class LeakageAudit(Record):
     n_near_duplicates: int
     n_across_splits: int
     n_single: int
+    n_all_slices: int
 
 
 class DatasetCard(Record):
@@ -157,7 +159,7 @@ class ModelCard(Record):
     best_epoch: int
     validation: dict[str, float | None]
     appearance: TrainingAppearance | None = None
-    quality: QualityCalibration | None = None
+    quality: tuple[QualityCalibration, ...] = ()
     flag_limits: FlagLimits = FlagLimits()
     versions: dict[str, str]
     code_version: str

@@ -1,6 +1,7 @@
 """Stage finish: probabilities to masks and previews on the source grid, published before the scan is recorded."""
 
 import hashlib
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -172,8 +173,9 @@ def _quality(predicted: Predicted, probabilities: np.ndarray, run: Run, *, is_em
     if run.quality is None or is_empty:
         return None if run.quality is None else Quality.of_empty()
     lungs = [None] * len(probabilities) if predicted.lung is None else predicted.lung
+    held = held_slices(predicted.rest, len(probabilities))
     slices = zip(probabilities, predicted.images, lungs, strict=True)
-    found = (quality_features(*each, threshold=run.threshold) for each in slices)
+    found = (quality_features(*each, threshold=run.threshold) for each in itertools.compress(slices, held))
     return run.quality.scan([features for features in found if features is not None])
 
 

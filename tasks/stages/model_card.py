@@ -72,7 +72,7 @@ def draft_card(
         best_epoch=outcome.best_epoch,
         validation=outcome.best_validation,
         appearance=dataset.appearance,
-        quality=outcome.quality.calibration(point.threshold),
+        quality=outcome.quality.calibrations(),
         versions=library_versions(),
         code_version=code_version(),
         trained_at=datetime.now(UTC),

@@ -48,10 +48,11 @@ class Run:
             ConfigError: If ids are to be hashed and there is no key.
         """
         asked = request.segmentation
+        threshold = card.threshold if asked.threshold is None else asked.threshold
         flips = card.test_time_flips if asked.test_time_flips is None else asked.test_time_flips
         return cls(
             request,
-            threshold=card.threshold if asked.threshold is None else asked.threshold,
+            threshold=threshold,
             min_lesion_px=card.min_lesion_px if asked.min_lesion_px is None else asked.min_lesion_px,
             min_lesion_mm3=asked.min_lesion_mm3,
             model_input=ModelInput(card.input_size_px, card.hu, card.intensity_rule),
@@ -59,7 +60,7 @@ class Run:
             code_version=code_version(),
             seal=Seal.from_environment() if asked.hash_ids else None,
             drift=DriftScorer.of(card.appearance),
-            quality=QualityModel.of(card.quality),
+            quality=QualityModel.of(card.quality, threshold),
             flag_limits=card.flag_limits,
             z_smoothing=card.z_smoothing,
             test_time_flips=flips,

@@ -116,14 +116,17 @@ FAILED = ScanRow(
     mask_version="2",
     code_version="0.1.0",
 )
-AUDIT = LeakageAudit(n_slices=90, n_patients_in_several_splits=0, n_near_duplicates=1, n_across_splits=1, n_single=0)
+AUDIT = LeakageAudit(
+    n_slices=90, n_patients_in_several_splits=0, n_near_duplicates=1, n_across_splits=1, n_single=0, n_all_slices=90
+)
 APPEARANCE = TrainingAppearance(
     features=("lung_level",),
-    sources=(SourceAppearance(source="clinic", n_patients=2, n_slices=90, mean=(0.5,), covariance="AACAPw=="),),
+    sources=(SourceAppearance(n_patients=2, n_slices=90, mean=(0.5,), covariance="AACAPw=="),),
     limit=1.5,
 )
 QUALITY = QualityCalibration(
     features=QUALITY_FEATURES,
+    threshold=0.4,
     mean=(0.7, 0.6, 5.0, 0.4),
     spread=(0.1, 0.2, 1.0, 0.2),
     coefficients=(0.05, 0.1, 0.0, 0.02),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.core.appearance import FEATURES, appearance_of
+from tasks.core import drift
+from tasks.core.appearance import FEATURES, RESOLUTION, appearance_of
 from tasks.core.drift import (
     MAX_FOREIGN_SHARE,
     DriftScorer,
@@ -98,6 +99,31 @@ def test_patients_weigh_alike_whatever_the_number_of_their_slices() -> None:
     )
     assert training is not None
     assert np.mean(training.sources[0].mean) == pytest.approx(6 / 4, abs=0.3)
+
+
+def test_copies_of_one_patient_set_no_limit_of_nothing() -> None:
+    """Of two patients with the same pictures, the same once more is like them, and a little else is, too."""
+    features = np.repeat(FEATURES_OF_ALL[:1], 2, axis=0)
+    training = appearance_of_training(features, patients=["a", "b"], sources=["s", "s"])
+    assert training is not None
+    scorer = _scorer(training)
+    assert scorer.scan(features) < 1
+    assert scorer.scan(features + 0.3 * np.array(RESOLUTION)) < 1
+
+
+def test_many_patients_are_left_out_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each patient that is left out costs a fit of all slices: an even choice of them sets the limit."""
+    fits: list[int] = []
+    fit_all = drift._fit_all
+    monkeypatch.setattr(drift, "MAX_LEFT_OUT", 10)
+    monkeypatch.setattr(drift, "_fit_all", lambda *of: fits.append(1) or fit_all(*of))
+    assert _training().limit > 0
+    assert len(fits) == 10 + 1
+
+
+def test_no_name_of_a_source_is_stored() -> None:
+    """It may be a word of a file name, and bundles are handed on."""
+    assert "odd" not in _training().model_dump_json()
 
 
 @pytest.mark.parametrize(("patients", "sources"), [(["a", "a", "a"], ["s"] * 3), (["a", "b", "c"], ["s", "t", "u"])])

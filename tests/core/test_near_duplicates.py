@@ -69,6 +69,15 @@ def test_the_copies_of_several_patients_are_pairs_with_each() -> None:
     assert _pairs(images, patients) == {(0, n), (0, n + 1), (n, n + 1)}
 
 
+def test_rulers_and_letters_on_nothing_are_no_duplicates() -> None:
+    """Burnt-in marks on a black slice are the same for every patient of a scanner, and say nothing of who it is."""
+    black = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+    black[10:60, 8:11] = black[20:40, 100:112] = 255
+    rng = np.random.default_rng(0)
+    slices = [np.clip(black + rng.integers(0, 4, black.shape), 0, 255).astype(np.uint8) for _ in range(6)]
+    assert _pairs(slices, [str(number) for number in range(6)]) == set()
+
+
 @pytest.mark.parametrize("n_slices", [0, 1, 2])
 def test_slices_that_show_nothing_are_no_duplicates(n_slices: int) -> None:
     """Black slices of different patients have no structure to share; none, or one, is no error."""

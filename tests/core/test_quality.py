@@ -34,7 +34,9 @@ def _drawn(seed: int, n_patients: int = N_PATIENTS) -> tuple[np.ndarray, np.ndar
 
 
 def _model(seed: int = 0) -> QualityModel:
-    found = QualityModel.of(fit_quality(*_drawn(seed)))
+    fitted = fit_quality(*_drawn(seed), threshold=0.4)
+    assert fitted is not None
+    found = QualityModel.of([fitted], 0.4)
     assert found is not None
     return found
 
@@ -96,7 +98,7 @@ def test_patients_weigh_by_the_root_of_their_slices() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(0, 1, (3 * 20 + 2000, 4))
     dice = np.concatenate([np.full(60, 0.8), np.full(2000, 0.2)])
-    found = fit_quality(features, dice, [*np.repeat(["a", "b", "c"], 20).tolist(), *["d"] * 2000])
+    found = fit_quality(features, dice, [*np.repeat(["a", "b", "c"], 20).tolist(), *["d"] * 2000], threshold=0.4)
     assert found is not None
     assert 0.25 < found.intercept < 0.7
 
@@ -121,21 +123,42 @@ def test_too_few_patients_or_slices_are_no_calibration(n_patients: int, n_slices
     """Then a bundle has none."""
     features, dice, _ = _drawn(0)
     n = n_patients * n_slices
-    assert fit_quality(features[:n], dice[:n], [f"p{index % n_patients}" for index in range(n)]) is None
-    assert QualityModel.of(None) is None
-    assert QualityModel.of(QUALITY.model_copy(update={"features": ("another",)})) is None
+    assert fit_quality(features[:n], dice[:n], [f"p{index % n_patients}" for index in range(n)], threshold=0.4) is None
+    assert QualityModel.of([], 0.4) is None
+    assert QualityModel.of([QUALITY.model_copy(update={"features": ("another",)})], 0.4) is None
 
 
 def test_bins_of_few_slices_take_the_residuals_of_all() -> None:
     """Where no slice is expected to be bad, the interval there is that of all others."""
     features, dice, patients = _drawn(0)
     good = dice > 0.75
-    found = fit_quality(
-        features[good], dice[good], [patient for patient, is_good in zip(patients, good, strict=True) if is_good]
-    )
+    found = fit_quality(features[good], dice[good], np.array(patients)[good].tolist(), threshold=0.4)
     assert found is not None
     assert len(found.low) == len(found.high) == len(BIN_EDGES) + 1
     assert all(low < 0 < high for low, high in zip(found.low, found.high, strict=True))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 6))
+def test_the_expected_dice_lies_in_its_interval_however_patients_differ(seed: int, n_patients: int) -> None:
+    """Also where all patients of a bin are better, or all worse, than is expected of them."""
+    rng = np.random.default_rng(seed)
+    features, dice, patients = _drawn(seed, n_patients)
+    dice = np.clip(dice + np.repeat(rng.normal(0, 0.3, n_patients), N_OF_EACH), 0, 1)
+    fitted = fit_quality(features, dice, patients, threshold=0.4)
+    assert fitted is not None
+    model = QualityModel.of([fitted], 0.4)
+    assert model is not None
+    for each in features[::7]:
+        found = model.scan([each])
+        assert 0 <= found.low <= found.expected <= found.high <= 1
+
+
+def test_masks_at_another_threshold_have_the_calibration_of_it() -> None:
+    """The nearest one; where none is near, quality is unknown."""
+    calibrations = [QUALITY.model_copy(update={"threshold": at, "intercept": at}) for at in (0.1, 0.2, 0.4)]
+    nearest = {asked: QualityModel.of(calibrations, asked) for asked in (0.09, 0.16, 0.42, 0.9)}
+    assert [model.intercept if model else None for model in nearest.values()] == [0.1, 0.2, 0.4, None]
 
 
 def test_samples_are_taken_at_every_threshold() -> None:
@@ -153,8 +176,8 @@ def test_samples_are_taken_at_every_threshold() -> None:
             assert row[-1] == pytest.approx(2 * (mask & (reference > 0)).sum() / (mask.sum() + reference.sum()))
 
 
-def test_samples_add_up_and_calibrate_at_the_nearest_threshold() -> None:
-    """Of two folds together; slices whose mask is empty there are left out."""
+def test_samples_add_up_and_calibrate_at_each_threshold() -> None:
+    """Of two folds together; slices whose mask is empty there are left out, and other thresholds have none."""
     features, dice, patients = _drawn(0)
     values = np.full((len(dice), len(CURVE_LEVELS), len(FEATURES) + 1), np.nan, np.float32)
     at = CURVE_LEVELS.index(102)
@@ -162,8 +185,6 @@ def test_samples_add_up_and_calibrate_at_the_nearest_threshold() -> None:
     values[::2, at] = np.nan
     half = len(dice) // 2
     both = QualitySamples(tuple(patients[:half]), values[:half]) + QualitySamples(tuple(patients[half:]), values[half:])
-    found = both.calibration(0.41)
-    assert found is not None
-    assert (found.n_slices, found.n_patients) == (half, N_PATIENTS)
-    assert both.calibration(0.9) is None
+    [found] = both.calibrations()
+    assert (found.n_slices, found.n_patients, found.threshold) == (half, N_PATIENTS, 0.4)
     assert QualitySamples.of([], []).values.shape == QualitySamples().values.shape

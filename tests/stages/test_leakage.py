@@ -43,8 +43,13 @@ def test_one_volume_under_two_patients_is_found_across_splits() -> None:
     assert {(row.patient_id, row.other_patient_id) for row in found.duplicates} == {("anna", "cleo")}
     assert {(row.split, row.other_split) for row in found.duplicates} == {("train", "test")}
     assert (found.audit.n_slices, found.audit.n_near_duplicates, found.audit.n_across_splits) == (9, 3, 3)
-    [warning] = found.warnings()
-    assert warning.startswith("3 pairs of slices of different patients are nearly the same; of all such pairs 3 lie")
+    pairs, across = found.warnings()
+    assert pairs.startswith(
+        "3 pairs of slices of different patients are nearly the same. duplicates.parquet lists them."
+    )
+    assert across == "3 pairs of nearly the same slices lie in different splits: scores may be too high."
+    same_split = _audit(slices, {"a": "anna", "b": "ben", "c": "cleo"}, dict.fromkeys("abc", "train"))
+    assert not any("scores may be too high" in warning for warning in same_split.warnings())
 
 
 def test_patients_apart_leave_nothing_to_say() -> None:
@@ -74,4 +79,6 @@ def test_of_too_many_slices_an_even_sample_is_compared(monkeypatch) -> None:
     """The card says how many were."""
     monkeypatch.setattr(leakage, "MAX_SLICES", 4)
     found = _audit(_volume("a", 1, n=9), {"a": "anna"}, {"a": "train"})
-    assert found.audit.n_slices == 3
+    assert (found.audit.n_slices, found.audit.n_all_slices) == (4, 9)
+    [warning] = found.warnings()
+    assert warning.startswith("only 4 of 9 slices were compared")

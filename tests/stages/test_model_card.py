@@ -75,7 +75,7 @@ def test_a_card_names_its_rule_and_holds_its_curve() -> None:
     assert chosen.threshold_choice.startswith("highest precision with a mean recall of at least 0.9, on 1 validation")
     assert chosen.threshold == 200 / 255
     assert chosen.operating_curve[0] == {
-        "threshold": 13 / 255,
+        "threshold": 3 / 255,
         "dice": 1.0,
         "precision": 1.0,
         "recall": 1.0,

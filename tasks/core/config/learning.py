@@ -155,6 +155,7 @@ class TrainingConfig(FormModel):
         None,
         title="Value of the operating point",
         gt=0,
+        le=1000,
         description="Beta of best_f_beta (2), least mean precision or recall (0.8), most false lesions per scan "
         "(2), or most missed lesion as a fraction (0.2). Empty = the value in brackets.",
     )

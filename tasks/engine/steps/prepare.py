@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import ray.data
 
 from tasks.core.addresses import shown_uri
@@ -172,20 +173,22 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
         row = {"case_id": pair.case_id, "slice_index": pair.slice_index, "uri": pair.image_uri}
         try:
             slices = list(preprocess_pair(pair, preparation))
+            measures = [_measures(found["image"]) for found in slices]
         except Exception as err:  # noqa: BLE001 - the boundary of one pair
             refused = as_refusal(err)
             why = {"error_code": refused.code, "error": refused.sentence, "where": refused.where}
             rows.append(row | dict.fromkeys(("lesion_fraction", "thumbnail", "appearance", "has_lung")) | why)
             continue
         kept.extend(slices)
-        for found in slices:
+        for found, measured in zip(slices, measures, strict=True):
             share = {"slice_index": found["slice_index"], "lesion_fraction": float(found["mask"].mean())}
-            shown = {
-                "thumbnail": thumbnail(found["image"]).tobytes(),
-                "appearance": appearance_of(found["image"]).tobytes(),
-                "has_lung": found["lung"] is not None,
-            }
-            rows.append(row | share | shown | {"error_code": None, "error": None, "where": None})
+            has_lung = {"has_lung": found["lung"] is not None}
+            rows.append(row | share | measured | has_lung | {"error_code": None, "error": None, "where": None})
     if kept:
         datasets.write_shard(shard["shard_uri"], kept)
     return rows
+
+
+def _measures(image: np.ndarray) -> dict[str, bytes]:
+    """Return what audit and drift need of a slice, uint8 `(size_px, size_px)`."""
+    return {"thumbnail": thumbnail(image).tobytes(), "appearance": appearance_of(image).tobytes()}

@@ -119,7 +119,8 @@ def estimates(folds: Sequence[Samples]) -> Iterator[tuple[Samples, np.ndarray]]:
         features, true = (np.concatenate([getattr(other, name) for other in others]) for name in ("features", "dice"))
         has_mask = ~np.isnan(features[:, 0])
         patients = np.concatenate([other.patients for other in others])[has_mask].tolist()
-        model = QualityModel.of(fit_quality(features[has_mask], true[has_mask], patients))
+        fitted = fit_quality(features[has_mask], true[has_mask], patients, threshold=THRESHOLD)
+        model = QualityModel.of([fitted] if fitted else [], THRESHOLD)
         if model is None:
             raise ValueError("too few slices for a calibration")
         found = [model.scan([] if np.isnan(each[0]) else [each]) for each in fold.features]

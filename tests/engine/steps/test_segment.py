@@ -90,7 +90,7 @@ def bundle_with_appearance(tmp_path_factory: pytest.TempPathFactory) -> str:
         patients=[str(patient) for patient in range(40)],
         sources=["anatomy"] * 40,
     )
-    return publish_bright_bundle(tmp_path_factory.mktemp("seen"), appearance=appearance, quality=QUALITY)
+    return publish_bright_bundle(tmp_path_factory.mktemp("seen"), appearance=appearance, quality=(QUALITY,))
 
 
 def test_scans_unlike_the_training_data_are_flagged_and_the_collection_is_warned_of(
