@@ -20,6 +20,8 @@ from tasks.core.plural import counted
 from tasks.core.rows import FailureRow, ScanRow
 from tasks.core.schemas import (
     EMPTY_MASK_CONVENTION,
+    INFLATION,
+    LEAKY,
     DatasetCard,
     EvaluationReport,
     LeakageAudit,
@@ -73,6 +75,7 @@ def evaluation_report(
         metrics=list(METRICS),
         case_metrics=_defined_metrics(report),
         groups=_groups(report),
+        inflation=INFLATION if LEAKY in report.warnings else None,
         has_lung=any(row.get("lung_dice") is not None for row in report.per_patient),
         curves=[_data_uri(figures[name]) for name in CURVES if name in figures],
         precision_recall=_data_uri(figures["precision_recall"]),

@@ -20,7 +20,7 @@ from tasks.core.reports import (
     segmentation_report,
 )
 from tasks.core.rows import FailureRow, ScanRow
-from tasks.core.schemas import EMPTY_MASK_CONVENTION, EvaluationReport, SegmentationManifest
+from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, EvaluationReport, SegmentationManifest
 from tests.core.samples import DATASET, DONE, DRIFT, EVALUATION, FAILED, FAILURE, MANIFEST, MEAN_DICE, MODEL
 
 THIN_SPACE = "\u202f"
@@ -123,6 +123,12 @@ def test_evaluation_page_shows_counts_beside_ratios_and_the_undefined_as_such() 
     assert rows[1][3] == "0.800"
     assert "1 of 2 patients have an undefined Dice" in page.words
     assert EMPTY_MASK_CONVENTION in page.words
+
+
+def test_a_leaky_evaluation_says_how_much_it_flatters() -> None:
+    """Beside the warning; an evaluation by patient does not."""
+    assert INFLATION in _evaluation_page(_evaluation(warnings=(LEAKY,))).words
+    assert INFLATION not in _evaluation_page().words
 
 
 def test_evaluation_page_shows_an_interval_only_where_there_is_one() -> None:

@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
+from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 from tasks.io.tables import SCHEMAS, from_parquet, table_to_parquet, to_parquet
+from tests.core.samples import DUPLICATE
 
 SLICE = SlicePair(
     case_id="c", slice_index=3, patient_id="p", source="s", image_uri="file:///i", mask_uri="file:///m", fingerprint="f"
@@ -44,6 +45,8 @@ DONE = QUEUED.model_copy(
         "lesion_voxels": 3_000_000_000,  # more than 32 bits hold
         "lesion_ml": 1.5,
         "n_lesions": 4,
+        "quality": 0.625,
+        "drift_score": 1.25,
         "seconds": 0.25,
         "mask_uri": "gs://b/m.png",
         "mask_sha256": "0" * 64,
@@ -53,6 +56,7 @@ ROWS: dict[type[Record], list[Record]] = {
     SlicePair: [SLICE, SLICE.model_copy(update={"slice_index": 0})],
     PatientRow: [PatientRow(patient_id="p", source="s", split="val"), PatientRow(patient_id="q", source="s")],
     CaseRow: [CASE],
+    DuplicateRow: [DUPLICATE],
     FailureRow: [FAILURE, FAILURE],
     ScanRow: [DONE, QUEUED],
     LedgerEntry: [LedgerEntry(**row.model_dump(), reader_version="1") for row in (DONE, QUEUED)],
