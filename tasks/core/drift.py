@@ -137,6 +137,15 @@ def appearance_of_training(
     )
 
 
+def joined(earlier: TrainingAppearance | None, later: TrainingAppearance | None) -> TrainingAppearance | None:
+    """Return the appearance of a bundle that was fine-tuned: the sources of both trainings, and the wider limit."""
+    if earlier is None or later is None or earlier.features != later.features:
+        return later or earlier
+    return TrainingAppearance(
+        features=later.features, sources=earlier.sources + later.sources, limit=max(earlier.limit, later.limit)
+    )
+
+
 def _chosen(patients: np.ndarray, sources: np.ndarray) -> list[tuple[int, int]]:
     """Return the patients to leave out, with their source: of sources with two patients, and not too many."""
     pairs = np.unique(np.stack([patients, sources], axis=1), axis=0)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Output
 from tasks.core.config.learning import TrainingConfig
+from tasks.core.drift import joined
 from tasks.core.history import TrainingOutcome
 from tasks.core.operating_point import OperatingPoint
 from tasks.core.operating_rules import USUAL_THRESHOLD
@@ -71,7 +72,7 @@ def draft_card(
         parent_digest=parent.digest if parent else None,
         best_epoch=outcome.best_epoch,
         validation=outcome.best_validation,
-        appearance=dataset.appearance,
+        appearance=joined(parent.appearance if parent else None, dataset.appearance),
         quality=outcome.quality.calibrations(),
         versions=library_versions(),
         code_version=code_version(),

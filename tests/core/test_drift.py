@@ -12,6 +12,7 @@ from tasks.core.drift import (
     appearance_of_training,
     drift_of_collection,
     drift_warning,
+    joined,
 )
 from tests.anatomy import anatomy
 
@@ -119,6 +120,18 @@ def test_many_patients_are_left_out_in_part(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(drift, "_fit_all", lambda *of: fits.append(1) or fit_all(*of))
     assert _training().limit > 0
     assert len(fits) == 10 + 1
+
+
+def test_a_fine_tuned_bundle_knows_the_sources_of_both_trainings() -> None:
+    """What either was trained on is not foreign; where one has no appearance, the other's is kept."""
+    one = _training(PATIENT_OF % 2 == 0)
+    other = _training(PATIENT_OF % 2 == 1)
+    both = joined(one, other)
+    assert both is not None
+    assert (both.sources, both.limit) == (one.sources + other.sources, max(one.limit, other.limit))
+    assert np.mean(_scorer(both).slices(FEATURES_OF_ALL) > 1) < 0.1
+    assert joined(None, one) == joined(one, None) == one
+    assert joined(one.model_copy(update={"features": ("another",)}), other) == other
 
 
 def test_no_name_of_a_source_is_stored() -> None:

@@ -42,6 +42,7 @@ def test_good_slices_complete_and_one_bad_one_ends_it_not_green(bright_bundle: s
     with get_client(sync_client=True) as client:
         artifacts = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=of_run)}
     assert "unreadable" in artifacts["segmentation-failures"]
+    assert "# Drift" in artifacts["segmentation-drift"]
     assert [row["scan_id"] for row in json.loads(artifacts["segmentation-failed-scans"])] == ["bad_scan"]
     assert json.loads(artifacts["segmentation"])[0] == {
         "done": 0,

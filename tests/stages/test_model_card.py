@@ -9,7 +9,7 @@ from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import TrainRequest
 from tasks.stages.model_card import draft_card, outputs_of
-from tests.core.samples import DATASET, MEMBER, MODEL
+from tests.core.samples import APPEARANCE, DATASET, MEMBER, MODEL
 
 SICK = ProbabilityHistogram(*(np.bincount([level], [100], 256).astype(np.int64) for level in (200, 0)))
 HEALTHY = ProbabilityHistogram(np.zeros(256, np.int64), np.bincount([0], [100], 256).astype(np.int64))
@@ -84,6 +84,17 @@ def test_a_card_names_its_rule_and_holds_its_curve() -> None:
     assert _draft(_request(threshold=0.3)).operating_point is None
     nothing = _draft(_request(), HEALTHY)
     assert (nothing.operating_point, nothing.operating_curve) == (None, ())
+
+
+def test_a_card_has_the_appearance_of_all_it_was_trained_on() -> None:
+    """That of the dataset, and of the bundle it started from."""
+    dataset = DATASET.model_copy(update={"appearance": APPEARANCE})
+    parent = MODEL.model_copy(update={"appearance": APPEARANCE.model_copy(update={"limit": 2.0})})
+    outcome = TrainingOutcome([{"epoch": 1, "val_dice": 0.5}], 1, {"a": SICK}, {})
+    for start, n_sources in ((None, 1), (parent, 2)):
+        card = draft_card(_request(), dataset, parent=start, outputs=("lesion",), outcome=outcome, members=())
+        assert card.appearance is not None
+        assert len(card.appearance.sources) == n_sources
 
 
 def test_a_limit_that_the_patients_do_not_keep_is_a_warning() -> None:
