@@ -83,6 +83,19 @@ def test_flags_are_counted_and_explained() -> None:
     assert all(sentence.startswith(FLAGS[name].sentence) for name, (_, sentence) in shown.items())
 
 
+def test_scans_to_check_show_what_is_expected_of_them() -> None:
+    """Expected Dice with its interval, and drift; a dash where there is none, or the mask is empty."""
+    known = {"quality": 0.425, "quality_low": 0.1, "quality_high": 0.75, "drift_score": 2.61, "n_lesions": 3}
+    rows = [
+        DONE.model_copy(update={"scan_id": "known", "flags": ["low_quality"]} | known),
+        DONE.model_copy(update={"scan_id": "empty", "flags": ["out_of_domain"]} | known | {"n_lesions": 0}),
+        DONE.model_copy(update={"scan_id": "unknown", "flags": ["no_lung"]}),
+    ]
+    page = _Page(segmentation_report(_manifest(), rows, previews=[]))
+    shown = {row[0]: row[1:3] for row in page.rows if row and row[0] in {"known", "empty", "unknown"}}
+    assert shown == {"known": ["0.42 (0.10 to 0.75)", "2.6"], "empty": ["–", "2.6"], "unknown": ["–", "–"]}
+
+
 def test_drift_is_told_with_its_warning_or_why_there_is_none() -> None:
     """Figures and warning of a foreign collection; without appearance in the bundle, a sentence."""
     foreign = _manifest(drift=DRIFT, warnings=("drift: 2 of 9 scans look unlike the training data", "another"))
