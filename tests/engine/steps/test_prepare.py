@@ -104,6 +104,16 @@ def test_patients_apart_have_no_pairs(dataset_uri: str) -> None:
     assert (card.leakage.n_slices, card.leakage.n_near_duplicates, card.warnings) == (40, 0, ())
 
 
+def test_a_dataset_holds_the_appearance_of_what_is_trained_on(dataset_uri: str) -> None:
+    """Of the slices of all patients but those of the test split, by source."""
+    card = datasets.read_card(dataset_uri)
+    assert card.appearance is not None
+    [source] = card.appearance.sources
+    n_test = card.n_slices_by_split["test"]
+    assert source.n_slices == card.n_slices - n_test > 0
+    assert source.n_patients == sum(split != "test" for split in card.assignments.values())
+
+
 def test_bad_slices_are_rows_and_the_rest_is_published(phantoms: Path, tmp_path: Path) -> None:
     """Each kind of bad slice is rejected with its code, all others are in the dataset, and the flow is not green."""
     source = tmp_path / "source"
