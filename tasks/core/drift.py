@@ -8,11 +8,12 @@ Source of the distance as a measure of what is foreign: Lee et al., NeurIPS 2018
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from tasks.core.appearance import FEATURES, RESOLUTION
 from tasks.core.record import Record
@@ -48,6 +49,21 @@ class SourceAppearance(Record):
     mean: tuple[float, ...]
     covariance: str
 
+    @model_validator(mode="after")
+    def _is_a_distribution(self) -> Self:
+        """Refuse what damage or another's hand may leave: scans would end with an error each."""
+        try:
+            np.linalg.cholesky(self.covariance_matrix)
+        except (ValueError, np.linalg.LinAlgError) as err:
+            raise ValueError("a covariance of its features was expected") from err
+        return self
+
+    @property
+    def covariance_matrix(self) -> np.ndarray:
+        """Covariance of the features, float64 `(F, F)`."""
+        stored = np.frombuffer(base64.b64decode(self.covariance), np.float32)
+        return stored.reshape(len(self.mean), len(self.mean)).astype(np.float64)
+
 
 class TrainingAppearance(Record):
     """Appearance of the slices a network was trained on.
@@ -59,8 +75,39 @@ class TrainingAppearance(Record):
     """
 
     features: tuple[str, ...]
-    sources: tuple[SourceAppearance, ...]
-    limit: float
+    sources: tuple[SourceAppearance, ...] = Field(min_length=1)
+    limit: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _has_every_feature(self) -> Self:
+        if any(len(source.mean) != len(self.features) for source in self.sources):
+            raise ValueError("a mean of each feature was expected")
+        return self
+
+
+class CollectionDrift(Record):
+    """Drift of a collection: the median score of its scans, and how many are above 1, so unlike the training data."""
+
+    n_scans: int
+    n_foreign: int
+    median: float
+
+    @classmethod
+    def of(cls, scores: Iterable[float | None]) -> Self | None:
+        """Return the drift of the scans that have a score; None if none has."""
+        known = np.array([score for score in scores if score is not None])
+        if not known.size:
+            return None
+        return cls(n_scans=known.size, n_foreign=int(np.count_nonzero(known > 1)), median=float(np.median(known)))
+
+    def warnings(self) -> Iterator[str]:
+        """Yield the warning about a collection of which too much is unlike the training data."""
+        if self.n_foreign > MAX_FOREIGN_SHARE * self.n_scans:
+            yield (
+                f"{DRIFT_MARK} {self.n_foreign} of {self.n_scans} scans look unlike the training data (score above 1; "
+                f"median {self.median:.1f}). Masks may miss lesions: check some, and train with labelled scans of this "
+                "kind."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +129,7 @@ class DriftScorer:
         """Return the scorer of a bundle; None if it has no appearance, or of other features than are measured now."""
         if training is None or training.features != FEATURES:
             return None
-        n = len(FEATURES)
-        stored = [np.frombuffer(base64.b64decode(source.covariance), np.float32) for source in training.sources]
-        covariances = np.array([values.reshape(n, n) for values in stored], np.float64)
+        covariances = np.array([source.covariance_matrix for source in training.sources])
         return cls(np.array([source.mean for source in training.sources]), np.linalg.inv(covariances), training.limit)
 
     def slices(self, features: np.ndarray) -> np.ndarray:
@@ -180,21 +225,3 @@ def _spread(features: np.ndarray, sources: np.ndarray) -> np.ndarray:
     of_sources = [features[sources == name] for name in np.unique(sources)]
     away = np.concatenate([own - own.mean(axis=0) for own in of_sources])
     return np.asarray(away.std(axis=0).astype(np.float64))
-
-
-def drift_of_collection(scores: Sequence[float]) -> tuple[float, int]:
-    """Return the median score of a collection's scans, and the number of scans above 1."""
-    return float(np.median(scores)), int(np.count_nonzero(np.array(scores) > 1))
-
-
-def drift_warning(scores: Sequence[float]) -> str | None:
-    """Return the warning about a collection that is unlike the training data; None if it is not."""
-    if not scores:
-        return None
-    median, n_foreign = drift_of_collection(scores)
-    if n_foreign <= MAX_FOREIGN_SHARE * len(scores):
-        return None
-    return (
-        f"{DRIFT_MARK} {n_foreign} of {len(scores)} scans look unlike the training data (score above 1; median "
-        f"{median:.1f}). Masks may miss lesions: check some, and train with labelled scans of this kind."
-    )

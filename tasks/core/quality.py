@@ -15,6 +15,7 @@ from typing import Self
 
 import cv2
 import numpy as np
+from pydantic import model_validator
 
 from tasks.core.landmarks import STANDARD_LUNG
 from tasks.core.metrics import count_pixels, dice
@@ -67,6 +68,17 @@ class QualityCalibration(Record):
     high: tuple[float, ...]
     n_patients: int
     n_slices: int
+
+    @model_validator(mode="after")
+    def _has_every_feature(self) -> Self:
+        """Refuse what damage or another's hand may leave: scans would end with an error each."""
+        by_feature = (self.mean, self.spread, self.coefficients)
+        by_bin = (self.low, self.high)
+        if {len(of) for of in by_feature} != {len(self.features)} or {len(of) for of in by_bin} != {len(BIN_EDGES) + 1}:
+            raise ValueError("a number of each feature, and of each bin, was expected")
+        if min(self.spread) <= 0:
+            raise ValueError("spreads above 0 were expected")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +152,7 @@ class Quality:
 def quality_features(
     probability: np.ndarray, image: np.ndarray, lung: np.ndarray | None, *, threshold: float
 ) -> np.ndarray | None:
-    """Return the features of a slice, float32 `(4,)` and its mask's pixels; None if the mask is empty.
+    """Return the features of a slice, float32 `(4,)`; None if the mask is empty.
 
     Args:
         probability: Lesion, uint8 `(H, W)`, in units of 1/255, at the model's size.
@@ -175,7 +187,7 @@ def fit_quality(
         patients: Patient of each.
         threshold: Threshold of the masks.
     """
-    of_patient = np.array(patients)
+    of_patient = np.unique(list(patients), return_inverse=True)[1]  # as numbers, which are compared for each patient
     names = np.unique(of_patient)
     if len(names) < MIN_PATIENTS or len(dice) < MIN_SLICES:
         return None

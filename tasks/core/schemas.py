@@ -17,7 +17,7 @@ from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.digests import digest
-from tasks.core.drift import TrainingAppearance
+from tasks.core.drift import CollectionDrift, TrainingAppearance
 from tasks.core.flags import FlagLimits
 from tasks.core.operating_point import CurvePoint
 from tasks.core.quality import QualityCalibration
@@ -247,14 +247,6 @@ class Speed(Record):
     scans_per_hour: float | None
     n_nodes: int
     cost_per_1000_scans: float | None
-
-
-class CollectionDrift(Record):
-    """Drift of a collection: the median score of its scans, and how many are above 1, so unlike the training data."""
-
-    n_scans: int
-    n_foreign: int
-    median: float
 
 
 class SegmentationManifest(Record):

@@ -8,7 +8,7 @@ from tasks.core.config.intensity import HuConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.drift import SourceAppearance, TrainingAppearance
+from tasks.core.drift import CollectionDrift, SourceAppearance, TrainingAppearance
 from tasks.core.flags import FlagLimits
 from tasks.core.handles import (
     DatasetHandle,
@@ -25,7 +25,6 @@ from tasks.core.record import Record
 from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
 from tasks.core.schemas import (
     WEIGHTS_FILE,
-    CollectionDrift,
     DatasetCard,
     EnsembleMember,
     EvaluationReport,

@@ -1,17 +1,19 @@
 """Scans unlike the training data score above 1, and the further they are, the higher."""
 
+import base64
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from tasks.core import drift
 from tasks.core.appearance import FEATURES, RESOLUTION, appearance_of
 from tasks.core.drift import (
     MAX_FOREIGN_SHARE,
+    CollectionDrift,
     DriftScorer,
     TrainingAppearance,
     appearance_of_training,
-    drift_of_collection,
-    drift_warning,
     joined,
 )
 from tests.anatomy import anatomy
@@ -160,12 +162,31 @@ def test_an_appearance_comes_back_from_json() -> None:
 
 @pytest.mark.parametrize(("n_foreign", "is_warned"), [(0, False), (2, False), (3, True), (10, True)])
 def test_a_collection_is_warned_of_beyond_a_share_of_its_scans(n_foreign: int, *, is_warned: bool) -> None:
-    """Up to a fifth of ten scans nothing is said; beyond, the sentence has the figures."""
+    """Up to a fifth of ten scans nothing is said; beyond, the sentence has the figures. Others have no score."""
     assert MAX_FOREIGN_SHARE == 0.2
-    scores = [2.0] * n_foreign + [0.5] * (10 - n_foreign)
-    warning = drift_warning(scores)
-    assert (warning is not None) == is_warned
-    if warning:
-        assert warning.startswith(f"drift: {n_foreign} of 10 scans look unlike the training data")
-    assert drift_of_collection(scores)[1] == n_foreign
-    assert drift_warning([]) is None
+    found = CollectionDrift.of([None, *[2.0] * n_foreign, *[0.5] * (10 - n_foreign)])
+    assert found is not None
+    assert (found.n_scans, found.n_foreign) == (10, n_foreign)
+    warnings = [*found.warnings()]
+    assert len(warnings) == is_warned
+    if warnings:
+        assert warnings[0].startswith(f"drift: {n_foreign} of 10 scans look unlike the training data")
+    assert CollectionDrift.of([None]) is CollectionDrift.of([]) is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"covariance": "AACAPw=="},
+        {"covariance": "no base 64"},
+        {"covariance": base64.b64encode(np.zeros((N_FEATURES, N_FEATURES), np.float32)).decode()},
+        {"mean": [0.0]},
+    ],
+    ids=["too small", "no numbers", "singular", "another size"],
+)
+def test_a_damaged_appearance_is_refused_when_it_is_read(damage: dict[str, object]) -> None:
+    """Where the card is read, not scan by scan."""
+    stored = _training().model_dump(mode="json")
+    stored["sources"][0] |= damage
+    with pytest.raises(ValidationError):
+        TrainingAppearance.model_validate(stored)

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pydantic import ValidationError
 
 from tasks.core.probability_histogram import CURVE_LEVELS
 from tasks.core.quality import (
     BIN_EDGES,
     FEATURES,
     Quality,
+    QualityCalibration,
     QualityModel,
     QualitySamples,
     fit_quality,
@@ -126,6 +128,13 @@ def test_too_few_patients_or_slices_are_no_calibration(n_patients: int, n_slices
     assert fit_quality(features[:n], dice[:n], [f"p{index % n_patients}" for index in range(n)], threshold=0.4) is None
     assert QualityModel.of([], 0.4) is None
     assert QualityModel.of([QUALITY.model_copy(update={"features": ("another",)})], 0.4) is None
+
+
+@pytest.mark.parametrize("damage", [{"mean": (0.1,)}, {"low": (-0.1,)}, {"spread": (0.0, 0.1, 0.1, 0.1)}])
+def test_a_damaged_calibration_is_refused_when_it_is_read(damage: dict[str, object]) -> None:
+    """Where the card is read, not scan by scan."""
+    with pytest.raises(ValidationError):
+        QualityCalibration.model_validate(QUALITY.model_dump() | damage)
 
 
 def test_bins_of_few_slices_take_the_residuals_of_all() -> None:

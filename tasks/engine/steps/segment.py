@@ -7,7 +7,7 @@ from functools import partial
 
 import ray
 
-from tasks.core.drift import drift_warning
+from tasks.core.drift import CollectionDrift
 from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle
 from tasks.core.plural import counted
@@ -71,7 +71,9 @@ def segment(
         counts = count_by_status(new)
         n_nodes = sum(node["Alive"] for node in ray.nodes())
         rows = sorted([*scans.known, *new], key=lambda row: row.scan_id)
-        warnings = (*card.warnings, *found.warnings(), *_warnings_of(new), *_drift_warnings(rows))
+        drift = CollectionDrift.of(row.drift_score for row in rows)
+        of_drift = drift.warnings() if drift else ()
+        warnings = (*card.warnings, *found.warnings(), *_warnings_of(new), *of_drift)
         for warning in warnings:
             logger.warning("segment: %s", warning)
         manifest = publish_run(
@@ -79,6 +81,7 @@ def segment(
             rows,
             n_new_failures=scans.n_unreported + counts["failed"],
             speed=speed_of(run, sums, time.monotonic() - started, n_done=counts["done"], n_nodes=n_nodes),
+            drift=drift,
             warnings=warnings,
         )
     warn_of_deferred(manifest)
@@ -97,12 +100,6 @@ def _warnings_of(rows: Sequence[ScanRow]) -> Iterator[str]:
     n_without = sum(any(warning.startswith(NOT_MADE) for warning in row.warnings) for row in rows)
     if n_without:
         yield f"{counted(n_without, 'scan')} without a format of mask that was asked for; their warnings say why."
-
-
-def _drift_warnings(rows: Sequence[ScanRow]) -> Iterator[str]:
-    warning = drift_warning([row.drift_score for row in rows if row.drift_score is not None])
-    if warning:
-        yield warning
 
 
 def common_bug(new: Sequence[ScanRow]) -> str | None:

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from tasks.core.addresses import shown_uri
-from tasks.core.drift import drift_of_collection
+from tasks.core.drift import CollectionDrift
 from tasks.core.plural import counted
 from tasks.core.reports import segmentation_report
 from tasks.core.rows import ScanRow
-from tasks.core.schemas import CollectionDrift, SegmentationManifest, Speed
+from tasks.core.schemas import SegmentationManifest, Speed
 from tasks.core.throughput import StageSums, cost_per_1000
 from tasks.engine.steps.up_to_date import count_by_status
 from tasks.io import ledger, output_lock, storage
@@ -41,12 +41,18 @@ def held_output(run: Run) -> Iterator[output_lock.OutputLock]:
 
 
 def publish_run(
-    run: Run, rows: Sequence[ScanRow], *, n_new_failures: int, speed: Speed, warnings: tuple[str, ...]
+    run: Run,
+    rows: Sequence[ScanRow],
+    *,
+    n_new_failures: int,
+    speed: Speed,
+    drift: CollectionDrift | None,
+    warnings: tuple[str, ...],
 ) -> SegmentationManifest:
     """Publish table, report and manifest of a run, and return the manifest."""
     output_uri = run.request.output_uri
     _remove_temporary(output_uri)  # of workers that died in this run
-    manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, warnings=warnings)
+    manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, drift=drift, warnings=warnings)
     if rows or not segmentations.n_rows(output_uri):  # an empty table would replace what was found before
         page = segmentation_report(manifest, rows, previews=segmentations.read_largest(output_uri, rows, N_PREVIEWS))
         segmentations.publish(output_uri, manifest, rows, page=page)
@@ -73,7 +79,13 @@ def speed_of(run: Run, sums: StageSums, seconds: float, *, n_done: int, n_nodes:
 
 
 def _manifest(
-    run: Run, rows: Sequence[ScanRow], *, n_new_failures: int, speed: Speed, warnings: tuple[str, ...]
+    run: Run,
+    rows: Sequence[ScanRow],
+    *,
+    n_new_failures: int,
+    speed: Speed,
+    drift: CollectionDrift | None,
+    warnings: tuple[str, ...],
 ) -> SegmentationManifest:
     return SegmentationManifest(
         run_id=run.request.run_id,
@@ -85,7 +97,7 @@ def _manifest(
         threshold=run.threshold,
         test_time_flips=run.test_time_flips,
         n_predictions=run.n_predictions,
-        drift=_drift(rows),
+        drift=drift,
         min_lesion_px=run.min_lesion_px,
         counts=count_by_status(rows),
         n_new_failures=n_new_failures,
@@ -95,15 +107,6 @@ def _manifest(
         versions=library_versions(),
         warnings=warnings,
     )
-
-
-def _drift(rows: Sequence[ScanRow]) -> CollectionDrift | None:
-    """Return the drift of the scans that have a score."""
-    scores = [row.drift_score for row in rows if row.drift_score is not None]
-    if not scores:
-        return None
-    median, n_foreign = drift_of_collection(scores)
-    return CollectionDrift(n_scans=len(scores), n_foreign=n_foreign, median=median)
 
 
 def _remove_temporary(output_uri: str) -> None:
