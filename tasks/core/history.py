@@ -10,6 +10,7 @@ from tasks.core.metrics import Counts, mean_defined, score
 from tasks.core.operating_point import OperatingPoint, choose_operating_point
 from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.quality import QualitySamples
+from tasks.core.small_lesions import SmallLesions
 
 EpochRow = dict[str, float | int | None]
 """One epoch: learning rate, seconds, and train_ and val_ figures and counts by name; undefined ratios are None."""
@@ -38,6 +39,7 @@ class TrainingOutcome:
         histograms: Histograms of the best epoch by validation patient, to choose the operating point from.
         flipped: The same with test-time flips, after the training; empty if flips are switched off.
         quality: Samples of the validation slices with lesion, after the training.
+        small: Small lesions by validation patient, after the training, without flips.
     """
 
     history: list[EpochRow] = field(default_factory=list)
@@ -45,6 +47,7 @@ class TrainingOutcome:
     histograms: dict[str, ProbabilityHistogram] = field(default_factory=dict)
     flipped: dict[str, ProbabilityHistogram] = field(default_factory=dict)
     quality: QualitySamples = field(default_factory=QualitySamples)
+    small: dict[str, SmallLesions] = field(default_factory=dict)
 
     @property
     def best_penalised_dice(self) -> float | None:
@@ -59,7 +62,8 @@ class TrainingOutcome:
     def operating_point(self, asked: TrainingConfig) -> OperatingPoint:
         """Return the operating point chosen on these patients, except for what the parameters set."""
         single, flipped = (list(of.values()) for of in (self.histograms, self.flipped))
-        return choose_operating_point(single, flipped, asked)
+        small = [self.small[patient] for patient in self.histograms if patient in self.small]
+        return choose_operating_point(single, flipped, asked, small)
 
     @classmethod
     def of_folds(cls, folds: Sequence["TrainingOutcome"]) -> "TrainingOutcome":
@@ -73,7 +77,8 @@ class TrainingOutcome:
         histograms = {patient: histogram for fold in folds for patient, histogram in fold.histograms.items()}
         flipped = {patient: histogram for fold in folds for patient, histogram in fold.flipped.items()}
         quality = sum((fold.quality for fold in folds), QualitySamples())
-        return cls([_row_of_folds(of_epoch) for of_epoch in rows], n_epochs, histograms, flipped, quality)
+        small = {patient: found for fold in folds for patient, found in fold.small.items()}
+        return cls([_row_of_folds(of_epoch) for of_epoch in rows], n_epochs, histograms, flipped, quality, small)
 
     def to_csv(self) -> bytes:
         """Return the history as CSV; undefined ratios are empty."""

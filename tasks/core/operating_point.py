@@ -1,4 +1,4 @@
-"""Operating point of a bundle: threshold and test-time flips, chosen on validation patients."""
+"""Operating point of a bundle: threshold, flips and minimum lesion size, chosen on validation patients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from tasks.core.operating_rules import (
 )
 from tasks.core.postprocess import probability_level
 from tasks.core.probability_histogram import CURVE_LEVELS
+from tasks.core.small_lesions import SmallLesions, choose_min_lesion_px
 
 MIN_FLIPS_GAIN = 0.005
 """Least gain in mean validation Dice for which flips are used; they cost up to 3 more predictions per slice."""
@@ -36,6 +37,7 @@ class OperatingPoint:
             patient has lesions.
         unmet: What the rule asks for and these patients do not reach; empty if they do.
         flips: Whether test-time flips are used.
+        min_lesion_px: Area below which lesions are removed, pixels in a slice at the model's size; 0 = none are.
         dice_otherwise: Mean Dice with the other choice of flips; None if it was not measured.
         penalised_dice: Criterion of the choice of flips (`penalised_mean_dice`); None if no patient has lesions.
         curve: Scores of these patients over thresholds.
@@ -47,19 +49,30 @@ class OperatingPoint:
     reason: str = ""
     unmet: str = ""
     flips: bool = False
+    min_lesion_px: int = 0
     dice_otherwise: float | None = None
     penalised_dice: float | None = None
     curve: tuple[CurvePoint, ...] = field(default=(), compare=False)
 
 
-def choose_operating_point(single: Patients, flipped: Patients, asked: TrainingConfig) -> OperatingPoint:
+def choose_operating_point(
+    single: Patients, flipped: Patients, asked: TrainingConfig, small: Sequence[SmallLesions] = ()
+) -> OperatingPoint:
     """Return the operating point, with flips if they are requested or improve the mean Dice enough.
 
     Args:
         single: One histogram per validation patient, without flips.
         flipped: The same with flips; unused if flips are switched off.
         asked: Rule, or fixed threshold; whether to use flips (None uses them if they add `MIN_FLIPS_GAIN`).
+        small: Small lesions of each validation patient, without flips; none keeps lesions of all sizes.
     """
+    point = _with_or_without_flips(single, flipped, asked)
+    if RULES[asked.operating_point].keeps_small:
+        return point
+    return replace(point, min_lesion_px=choose_min_lesion_px(single, small, point.threshold))
+
+
+def _with_or_without_flips(single: Patients, flipped: Patients, asked: TrainingConfig) -> OperatingPoint:
     without = point_of(single, asked)
     if asked.test_time_flips is False:
         return without

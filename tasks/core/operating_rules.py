@@ -49,10 +49,12 @@ class Rule:
     Attributes:
         choose: Function from patients, of whom at least one has lesions, value and confidence to the choice.
         default: Value unless one is set; None if the rule takes none.
+        keeps_small: Whether small lesions are kept, because the rule promises a recall.
     """
 
     choose: Callable[[Patients, float, float], Choice]
     default: float | None = None
+    keeps_small: bool = False
 
 
 def best_dice(patients: Patients, _value: float, _confidence: float) -> Choice:
@@ -156,9 +158,9 @@ RULES: dict[OperatingRule, Rule] = {
     "best_dice": Rule(best_dice),
     "best_f_beta": Rule(best_f_beta, default=2.0),
     "min_precision": Rule(min_precision, default=0.8),
-    "min_recall": Rule(min_recall, default=0.8),
+    "min_recall": Rule(min_recall, default=0.8, keeps_small=True),
     "max_false_lesions": Rule(max_false_lesions, default=2.0),
-    "max_false_negative_rate": Rule(max_false_negative_rate, default=0.2),
+    "max_false_negative_rate": Rule(max_false_negative_rate, default=0.2, keeps_small=True),
 }
 """Registry of rules; a new one is a function above, a line here and its name in `OperatingRule`."""
 
@@ -192,7 +194,11 @@ def penalised_mean_dice(patients: Patients, level: int) -> float | None:
     The penalty instead is 1 minus the Dice the patient would have if a lesion of the mean size had been found in them.
     Without false positives in such patients, the criterion is the mean Dice.
     """
-    counts = [patient.counts_at(level) for patient in patients]
+    return penalised_dice_of([patient.counts_at(level) for patient in patients])
+
+
+def penalised_dice_of(counts: Sequence[Counts]) -> float | None:
+    """Return `penalised_mean_dice` from the counts of each patient."""
     sick = [of_one for of_one in counts if of_one.tp + of_one.fn]
     if not sick:
         return None

@@ -25,7 +25,18 @@ def probability_level(threshold: float) -> int:
     return max(1, int(np.ceil(threshold * 255 - 1e-9)))
 
 
-def drop_small_lesions(mask: np.ndarray, min_lesion_px: int) -> tuple[np.ndarray, int]:
+def area_on_grid(area_px: float, size_px: int, shape: tuple[int, int]) -> float:
+    """Return an area on the grid of a slice, pixels, from the area at the model's size.
+
+    Args:
+        area_px: Area at the model's size, pixels.
+        size_px: Side of the model's input.
+        shape: Height and width of the slice.
+    """
+    return area_px * shape[0] * shape[1] / size_px**2
+
+
+def drop_small_lesions(mask: np.ndarray, min_lesion_px: float) -> tuple[np.ndarray, int]:
     """Remove lesions below an area and count the rest.
 
     A lesion is a connected component; pixels that touch at a corner are connected.

@@ -126,6 +126,7 @@ class EnsembleMember(Record):
         held_out: Patients it was not trained on.
         threshold: Threshold for these patients, chosen on the held-out patients of all other folds.
         test_time_flips: Flips for these patients, chosen likewise.
+        min_lesion_px: Minimum lesion size for these patients, chosen likewise.
     """
 
     weights_file: BundlePath
@@ -134,6 +135,7 @@ class EnsembleMember(Record):
     held_out: tuple[str, ...]
     threshold: float
     test_time_flips: bool
+    min_lesion_px: int = 0
 
 
 class ModelCard(Record):
@@ -193,7 +195,8 @@ class ModelCard(Record):
     def alone(self, index: int) -> "ModelCard":
         """Return the card of one network of an ensemble, with the operating point for its held-out patients."""
         member = self.members[index]
-        return self.model_copy(update={"threshold": member.threshold, "test_time_flips": member.test_time_flips})
+        point = {name: getattr(member, name) for name in ("threshold", "test_time_flips", "min_lesion_px")}
+        return self.model_copy(update=point)
 
 
 WEIGHTS_FILE: Final = "model.weights.h5"

@@ -19,10 +19,12 @@ from tasks.core.history import TrainingOutcome
 from tasks.core.learning_rate import Plateau
 from tasks.core.probability_histogram import FalseLesions, ProbabilityHistogram
 from tasks.core.quality import QualitySamples
+from tasks.core.small_lesions import SmallLesions
 from tasks.io import storage
 
 FOLDER = "checkpoints"
 SIDES = ("lesion", "healthy")
+SMALL_SIDES = ("n_right", "n_false")
 N_DIGEST_HEX = 16
 
 
@@ -61,6 +63,7 @@ class Checkpoint:
             "best_epoch": self.outcome.best_epoch,
             "patients": {kind: list(histograms) for kind, histograms in by_kind.items()},
             "quality_patients": self.outcome.quality.patients,
+            "small_patients": list(self.outcome.small),
             "is_over": self.is_over,
             "stopping": asdict(self.stopping),
             "slowing": asdict(self.slowing),
@@ -76,6 +79,8 @@ class Checkpoint:
                 arrays[f"{kind}_false_lesions"] = np.array([found.by_level for found in counted], np.int64)
                 arrays[f"{kind}_scans"] = np.array([found.n_scans for found in counted], np.int64)
         arrays["quality"] = self.outcome.quality.values
+        for side in SMALL_SIDES:
+            arrays[f"small_{side}"] = np.array([getattr(each, side) for each in self.outcome.small.values()], np.int64)
         arrays["small"] = np.frombuffer(json.dumps(small).encode(), np.uint8)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -94,6 +99,7 @@ class Checkpoint:
                     false_lesions = (FalseLesions(*found) for found in counted)
                 histograms = map(ProbabilityHistogram, *(file[f"{kind}_{side}"] for side in SIDES), false_lesions)
                 by_kind[kind] = dict(zip(patients, histograms, strict=True))
+            small_lesions = map(SmallLesions, *(file[f"small_{side}"] for side in SMALL_SIDES))
             return cls(
                 outcome=TrainingOutcome(
                     small["history"],
@@ -101,6 +107,7 @@ class Checkpoint:
                     by_kind["single"],
                     by_kind["flipped"],
                     QualitySamples(tuple(small["quality_patients"]), file["quality"]),
+                    dict(zip(small["small_patients"], small_lesions, strict=True)),
                 ),
                 is_over=small["is_over"],
                 weights=[file[name] for name in sorted(file.files) if name.startswith("weight_")],

@@ -153,7 +153,7 @@ def _mask(scan: LoadedScan, probabilities: np.ndarray, run: Run) -> tuple[np.nda
     shape, grid = scan.shape, scan.grid
     mask = np.empty((len(probabilities), *shape), np.uint8)
     is_measured = grid is not None and (scan.has_volume or bool(scan.missing))  # a single slice has no depth
-    min_px = 0 if is_measured and run.min_lesion_mm3 is not None else run.min_lesion_px
+    min_px = 0.0 if is_measured and run.min_lesion_mm3 is not None else run.min_lesion_area(shape)
     n_lesions = 0
     for number, probability in enumerate(probabilities):
         above = threshold_probability(restore_probability(probability, shape), run.threshold)

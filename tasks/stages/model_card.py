@@ -60,7 +60,7 @@ def draft_card(
         threshold_choice=_choice(request, point),
         operating_point=request.training.operating_point if point.reason else None,
         operating_curve=point.curve,
-        min_lesion_px=0,
+        min_lesion_px=point.min_lesion_px,
         slice_statistics=request.model.slice_statistics,
         z_smoothing=request.training.z_smoothing,
         test_time_flips=point.flips,

@@ -24,11 +24,13 @@ class Scorer:
         member: Index of the network in the ensemble; None = the whole bundle.
         threshold: Smallest probability at which a pixel is labelled lesion.
         test_time_flips: Whether test-time flips are used.
+        min_lesion_px: Area below which lesions are removed, pixels at the model's size.
     """
 
     member: int | None = None
     threshold: float = 0.5
     test_time_flips: bool = False
+    min_lesion_px: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,10 @@ def views(card: ModelCard, patients: set[str]) -> list[View]:
     """Return the patients of each scorer: held-out patients by their network, all others by the whole bundle."""
     views = []
     for index, member in enumerate(card.members):
-        alone = card.alone(index)
-        by = Scorer(index, alone.threshold, alone.test_time_flips)
+        by = Scorer(index, member.threshold, member.test_time_flips, member.min_lesion_px)
         views.append(View(by, patients.intersection(member.held_out)))
     rest = patients.difference(*(member.held_out for member in card.members))
-    views.append(View(Scorer(None, card.threshold, card.test_time_flips), rest))
+    views.append(View(Scorer(None, card.threshold, card.test_time_flips, card.min_lesion_px), rest))
     return [view for view in views if view.patients]
 
 

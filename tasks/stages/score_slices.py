@@ -9,7 +9,7 @@ from tasks.core.errors import DataError, StorageError, as_refusal
 from tasks.core.geometry import restore_probability
 from tasks.core.landmarks import apply_rule
 from tasks.core.metrics import binary_cross_entropy, count_pixels
-from tasks.core.postprocess import drop_small_lesions, threshold_probability
+from tasks.core.postprocess import area_on_grid, drop_small_lesions, threshold_probability
 from tasks.core.probability_histogram import probability_histogram
 from tasks.core.rows import FailureRow
 from tasks.core.smoothing import smooth_cases
@@ -46,7 +46,6 @@ def score_shard(
     *,
     view: View,
     z_smoothing: bool,
-    min_lesion_px: int,
     mask_rule: MaskRule,
     case_sizes: Mapping[str, int],
 ) -> tuple[list[ShardScore], int]:
@@ -56,7 +55,6 @@ def score_shard(
         shards: One shard, with the probabilities of its slices.
         view: Scoring network and its patients.
         z_smoothing: Whether probabilities are smoothed along z, within each case of the shard.
-        min_lesion_px: Area below which predicted lesions are removed.
         mask_rule: Rule for the stored values of references.
         case_sizes: Number of slices of each whole case in its source.
     """
@@ -79,7 +77,8 @@ def score_shard(
             )
             continue
         mask = threshold_probability(restore_probability(probability, reference.shape), view.by.threshold)
-        prediction, _ = drop_small_lesions(mask, min_lesion_px)
+        area = area_on_grid(view.by.min_lesion_px, len(probability), reference.shape)
+        prediction, _ = drop_small_lesions(mask, area)
         patients[row["patient_id"]] = so_far + PatientScore(
             source=row["source"],
             by=view.by,

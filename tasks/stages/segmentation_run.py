@@ -10,6 +10,7 @@ from tasks.core.errors import NOT_SCAN_CODES, DataError
 from tasks.core.flags import FlagLimits
 from tasks.core.mask_version import mask_version_of
 from tasks.core.model_input import ModelInput
+from tasks.core.postprocess import area_on_grid
 from tasks.core.quality import QualityModel
 from tasks.core.rows import ScanRow, ScanStatus
 from tasks.core.schemas import ModelCard
@@ -71,7 +72,9 @@ class Run:
     def params_digest(self) -> str:
         """Digest of the parameters that decide a mask."""
         asked = self.request.segmentation
+        at_model_size = {"min_lesion_px_of": "model"} if self._has_area_of_model and self.min_lesion_px else {}
         return digest(
+            **at_model_size,
             threshold=self.threshold,
             min_lesion_px=self.min_lesion_px,
             min_lesion_mm3=self.min_lesion_mm3,
@@ -79,6 +82,17 @@ class Run:
             precision=asked.precision,
             writers=[writer.name for writer in writers_asked(asked)],
         )
+
+    @property
+    def _has_area_of_model(self) -> bool:
+        """Whether the minimum lesion size is the bundle's, in pixels at the model's size."""
+        return self.request.segmentation.min_lesion_px is None
+
+    def min_lesion_area(self, shape: tuple[int, int]) -> float:
+        """Return the area below which lesions are removed, pixels of a slice of this height and width."""
+        if self._has_area_of_model:
+            return area_on_grid(self.min_lesion_px, self.model_input.size_px, shape)
+        return self.min_lesion_px
 
     def row(self, scan: ScanSource, status: ScanStatus, **found: Any) -> ScanRow:  # Any: further fields of ScanRow
         """Return the row of a scan in this run."""

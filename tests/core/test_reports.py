@@ -246,7 +246,7 @@ def test_segmentation_page_shows_parameters_and_warnings() -> None:
     words = _Page(segmentation_report(manifest, [DONE], previews=[])).words
     assert "bfloat16 was asked for" in words
     assert "younger than 7.5 min" in words
-    assert "Threshold 0.250, lesions below 3 px removed" in words
+    assert "Threshold 0.250, lesions below 3 px at the model's size removed" in words
 
 
 @pytest.mark.parametrize("min_lesion_px", [0, 1])

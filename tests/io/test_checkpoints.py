@@ -9,9 +9,11 @@ from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.learning_rate import Plateau
 from tasks.core.probability_histogram import CURVE_LEVELS, FalseLesions, ProbabilityHistogram
 from tasks.core.quality import QualitySamples
+from tasks.core.small_lesions import SmallLesions
 from tasks.io.checkpoints import Checkpoint, Checkpoints
 
 QUALITY = QualitySamples(("anna", "ben"), np.full((2, len(CURVE_LEVELS), 5), [np.nan, 0, 1, 2, 0.5], np.float32))
+SMALL = SmallLesions(np.arange(60).reshape(12, 5), np.arange(60).reshape(12, 5) * 7)
 
 
 def _row(epoch: int) -> EpochRow:
@@ -28,6 +30,7 @@ def _checkpoint(n_epochs: int, *, best: int = 1, is_over: bool = False) -> Check
             {"anna": histogram},
             {"anna": flipped} if is_over else {},
             QUALITY,
+            {"anna": SMALL},
         ),
         is_over=is_over,
         weights=[np.float32([[1.5, -2]]), np.float32([3])],
@@ -62,6 +65,8 @@ def test_a_checkpoint_comes_back_to_the_last_bit(tmp_path: Path, *, is_over: boo
     assert got.outcome.histograms["anna"].false_lesions is None
     assert got.outcome.quality.patients == QUALITY.patients
     np.testing.assert_array_equal(got.outcome.quality.values, QUALITY.values)
+    np.testing.assert_array_equal(got.outcome.small["anna"].n_right, SMALL.n_right)
+    np.testing.assert_array_equal(got.outcome.small["anna"].n_false, SMALL.n_false)
     for kept, was in zip([*got.weights, *got.optimizer], [*put.weights, *put.optimizer], strict=True):
         np.testing.assert_array_equal(kept, was)
         assert kept.dtype == was.dtype

@@ -1,11 +1,16 @@
+import functools
+import operator
+
 import numpy as np
 import pytest
 
 from tasks.core.probability_histogram import FalseLesions, ProbabilityHistogram, probability_histogram
 from tasks.core.quality import sample_slice
+from tasks.core.small_lesions import SmallLesions
 from tasks.core.smoothing import smooth_along_z
 from tasks.stages.case_histograms import CaseHistograms
 from tasks.stages.case_qualities import CaseQualities
+from tasks.stages.case_small_lesions import CaseSmallLesions
 
 RNG = np.random.default_rng(0)
 PROBABILITY = RNG.integers(0, 256, (7, 4, 4)).astype(np.uint8)
@@ -70,6 +75,21 @@ def test_samples_of_quality_are_of_the_smoothed_slices_with_lesion() -> None:
     assert found.patients == ("x", "x", "y", "x", "x")
     smooth = smooth_along_z(PROBABILITY[:3], POSITIONS[:3])
     np.testing.assert_array_equal(found.values[1], sample_slice(smooth[2], 255 - PROBABILITY[2], None, masks[2]))
+
+
+def test_small_lesions_of_a_patient_are_those_of_the_smoothed_slices() -> None:
+    """Two cases of one patient add up, each smoothed by itself."""
+    small = CaseSmallLesions(smooths=True)
+    for start in (0, 4):
+        part = slice(start, start + 4)
+        small.add(CASES[part], POSITIONS[part], PATIENTS[part], PROBABILITY[part], MASKS[part])
+    small.close_case()
+    cases = [(smooth_along_z(PROBABILITY[own], POSITIONS[own]), MASKS[own]) for own in (slice(3), slice(5, 7))]
+    slices = [SmallLesions.of_slice(*pixels) for case in cases for pixels in zip(*case, strict=True)]
+    expected = functools.reduce(operator.add, slices)
+    np.testing.assert_array_equal(small.of_patients["x"].n_right, expected.n_right)
+    np.testing.assert_array_equal(small.of_patients["x"].n_false, expected.n_false)
+    assert expected.n_false.any()
 
 
 def test_without_slices_there_is_nobody() -> None:

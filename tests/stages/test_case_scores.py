@@ -97,9 +97,7 @@ def test_a_case_that_lies_in_two_shards_is_scored_whole(tmp_path: Path) -> None:
     for name, numbers in (("0", range(4)), ("1", range(4, 6))):
         loaded = load_shard(view, "slice_8bit", [_shard(tmp_path, name, numbers)])
         predicted = Predicted(loaded.images, loaded.rest, see_bright(loaded.images))
-        [shard], _ = score_shard(
-            [predicted], view=view, z_smoothing=False, min_lesion_px=0, mask_rule="binary", case_sizes={"case": 6}
-        )
+        [shard], _ = score_shard([predicted], view=view, z_smoothing=False, mask_rule="binary", case_sizes={"case": 6})
         scores.append(shard.patients["patient"])
     assert scores[0].cases["case"].values is None
     scan = phantom_scan(3, n_slices=6, size_px=64)
@@ -114,8 +112,21 @@ def test_smoothed_along_z_a_case_has_the_counts_of_the_smoothed_volume(tmp_path:
     view, scan = View(Scorer(), {"patient"}), phantom_scan(3, n_slices=6, size_px=64)
     loaded = load_shard(view, "slice_8bit", [_shard(tmp_path, "0", range(6))])
     probability = see_bright(loaded.images)
-    rules = {"view": view, "min_lesion_px": 0, "mask_rule": "binary", "case_sizes": {"case": 6}}
+    rules = {"view": view, "mask_rule": "binary", "case_sizes": {"case": 6}}
     [shard], _ = score_shard([Predicted(loaded.images, loaded.rest, probability)], z_smoothing=True, **rules)
     smooth = threshold_probability(smooth_along_z(probability), 0.5)
     assert shard.patients["patient"].counts == count_pixels(smooth, scan.mask)
     assert smooth.sum() != (probability > 0).sum()
+
+
+def test_small_lesions_are_removed_before_scoring_as_they_will_be_in_new_scans(tmp_path: Path) -> None:
+    """Of the network that scores the patient; the area is that at the model's size, here that of the source."""
+    loaded = load_shard(View(Scorer(), {"patient"}), "slice_8bit", [_shard(tmp_path, "0", range(6))])
+    probability = np.zeros_like(see_bright(loaded.images))
+    probability[2, 10:12, 10:14] = 255
+    rules = {"z_smoothing": False, "mask_rule": "binary", "case_sizes": {"case": 6}}
+    for min_lesion_px, n_predicted in ((8, 8), (9, 0)):
+        view = View(Scorer(min_lesion_px=min_lesion_px), {"patient"})
+        [shard], _ = score_shard([Predicted(loaded.images, loaded.rest, probability)], view=view, **rules)
+        counts = shard.patients["patient"].counts
+        assert counts.tp + counts.fp == n_predicted

@@ -26,6 +26,14 @@ def test_what_changes_a_mask_makes_a_scan_due_again(change: dict[str, object]) -
     assert before.params_digest != after.params_digest
 
 
+def test_the_bundles_minimum_size_is_of_the_models_grid_and_the_runs_of_the_scan() -> None:
+    """A lesion of the bundle's 3 px at 256 px has 12 px at 512; a run's own number means the original image."""
+    of_bundle, of_run = (_run(SegmentationConfig(min_lesion_px=asked), bundle_flips=False) for asked in (None, 3))
+    assert of_bundle.min_lesion_area((2 * MODEL.input_size_px,) * 2) == 12
+    assert of_run.min_lesion_area((2 * MODEL.input_size_px,) * 2) == 3
+    assert of_bundle.params_digest != of_run.params_digest, "the same number, and other masks"
+
+
 @pytest.mark.parametrize("flips", [True, False])
 def test_asking_for_what_the_bundle_does_makes_nothing_due(*, flips: bool) -> None:
     """The masks would be the same."""

@@ -29,8 +29,8 @@ class SegmentationConfig(FormModel):
         None,
         title="Smallest lesion (px)",
         ge=0,
-        description="Area in a slice below which lesions are removed, px of the original image. Empty = the bundle's "
-        "value.",
+        description="Area in a slice below which lesions are removed, px of the original image. Empty = as chosen in "
+        "training.",
     )
     min_lesion_mm3: float | None = Field(
         None,

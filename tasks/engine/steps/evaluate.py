@@ -69,7 +69,6 @@ def _score_shards(
                 score_shard,
                 view=view,
                 z_smoothing=card.z_smoothing,
-                min_lesion_px=card.min_lesion_px,
                 mask_rule=dataset.preparation.mask_rule,
                 case_sizes={case.case_id: case.n_source_slices for case in cases},
             ),

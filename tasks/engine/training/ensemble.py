@@ -64,6 +64,7 @@ def members_of(
             held_out=fold.held_out,
             threshold=point.threshold,
             test_time_flips=point.flips,
+            min_lesion_px=point.min_lesion_px,
         )
         members.append(member)
     return tuple(members)

@@ -12,11 +12,13 @@ from tasks.core.metrics import Counts, count_pixels
 from tasks.core.postprocess import probability_level, threshold_probability
 from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.quality import QualitySamples
+from tasks.core.small_lesions import SmallLesions
 from tasks.core.test_time_flips import predict_in_batches, predict_with_flips
 from tasks.engine.training.epoch_sums import EpochSums
 from tasks.engine.training.trainer import Learner
 from tasks.stages.case_histograms import CaseHistograms
 from tasks.stages.case_qualities import CaseQualities
+from tasks.stages.case_small_lesions import CaseSmallLesions
 
 Histograms = dict[str, ProbabilityHistogram]
 """Histograms by patient."""
@@ -81,15 +83,19 @@ def validate(
     return sums, lung, found.of_patients
 
 
-def sample_quality(learner: Learner, batches: Iterable[ValidationBatch], training: TrainingConfig) -> QualitySamples:
-    """Return the samples of the validation slices with lesion, predicted once each."""
-    found = CaseQualities(smooths=training.z_smoothing)
+def sample_masks(
+    learner: Learner, batches: Iterable[ValidationBatch], training: TrainingConfig
+) -> tuple[QualitySamples, dict[str, SmallLesions]]:
+    """Return samples of the quality of slices with lesion, and the small lesions of each patient."""
+    found, small = CaseQualities(smooths=training.z_smoothing), CaseSmallLesions(smooths=training.z_smoothing)
     for batch in batches:
         lesion, *lungs = learner.predict(batch.images)
         where = batch.case_ids, batch.slice_indices, batch.patients
         found.add(*where, lesion, lesion_of(batch.labels), batch.images, *lungs)
+        small.add(*where, lesion, lesion_of(batch.labels))
     found.close_case()
-    return found.samples
+    small.close_case()
+    return found.samples, small.of_patients
 
 
 def validate_with_flips(learner: Learner, batches: Iterable[ValidationBatch], training: TrainingConfig) -> Histograms:

@@ -28,7 +28,7 @@ from tasks.engine.training.validation import (
     WATCH_THRESHOLD,
     Histograms,
     ValidationBatch,
-    sample_quality,
+    sample_masks,
     validate,
     validate_with_flips,
 )
@@ -195,14 +195,14 @@ class TrainingState:
         }, histograms
 
     def _validate_best(self, best_weights: bytes | None) -> None:
-        """Validate the best epoch once more, at the end of the training: samples of its quality, and flips.
+        """Validate the best epoch once more, at the end of the training: samples of its masks, and flips.
 
         Args:
             best_weights: Weights of the best epoch, if that is the last; else they are read from the checkpoints.
         """
         outcome, training = self._outcome, self._settings.training
         self._learner.load(best_weights or self._settings.checkpoints.best_weights(outcome.best_epoch))
-        outcome.quality = sample_quality(self._learner, self._val_batches(), training)
+        outcome.quality, outcome.small = sample_masks(self._learner, self._val_batches(), training)
         if training.test_time_flips is not False:  # up to four times the work
             outcome.flipped = validate_with_flips(self._learner, self._val_batches(), training)
 

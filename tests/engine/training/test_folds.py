@@ -10,6 +10,7 @@ from tasks.core.config.learning import TrainingConfig
 from tasks.core.errors import ConfigError
 from tasks.core.history import EpochRow, TrainingOutcome
 from tasks.core.probability_histogram import ProbabilityHistogram
+from tasks.core.small_lesions import SmallLesions
 from tasks.core.step_inputs import TrainRequest
 from tasks.engine.training.ensemble import members_of
 from tasks.engine.training.folds import Fold, folds_of
@@ -46,6 +47,19 @@ def test_a_threshold_that_was_set_holds_for_all() -> None:
     asked = TrainingConfig(threshold=0.3, test_time_flips=False)
     members = members_of(_folds("ab"), [_outcome("a", 60), _outcome("b", 220)], asked)
     assert {member.threshold for member in members} == {0.3}
+
+
+def test_no_patient_takes_part_in_choosing_their_smallest_lesion() -> None:
+    """The patients of the other folds lose nothing below 4 px; of their own 30 right pixels would be lost."""
+    outcomes = []
+    for index, patients in enumerate(("abc", "def")):
+        folds = [_outcome(patient, 102) for patient in patients]
+        n_right, n_false = np.full((12, 5), 30 * index), np.ones((12, 5), int)
+        small = {patient: SmallLesions(n_right, n_false) for patient in patients}
+        histograms = {patient: fold.histograms[patient] for patient, fold in zip(patients, folds, strict=True)}
+        outcomes.append(TrainingOutcome(histograms=histograms, small=small))
+    members = members_of(_folds(["abc", "def"]), outcomes, TrainingConfig(test_time_flips=False))
+    assert [member.min_lesion_px for member in members] == [0, 24]
 
 
 def test_no_patient_takes_part_in_choosing_whether_they_are_flipped() -> None:
@@ -88,7 +102,7 @@ def test_every_patient_is_scored_once_by_who_never_saw_them() -> None:
         (Scorer(0, 0.3, test_time_flips=True), {"a"}),
         (Scorer(1, 0.6, test_time_flips=False), {"c"}),
         (Scorer(2, 0.7, test_time_flips=True), {"d"}),
-        (Scorer(None, 0.5, test_time_flips=True), {"new"}),
+        (Scorer(None, 0.5, test_time_flips=True, min_lesion_px=3), {"new"}),
     ]
     assert [view.by.member for view in views(card, {"c"})] == [1]
     assert [view.patients for view in views(CARD, {"a", "c"})] == [{"a", "c"}]

@@ -6,7 +6,8 @@ import pytest
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.labels import pack_labels
 from tasks.core.quality import sample_slice
-from tasks.engine.training.validation import ValidationBatch, sample_quality, validate
+from tasks.core.small_lesions import SmallLesions
+from tasks.engine.training.validation import ValidationBatch, sample_masks, validate
 
 pytestmark = pytest.mark.tf
 
@@ -54,9 +55,12 @@ def test_false_lesions_are_counted_for_the_rule_that_needs_them(rule: str, *, co
     assert (histograms["anna"].false_lesions is not None) == counts
 
 
-def test_quality_is_sampled_from_all_that_the_network_says() -> None:
-    """Of each slice with lesion: its probability, its image and its lung."""
-    found = sample_quality(Seeing(), _batches(), TrainingConfig(z_smoothing=False))  # type: ignore[arg-type]
+def test_masks_are_sampled_from_all_that_the_network_says() -> None:
+    """Quality of each slice with lesion: its probability, its image and its lung; small lesions of all slices."""
+    found, small = sample_masks(Seeing(), _batches(), TrainingConfig(z_smoothing=False))  # type: ignore[arg-type]
+    of_slices = [SmallLesions.of_slice(image, mask) for image, mask in zip(IMAGES, MASKS, strict=True)]
+    np.testing.assert_array_equal(small["anna"].n_false, sum(each.n_false for each in of_slices))
+    assert small["anna"].n_false.any()
     expected = [sample_slice(IMAGES[n], IMAGES[n], 255 - IMAGES[n], MASKS[n]) for n in (0, 2, 3)]
     assert found.patients == ("anna",) * 3
     np.testing.assert_array_equal(found.values, np.array(expected))
