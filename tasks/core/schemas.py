@@ -23,6 +23,7 @@ from tasks.core.operating_point import CurvePoint
 from tasks.core.quality import QualityCalibration
 from tasks.core.record import Record
 from tasks.core.rows import FailureRow, ScanStatus
+from tasks.core.source_statistics import SourceStatistics
 
 SCHEMA_VERSION: Final = "1.0"
 LEAKY: Final = "leaky: slices of one patient on both sides"
@@ -113,6 +114,7 @@ class DatasetCard(Record):
     n_failed: int
     leakage: LeakageAudit | None = None
     appearance: TrainingAppearance | None = None
+    sources: tuple[SourceStatistics, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

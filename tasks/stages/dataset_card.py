@@ -13,6 +13,7 @@ from tasks.core.intensity import INTENSITY_RULE
 from tasks.core.plural import counted
 from tasks.core.rows import CaseRow, FailureRow, SlicePair
 from tasks.core.schemas import LEAKY, DatasetCard
+from tasks.core.source_statistics import SourceStatistics
 from tasks.core.splits import split_slices
 from tasks.core.step_inputs import PrepareRequest
 from tasks.io import source_tables
@@ -109,6 +110,7 @@ def draft_card(
     n_failed: int,
     leakage: Leakage,
     appearance: TrainingAppearance | None,
+    sources: tuple[SourceStatistics, ...],
 ) -> DatasetCard:
     """Return the card of a dataset.
 
@@ -122,6 +124,7 @@ def draft_card(
         n_failed: Slices that were rejected.
         leakage: Audit for leakage.
         appearance: Appearance of the slices that are trained on.
+        sources: Statistics of each source.
     """
     is_by_patient = request.preparation.strategy == "patient"
     # Patients that are gone, or whose slices were all rejected, keep their split in case they return.
@@ -143,6 +146,7 @@ def draft_card(
         n_failed=n_failed,
         leakage=leakage.audit,
         appearance=appearance,
+        sources=sources,
         warnings=(
             *(() if is_by_patient else (LEAKY,)),
             *request.source.warnings,

@@ -33,6 +33,7 @@ from tasks.core.schemas import (
     SegmentationManifest,
     Speed,
 )
+from tasks.core.source_statistics import SourceStatistics, Spread
 from tasks.core.step_inputs import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
 
 
@@ -136,6 +137,19 @@ QUALITY = QualityCalibration(
     n_slices=200,
 )
 DRIFT = CollectionDrift(n_scans=9, n_foreign=2, median=0.7)
+SPREAD = Spread(low=0.001, median=0.01, high=0.05)
+SOURCE_STATISTICS = SourceStatistics(
+    source="patient",
+    n_patients=3,
+    n_cases=4,
+    n_slices=90,
+    n_lesion_slices=40,
+    lesion_fraction=SPREAD,
+    side_px=Spread(low=512, median=512, high=512),
+    slice_spacing_mm=None,
+    pixel_spacing_mm=None,
+    field_of_view_mm=None,
+)
 DATASET = DatasetCard(
     fingerprint="f6",
     code_version="0.1.0",
@@ -149,6 +163,7 @@ DATASET = DatasetCard(
     n_slices=90,
     n_slices_by_split={"train": 60, "val": 20, "test": 10},
     n_failed=2,
+    sources=(SOURCE_STATISTICS,),
     warnings=("one case has no lesion",),
 )
 MEMBER = EnsembleMember(
@@ -259,6 +274,7 @@ SAMPLES: dict[type[Record], Record] = {
         DONE,
         LedgerEntry(**DONE.model_dump(), reader_version="1"),
         DATASET,
+        SOURCE_STATISTICS,
         MEMBER,
         MODEL,
         EVALUATION,

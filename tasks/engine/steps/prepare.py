@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import ray.data
 
 from tasks.core.addresses import shown_uri
@@ -17,6 +16,7 @@ from tasks.core.errors import ConfigError, as_refusal
 from tasks.core.handles import DatasetHandle
 from tasks.core.near_duplicates import thumbnail
 from tasks.core.rows import FailureRow, SlicePair
+from tasks.core.source_statistics import SliceMeasures, statistics_of
 from tasks.core.step_inputs import PrepareRequest
 from tasks.io import source_tables, storage
 from tasks.io.formats import is_volume
@@ -48,18 +48,23 @@ class _Written:
     """Slices that were written, and what was rejected.
 
     Attributes:
-        lesion_fractions: Of each slice, by key.
+        measures: Of each slice, by key.
         thumbnails: Thumbnail of each slice, likewise.
         appearances: Appearance of each slice, float32 in bytes, likewise.
         n_lung_masks: Slices with a lung mask.
         failures: Rejected slices and volumes.
     """
 
-    lesion_fractions: dict[tuple[str, int], float] = field(default_factory=dict)
+    measures: dict[tuple[str, int], SliceMeasures] = field(default_factory=dict)
     thumbnails: dict[tuple[str, int], bytes] = field(default_factory=dict)
     appearances: dict[tuple[str, int], bytes] = field(default_factory=dict)
     n_lung_masks: int = 0
     failures: list[FailureRow] = field(default_factory=list)
+
+    @property
+    def lesion_fractions(self) -> dict[tuple[str, int], float]:
+        """Share of lesion in each slice, by key."""
+        return {key: found.lesion_fraction for key, found in self.measures.items()}
 
 
 def prepare(request: PrepareRequest) -> DatasetHandle:
@@ -88,6 +93,7 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
         splits,
         earlier=earlier,
         lesion_fractions=written.lesion_fractions,
+        sources=statistics_of(cases, written.measures),
         n_lung_masks=written.n_lung_masks,
         n_failed=len(failures),
         leakage=leakage,
@@ -133,7 +139,8 @@ def _write_shards(
                 logger.error("prepare: a pair triggered a bug, %s", row["where"])
         else:
             key = row["case_id"], row["slice_index"]
-            written.lesion_fractions[key], written.thumbnails[key] = row["lesion_fraction"], row["thumbnail"]
+            written.measures[key] = SliceMeasures(row["lesion_fraction"], row["side_px"], row["spacing_mm"])
+            written.thumbnails[key] = row["thumbnail"]
             written.appearances[key] = row["appearance"]
             written.n_lung_masks += row["has_lung"]
     return written
@@ -173,22 +180,33 @@ def _write_shard(shard: dict[str, Any], *, preparation: PreparationConfig) -> li
         row = {"case_id": pair.case_id, "slice_index": pair.slice_index, "uri": pair.image_uri}
         try:
             slices = list(preprocess_pair(pair, preparation))
-            measures = [_measures(found["image"]) for found in slices]
+            measures = [_measures(found) for found in slices]
         except Exception as err:  # noqa: BLE001 - the boundary of one pair
             refused = as_refusal(err)
             why = {"error_code": refused.code, "error": refused.sentence, "where": refused.where}
-            rows.append(row | dict.fromkeys(("lesion_fraction", "thumbnail", "appearance", "has_lung")) | why)
+            rows.append(row | dict.fromkeys(_MEASURES) | why)
             continue
         kept.extend(slices)
         for found, measured in zip(slices, measures, strict=True):
-            share = {"slice_index": found["slice_index"], "lesion_fraction": float(found["mask"].mean())}
-            has_lung = {"has_lung": found["lung"] is not None}
-            rows.append(row | share | measured | has_lung | {"error_code": None, "error": None, "where": None})
+            position = {"slice_index": found["slice_index"]}
+            rows.append(row | position | measured | {"error_code": None, "error": None, "where": None})
     if kept:
         datasets.write_shard(shard["shard_uri"], kept)
     return rows
 
 
-def _measures(image: np.ndarray) -> dict[str, bytes]:
-    """Return what audit and drift need of a slice, uint8 `(size_px, size_px)`."""
-    return {"thumbnail": thumbnail(image).tobytes(), "appearance": appearance_of(image).tobytes()}
+_MEASURES = ("lesion_fraction", "side_px", "spacing_mm", "has_lung", "thumbnail", "appearance")
+
+
+def _measures(found: SliceRow) -> dict[str, Any]:  # Any: numbers and bytes
+    """Return what card, audit and drift need of a slice."""
+    image, spacing_mm = found["image"], found["spacing_mm"]
+    values = (
+        float(found["mask"].mean()),
+        min(found["source_height"], found["source_width"]),
+        [float(step) for step in spacing_mm] if spacing_mm else None,
+        found["lung"] is not None,
+        thumbnail(image).tobytes(),
+        appearance_of(image).tobytes(),
+    )
+    return dict(zip(_MEASURES, values, strict=True))

@@ -104,6 +104,19 @@ def test_patients_apart_have_no_pairs(dataset_uri: str) -> None:
     assert (card.leakage.n_slices, card.leakage.n_near_duplicates, card.warnings) == (40, 0, ())
 
 
+def test_a_dataset_tells_what_its_sources_hold(dataset_uri: str) -> None:
+    """Every slice that was written counts, with its grid and its lesion."""
+    card = datasets.read_card(dataset_uri)
+    assert sum(source.n_slices for source in card.sources) == card.n_slices
+    assert sum(source.n_patients for source in card.sources) == card.n_patients
+    [source] = card.sources
+    assert 0 < source.n_lesion_slices <= source.n_slices
+    assert source.lesion_fraction is not None
+    assert source.side_px is not None
+    assert source.side_px.median == 96
+    assert source.slice_spacing_mm is None
+
+
 def test_a_dataset_holds_the_appearance_of_what_is_trained_on(dataset_uri: str) -> None:
     """Of the slices of all patients but those of the test split, by source."""
     card = datasets.read_card(dataset_uri)
