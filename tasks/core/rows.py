@@ -86,6 +86,10 @@ class ScanRow(Record):
     warnings: list[str] = Field(default_factory=list)
     flags: list[str] = Field(default_factory=list)
     n_slices: int | None = None
+    height_px: int | None = None
+    width_px: int | None = None
+    spacing_mm: list[float] | None = None
+    lesion_profile: list[int] | None = None
     lesion_voxels: int | None = None
     lesion_ml: float | None = None
     n_lesions: int | None = None
