@@ -1,21 +1,16 @@
 """Reports as self-contained HTML pages, and their short forms for Prefect's artifacts."""
 
-import base64
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.core.addresses import shown_uri
 from tasks.core.drift import DRIFT_MARK
-from tasks.core.flags import FLAGS
 from tasks.core.handles import SegmentationPlan
 from tasks.core.history import CURVES
 from tasks.core.markdown import as_code, escaped
 from tasks.core.metrics import METRICS
+from tasks.core.pages import data_uri, number, render
 from tasks.core.plural import counted
 from tasks.core.rows import FailureRow, ScanRow
 from tasks.core.schemas import (
@@ -28,16 +23,10 @@ from tasks.core.schemas import (
     ModelCard,
     SegmentationManifest,
 )
+from tasks.core.segmentation_page import NO_DRIFT
 
 MAX_ROWS = 500
 """Largest number of rows of a table in a page; the whole table is beside it as Parquet or JSON."""
-
-NO_DRIFT = (
-    "Drift was not measured: the bundle holds no appearance of its training data that this version reads (an earlier "
-    "bundle, or sources of one patient each)."
-)
-USUAL_FLAGS = {"no_lesion"}
-"""Flags that do not make a scan worth a check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +57,7 @@ def evaluation_report(
         figures: PNG by name: the curves of `CURVES` and `precision_recall`.
         panels: Patients to show, best first.
     """
-    return _render(
+    return render(
         "evaluation.html.j2",
         report=report,
         card=card,
@@ -77,10 +66,10 @@ def evaluation_report(
         groups=_groups(report),
         inflation=INFLATION if LEAKY in report.warnings else None,
         has_lung=any(row.get("lung_dice") is not None for row in report.per_patient),
-        curves=[_data_uri(figures[name]) for name in CURVES if name in figures],
-        precision_recall=_data_uri(figures["precision_recall"]),
-        further=[_data_uri(figures[name]) for name in ("reliability", "volumes") if name in figures],
-        panels=[(panel, _data_uri(panel.png)) for panel in panels],
+        curves=[data_uri(figures[name]) for name in CURVES if name in figures],
+        precision_recall=data_uri(figures["precision_recall"]),
+        further=[data_uri(figures[name]) for name in ("reliability", "volumes") if name in figures],
+        panels=[(panel, data_uri(panel.png)) for panel in panels],
     )
 
 
@@ -96,54 +85,6 @@ def _defined_metrics(report: EvaluationReport) -> list[str]:
     return [name for name, of in found.items() if name not in METRICS and of["n_defined"]]
 
 
-def segmentation_report(
-    manifest: SegmentationManifest, rows: Sequence[ScanRow], *, previews: Sequence[tuple[ScanRow, bytes]]
-) -> str:
-    """Return the HTML page of a segmentation: summary, rejected scans, then the largest lesions.
-
-    Args:
-        manifest: Manifest of the run.
-        rows: Rows of all scans.
-        previews: Scans to show, with their preview PNG.
-    """
-    return _render(
-        "segmentation.html.j2",
-        manifest=manifest,
-        failed=[row for row in rows if row.status == "failed"][:MAX_ROWS],
-        flags=_flag_counts(rows),
-        to_check=[row for row in rows if _needs_check(row)][:MAX_ROWS],
-        n_scans=len(rows),
-        no_drift=NO_DRIFT,
-        quality=_quality_sentence(rows),
-        previews=[(row, _data_uri(png)) for row, png in previews],
-        max_rows=MAX_ROWS,
-    )
-
-
-def _quality_sentence(rows: Sequence[ScanRow]) -> str:
-    """Return the expected quality of the masks with lesion, or why there is none."""
-    done = [row for row in rows if row.status in ("done", "skipped")]
-    found = [row.quality for row in done if row.quality is not None and row.n_lesions]
-    if found:
-        return f"Expected Dice of {counted(len(found), 'mask')} with lesion: median {median(found):.2f}."
-    if any(row.quality is not None for row in done) or not done:
-        return ""
-    return (
-        "The quality of masks was not estimated: the bundle holds no calibration for this threshold (an earlier "
-        "bundle, or too few validation patients with lesions)."
-    )
-
-
-def _flag_counts(rows: Sequence[ScanRow]) -> list[tuple[str, int, str]]:
-    """Return the flags that are raised: name, number of scans, and what it means."""
-    counts = Counter(flag for row in rows for flag in row.flags)
-    return [(name, counts[name], flag.sentence) for name, flag in FLAGS.items() if counts[name]]
-
-
-def _needs_check(row: ScanRow) -> bool:
-    return row.status == "done" and bool(row.warnings or set(row.flags) - USUAL_FLAGS)
-
-
 def evaluation_markdown(report: EvaluationReport) -> str:
     """Return the summary of an evaluation as Markdown, for Prefect."""
     lines = [
@@ -156,11 +97,11 @@ def evaluation_markdown(report: EvaluationReport) -> str:
             if len(report.per_source) > 1
         ),
         "",
-        f"Pooled over {report.n_slices} slices: {_number(report.pooled['dice'])}.",
+        f"Pooled over {report.n_slices} slices: {number(report.pooled['dice'])}.",
         "",
         "| metric | pooled |",
         "|---|---|",
-        *(f"| {name} | {_number(report.pooled[name])} |" for name in METRICS),
+        *(f"| {name} | {number(report.pooled[name])} |" for name in METRICS),
         "",
         EMPTY_MASK_CONVENTION,
         "",
@@ -173,7 +114,7 @@ def _mean_dice(of: dict[str, Any]) -> str:  # Any: a mean, an interval or a coun
     """Return a mean over patients as text, with its interval if there is one."""
     low_high = of["dice_ci95"]
     shown = f" (95 % interval {low_high[0]:.3f} to {low_high[1]:.3f})" if low_high else ""
-    return f"**{_number(of['dice'])}**{shown}"
+    return f"**{number(of['dice'])}**{shown}"
 
 
 def _how_scored(report: EvaluationReport) -> str:
@@ -257,33 +198,3 @@ def _leakage(audit: LeakageAudit) -> str:
         f"{counted(audit.n_near_duplicates, 'pair')} nearly the same, {audit.n_across_splits} across splits. "
         f"{counted(audit.n_patients_in_several_splits, 'patient')} in several splits."
     )
-
-
-def _render(template: str, **content: Any) -> str:  # Any: whatever the template shows
-    environment = Environment(
-        loader=PackageLoader("tasks.core"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["number"] = _number
-    environment.filters["percent"] = _percent
-    environment.filters["counted"] = counted
-    environment.filters["interval"] = _interval
-    environment.filters["words"] = lambda name: name.replace("_", " ")
-    return environment.get_template(template).render(**content)
-
-
-def _number(value: float | int | None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.3f}"
-
-
-def _interval(low_high: Sequence[float] | None) -> str:
-    return f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "–"
-
-
-def _percent(share: float | None) -> str:
-    return "undefined" if share is None else f"{100 * share:.1f}"
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -4,24 +4,19 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.core.config.segmentation import SegmentationConfig
-from tasks.core.flags import FLAGS
 from tasks.core.history import CURVES
 from tasks.core.metrics import METRICS
 from tasks.core.reports import (
-    MAX_ROWS,
     PatientPanel,
-    _needs_check,
     dataset_markdown,
     drift_markdown,
     evaluation_markdown,
     evaluation_report,
     failures_markdown,
-    segmentation_report,
 )
-from tasks.core.rows import FailureRow, ScanRow
+from tasks.core.rows import FailureRow
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, EvaluationReport, SegmentationManifest
-from tests.core.samples import DATASET, DONE, DRIFT, EVALUATION, FAILED, FAILURE, MANIFEST, MEAN_DICE, MODEL
+from tests.core.samples import DATASET, DRIFT, EVALUATION, FAILED, FAILURE, MANIFEST, MEAN_DICE, MODEL
 
 THIN_SPACE = "\u202f"
 FIGURES = {name: name.encode() for name in (*CURVES, "precision_recall")}
@@ -71,29 +66,6 @@ def _evaluation(**changes: object) -> EvaluationReport:
 def _manifest(n_failed: int = 0, n_new: int = 0, **changes: object) -> SegmentationManifest:
     counts = {"done": 1, "skipped": 1234, "deferred": 2, "failed": n_failed}
     return MANIFEST.model_copy(update={"counts": counts, "n_new_failures": n_new, **changes})
-
-
-def test_flags_are_counted_and_explained() -> None:
-    """Each flag that is raised has a row with the number of its scans and its sentence; others have none."""
-    raised = (["no_lesion"], ["no_lesion", "no_lung"], [])
-    rows = [DONE.model_copy(update={"scan_id": f"scan_{n}", "flags": flags}) for n, flags in enumerate(raised)]
-    page = _Page(segmentation_report(_manifest(), rows, previews=[]))
-    shown = {row[0]: (row[1], row[2]) for row in page.rows if row and row[0] in FLAGS}
-    assert {name: n for name, (n, _) in shown.items()} == {"no_lesion": "2", "no_lung": "1"}
-    assert all(sentence.startswith(FLAGS[name].sentence) for name, (_, sentence) in shown.items())
-
-
-def test_scans_to_check_show_what_is_expected_of_them() -> None:
-    """Expected Dice with its interval, and drift; a dash where there is none, or the mask is empty."""
-    known = {"quality": 0.425, "quality_low": 0.1, "quality_high": 0.75, "drift_score": 2.61, "n_lesions": 3}
-    rows = [
-        DONE.model_copy(update={"scan_id": "known", "flags": ["low_quality"]} | known),
-        DONE.model_copy(update={"scan_id": "empty", "flags": ["out_of_domain"]} | known | {"n_lesions": 0}),
-        DONE.model_copy(update={"scan_id": "unknown", "flags": ["no_lung"]}),
-    ]
-    page = _Page(segmentation_report(_manifest(), rows, previews=[]))
-    shown = {row[0]: row[1:3] for row in page.rows if row and row[0] in {"known", "empty", "unknown"}}
-    assert shown == {"known": ["0.42 (0.10 to 0.75)", "2.6"], "empty": ["–", "2.6"], "unknown": ["–", "–"]}
 
 
 def test_drift_is_told_with_its_warning_or_why_there_is_none() -> None:
@@ -181,80 +153,6 @@ def test_evaluation_page_names_what_could_not_be_scored_and_what_is_odd() -> Non
 def test_large_numbers_are_grouped() -> None:
     """Thousands are set apart by a thin space, which no locale reads as a decimal mark."""
     assert f"1{THIN_SPACE}500 slices" in _evaluation_page().words
-
-
-@pytest.mark.parametrize(
-    ("manifest", "verdict"),
-    [
-        (_manifest(), "No scan failed."),
-        (_manifest(n_failed=2), "2 scans rejected by an earlier run"),
-        (_manifest(n_failed=2, n_new=1), "1 scan newly failed."),
-    ],
-    ids=["none", "known", "new"],
-)
-def test_segmentation_page_gives_one_verdict(manifest: SegmentationManifest, verdict: str) -> None:
-    """A reader learns first whether anything was lost in this run."""
-    words = _Page(segmentation_report(manifest, [DONE], previews=[])).words
-    verdicts = ["No scan failed.", "rejected by an earlier run", "newly failed."]
-    assert verdict in words
-    assert sum(sentence in words for sentence in verdicts) == 1
-
-
-def test_segmentation_page_counts_scans_by_what_became_of_them() -> None:
-    """Done, skipped, deferred and failed, each with its number."""
-    page = _Page(segmentation_report(_manifest(n_failed=1, n_new=1), [DONE, FAILED], previews=[]))
-    assert [row[:2] for row in page.rows[1:5]] == [
-        ["done", "1"],
-        ["skipped", f"1{THIN_SPACE}234"],
-        ["deferred", "2"],
-        ["failed", "1"],
-    ]
-    assert ["scan_failed", "unreadable", "Image is truncated."] in page.rows
-    assert "scan_done" not in page.words
-
-
-def test_segmentation_page_names_scans_by_id_never_by_file() -> None:
-    """A file's name may hold a patient's; the page shows scan ids alone."""
-    page = segmentation_report(_manifest(n_failed=1), [FAILED], previews=[(DONE, b"png")])
-    assert "john_doe" not in page
-    assert "scan_failed" in page
-
-
-def test_segmentation_page_shows_previews_with_their_findings() -> None:
-    """Each preview is inside the page, with the scan's id and what was found in it."""
-    page = _Page(segmentation_report(_manifest(), [DONE], previews=[(DONE, b"preview")]))
-    assert page.pictures == [b"preview"]
-    assert page.fetched == []
-    assert f"scan_done: 2 lesions, 1{THIN_SPACE}234 px" in page.words
-    assert "Largest lesions" not in _Page(segmentation_report(_manifest(), [DONE], previews=[])).words
-
-
-@pytest.mark.parametrize(("n_failed", "is_cut"), [(MAX_ROWS, False), (MAX_ROWS + 1, True)])
-def test_segmentation_page_stops_at_what_a_person_reads(n_failed: int, is_cut: bool) -> None:
-    """Of very many failures the first are shown, and where the rest is."""
-    rows = [FAILED.model_copy(update={"scan_id": f"scan_{i:04d}"}) for i in range(n_failed)]
-    page = _Page(segmentation_report(_manifest(n_failed=n_failed), rows, previews=[]))
-    assert sum(row[0].startswith("scan_") for row in page.rows) == MAX_ROWS
-    assert (f"The first {MAX_ROWS}; all are in" in page.words) == is_cut
-
-
-def test_segmentation_page_shows_parameters_and_warnings() -> None:
-    """What the masks depend on, and what a reader should know about them."""
-    manifest = _manifest(
-        warnings=("bfloat16 was asked for",), segmentation=SegmentationConfig(settle_minutes=7.5), threshold=0.25
-    )
-    words = _Page(segmentation_report(manifest, [DONE], previews=[])).words
-    assert "bfloat16 was asked for" in words
-    assert "younger than 7.5 min" in words
-    assert "Threshold 0.250, lesions below 3 px at the model's size removed" in words
-
-
-@pytest.mark.parametrize("min_lesion_px", [0, 1])
-def test_segmentation_page_says_when_no_lesion_is_too_small(min_lesion_px: int) -> None:
-    """A minimum that drops nothing is not shown as one."""
-    words = _Page(segmentation_report(_manifest(min_lesion_px=min_lesion_px), [DONE], previews=[])).words
-    assert "lesions of all sizes kept" in words
-    assert "removed" not in words
 
 
 def test_evaluation_markdown_leads_with_the_mean_over_patients() -> None:
@@ -366,34 +264,7 @@ def test_dataset_markdown_gives_sizes_by_split() -> None:
         assert line in text.splitlines()
 
 
-def test_a_page_escapes_what_it_shows() -> None:
-    """A scan id that looks like markup is shown as text."""
-    row = FAILED.model_copy(update={"scan_id": "<script>alert(1)</script>", "error": "a < b & c"})
-    page = segmentation_report(MANIFEST, [row], previews=[])
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
-
-
 def test_a_bar_or_line_break_does_not_break_the_table() -> None:
     """A sentence with a bar and a line break stays in its cell."""
     text = failures_markdown("t", [FailureRow(uri="u", error_code="unreadable", error="a | b\nc")], n_all=1)
     assert "| a \\| b c |" in text
-
-
-def test_a_done_scan_needs_check_for_what_is_unusual_alone() -> None:
-    """A warning or an unusual flag brings a scan to the reader's eye; a scan without a lesion is usual."""
-    base = ScanRow(
-        scan_id="a",
-        source_uri="",
-        source_fingerprint="",
-        status="done",
-        model_digest="",
-        params_digest="",
-        mask_version="",
-        code_version="",
-    )
-    noted = [
-        _needs_check(base.model_copy(update=update))
-        for update in ({}, {"flags": ["no_lesion"]}, {"flags": ["hu_implausible"]}, {"warnings": ["x"]})
-    ]
-    assert noted == [False, False, True, True]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from tasks.core.addresses import shown_uri
 from tasks.core.drift import CollectionDrift
 from tasks.core.plural import counted
-from tasks.core.reports import segmentation_report
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest, Speed
+from tasks.core.segmentation_page import segmentation_report, to_review
 from tasks.core.throughput import StageSums, cost_per_1000
 from tasks.engine.steps.up_to_date import count_by_status
 from tasks.io import ledger, output_lock, storage
@@ -20,7 +20,10 @@ from tasks.stages.segmentation_run import Run
 
 logger = logging.getLogger(__name__)
 
-N_PREVIEWS = 12
+N_PREVIEWS = 24
+"""Pictures inside the page, of the most urgent scans to review; a page that is sent away shows at least these."""
+MAX_PREVIEW_BYTES = 3_000_000
+"""Bytes of these pictures together: a page that is opened over a network is to stay small."""
 
 
 @contextlib.contextmanager
@@ -54,7 +57,8 @@ def publish_run(
     _remove_temporary(output_uri)  # of workers that died in this run
     manifest = _manifest(run, rows, n_new_failures=n_new_failures, speed=speed, drift=drift, warnings=warnings)
     if rows or not segmentations.n_rows(output_uri):  # an empty table would replace what was found before
-        page = segmentation_report(manifest, rows, previews=segmentations.read_largest(output_uri, rows, N_PREVIEWS))
+        pictures = segmentations.read_previews(output_uri, to_review(rows)[:N_PREVIEWS], max_bytes=MAX_PREVIEW_BYTES)
+        page = segmentation_report(manifest, rows, pictures=pictures)
         segmentations.publish(output_uri, manifest, rows, page=page)
     return manifest
 

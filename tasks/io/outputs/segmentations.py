@@ -1,7 +1,7 @@
 """Segmentation on storage: masks and previews by scan, table of scans, report, and manifest, written last."""
 
 from collections.abc import Sequence
-from heapq import nlargest
+from itertools import accumulate
 from typing import Final
 
 from tasks.core.errors import ConfigError
@@ -66,12 +66,12 @@ def n_rows(output_uri: str) -> int:
     return len(read_rows(output_uri)) if storage.exists(storage.join(output_uri, SCANS_FILE)) else 0
 
 
-def read_largest(output_uri: str, rows: Sequence[ScanRow], n: int) -> list[tuple[ScanRow, bytes]]:
-    """Return the chest CTs with the most lesion voxels, with their previews, unless these were removed."""
-    chests = (row for row in rows if row.lesion_voxels and "hu_implausible" not in row.flags)
-    largest = nlargest(n, chests, key=lambda row: row.lesion_voxels or 0)
-    kept = [row for row in largest if storage.exists(preview_uri(output_uri, row.scan_id))]
-    return list(zip(kept, storage.read_all([preview_uri(output_uri, row.scan_id) for row in kept]), strict=True))
+def read_previews(output_uri: str, rows: Sequence[ScanRow], *, max_bytes: int) -> dict[str, bytes]:
+    """Return the previews of the first scans by id, of so many bytes together; those that were removed are left out."""
+    kept = [row.scan_id for row in rows if storage.exists(preview_uri(output_uri, row.scan_id))]
+    found = storage.read_all([preview_uri(output_uri, scan_id) for scan_id in kept])
+    totals = accumulate(len(content) for content in found)
+    return {scan_id: png for scan_id, png, total in zip(kept, found, totals, strict=True) if total <= max_bytes}
 
 
 def publish(output_uri: str, manifest: SegmentationManifest, rows: Sequence[ScanRow], *, page: str) -> None:

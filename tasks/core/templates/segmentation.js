@@ -1,0 +1,241 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const scans = data.scans.map(values => Object.fromEntries(data.fields.map((name, index) => [name, values[index]])));
+  const PER_PAGE = 50;
+  const find = id => document.getElementById(id);
+  const state = { sort: null, down: false, page: 0, shown: [], open: -1, outlined: true };
+
+  const element = (tag, attributes = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name === "class") made.className = value;
+      else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else made.setAttribute(name, value);
+    }
+    made.append(...children.filter(child => child !== null && child !== undefined));
+    return made;
+  };
+  const grouped = value => value.toLocaleString("en-US");
+  const fixed = (value, digits) => value === null ? "–" : value.toFixed(digits);
+  const sentences = indices => indices.map(index => data.sentences[index]);
+  const flagsOf = scan => scan.flags.map(index => data.flags[index]);
+
+  // Verdicts are kept by this browser for this collection and model; those on another mask do not count.
+  const store = `lesions-verdicts-${data.store}`;
+  let verdicts = {};
+  try { verdicts = JSON.parse(localStorage.getItem(store) || "{}"); } catch { verdicts = {}; }
+  const verdictOf = scan => {
+    const kept = Object.hasOwn(verdicts, scan.id) ? verdicts[scan.id] : null;
+    return kept && kept.sha === scan.sha ? kept.verdict : null;
+  };
+  const setVerdict = (scan, verdict) => {
+    if (verdictOf(scan) === verdict) delete verdicts[scan.id];
+    else verdicts[scan.id] = { verdict, sha: scan.sha, at: new Date().toISOString() };
+    try { localStorage.setItem(store, JSON.stringify(verdicts)); } catch { /* a private window: kept until it is closed */ }
+  };
+  const quoted = text => `"${String(text).replaceAll('"', '""')}"`;
+  const exported = () => {
+    const lines = scans.filter(verdictOf).map(scan =>
+      [scan.id, verdictOf(scan), scan.sha, verdicts[scan.id].at, ""].map(quoted).join(","));
+    return ["scan_id,verdict,mask_sha256,decided_at,comment", ...lines, ""].join("\n");
+  };
+
+  const size = scan => scan.ml ?? (scan.voxels === null ? null : scan.voxels / 1e9);
+  const noteOf = scan => scan.error !== null ? data.sentences[scan.error] : sentences(scan.warnings).join(" ");
+  const columns = [
+    { name: "picture", title: "Picture" },
+    { name: "id", title: "Scan", value: scan => scan.id },
+    { name: "status", title: "Status", value: scan => scan.status, optional: true },
+    { name: "size", title: "Lesion size", value: size },
+    { name: "lung", title: "% of lung", value: scan => scan.lung, optional: true },
+    { name: "lesions", title: "Lesions", value: scan => scan.lesions, optional: true },
+    { name: "quality", title: "Expected Dice", value: scan => scan.lesions ? scan.quality : null },
+    { name: "drift", title: "Drift", value: scan => scan.drift, optional: true },
+    { name: "flags", title: "Flags", value: scan => scan.flags.length },
+    { name: "note", title: "Remarks", value: noteOf, optional: true },
+    { name: "verdict", title: "Verdict", value: verdictOf },
+  ];
+  const filters = {
+    all: () => true,
+    review: scan => scan.rank !== null,
+    undecided: scan => scan.rank !== null && !verdictOf(scan),
+    done: scan => scan.status === "done",
+    failed: scan => scan.status === "failed",
+    lesion: scan => scan.lesions > 0,
+  };
+
+  const select = () => {
+    const show = find("show").value, flag = find("flag").value, text = find("text").value.trim().toLowerCase();
+    state.shown = scans.filter(scan => filters[show](scan)
+      && (!flag || flagsOf(scan).includes(flag)) && (!text || scan.id.toLowerCase().includes(text)));
+    const column = columns.find(each => each.name === state.sort);
+    const rank = scan => scan.rank ?? Infinity;
+    const compare = column ? (a, b) => {
+      const [first, second] = [column.value(a), column.value(b)];
+      if (first === second) return 0;
+      if (first === null || second === null) return first === null ? 1 : -1;
+      return (first < second ? -1 : 1) * (state.down ? -1 : 1);
+    } : (a, b) => rank(a) === rank(b) ? 0 : rank(a) - rank(b);
+    state.shown.sort(compare);
+    state.page = Math.min(state.page, Math.max(0, Math.ceil(state.shown.length / PER_PAGE) - 1));
+  };
+
+  const pictureOf = scan => Object.hasOwn(data.pictures, scan.id) ? data.pictures[scan.id]
+    : `${data.previews}/${Object.hasOwn(data.names, scan.id) ? data.names[scan.id] : scan.id}.png`;
+  const hasPicture = scan => scan.status === "done" || scan.status === "skipped";
+  const hasHalves = scan => scan.height !== null; // previews of earlier versions have outlines only
+  const lesionText = scan => scan.ml !== null ? `${fixed(scan.ml, scan.ml < 10 ? 1 : 0)} ml`
+    : scan.voxels === null ? "–" : `${grouped(scan.voxels)} px`;
+  const qualityText = scan => !scan.lesions || scan.quality === null ? "–" : fixed(scan.quality, 2);
+  const percent = value => value === null ? "–" : (100 * value).toFixed(1);
+
+  const cells = {
+    picture: (scan, index) => hasPicture(scan) ? element("button",
+      { type: "button", class: hasHalves(scan) ? "thumb halves" : "thumb", "aria-label": `Open ${scan.id}`, onclick: () => open(index) },
+      element("img", { src: pictureOf(scan), alt: "", loading: "lazy", onerror: event => event.target.remove() })) : "",
+    id: (scan, index) => element("button", { type: "button", class: "link", onclick: () => open(index) }, scan.id),
+    status: scan => scan.status.replaceAll("_", " "),
+    size: lesionText,
+    lung: scan => percent(scan.lung),
+    lesions: scan => scan.lesions === null ? "–" : grouped(scan.lesions),
+    quality: qualityText,
+    drift: scan => fixed(scan.drift, 2),
+    flags: scan => element("span", {}, ...flagsOf(scan).map(name => element("span", { class: `pill ${name}` }, name.replaceAll("_", " ")))),
+    note: scan => scan.code ? `${scan.code}: ${noteOf(scan)}` : noteOf(scan),
+    verdict: scan => element("span", { class: "verdict" }, verdictOf(scan) ?? ""),
+  };
+  const classes = { id: "scan text", flags: "text", note: "text", status: "text" };
+
+  const header = () => columns.map(column => {
+    const sorted = state.sort === column.name;
+    const content = column.value ? element("button", { type: "button", onclick: () => sortBy(column.name) },
+      column.title + (sorted ? (state.down ? " ↓" : " ↑") : "")) : column.title;
+    const attributes = { scope: "col", class: `${classes[column.name] ?? ""}${column.optional ? " optional" : ""}` };
+    if (sorted) attributes["aria-sort"] = state.down ? "descending" : "ascending";
+    return element("th", attributes, content);
+  });
+  const draw = () => {
+    select();
+    const first = state.page * PER_PAGE, rows = state.shown.slice(first, first + PER_PAGE);
+    find("table").tHead.rows[0].replaceChildren(...header());
+    find("table").tBodies[0].replaceChildren(...rows.map((scan, offset) => element("tr", {}, ...columns.map(column =>
+      element("td", { class: `${classes[column.name] ?? ""}${column.optional ? " optional" : ""}` },
+        cells[column.name](scan, first + offset))))));
+    const pages = Math.max(1, Math.ceil(state.shown.length / PER_PAGE)), decided = scans.filter(verdictOf).length;
+    const verdictsText = decided ? `; ${grouped(decided)} with a verdict` : "";
+    find("count").textContent = `${grouped(state.shown.length)} of ${grouped(scans.length)} scans${verdictsText}`;
+    find("page").textContent = `Page ${grouped(state.page + 1)} of ${grouped(pages)}`;
+    find("previous").disabled = state.page === 0;
+    find("next").disabled = state.page >= pages - 1;
+    find("export").disabled = decided === 0;
+  };
+  const sortBy = name => {
+    state.down = state.sort === name ? !state.down : false;
+    state.sort = name;
+    state.page = 0;
+    draw();
+    find("table").tHead.querySelector("[aria-sort] button").focus();
+  };
+
+  const strip = scan => {
+    if (!hasPicture(scan)) return [];
+    const image = element("img", { src: pictureOf(scan), alt: `Slices of ${scan.id}${state.outlined ? " with lesions and lungs outlined" : ""}`,
+      onerror: event => event.target.replaceWith("The picture is not beside this page: keep the folder previews/ with it.") });
+    if (!hasHalves(scan)) return [image];
+    const half = element("div", { class: state.outlined ? "half outlined" : "half" }, image);
+    const fit = () => {
+      if (!image.naturalWidth) return;
+      const limit = Math.round(innerHeight * 0.55 * 2 * image.naturalWidth / image.naturalHeight);
+      half.style.width = `min(100%, ${limit}px)`;
+      half.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight / 2}`;
+    };
+    image.addEventListener("load", fit);
+    fit();
+    return [half];
+  };
+  const factsOf = scan => [
+    ["Status", scan.status.replaceAll("_", " ")],
+    ["Lesion size", lesionText(scan) + (scan.lung === null ? "" : `, ${percent(scan.lung)} % of the lung`)],
+    ["Lesions", scan.lesions === null ? "–" : grouped(scan.lesions)],
+    ["Expected Dice", qualityText(scan) === "–" ? "–" : `${qualityText(scan)} (nine of ten lie from ${fixed(scan.low, 2)} to ${fixed(scan.high, 2)})`],
+    ["Drift score", scan.drift === null ? "–" : `${fixed(scan.drift, 2)} (above 1: unlike the training data)`],
+    ["Slices", scan.slices === null ? "–" : `${grouped(scan.slices)}${scan.height === null ? "" : ` of ${scan.width} × ${scan.height} px`}`],
+    ["Spacing", scan.spacing ? `${scan.spacing.map(step => Number(step.toFixed(2))).join(" × ")} mm (slices, rows, columns)` : "–"],
+    ["Flags", flagsOf(scan).join(", ").replaceAll("_", " ") || "–"],
+    ["To correct it", "Press c, export verdicts.csv into OUTPUT/review/, then run: lesions review OUTPUT"],
+  ];
+  const profile = scan => scan.profile ? [element("figcaption", {}, "Lesion along the slices, in the order of reading"),
+    element("div", { class: "profile", role: "img", "aria-label": "Lesion along the slices" },
+      ...[...scan.profile].map(height => element("span", { style: `height:${data.heights.indexOf(height) / (data.heights.length - 1) * 100}%` })))] : [];
+
+  const drawScan = () => {
+    const scan = state.shown[state.open], verdict = verdictOf(scan);
+    find("scan-title").textContent = scan.id;
+    find("strip").replaceChildren(...strip(scan));
+    find("legend").hidden = !hasPicture(scan);
+    find("contours").hidden = !hasPicture(scan) || !hasHalves(scan);
+    find("contours").setAttribute("aria-pressed", String(state.outlined));
+    find("facts").replaceChildren(...factsOf(scan).flatMap(([term, text]) => [element("dt", {}, term), element("dd", {}, text)]));
+    find("profile").replaceChildren(...profile(scan));
+    find("remarks").textContent = cells.note(scan);
+    for (const button of document.querySelectorAll("[data-verdict]")) {
+      button.hidden = !scan.sha;
+      button.setAttribute("aria-pressed", String(button.dataset.verdict === verdict));
+    }
+    find("before").disabled = state.open === 0;
+    find("after").disabled = state.open === state.shown.length - 1;
+  };
+  const open = index => {
+    state.open = index;
+    drawScan();
+    if (!find("scan").open) find("scan").showModal();
+  };
+  const move = step => {
+    const index = state.open + step;
+    if (index < 0 || index >= state.shown.length) return;
+    state.page = Math.floor(index / PER_PAGE);
+    open(index);
+  };
+  const decide = verdict => {
+    const scan = state.shown[state.open];
+    if (!scan.sha) return;
+    setVerdict(scan, verdict);
+    drawScan();
+  };
+  const toggle = () => { state.outlined = !state.outlined; drawScan(); };
+
+  for (const id of ["show", "flag"]) find(id).addEventListener("change", () => { state.page = 0; state.sort = null; draw(); });
+  find("text").addEventListener("input", () => { state.page = 0; draw(); });
+  find("controls").addEventListener("submit", event => event.preventDefault());
+  find("previous").addEventListener("click", () => { state.page -= 1; draw(); });
+  find("next").addEventListener("click", () => { state.page += 1; draw(); });
+  find("close").addEventListener("click", () => find("scan").close());
+  find("scan").addEventListener("close", draw);
+  find("before").addEventListener("click", () => move(-1));
+  find("after").addEventListener("click", () => move(1));
+  find("contours").addEventListener("click", toggle);
+  for (const button of document.querySelectorAll("[data-verdict]")) button.addEventListener("click", () => decide(button.dataset.verdict));
+  for (const button of document.querySelectorAll("[data-flag]")) button.addEventListener("click", () => {
+    find("show").value = "all";
+    find("flag").value = button.dataset.flag;
+    state.page = 0;
+    draw();
+    find("scans").scrollIntoView();
+  });
+  find("scan").addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const actions = { a: () => decide("accept"), c: () => decide("correct"), r: () => decide("reject"), o: toggle,
+      n: () => move(1), j: () => move(1), ArrowRight: () => move(1), p: () => move(-1), k: () => move(-1), ArrowLeft: () => move(-1) };
+    if (!Object.hasOwn(actions, event.key)) return;
+    event.preventDefault();
+    actions[event.key]();
+  });
+  find("export").addEventListener("click", () => {
+    const address = URL.createObjectURL(new Blob([exported()], { type: "text/csv" }));
+    element("a", { href: address, download: "verdicts.csv" }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  });
+  if (!scans.some(scan => scan.rank !== null)) find("show").value = "all";
+  draw();
+})();
