@@ -16,6 +16,8 @@ class FlagLimits(Record):
         min_lung_like_share: Least share of voxels between -950 and -500 HU: 0.08 to 0.21 in the CTs of the tests.
         max_drift: Largest drift score.
         min_quality: Least expected Dice.
+        max_faint: Largest probability in a scan with an empty mask. Of unseen slices with an empty mask, 8 of the 101
+            with a lesion are above it, and 2 of the 832 without (infra/docs/accuracy.md).
         min_lung_share: Least share of a volume's voxels that the model takes for lung.
         min_lung_ml: Least lung volume, ml. Adults have 2,000 to 8,000 ml, consolidated lungs less.
         max_lung_ml: Largest lung volume, ml.
@@ -34,6 +36,7 @@ class FlagLimits(Record):
     min_lung_like_share: float = 0.01
     max_drift: float = 1.0
     min_quality: float = 0.45
+    max_faint: float = 0.1
     min_lung_share: float = 0.005
     min_lung_ml: float = 700.0
     max_lung_ml: float = 12_000.0
@@ -60,6 +63,7 @@ class ScanFacts:
         lung_like_share: Share of voxels with values as of aerated lung; None if values are no Hounsfield units.
         drift: Drift score.
         quality: Expected Dice of a mask that is not empty.
+        faint: Largest probability in a scan with an empty mask.
         lung_share: Share of a volume's voxels that are lung, by the model.
         lung_ml: Lung volume, ml.
         outside_lung: Share of the lesion voxels outside the lung.
@@ -78,6 +82,7 @@ class ScanFacts:
     lung_like_share: float | None = None
     drift: float | None = None
     quality: float | None = None
+    faint: float | None = None
     lung_share: float | None = None
     lung_ml: float | None = None
     outside_lung: float | None = None
@@ -127,6 +132,10 @@ FLAGS: dict[str, Flag] = {
     "low_quality": Flag(
         lambda facts, limits: _below(facts.quality, limits.min_quality),
         "An expert's mask is expected to differ much from this one.",
+    ),
+    "faint_lesion": Flag(
+        lambda facts, limits: _above(facts.faint, limits.max_faint),
+        "The mask is empty, but something comes near a lesion. One may be missed.",
     ),
     "no_lung": Flag(
         lambda facts, limits: _below(facts.lung_share, limits.min_lung_share),

