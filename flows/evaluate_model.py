@@ -10,9 +10,14 @@ from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete
+from tasks.runtime.run_names import evaluation_name
 
 
-@flow(name="evaluate-model", on_cancellation=[stop_jobs])
+@flow(
+    name="evaluate-model",
+    flow_run_name=evaluation_name,
+    on_cancellation=[stop_jobs],
+)
 def evaluate_model(
     model_uri: str, dataset: str, report: str, *, split: Scored = "test", compute: ComputeConfig = ComputeConfig()
 ) -> EvaluationHandle:

@@ -11,10 +11,15 @@ from tasks.preprocess import preprocess
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete
+from tasks.runtime.run_names import preparation_name
 from tasks.split import split
 
 
-@flow(name="prepare-dataset", on_cancellation=[stop_jobs])
+@flow(
+    name="prepare-dataset",
+    flow_run_name=preparation_name,
+    on_cancellation=[stop_jobs],
+)
 def prepare_dataset(
     source: str,
     dataset: str,

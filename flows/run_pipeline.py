@@ -15,11 +15,12 @@ from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import below, locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete, require_enough
+from tasks.runtime.run_names import pipeline_name
 from tasks.segment import segment, segmentation_request
 from tasks.train import train, training_request
 
 
-@flow(name="run-pipeline", on_cancellation=[stop_jobs])
+@flow(name="run-pipeline", flow_run_name=pipeline_name, on_cancellation=[stop_jobs])
 def run_pipeline(
     source: str,
     out: str,

@@ -9,10 +9,11 @@ from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete
+from tasks.runtime.run_names import segmentation_name
 from tasks.segment import plan_segmentation, segment, segmentation_request
 
 
-@flow(name="segment-scans", on_cancellation=[stop_jobs])
+@flow(name="segment-scans", flow_run_name=segmentation_name, on_cancellation=[stop_jobs])
 def segment_scans(
     model_uri: str,
     scans: str,

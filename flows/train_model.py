@@ -10,10 +10,15 @@ from tasks.io.outputs import datasets
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
+from tasks.runtime.run_names import training_name
 from tasks.train import train, training_request
 
 
-@flow(name="train-model", on_cancellation=[stop_jobs])
+@flow(
+    name="train-model",
+    flow_run_name=training_name,
+    on_cancellation=[stop_jobs],
+)
 def train_model(
     dataset: str,
     model_uri: str,

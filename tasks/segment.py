@@ -19,7 +19,8 @@ from prefect.runtime import flow_run
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
-from tasks.core.reports import MAX_ROWS, drift_markdown, failures_markdown, plan_markdown
+from tasks.core.reports import MAX_ROWS, plan_markdown
+from tasks.core.segmentation_summary import segmentation_markdown
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import Progress, ReportProgress
 from tasks.engine.jobs.dispatch import at_intervals, run_step
@@ -48,19 +49,12 @@ def segment(request: SegmentRequest, *, compute: ComputeConfig) -> SegmentationH
         )
     rows = segmentations.read_rows(request.output_uri)
     failed = [row for row in rows if row.status == "failed"]
-    counts = {str(status): n for status, n in handle.counts.items()}
-    create_table_artifact([counts], key="segmentation", description="Scans by status.")
-    create_markdown_artifact(
-        failures_markdown("Rejected scans", failed, n_all=len(rows)),
-        key="segmentation-failures",
-        description="Rejected scans, by reason.",
-    )
     manifest = segmentations.find_manifest(request.output_uri)
     if manifest is not None:
         create_markdown_artifact(
-            drift_markdown(manifest),
-            key="segmentation-drift",
-            description="Distance of the scans to the training data.",
+            segmentation_markdown(manifest, rows, report_uri=segmentations.report_uri(request.output_uri)),
+            key="segmentation",
+            description="What became of the collection, and what is to be done.",
         )
     named = [row.model_dump(include={"scan_id", "error_code", "error"}) for row in failed[:MAX_ROWS]]
     create_table_artifact(named, key="segmentation-failed-scans", description="Rejected scans, one per row.")

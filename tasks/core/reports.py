@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.core.addresses import shown_uri
-from tasks.core.drift import DRIFT_MARK
 from tasks.core.handles import SegmentationPlan
 from tasks.core.history import CURVES
 from tasks.core.markdown import as_code, escaped
@@ -21,9 +20,7 @@ from tasks.core.schemas import (
     EvaluationReport,
     LeakageAudit,
     ModelCard,
-    SegmentationManifest,
 )
-from tasks.core.segmentation_page import NO_DRIFT
 
 MAX_ROWS = 500
 """Largest number of rows of a table in a page; the whole table is beside it as Parquet or JSON."""
@@ -146,23 +143,6 @@ def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n
             "| code | count | example |",
             "|---|---|---|",
             *lines,
-        ]
-    )
-
-
-def drift_markdown(manifest: SegmentationManifest) -> str:
-    """Return the drift of a collection as Markdown, for Prefect."""
-    if manifest.drift is None:
-        return f"# Drift\n\n{NO_DRIFT}"
-    drift = manifest.drift
-    warnings = [f"**{escaped(text)}**\n" for text in manifest.warnings if text.startswith(DRIFT_MARK)]
-    return "\n".join(
-        [
-            "# Drift",
-            "",
-            *warnings,
-            f"{drift.n_foreign} of {counted(drift.n_scans, 'scan')} look unlike the training data (score above 1).",
-            f"The median score is {drift.median:.2f}.",
         ]
     )
 

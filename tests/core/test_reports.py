@@ -9,14 +9,13 @@ from tasks.core.metrics import METRICS
 from tasks.core.reports import (
     PatientPanel,
     dataset_markdown,
-    drift_markdown,
     evaluation_markdown,
     evaluation_report,
     failures_markdown,
 )
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, EvaluationReport, SegmentationManifest
-from tests.core.samples import DATASET, DRIFT, EVALUATION, FAILED, FAILURE, MANIFEST, MEAN_DICE, MODEL
+from tests.core.samples import DATASET, EVALUATION, FAILED, FAILURE, MANIFEST, MEAN_DICE, MODEL
 
 THIN_SPACE = "\u202f"
 FIGURES = {name: name.encode() for name in (*CURVES, "precision_recall")}
@@ -66,16 +65,6 @@ def _evaluation(**changes: object) -> EvaluationReport:
 def _manifest(n_failed: int = 0, n_new: int = 0, **changes: object) -> SegmentationManifest:
     counts = {"done": 1, "skipped": 1234, "deferred": 2, "failed": n_failed}
     return MANIFEST.model_copy(update={"counts": counts, "n_new_failures": n_new, **changes})
-
-
-def test_drift_is_told_with_its_warning_or_why_there_is_none() -> None:
-    """Figures and warning of a foreign collection; without appearance in the bundle, a sentence."""
-    foreign = _manifest(drift=DRIFT, warnings=("drift: 2 of 9 scans look unlike the training data", "another"))
-    text = drift_markdown(foreign)
-    assert "2 of 9 scans look unlike the training data (score above 1).\nThe median score is 0.70." in text
-    assert text.count("**") == 2
-    assert "another" not in text
-    assert "Drift was not measured" in drift_markdown(_manifest())
 
 
 def test_evaluation_page_needs_nothing_but_itself() -> None:

@@ -38,6 +38,11 @@ def preview_uri(output_uri: str, scan_id: str) -> str:
     return storage.join(output_uri, PREVIEWS_FOLDER, f"{scan_id}.png")
 
 
+def report_uri(output_uri: str) -> str:
+    """Return the URI of the page."""
+    return storage.join(output_uri, REPORT_FILE)
+
+
 def find_manifest(output_uri: str) -> SegmentationManifest | None:
     """Return the manifest of the newest finished run, or None if none is finished."""
     uri = storage.join(output_uri, MANIFEST_FILE)
@@ -77,7 +82,7 @@ def read_previews(output_uri: str, rows: Sequence[ScanRow], *, max_bytes: int) -
 def publish(output_uri: str, manifest: SegmentationManifest, rows: Sequence[ScanRow], *, page: str) -> None:
     """Publish table and report, then the manifest."""
     storage.publish(storage.join(output_uri, SCANS_FILE), to_parquet(ScanRow, rows))
-    storage.publish(storage.join(output_uri, REPORT_FILE), page.encode())
+    storage.publish(report_uri(output_uri), page.encode())
     storage.publish(storage.join(output_uri, MANIFEST_FILE), manifest.model_dump_json(indent=2).encode())
 
 
