@@ -84,8 +84,11 @@ class CollectionSummary:
         parts = [f"{self.n_segmented:,} of {counted(self.n_scans, 'scan')} {has} a mask, {self.n_new:,} of them new"]
         if self.n_rejected:
             verb = "was" if self.n_rejected == 1 else "were"
-            when = f", {self.n_newly_rejected:,} of them newly" if self.n_newly_rejected else " by earlier runs"
-            parts.append(f"{self.n_rejected:,} {verb} rejected{when}")
+            if self.n_newly_rejected == self.n_rejected:
+                parts.append(f"{self.n_rejected:,} {verb} newly rejected")
+            else:
+                when = f", {self.n_newly_rejected:,} of them newly" if self.n_newly_rejected else " by earlier runs"
+                parts.append(f"{self.n_rejected:,} {verb} rejected{when}")
         if self.n_deferred:
             parts.append(f"{self.n_deferred:,} {'waits' if self.n_deferred == 1 else 'wait'} for the next run")
         looked = f"{counted(self.n_to_review, 'mask')} should be reviewed" if self.n_to_review else "no mask is flagged"

@@ -27,9 +27,14 @@ def _flagged(*flags: str, **changes: object) -> ScanRow:
             {"done": 3, "skipped": 1200, "failed": 1, "n_new_failures": 1, "deferred": 2},
             [_flagged("no_lung"), _flagged("low_quality", status="skipped")],
             (
-                "1,203 of 1,206 scans have a mask, 3 of them new; 1 was rejected, 1 of them newly; "
+                "1,203 of 1,206 scans have a mask, 3 of them new; 1 was newly rejected; "
                 "2 wait for the next run; 2 masks should be reviewed."
             ),
+        ),
+        (
+            {"skipped": 4, "failed": 2, "n_new_failures": 1},
+            [],
+            "4 of 6 scans have a mask, 0 of them new; 2 were rejected, 1 of them newly; no mask is flagged.",
         ),
         (
             {"skipped": 4, "failed": 2},

@@ -43,7 +43,7 @@ def test_good_slices_complete_and_one_bad_one_ends_it_not_green(bright_bundle: s
         artifacts = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=of_run)}
         assert client.read_flow_run(state.state_details.flow_run_id).name.startswith("segment frames with bright")
     summary = artifacts["segmentation"]
-    assert summary.startswith("# 4 of 5 scans have a mask, 0 of them new; 1 was rejected, 1 of them newly")
+    assert summary.startswith("# 4 of 5 scans have a mask, 0 of them new; 1 was newly rejected")
     assert "| `unreadable` | 1 |" in summary
     assert f"Report: `{output.as_uri()}/report.html`" in summary
     assert [row["scan_id"] for row in json.loads(artifacts["segmentation-failed-scans"])] == ["bad_scan"]

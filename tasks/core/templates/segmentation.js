@@ -158,7 +158,7 @@
     ["Status", scan.status.replaceAll("_", " ")],
     ["Lesion size", lesionText(scan) + (scan.lung === null ? "" : `, ${percent(scan.lung)} % of the lung`)],
     ["Lesions", scan.lesions === null ? "–" : grouped(scan.lesions)],
-    ["Expected Dice", qualityText(scan) === "–" ? "–" : `${qualityText(scan)} (nine of ten lie from ${fixed(scan.low, 2)} to ${fixed(scan.high, 2)})`],
+    ["Expected Dice", qualityText(scan) === "–" ? "–" : `${qualityText(scan)} (nine of ten lie from ${fixed(scan.low, 2)} to ${fixed(scan.high, 2)}${scan.drift > 1 ? "; holds for scans like the training data, not for this one" : ""})`],
     ["Drift score", scan.drift === null ? "–" : `${fixed(scan.drift, 2)} (above 1: unlike the training data)`],
     ["Slices", scan.slices === null ? "–" : `${grouped(scan.slices)}${scan.height === null ? "" : ` of ${scan.width} × ${scan.height} px`}`],
     ["Spacing", scan.spacing ? `${scan.spacing.map(step => Number(step.toFixed(2))).join(" × ")} mm (slices, rows, columns)` : "–"],
