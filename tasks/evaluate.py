@@ -6,8 +6,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.evaluation_page import evaluation_markdown
 from tasks.core.handles import EvaluationHandle
-from tasks.core.reports import evaluation_markdown
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import evaluations

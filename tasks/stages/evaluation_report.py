@@ -9,13 +9,13 @@ import numpy as np
 
 from tasks.core import calibration, intervals
 from tasks.core.addresses import shown_uri
+from tasks.core.evaluation_page import PatientPanel, evaluation_report
 from tasks.core.figures import precision_recall_figure, reliability_figure, volume_agreement_figure
 from tasks.core.lesions import SIZES, LesionCounts
 from tasks.core.metrics import METRICS, Counts, score
 from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS
 from tasks.core.plural import counted
 from tasks.core.probability_histogram import ProbabilityHistogram, precision_recall_curve
-from tasks.core.reports import PatientPanel, evaluation_report
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, DatasetCard, EvaluationReport, ModelCard
 from tasks.core.step_inputs import EvaluateRequest

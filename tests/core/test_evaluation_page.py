@@ -1,0 +1,176 @@
+import pytest
+
+from tasks.core.evaluation_page import PatientPanel, evaluation_markdown, evaluation_report
+from tasks.core.history import CURVES
+from tasks.core.metrics import METRICS
+from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, EvaluationReport
+from tests.core.html_pages import Page
+from tests.core.samples import EVALUATION, FAILURE, MEAN_DICE, MODEL
+
+THIN_SPACE = "\u202f"
+FIGURES = {name: name.encode() for name in (*CURVES, "precision_recall")}
+PANELS = [
+    PatientPanel("best", "patient_b", 0.8, b"panel of b"),
+    PatientPanel("worst", "patient_a", None, b"panel of a"),
+]
+
+
+def _evaluation_page(report: EvaluationReport = EVALUATION) -> Page:
+    return Page(evaluation_report(report, MODEL, figures=FIGURES, panels=PANELS))
+
+
+def _evaluation(**changes: object) -> EvaluationReport:
+    return EVALUATION.model_copy(update=changes)
+
+
+def test_evaluation_page_needs_nothing_but_itself() -> None:
+    """Every picture is inside: curves in their declared order, then the page can be mailed."""
+    page = _evaluation_page()
+    assert page.fetched == []
+    shown = [picture.decode() for picture in page.pictures]
+    assert shown == ["panel of b", "panel of a", "precision_recall", *CURVES]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_evaluation_page_shows_every_metric(metric: str) -> None:
+    """Each entry of the registry is a column, with the pooled value in its place."""
+    page = _evaluation_page()
+    header = page.rows[0]
+    column = header.index("dice (F1)" if metric == "dice" else metric)
+    pooled = next(row for row in page.rows if row[0] == "all")
+    assert pooled[column] == f"{EVALUATION.pooled[metric]:.3f}"
+    assert len(pooled) == len(header)
+
+
+def test_evaluation_page_shows_counts_beside_ratios_and_the_undefined_as_such() -> None:
+    """By patient, in order of their ids; a healthy patient left alone has no Dice."""
+    page = _evaluation_page()
+    rows = [row for row in page.rows if row[0].startswith("patient_")]
+    assert [row[0] for row in rows] == ["patient_a", "patient_b"]
+    assert rows[0][3:7] == ["undefined"] * 4
+    assert rows[0][-4:] == ["0", "0", "0", "50"]
+    assert rows[1][2] == "1\u202f000"
+    assert rows[1][3] == "0.800"
+    assert "1 of 2 patients have an undefined Dice" in page.words
+    assert EMPTY_MASK_CONVENTION in page.words
+
+
+def test_a_leaky_evaluation_says_how_much_it_flatters() -> None:
+    """Beside the warning; an evaluation by patient does not."""
+    assert INFLATION in _evaluation_page(_evaluation(warnings=(LEAKY,))).words
+    assert INFLATION not in _evaluation_page().words
+
+
+def test_evaluation_page_shows_an_interval_only_where_there_is_one() -> None:
+    """Two patients give none, and it is said so; more give both ends."""
+    without = _evaluation_page().words
+    interval = {**EVALUATION.per_patient_mean, "dice_ci95": (0.7, 0.9)}
+    with_one = _evaluation_page(_evaluation(per_patient_mean=interval)).words
+    assert "no interval from fewer than 3 patients" in without
+    assert "0.700 to 0.900" in with_one
+    assert "no interval" not in with_one
+
+
+def test_evaluation_page_shows_the_figures_there_are() -> None:
+    """A bundle without curves and a split without lesions still have a page."""
+    page = Page(evaluation_report(EVALUATION, MODEL, figures={"precision_recall": b"pr", "f1": b"f1"}, panels=[]))
+    assert page.pictures == [b"pr", b"f1"]
+    assert "No slice of this split shows a lesion or a prediction." in page.words
+
+
+def test_evaluation_page_says_whose_panels_it_shows() -> None:
+    """Each picture has the patient's rank, id and Dice below it."""
+    words = _evaluation_page().words
+    assert "Best patient by Dice: patient_b, 0.800." in words
+    assert "Worst patient by Dice: patient_a, undefined." in words
+
+
+def test_evaluation_page_names_what_could_not_be_scored_and_what_is_odd() -> None:
+    """Failures and warnings are on the page; without any, their headings are not."""
+    troubled = _evaluation(n_failed=1, failures=[FAILURE], warnings=("leaky split",))
+    page = _evaluation_page(troubled)
+    assert "1 slices could not be scored" in page.words
+    assert ["unreadable", "Image is truncated.", FAILURE.uri] in page.rows
+    assert "leaky split" in page.words
+    assert "Not scored" not in _evaluation_page().words
+
+
+def test_large_numbers_are_grouped() -> None:
+    """Thousands are set apart by a thin space, which no locale reads as a decimal mark."""
+    assert f"1{THIN_SPACE}500 slices" in _evaluation_page().words
+
+
+def test_evaluation_markdown_leads_with_the_mean_over_patients() -> None:
+    """Mean, pooled figure, every metric as a row, the convention, and what was scored."""
+    text = evaluation_markdown(EVALUATION)
+    assert text.startswith("# Evaluation on test\nMean Dice of 2 patients: **0.800**.\n")
+    assert "Pooled over 1500 slices: 0.800." in text
+    for name in METRICS:
+        assert f"| {name} | {EVALUATION.pooled[name]:.3f} |" in text
+    assert EMPTY_MASK_CONVENTION in text
+    assert "`file:///model` scored with threshold 0.400" in text
+
+
+def test_evaluation_markdown_shows_interval_warnings_and_the_undefined() -> None:
+    """An interval where there is one, warnings in bold, and no number where there is none."""
+    mean = {"dice": None, "dice_ci95": None, "n_defined": 0, "n_undefined": 2}
+    odd = _evaluation(warnings=("leaky split",), per_patient_mean=mean, pooled=dict.fromkeys(METRICS))
+    text = evaluation_markdown(odd)
+    assert "**leaky split**" in text
+    assert "Mean Dice of 2 patients: **undefined**." in text
+    assert "| recall | undefined |" in text
+    interval = {"dice": 0.8, "dice_ci95": (0.71234, 0.9)}
+    assert "(95 % interval 0.712 to 0.900)" in evaluation_markdown(_evaluation(per_patient_mean=interval))
+
+
+def test_each_source_has_its_own_mean_over_patients() -> None:
+    """Page and short form show them apart with their intervals; the short form only where there are several."""
+    (clinic,) = EVALUATION.per_source.values()
+    other = clinic | {"per_patient_mean": MEAN_DICE | {"dice": 0.456, "dice_ci95": (0.4, 0.5)}}
+    both = _evaluation(per_source={"archive": other, "clinic": clinic})
+    rows = {row[0]: row for row in _evaluation_page(both).rows}
+    assert rows["archive"][1:4] == ["2", "0.456", "0.400 to 0.500"]
+    assert rows["clinic"][1:4] == ["2", "0.800", "–"]
+    text = evaluation_markdown(both)
+    assert "- archive, 2 patients: **0.456** (95 % interval 0.400 to 0.500)\n- clinic, 2 patients: **0.800**\n" in text
+    assert "clinic" not in evaluation_markdown(EVALUATION)
+
+
+def test_the_short_form_of_a_cross_validation_says_who_scored_whom() -> None:
+    """A threshold that nobody held out was scored with is not given as the one that was used."""
+    text = evaluation_markdown(_evaluation(split="all", n_held_out=2))
+    assert "# Evaluation on all patients\n" in text
+    assert "2 patients scored by the network not trained on them" in text
+    assert "scored with threshold" not in text
+
+
+def test_the_page_of_a_cross_validation_says_how_each_patient_was_scored() -> None:
+    """Beside each patient stand the threshold and whether mirror images were predicted too."""
+    how = ({"threshold": 0.3, "test_time_flips": True}, {"threshold": 0.61, "test_time_flips": False})
+    patients = [patient | own for patient, own in zip(EVALUATION.per_patient, how, strict=True)]
+    page = _evaluation_page(_evaluation(split="all", n_held_out=2, per_patient=patients))
+    rows = {row[0]: row for row in page.rows}
+    assert rows["patient_b"][1:4] == ["clinic", "0.300", "yes"]
+    assert rows["patient_a"][1:4] == ["clinic", "0.610", "no"]
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ({}, "unet / resnet34, at 256 px"),
+        ({"test_time_flips": True}, "unet / resnet34, with test-time flips, at 256 px"),
+        (
+            {"slice_statistics": 0.29},
+            "unet / resnet34, with 29 % per-slice statistics, at 256 px",
+        ),
+        (
+            {"test_time_flips": True, "slice_statistics": 0.005},
+            "unet / resnet34, with test-time flips, with 0.5 % per-slice statistics, at 256 px",
+        ),
+    ],
+    ids=["plain", "flips", "statistics", "both"],
+)
+def test_evaluation_page_says_how_the_bundle_predicts(way: dict[str, object], said: str) -> None:
+    """What makes the same weights see otherwise stands beside their digest."""
+    page = evaluation_report(EVALUATION, MODEL.model_copy(update=way), figures=FIGURES, panels=PANELS)
+    assert said in page
