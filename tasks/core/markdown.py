@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 _SYNTAX: Final = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
@@ -18,3 +19,24 @@ def as_code(text: str) -> str:
     line = " ".join(text.split())
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line}{fence}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table; the cells are Markdown already, all but the first to the right."""
+    marks = ["---", *["---:"] * (len(header) - 1)]
+    return [f"| {' | '.join(cells)} |" for cells in (header, marks, *rows)]
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the lines of a table of names and values, likewise, with both to the left."""
+    return ["|  |  |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
+
+
+def number(value: float | None) -> str:
+    """Return a ratio with three decimals; a dash if it is undefined."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def interval(low_high: Sequence[float] | None) -> str:
+    """Return the ends of an interval; a dash if there is none."""
+    return f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "–"

@@ -161,12 +161,15 @@ class ModelCard(Record):
     test_time_flips: bool
     dataset_uri: str
     dataset_fingerprint: str
+    n_slices_by_split: dict[Split, int] = Field(default_factory=dict)
+    sources: tuple[SourceStatistics, ...] = ()
     model: Annotated[ModelConfig, _as_stored(ModelConfig, **BEFORE_MODEL)]
     training: Annotated[TrainingConfig, _as_stored(TrainingConfig, lung_weight=0.0, z_smoothing=False)]
     augment: Annotated[AugmentConfig, _as_stored(AugmentConfig, **BEFORE_AUGMENT)]
     parent_digest: str | None = None
     best_epoch: int
     validation: dict[str, float | None]
+    validation_mean: dict[str, Any] = Field(default_factory=dict)  # Any: a mean, an interval or a count by name
     appearance: TrainingAppearance | None = None
     quality: tuple[QualityCalibration, ...] = ()
     flag_limits: FlagLimits = FlagLimits()

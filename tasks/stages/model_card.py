@@ -1,15 +1,19 @@
 """Card of a bundle, from the outcome of its training."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Output
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.drift import joined
 from tasks.core.history import TrainingOutcome
+from tasks.core.intervals import summary_of
+from tasks.core.metrics import METRICS, score
 from tasks.core.operating_point import OperatingPoint
 from tasks.core.operating_rules import USUAL_THRESHOLD
 from tasks.core.plural import counted
+from tasks.core.postprocess import probability_level
 from tasks.core.schemas import DatasetCard, EnsembleMember, ModelCard
 from tasks.core.step_inputs import TrainRequest
 from tasks.io.versions import code_version, library_versions
@@ -66,12 +70,15 @@ def draft_card(
         test_time_flips=point.flips,
         dataset_uri=shown_uri(request.dataset_uri),
         dataset_fingerprint=dataset.fingerprint,
+        n_slices_by_split=dataset.n_slices_by_split,
+        sources=dataset.sources,
         model=request.model,
         training=request.training,
         augment=request.augment,
         parent_digest=parent.digest if parent else None,
         best_epoch=outcome.best_epoch,
         validation=outcome.best_validation,
+        validation_mean=_validation_mean(outcome, point),
         appearance=joined(parent.appearance if parent else None, dataset.appearance),
         quality=outcome.quality.calibrations(),
         versions=library_versions(),
@@ -81,6 +88,14 @@ def draft_card(
         members=members,
         warnings=tuple(dict.fromkeys((*dataset.warnings, *_warnings(dataset, parent, point)))),
     )
+
+
+def _validation_mean(outcome: TrainingOutcome, point: OperatingPoint) -> dict[str, Any]:  # Any: see the record
+    """Return the summary of every metric over the validation patients, at the operating point."""
+    histograms = outcome.flipped if point.flips else outcome.histograms
+    level = probability_level(point.threshold)
+    scores = [score(histogram.counts_at(level)) for histogram in histograms.values()]
+    return {name: summary_of([of_one[name] for of_one in scores]) for name in METRICS} if scores else {}
 
 
 def _choice(request: TrainRequest, point: OperatingPoint) -> str:

@@ -42,6 +42,19 @@ def test_a_card_holds_what_predicting_needs() -> None:
     assert (card.best_epoch, card.members, card.files, card.parent_digest) == (1, (MEMBER,), {}, None)
 
 
+def test_a_card_holds_the_means_over_validation_patients_at_its_threshold() -> None:
+    """From the pixels of each patient: with flips, those of the flipped predictions; undefined where no lesion is."""
+    missed = ProbabilityHistogram(SICK.healthy, SICK.lesion)  # all lesion at 0, all else at 200
+    outcome = TrainingOutcome([{"epoch": 1}], 1, {"a": missed, "b": SICK}, {"a": SICK, "b": SICK})
+    for flips, dice, n_defined in ((False, 0.5, 2), (True, 1.0, 2)):
+        request = _request(test_time_flips=flips, threshold=0.4)
+        card = draft_card(request, DATASET, parent=None, outputs=("lesion",), outcome=outcome, members=())
+        assert (card.validation_mean["dice"]["mean"], card.validation_mean["dice"]["n_defined"]) == (dice, n_defined)
+    assert _draft(_request(), HEALTHY).validation_mean["dice"]["n_undefined"] == 1
+    assert card.sources == DATASET.sources
+    assert card.n_slices_by_split == DATASET.n_slices_by_split
+
+
 @pytest.mark.parametrize(
     ("training", "patient", "expected"),
     [

@@ -12,12 +12,15 @@ import numpy as np
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ModelError, StorageError
+from tasks.core.model_card_page import model_card_markdown
 from tasks.core.postprocess import threshold_probability
 from tasks.core.schemas import WEIGHTS_FILE, ModelCard
 from tasks.io import storage
 from tasks.io.record_files import read_record
 
 CARD_FILE = "model.json"
+CARD_PAGE = "model_card.md"
+"""The card for readers. It is not among the files of `model.json`: people may add to it, and nothing reads it."""
 SELF_TEST_FILE = "self_test.npz"
 HISTORY_FILE = "history.csv"
 FOLDS_FOLDER = "folds"
@@ -95,7 +98,8 @@ def publish_files(uri: str, files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def publish_card(uri: str, card: ModelCard) -> None:
-    """Publish the card, which completes the bundle."""
+    """Publish the card: its page for readers, then the record that completes the bundle."""
+    storage.publish(storage.join(uri, CARD_PAGE), model_card_markdown(card).encode())
     storage.publish(storage.join(uri, CARD_FILE), card.model_dump_json(indent=2).encode())
 
 

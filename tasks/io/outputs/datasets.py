@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Split
+from tasks.core.dataset_card_page import dataset_card_markdown
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.handles import DatasetHandle
 from tasks.core.plural import counted
@@ -21,6 +22,8 @@ from tasks.io.stored_objects import StoredObject
 from tasks.io.tables import table_from_parquet, table_to_parquet, to_parquet
 
 CARD_FILE = "dataset.json"
+CARD_PAGE = "dataset_card.md"
+"""The card for readers."""
 CASES_FILE = "cases.parquet"
 FAILURES_FILE = "failures.parquet"
 DUPLICATES_FILE = "duplicates.parquet"
@@ -185,6 +188,7 @@ def publish_dataset(
     storage.publish(storage.join(uri, CASES_FILE), to_parquet(CaseRow, cases))
     storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))
     storage.publish(storage.join(uri, DUPLICATES_FILE), to_parquet(DuplicateRow, duplicates))
+    storage.publish(storage.join(uri, CARD_PAGE), dataset_card_markdown(card, cases, failures).encode())
     storage.publish(storage.join(uri, CARD_FILE), card.model_dump_json(indent=2).encode())
 
 

@@ -36,8 +36,8 @@ _FOLDERS: Final = {
 _FILES: Final = {
     *(MARK, *(name for name, _ in MANIFESTS.values())),
     *(segmentations.SCANS_FILE, segmentations.REPORT_FILE, evaluations.REPORT_FILE),
-    *(datasets.CASES_FILE, datasets.FAILURES_FILE, datasets.DUPLICATES_FILE),
-    *(bundles.HISTORY_FILE, bundles.SELF_TEST_FILE, WEIGHTS_FILE),
+    *(datasets.CASES_FILE, datasets.FAILURES_FILE, datasets.DUPLICATES_FILE, datasets.CARD_PAGE),
+    *(bundles.HISTORY_FILE, bundles.SELF_TEST_FILE, bundles.CARD_PAGE, WEIGHTS_FILE),
 }
 """Files of each kind of output; any other file below it is foreign."""
 

@@ -160,6 +160,18 @@ def test_a_bundle_without_card_is_not_finished(root: str) -> None:
             read(root)
 
 
+def test_the_card_for_readers_lies_beside_the_record_and_decides_nothing(bundle: str) -> None:
+    """It shows what the record holds; changed by hand or gone, the bundle is used as before."""
+    page = storage.read_bytes(f"{bundle}/{bundles.CARD_PAGE}").decode()
+    assert page.startswith("# Model card")
+    assert "best Dice on the validation patients" in page
+    assert bundles.CARD_PAGE not in read_card(bundle).files
+    storage.publish(f"{bundle}/{bundles.CARD_PAGE}", b"noted by hand")
+    assert bundles.read_bundle(bundle).weights == (WEIGHTS,)
+    storage.remove(f"{bundle}/{bundles.CARD_PAGE}")
+    assert bundles.read_bundle(bundle).weights == (WEIGHTS,)
+
+
 # ---- the self-test -------------------------------------------------------------------------------------------------
 
 

@@ -163,6 +163,7 @@ def test_a_published_dataset_is_found_with_its_tables(root: str) -> None:
     assert datasets.find_card(root) == datasets.read_card(root) == CARD
     assert from_parquet(CaseRow, storage.read_bytes(f"{root}/cases.parquet")) == [CASE]
     assert datasets.read_failures(root) == [FAILURE]
+    assert storage.read_bytes(f"{root}/dataset_card.md").startswith(b"# Dataset card\n")
     assert datasets.handle_of(CARD, root) == DatasetHandle(
         uri=root, fingerprint="f" * 64, n_slices=3, n_failed=1, warnings=("2 slices have names no rule knows",)
     )

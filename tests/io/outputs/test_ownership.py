@@ -107,6 +107,8 @@ def test_outputs_are_found_among_other_objects(root: str) -> None:
 def test_only_what_a_run_writes_is_part_of_its_output() -> None:
     """What somebody laid into an output's folder stays theirs."""
     assert is_written_by("night/", "night/masks/a.png")
+    assert is_written_by("model/", "model/model_card.md")
+    assert is_written_by("data/", "data/dataset_card.md")
     assert is_written_by("night/", "night/report.html")
     assert is_written_by("", "previews/a.png")
     assert is_written_by("model/", "model/folds/0/model.weights.h5")
