@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from tasks.core.volumes import Grid
+
 ROUNDING = 1e-4
 """Rounding error of float32 when hundreds of pixels are averaged."""
 
@@ -39,6 +41,22 @@ def resize_mask(mask: np.ndarray, size_px: int) -> np.ndarray:
         return mask
     covered = _resize(mask.astype(np.float32), (size_px, size_px), enlarge=cv2.INTER_NEAREST_EXACT)
     return (covered >= 0.5 - ROUNDING).astype(np.uint8)
+
+
+def resized_grid(read: Grid, size_px: int) -> Grid:
+    """Return the grid of slices that `resize_slice` has brought to a square.
+
+    The edges of a slice stay where they are; so the centre of its first pixel moves by half the change of a pixel's
+    side.
+
+    Args:
+        read: Grid of the slices in reading orientation, as `Grid.as_read` returns it.
+        size_px: Side of the square.
+    """
+    n_slices, height, width = read.shape
+    to_source = np.diag([1.0, height / size_px, width / size_px, 1.0])
+    to_source[1:3, 3] = (np.array([height, width]) / size_px - 1) / 2
+    return Grid((n_slices, size_px, size_px), read.affine @ to_source)
 
 
 def restore_probability(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -1,0 +1,260 @@
+"use strict";
+// Page of scans to check: NiiVue shows one scan at a time, and its mask above it, from the base64 in the page.
+
+const GREY_RANGE = 255;
+const MULTIPLANAR = 3;
+const PLANE_AXES = { 0: 2, 1: 1, 2: 0, 3: 2 }; // axis of RAS+ that the slice slider of each plane moves along
+const element = (id) => document.getElementById(id);
+const canvas = element("canvas");
+const scans = [...document.querySelectorAll("button.scan")];
+const viewer = new niivue.Niivue({
+  logLevel: "error",
+  loadingText: "",
+  dragAndDropEnabled: false,
+  viewModeHotKey: "",
+  clipPlaneHotKey: "",
+  cycleClipPlaneHotKey: "",
+  isRadiologicalConvention: true, // the patient's right on the left of the picture
+  sagittalNoseLeft: true,
+  multiplanarShowRender: niivue.SHOW_RENDER.NEVER,
+  multiplanarPadPixels: 6,
+  sliceType: niivue.SLICE_TYPE.MULTIPLANAR,
+  crosshairColor: [0.25, 0.85, 1, 0.8],
+  crosshairGap: 6,
+  mouseEventConfig: {
+    leftButton: { primary: niivue.DRAG_MODE.crosshair },
+    rightButton: niivue.DRAG_MODE.windowing,
+    centerButton: niivue.DRAG_MODE.pan,
+  },
+});
+let shown = 0;
+let isLoading = false;
+
+function plane() {
+  return Number(document.querySelector("input[name=plane]:checked").value);
+}
+
+function say(text) {
+  element("status").textContent = text;
+}
+
+// Window: level and width in grey levels; the sliders show them as brightness and contrast, 0 is the whole range.
+
+function applyWindow() {
+  const [image] = viewer.volumes;
+  if (!image) return;
+  const level = GREY_RANGE / 2 - Number(element("brightness").value);
+  const width = GREY_RANGE * 2 ** (-Number(element("contrast").value) / 25);
+  image.cal_min = level - width / 2;
+  image.cal_max = level + width / 2;
+  viewer.updateGLVolume();
+  showWindow();
+}
+
+function readWindow() {
+  const [image] = viewer.volumes;
+  if (!image) return;
+  const [level, width] = [(image.cal_min + image.cal_max) / 2, image.cal_max - image.cal_min];
+  element("brightness").value = GREY_RANGE / 2 - level;
+  element("contrast").value = -25 * Math.log2(Math.max(width, 1) / GREY_RANGE);
+  showWindow();
+}
+
+function showWindow() {
+  const [image] = viewer.volumes;
+  element("brightness-shown").value = `level ${Math.round((image.cal_min + image.cal_max) / 2)}`;
+  element("contrast-shown").value = `width ${Math.round(image.cal_max - image.cal_min)}`;
+}
+
+function resetWindow() {
+  element("brightness").value = element("contrast").value = 0;
+  applyWindow();
+}
+
+// Slices
+
+function moveTo(number) {
+  const axis = PLANE_AXES[plane()];
+  viewer.scene.crosshairPos[axis] = (number - 0.5) / viewer.volumes[0].dimsRAS[axis + 1];
+  viewer.drawScene();
+  showSlice();
+}
+
+function showSlice() {
+  const [image] = viewer.volumes;
+  if (!image) return;
+  const axis = PLANE_AXES[plane()];
+  const n = image.dimsRAS[axis + 1];
+  const number = Math.min(Math.floor(viewer.scene.crosshairPos[axis] * n) + 1, n);
+  element("slice").max = n;
+  element("slice").value = number;
+  element("slice-shown").value = `${number} of ${n}`;
+}
+
+// The voxel to show first: the middle of the lesion in the slice with most of it; without a lesion the scan's middle.
+function firstVoxel(mask) {
+  const [, width, height, n] = mask.hdr.dims;
+  const best = { area: 0, voxel: [width / 2, height / 2, Math.floor(n / 2)] };
+  for (let slice = 0; slice < n; slice++) {
+    let [area, sumX, sumY] = [0, 0, 0];
+    for (let y = 0, at = slice * width * height; y < height; y++) {
+      for (let x = 0; x < width; x++, at++) {
+        if (mask.img[at]) {
+          area++;
+          sumX += x;
+          sumY += y;
+        }
+      }
+    }
+    if (area > best.area) Object.assign(best, { area, voxel: [Math.round(sumX / area), Math.round(sumY / area), slice] });
+  }
+  return best.voxel;
+}
+
+function centreOn(mask) {
+  const voxel = firstVoxel(mask);
+  mask.permRAS.forEach((signed, axis) => {
+    const stored = Math.abs(signed) - 1;
+    const place = (voxel[stored] + 0.5) / mask.hdr.dims[stored + 1];
+    viewer.scene.crosshairPos[axis] = signed < 0 ? 1 - place : place;
+  });
+}
+
+// Scans
+
+function read(id, options) {
+  return niivue.NVImage.loadFromBase64({ base64: element(id).textContent, name: `${id}.nii.gz`, ...options });
+}
+
+async function show(number) {
+  if (isLoading || number < 0 || number >= scans.length) return;
+  isLoading = true;
+  document.body.dataset.state = "loading";
+  say("Loading …");
+  scans[shown].removeAttribute("aria-current");
+  shown = number;
+  scans[shown].setAttribute("aria-current", "true");
+  scans[shown].scrollIntoView({ block: "nearest" });
+  element("scan").textContent = scans[shown].querySelector("span").textContent;
+  element("caption").textContent = `${shown + 1} of ${scans.length} · ${scans[shown].querySelector("small").textContent}`;
+  element("previous").disabled = shown === 0;
+  element("next").disabled = shown === scans.length - 1;
+  try {
+    const image = await read(`image-${shown}`, { colormap: "gray", cal_min: 0, cal_max: GREY_RANGE });
+    const mask = await read(`mask-${shown}`, { colormap: "lesion", cal_min: 0, cal_max: 1, opacity: opacity() });
+    [...viewer.volumes].reverse().forEach((volume) => viewer.removeVolume(volume));
+    viewer.addVolume(image);
+    viewer.addVolume(mask);
+    viewer.setPan2Dxyzmm([0, 0, 0, 1]);
+    offerPlanes(mask.hdr.dims[3] > 1);
+    centreOn(mask);
+    applyWindow();
+    viewer.drawScene();
+    showSlice();
+    say("");
+    document.body.dataset.state = "shown";
+  } catch (error) {
+    say(`This scan cannot be shown (${error.message}).`);
+    document.body.dataset.state = "failed";
+  } finally {
+    isLoading = false;
+  }
+}
+
+function offerPlanes(isVolume) {
+  document.querySelectorAll("input[name=plane]").forEach((input) => (input.disabled = !isVolume && input.value !== "0"));
+  if (!isVolume) setPlane(0);
+  else viewer.setSliceType(plane());
+}
+
+function setPlane(number) {
+  const input = document.querySelector(`input[name=plane][value="${number}"]`);
+  if (input.disabled) return;
+  input.checked = true;
+  viewer.setSliceType(number);
+  showSlice();
+}
+
+function opacity() {
+  return element("overlay").checked ? Number(element("opacity").value) / 100 : 0;
+}
+
+function applyOpacity() {
+  element("opacity-shown").value = `${element("opacity").value} %`;
+  if (viewer.volumes.length > 1) viewer.setOpacity(1, opacity());
+}
+
+function applyCrosshair() {
+  viewer.setCrosshairWidth(element("crosshair").checked ? 1 : 0);
+}
+
+function toggle(id) {
+  element(id).click();
+}
+
+const KEYS = {
+  n: () => show(shown + 1),
+  p: () => show(shown - 1),
+  ArrowRight: () => show(shown + 1),
+  ArrowLeft: () => show(shown - 1),
+  ArrowUp: () => step(1),
+  ArrowDown: () => step(-1),
+  o: () => toggle("overlay"),
+  c: () => toggle("crosshair"),
+  r: resetWindow,
+  1: () => setPlane(MULTIPLANAR),
+  2: () => setPlane(0),
+  3: () => setPlane(1),
+  4: () => setPlane(2),
+};
+
+function step(by) {
+  const slider = element("slice");
+  moveTo(Math.min(Math.max(Number(slider.value) + by, 1), Number(slider.max)));
+}
+
+function onKey(event) {
+  if (event.target === canvas) event.stopPropagation(); // NiiVue has keys of its own
+  if (event.type !== "keydown" || event.ctrlKey || event.metaKey || event.altKey) return;
+  const isOfControl = event.key.startsWith("Arrow") && event.target.matches("input");
+  const act = Object.hasOwn(KEYS, event.key) && viewer.volumes.length && !isOfControl ? KEYS[event.key] : null;
+  if (!act) return;
+  event.preventDefault();
+  act();
+}
+
+function listen() {
+  scans.forEach((button, number) => button.addEventListener("click", () => show(number)));
+  element("previous").addEventListener("click", () => show(shown - 1));
+  element("next").addEventListener("click", () => show(shown + 1));
+  for (const id of ["brightness", "contrast"]) element(id).addEventListener("input", applyWindow);
+  element("reset").addEventListener("click", resetWindow);
+  element("slice").addEventListener("input", (event) => moveTo(Number(event.target.value)));
+  for (const id of ["overlay", "opacity"]) element(id).addEventListener("input", applyOpacity);
+  element("crosshair").addEventListener("input", applyCrosshair);
+  document.querySelectorAll("input[name=plane]").forEach((input) => input.addEventListener("input", () => setPlane(plane())));
+  for (const type of ["keydown", "keyup"]) document.addEventListener(type, onKey, { capture: true });
+  for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault());
+  for (const type of ["mousemove", "mouseup"]) {
+    canvas.addEventListener(type, (event) => (event.buttons & 2 || event.button === 2) && readWindow());
+  }
+  viewer.onIntensityChange = readWindow;
+  viewer.onLocationChange = showSlice;
+}
+
+async function start() {
+  if (!scans.length) return;
+  if (!document.createElement("canvas").getContext("webgl2")) {
+    say("This browser has no WebGL 2, which the viewer needs. Use another browser, or switch on hardware acceleration.");
+    document.body.dataset.state = "failed";
+    return;
+  }
+  viewer.addColormap("lesion", { R: [0, 255, 255], G: [0, 40, 40], B: [0, 40, 40], A: [0, 128, 255], I: [0, 128, 255] });
+  listen();
+  await viewer.attachToCanvas(canvas);
+  applyOpacity();
+  applyCrosshair();
+  await show(0);
+}
+
+start();
