@@ -19,12 +19,7 @@ def write_by_itk(
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return a volume, `(slice, row, column)`, as a file of SimpleITK."""
-    lps = LPS_TO_RAS @ grid.affine
-    image = SimpleITK.GetImageFromArray(voxels)
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing[::-1].tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    image.SetDirection((lps[:3, :3] / spacing)[:, ::-1].ravel().tolist())
+    image = itk_image(voxels, grid)
     for key, value in (metadata or {}).items():
         image.SetMetaData(key, value)
     with tempfile.TemporaryDirectory() as folder:
@@ -40,6 +35,17 @@ def read_by_itk(content: bytes, suffix: str) -> Volume:
         path.write_bytes(content)
         image = SimpleITK.ReadImage(str(path))
     return Volume(SimpleITK.GetArrayFromImage(image), itk_grid(image))
+
+
+def itk_image(voxels: np.ndarray, grid: Grid) -> SimpleITK.Image:
+    """Return a volume, `(slice, row, column)`, as an image of SimpleITK."""
+    lps = LPS_TO_RAS @ grid.affine
+    image = SimpleITK.GetImageFromArray(voxels)
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing[::-1].tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection((lps[:3, :3] / spacing)[:, ::-1].ravel().tolist())
+    return image
 
 
 def itk_grid(image: SimpleITK.Image) -> Grid:

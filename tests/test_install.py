@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hatchling.builders.wheel import WheelBuilder
+
 from tasks.runtime.doctor import drifted_pins
 
 ROOT = Path(__file__).parents[1]
@@ -67,3 +69,12 @@ def test_flows_do_not_load_tensorflow() -> None:
     code = "import sys, flows.__main__; print([m for m in ('tensorflow', 'segmentation_models') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_wheel_holds_every_file_of_the_packages() -> None:
+    """Templates, vendored files and their licences are installed with the modules that read them."""
+    held = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    templates = ROOT / "tasks" / "core" / "templates"
+    wanted = {str(path.relative_to(ROOT)) for path in templates.rglob("*") if path.is_file()}
+    assert "tasks/core/templates/vendor/niivue/LICENSE" in wanted
+    assert wanted <= held

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tasks.core.geometry import resize_mask, resize_slice, resize_slice_to, restore_probability
+from tasks.core.geometry import resize_mask, resize_slice, resize_slice_to, resized_grid, restore_probability
+from tasks.core.volumes import Grid
 
 SIDES = st.integers(1, 40)
 IMAGES = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
@@ -115,3 +116,16 @@ def test_thin_lines_of_a_long_narrow_slice_do_not_vanish() -> None:
     lines = np.zeros((1024, 50), np.uint8)
     lines[::4] = 252
     assert (resize_slice(lines, 256) == 63).all()
+
+
+@given(height=SIDES, width=SIDES, size_px=SIDES)
+def test_resized_slices_keep_their_edges_in_space(height: int, width: int, size_px: int) -> None:
+    """The outer corner of the first pixel and that of the last lie where they lay, whatever the sizes."""
+    read = Grid((5, height, width), np.array([[0, 0.2, -0.7, 9], [0.1, -0.8, 0, 4], [3, 0, 0.1, -7], [0, 0, 0, 1]]))
+    resized = resized_grid(read, size_px)
+    assert resized.shape == (5, size_px, size_px)
+    for slice_index in (0, 4):
+        first = [slice_index, -0.5, -0.5, 1]
+        np.testing.assert_allclose(resized.affine @ first, read.affine @ first, atol=1e-9)
+        last, square = [slice_index, height - 0.5, width - 0.5, 1], [slice_index, size_px - 0.5, size_px - 0.5, 1]
+        np.testing.assert_allclose(resized.affine @ square, read.affine @ last, atol=1e-9)

@@ -4,6 +4,12 @@
 const GREY_RANGE = 255;
 const MULTIPLANAR = 3;
 const PLANE_AXES = { 0: 2, 1: 1, 2: 0, 3: 2 }; // axis of RAS+ that the slice slider of each plane moves along
+const WIDE = 1.25; // width of the picture by its height from which the axial plane is the largest of three
+const WIDE_LAYOUT = [
+  { sliceType: 0, position: [0, 0, 0.597, 1] },
+  { sliceType: 1, position: [0.603, 0, 0.397, 0.496] },
+  { sliceType: 2, position: [0.603, 0.504, 0.397, 0.496] },
+];
 const element = (id) => document.getElementById(id);
 const canvas = element("canvas");
 const scans = [...document.querySelectorAll("button.scan")];
@@ -20,6 +26,8 @@ const viewer = new niivue.Niivue({
   multiplanarPadPixels: 6,
   sliceType: niivue.SLICE_TYPE.MULTIPLANAR,
   crosshairColor: [0.25, 0.85, 1, 0.8],
+  fontColor: [0.85, 0.9, 0.95, 1],
+  crosshairWidthUnit: "percent",
   crosshairGap: 6,
   mouseEventConfig: {
     leftButton: { primary: niivue.DRAG_MODE.crosshair },
@@ -164,13 +172,21 @@ async function show(number) {
 function offerPlanes(isVolume) {
   document.querySelectorAll("input[name=plane]").forEach((input) => (input.disabled = !isVolume && input.value !== "0"));
   if (!isVolume) setPlane(0);
-  else viewer.setSliceType(plane());
+}
+
+// Three planes beside each other use little of a wide picture: there the axial plane takes its whole height.
+function layOut() {
+  const { clientWidth, clientHeight } = element("picture");
+  const isWide = plane() === MULTIPLANAR && clientWidth > WIDE * clientHeight;
+  if (isWide) viewer.setCustomLayout(WIDE_LAYOUT);
+  else viewer.clearCustomLayout();
 }
 
 function setPlane(number) {
   const input = document.querySelector(`input[name=plane][value="${number}"]`);
   if (input.disabled) return;
   input.checked = true;
+  layOut();
   viewer.setSliceType(number);
   showSlice();
 }
@@ -185,7 +201,7 @@ function applyOpacity() {
 }
 
 function applyCrosshair() {
-  viewer.setCrosshairWidth(element("crosshair").checked ? 1 : 0);
+  viewer.setCrosshairWidth(element("crosshair").checked ? 0.25 : 0);
 }
 
 function toggle(id) {
@@ -238,6 +254,7 @@ function listen() {
   for (const type of ["mousemove", "mouseup"]) {
     canvas.addEventListener(type, (event) => (event.buttons & 2 || event.button === 2) && readWindow());
   }
+  new ResizeObserver(layOut).observe(element("picture"));
   viewer.onIntensityChange = readWindow;
   viewer.onLocationChange = showSlice;
 }
@@ -250,8 +267,8 @@ async function start() {
     return;
   }
   viewer.addColormap("lesion", { R: [0, 255, 255], G: [0, 40, 40], B: [0, 40, 40], A: [0, 128, 255], I: [0, 128, 255] });
-  listen();
   await viewer.attachToCanvas(canvas);
+  listen();
   applyOpacity();
   applyCrosshair();
   await show(0);
