@@ -47,6 +47,14 @@ def shades(grid: Grid) -> np.ndarray:
     return np.clip(np.rint(120 + world @ [2.2, 1.3, 0.7]), 0, 255).astype(np.uint8)
 
 
+def anatomy(grid: Grid) -> np.ndarray:
+    """Return grey levels with structures of some centimetres that no turn or reflection brings to cover, uint8."""
+    indices = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    x, y, z = np.moveaxis(indices @ grid.affine[:3, :3].T + grid.affine[:3, 3] - TRUTH.centre, -1, 0)
+    waves = np.sin(x / 9 + y / 23) + np.sin(y / 11 - z / 31 + 1) + np.sin(z / 13 + x / 37 + 2)
+    return np.clip(np.rint(110 + 25 * waves + 0.5 * x + 0.3 * y - 0.4 * z), 0, 255).astype(np.uint8)
+
+
 def read_as_viewer(stored: np.ndarray, mask: np.ndarray, grid: Grid, size_px: int) -> ViewerScan:
     """Return a stored scan and its mask as the viewer shows them."""
     return viewer_scan(DONE, grid.to_reading(stored), grid.to_reading(mask), grid.affine, size_px)

@@ -10,9 +10,11 @@ const WIDE_LAYOUT = [
   { sliceType: 1, position: [0.603, 0, 0.397, 0.496] },
   { sliceType: 2, position: [0.603, 0.504, 0.397, 0.496] },
 ];
+const LESION_COLOURS = { R: [0, 255, 255], G: [0, 40, 40], B: [0, 40, 40], A: [0, 128, 255], I: [0, 128, 255] };
 const element = (id) => document.getElementById(id);
 const canvas = element("canvas");
 const scans = [...document.querySelectorAll("button.scan")];
+const planes = [...document.querySelectorAll("input[name=plane]")];
 const viewer = new niivue.Niivue({
   logLevel: "error",
   loadingText: "",
@@ -27,6 +29,7 @@ const viewer = new niivue.Niivue({
   sliceType: niivue.SLICE_TYPE.MULTIPLANAR,
   crosshairColor: [0.25, 0.85, 1, 0.8],
   fontColor: [0.85, 0.9, 0.95, 1],
+  invertScrollDirection: true, // down is towards the feet, as with the arrow key
   crosshairWidthUnit: "percent",
   crosshairGap: 6,
   mouseEventConfig: {
@@ -35,11 +38,12 @@ const viewer = new niivue.Niivue({
     centerButton: niivue.DRAG_MODE.pan,
   },
 });
-let shown = 0;
+let wanted = 0;
+let shown = null;
 let isLoading = false;
 
 function plane() {
-  return Number(document.querySelector("input[name=plane]:checked").value);
+  return Number(planes.find((input) => input.checked).value);
 }
 
 function say(text) {
@@ -114,7 +118,10 @@ function firstVoxel(mask) {
         }
       }
     }
-    if (area > best.area) Object.assign(best, { area, voxel: [Math.round(sumX / area), Math.round(sumY / area), slice] });
+    if (area > best.area) {
+      best.area = area;
+      best.voxel = [Math.round(sumX / area), Math.round(sumY / area), slice];
+    }
   }
   return best.voxel;
 }
@@ -134,22 +141,25 @@ function read(id, options) {
   return niivue.NVImage.loadFromBase64({ base64: element(id).textContent, name: `${id}.nii.gz`, ...options });
 }
 
+// Show a scan; of those asked for while another is loaded, the last.
 async function show(number) {
-  if (isLoading || number < 0 || number >= scans.length) return;
+  if (number < 0 || number >= scans.length) return;
+  wanted = number;
+  if (isLoading) return;
   isLoading = true;
   document.body.dataset.state = "loading";
-  say("Loading …");
-  scans[shown].removeAttribute("aria-current");
+  let isShown = false;
+  while (shown !== wanted) isShown = await load(wanted);
+  document.body.dataset.state = isShown ? "shown" : "failed";
+  isLoading = false;
+}
+
+async function load(number) {
+  announce(number);
   shown = number;
-  scans[shown].setAttribute("aria-current", "true");
-  scans[shown].scrollIntoView({ block: "nearest" });
-  element("scan").textContent = scans[shown].querySelector("span").textContent;
-  element("caption").textContent = `${shown + 1} of ${scans.length} · ${scans[shown].querySelector("small").textContent}`;
-  element("previous").disabled = shown === 0;
-  element("next").disabled = shown === scans.length - 1;
   try {
-    const image = await read(`image-${shown}`, { colormap: "gray", cal_min: 0, cal_max: GREY_RANGE });
-    const mask = await read(`mask-${shown}`, { colormap: "lesion", cal_min: 0, cal_max: 1, opacity: opacity() });
+    const image = await read(`image-${number}`, { colormap: "gray", cal_min: 0, cal_max: GREY_RANGE });
+    const mask = await read(`mask-${number}`, { colormap: "lesion", cal_min: 0, cal_max: 1, opacity: opacity() });
     [...viewer.volumes].reverse().forEach((volume) => viewer.removeVolume(volume));
     viewer.addVolume(image);
     viewer.addVolume(mask);
@@ -160,18 +170,36 @@ async function show(number) {
     viewer.drawScene();
     showSlice();
     say("");
-    document.body.dataset.state = "shown";
+    return true;
   } catch (error) {
     say(`This scan cannot be shown (${error.message}).`);
-    document.body.dataset.state = "failed";
-  } finally {
-    isLoading = false;
+    return false;
   }
 }
 
+function choose(number) {
+  document.querySelector(".turn").scrollIntoView({ block: "nearest" }); // on a narrow screen the list lies below it
+  show(number);
+}
+
+function announce(number) {
+  say("Loading …");
+  const [id, caption] = scans[number].querySelectorAll("span, small");
+  scans.forEach((button) => button.removeAttribute("aria-current"));
+  scans[number].setAttribute("aria-current", "true");
+  const list = document.querySelector("nav");
+  const [top, height] = [scans[number].offsetTop, scans[number].offsetHeight];
+  list.scrollTop = Math.max(Math.min(list.scrollTop, top), top + height - list.clientHeight);
+  element("scan").textContent = id.textContent;
+  const place = `${number + 1} of ${scans.length}`;
+  element("caption").textContent = caption.textContent ? `${place} · ${caption.textContent}` : place;
+  element("previous").disabled = number === 0;
+  element("next").disabled = number === scans.length - 1;
+}
+
 function offerPlanes(isVolume) {
-  document.querySelectorAll("input[name=plane]").forEach((input) => (input.disabled = !isVolume && input.value !== "0"));
-  if (!isVolume) setPlane(0);
+  for (const input of planes) input.disabled = !isVolume && input.value !== "0";
+  setPlane(isVolume ? plane() : 0);
 }
 
 // Three planes beside each other use little of a wide picture: there the axial plane takes its whole height.
@@ -183,7 +211,7 @@ function layOut() {
 }
 
 function setPlane(number) {
-  const input = document.querySelector(`input[name=plane][value="${number}"]`);
+  const input = planes.find((one) => Number(one.value) === number);
   if (input.disabled) return;
   input.checked = true;
   layOut();
@@ -209,10 +237,10 @@ function toggle(id) {
 }
 
 const KEYS = {
-  n: () => show(shown + 1),
-  p: () => show(shown - 1),
-  ArrowRight: () => show(shown + 1),
-  ArrowLeft: () => show(shown - 1),
+  n: () => show(wanted + 1),
+  p: () => show(wanted - 1),
+  ArrowRight: () => show(wanted + 1),
+  ArrowLeft: () => show(wanted - 1),
   ArrowUp: () => step(1),
   ArrowDown: () => step(-1),
   o: () => toggle("overlay"),
@@ -240,15 +268,15 @@ function onKey(event) {
 }
 
 function listen() {
-  scans.forEach((button, number) => button.addEventListener("click", () => show(number)));
-  element("previous").addEventListener("click", () => show(shown - 1));
-  element("next").addEventListener("click", () => show(shown + 1));
+  scans.forEach((button, number) => button.addEventListener("click", () => choose(number)));
+  element("previous").addEventListener("click", () => show(wanted - 1));
+  element("next").addEventListener("click", () => show(wanted + 1));
   for (const id of ["brightness", "contrast"]) element(id).addEventListener("input", applyWindow);
   element("reset").addEventListener("click", resetWindow);
   element("slice").addEventListener("input", (event) => moveTo(Number(event.target.value)));
   for (const id of ["overlay", "opacity"]) element(id).addEventListener("input", applyOpacity);
   element("crosshair").addEventListener("input", applyCrosshair);
-  document.querySelectorAll("input[name=plane]").forEach((input) => input.addEventListener("input", () => setPlane(plane())));
+  for (const input of planes) input.addEventListener("input", () => setPlane(plane()));
   for (const type of ["keydown", "keyup"]) document.addEventListener(type, onKey, { capture: true });
   for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault());
   for (const type of ["mousemove", "mouseup"]) {
@@ -262,11 +290,11 @@ function listen() {
 async function start() {
   if (!scans.length) return;
   if (!document.createElement("canvas").getContext("webgl2")) {
-    say("This browser has no WebGL 2, which the viewer needs. Use another browser, or switch on hardware acceleration.");
+    say("This browser has no WebGL 2, which the viewer needs. Use another one, or switch on hardware acceleration.");
     document.body.dataset.state = "failed";
     return;
   }
-  viewer.addColormap("lesion", { R: [0, 255, 255], G: [0, 40, 40], B: [0, 40, 40], A: [0, 128, 255], I: [0, 128, 255] });
+  viewer.addColormap("lesion", LESION_COLOURS);
   await viewer.attachToCanvas(canvas);
   listen();
   applyOpacity();
