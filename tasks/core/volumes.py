@@ -169,6 +169,24 @@ def check_reading(shape: tuple[int, ...]) -> None:
         raise DataError("too_large", f"The scan has {n_slices} slices; at most {MAX_SLICES} are segmented. Split it.")
 
 
+def check_one_grid(image: Grid, mask: Grid) -> None:
+    """Refuse a mask on another grid than its image; the order of stored voxels may differ.
+
+    Raises:
+        DataError: `shape_mismatch`, or `mixed_geometry` if they lie apart by more than `POSITION_TOLERANCE_MM`.
+    """
+    image, mask = image.as_read(), mask.as_read()
+    if image.shape != mask.shape:
+        shapes = " and ".join("×".join(map(str, grid.shape)) for grid in (image, mask))
+        raise DataError("shape_mismatch", f"Image and mask have {shapes} voxels; they must be the same.")
+    corners = np.array([[0, 0, 0, 1], [*(size - 1 for size in image.shape), 1]]).T
+    apart = float(np.abs((image.affine - mask.affine) @ corners).max())
+    if apart > POSITION_TOLERANCE_MM:
+        raise DataError(
+            "mixed_geometry", f"Image and mask lie {apart:.1f} mm apart in space; export the mask on the image's grid."
+        )
+
+
 def _orientations() -> ModuleType:
     """Import nibabel's orientations here, because the driver lists scans and never needs it."""
     from nibabel import orientations

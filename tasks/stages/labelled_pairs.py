@@ -13,7 +13,7 @@ from tasks.core.errors import DataError
 from tasks.core.geometry import resize_mask, resize_slice
 from tasks.core.intensity import binarise_mask, hu_to_uint8, slice_to_uint8
 from tasks.core.rows import SlicePair
-from tasks.core.volumes import POSITION_TOLERANCE_MM, Grid, Volume
+from tasks.core.volumes import Grid, Volume, check_one_grid
 from tasks.io import formats, storage
 from tasks.io.formats import is_volume, kind_of, read_image, read_labels, read_volume, shown_suffix
 from tasks.io.formats.dicom_seg import read_segmentation
@@ -112,7 +112,7 @@ def _volume_slices(volume: Volume, pair: SlicePair, preparation: PreparationConf
 def _volume_mask(uri: str, volume: Volume, rule: MaskRule) -> np.ndarray:
     """Return the mask of a volume, checked against it, uint8 `(D, H, W)` of 0 and 1 in reading orientation."""
     labels = _labels(uri, volume.grid)
-    _require_one_grid(volume, labels)
+    check_one_grid(volume.grid, labels.grid)
     mask: np.ndarray = labels.grid.to_reading(binarise_mask(labels.voxels, rule))
     return mask
 
@@ -124,20 +124,6 @@ def _about_the_lung_mask() -> Iterator[None]:
         yield
     except DataError as err:
         raise DataError(err.code, f"Lung mask: {err.sentence}", err.where) from err
-
-
-def _require_one_grid(volume: Volume, labels: Volume) -> None:
-    """Refuse a mask on another grid than its image; the order of stored voxels may differ."""
-    image, mask = volume.grid.as_read(), labels.grid.as_read()
-    if image.shape != mask.shape:
-        shapes = " and ".join("×".join(map(str, grid.shape)) for grid in (image, mask))
-        raise DataError("shape_mismatch", f"Image and mask have {shapes} voxels; they must be the same.")
-    corners = np.array([[0, 0, 0, 1], [*(size - 1 for size in image.shape), 1]]).T
-    apart = float(np.abs((image.affine - mask.affine) @ corners).max())
-    if apart > POSITION_TOLERANCE_MM:
-        raise DataError(
-            "mixed_geometry", f"Image and mask lie {apart:.1f} mm apart in space; export the mask on the image's grid."
-        )
 
 
 def _volume(uri: str) -> Volume:
