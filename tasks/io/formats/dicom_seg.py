@@ -8,7 +8,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pydicom
@@ -39,28 +39,43 @@ _NOBODY: Final = (
 )
 
 
+SegmentationType = Literal["BINARY", "LABELMAP"]
+"""Types of the object: bits, which every viewer reads, or labels (PS3.3 A.51 and A.90), which newer ones read."""
+
+
 def write_segmentation(
-    sources: Sequence[pydicom.Dataset], mask: np.ndarray, *, model_digest: str, code_version: str
+    sources: Sequence[pydicom.Dataset],
+    mask: np.ndarray,
+    *,
+    model_digest: str,
+    code_version: str,
+    kind: SegmentationType = "BINARY",
 ) -> bytes:
-    """Return a mask as a DICOM-SEG file (PS3.3 A.51), binary, with UIDs derived from its source.
+    """Return a mask as a DICOM-SEG file (PS3.3 A.51), with UIDs derived from its source.
 
     Args:
         sources: Headers of the source files in the order of the mask's slices; of a multi-frame source the one file.
         mask: 0 and 1, `(slice, row, column)`; of a multi-frame source in the order of its frames.
         model_digest: Digest of the bundle.
         code_version: Version of this package.
+        kind: Type of the object.
 
     Raises:
         DataError: `unreadable`, if the source's headers lack what a segmentation object needs.
     """
     try:
-        return _write(sources, mask, model_digest=model_digest, code_version=code_version)
+        return _write(sources, mask, model_digest=model_digest, code_version=code_version, kind=kind)
     except Exception as err:  # highdicom raises nearly anything over headers that lack what the standard asks for
         reason = type(err).__name__  # its text may quote a header
         raise DataError("unreadable", f"the headers lack what a segmentation object needs ({reason}).") from err
 
 
-def _write_mask(mask: ScanMask) -> bytes:
+def write_scan_mask(mask: ScanMask, kind: SegmentationType = "BINARY") -> bytes:
+    """Return the mask of a series as a DICOM-SEG file that refers to its images.
+
+    Raises:
+        DataError: `unreadable`, if the headers lack what a segmentation object needs.
+    """
     if mask.grid is None:
         raise ValueError("A DICOM series has a grid.")
     stored = mask.grid.from_reading(mask.voxels)
@@ -74,7 +89,9 @@ def _write_mask(mask: ScanMask) -> bytes:
         raise DataError("unreadable", "only a part of the file's frames belongs to this scan.")
     if _with_one_frame_of_reference(sources):
         mask.warnings.append("The slices share no Frame of Reference UID; the DICOM-SEG has one of its own.")
-    return write_segmentation(sources, stored, model_digest=mask.model_digest, code_version=mask.code_version)
+    return write_segmentation(
+        sources, stored, model_digest=mask.model_digest, code_version=mask.code_version, kind=kind
+    )
 
 
 def _check_needed(sources: Sequence[pydicom.Dataset]) -> None:
@@ -96,6 +113,19 @@ def _with_one_frame_of_reference(sources: Sequence[pydicom.Dataset]) -> bool:
     for source in sources:
         source.FrameOfReferenceUID = uid
     return True
+
+
+def referenced_series(content: bytes) -> set[str]:
+    """Return the Series Instance UIDs that a DICOM-SEG file refers to; empty for one that names none.
+
+    Raises:
+        DataError: `unreadable`, if it is no DICOM file.
+    """
+    try:
+        found = parse_header(content, ["ReferencedSeriesSequence"]).get("ReferencedSeriesSequence") or ()
+        return {str(item.SeriesInstanceUID) for item in found if item.get("SeriesInstanceUID")}
+    except Exception as err:  # pydicom raises nearly anything; its text may quote a header
+        raise DataError("unreadable", f"File is no DICOM file ({type(err).__name__}). Export it again.") from err
 
 
 def read_segmentation(content: bytes, grid: Grid) -> np.ndarray:
@@ -144,7 +174,14 @@ def _read(content: bytes, grid: Grid) -> np.ndarray:
     return matched
 
 
-def _write(sources: Sequence[pydicom.Dataset], mask: np.ndarray, *, model_digest: str, code_version: str) -> bytes:
+def _write(
+    sources: Sequence[pydicom.Dataset],
+    mask: np.ndarray,
+    *,
+    model_digest: str,
+    code_version: str,
+    kind: SegmentationType,
+) -> bytes:
     import highdicom as hd  # imported here, because only runs with dicom_seg need it
     from highdicom.sr.coding import CodedConcept
 
@@ -166,10 +203,11 @@ def _write(sources: Sequence[pydicom.Dataset], mask: np.ndarray, *, model_digest
     )
     content = hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
     made_of = [str(sources[0].SeriesInstanceUID), model_digest, code_version, content]
+    made_of += [] if kind == "BINARY" else [kind]
     segmentation = hd.seg.Segmentation(
         source_images=sources,
         pixel_array=mask.astype(np.uint8),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=hd.seg.SegmentationTypeValues[kind],
         segment_descriptions=[segment],
         series_instance_uid=_uid("series", made_of),
         series_number=SERIES_NUMBER,
@@ -202,5 +240,5 @@ def _uid(what: str, made_of: Sequence[str]) -> UID:
     return generate_uid(entropy_srcs=[what, *made_of])
 
 
-DICOM_SEG = MaskWriter("dicom-seg", "DICOM-SEG", "dcm", frozenset({"series"}), _write_mask, asked_by="dicom_seg")
+DICOM_SEG = MaskWriter("dicom-seg", "DICOM-SEG", "dcm", frozenset({"series"}), write_scan_mask, asked_by="dicom_seg")
 """Writer of binary segments that refer to the images of the series."""

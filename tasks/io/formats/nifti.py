@@ -159,14 +159,25 @@ def write_nifti_mask(mask: np.ndarray, grid: Grid, forms: Mapping[str, np.ndarra
         forms: Fields of the image's header that say where it lies (`FORM_FIELDS`), so that every viewer, whichever of
             them it reads, shows the mask on the image.
     """
+    return write_nifti(mask, grid, forms)
+
+
+def write_nifti(voxels: np.ndarray, grid: Grid, forms: Mapping[str, np.ndarray] | None = None) -> bytes:
+    """Return voxels as gzipped NIfTI; the same voxels give the same bytes.
+
+    Args:
+        voxels: uint8, int16 or float32, of the grid's shape.
+        grid: Their grid.
+        forms: Fields of a header that say where they lie (`FORM_FIELDS`), instead of those of the grid.
+    """
     import nibabel as nib
 
-    image = nib.Nifti1Image(mask, grid.affine)
+    image = nib.Nifti1Image(voxels, grid.affine)
     image.header.set_xyzt_units("mm")
     if forms:
         for name, value in forms.items():
             image.header[name] = value
-        image = nib.Nifti1Image(mask, None, image.header)  # with an affine, nibabel would write its own sform
+        image = nib.Nifti1Image(voxels, None, image.header)  # with an affine, nibabel would write its own sform
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
 
 
