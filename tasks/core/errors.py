@@ -22,6 +22,7 @@ ErrorCode = Literal[
     "archive_bomb",  # unpacks to implausibly more than its size
     "bad_affine",  # defines no position in space
     "bad_name",  # a name that is not UTF-8, or holds control characters
+    "bad_verdict",  # an invalid line of a verdicts.csv
     "burned_in_annotation",  # text about the patient in the pixels, by the header
     "changed",  # differs in size between listing and reading
     "constant",  # every voxel has the same value
@@ -50,8 +51,10 @@ ErrorCode = Literal[
     "not_grey",  # a DICOM image in colours
     "not_hu",  # CT values that are no Hounsfield units, by the header
     "not_read",  # the store did not return it, in all attempts
+    "other_scan",  # a correction that refers to another scan
     "other_version",  # a code of a table that another version of this software wrote
     "out_of_memory",  # needs more memory than the worker has
+    "outdated",  # a verdict on a mask that was made anew since
     "password_protected",  # an encrypted member
     "shape_mismatch",  # image and mask or lung mask differ in size
     "shifted_slices",  # slices of a series shifted along their own plane
@@ -60,6 +63,7 @@ ErrorCode = Literal[
     "too_small",  # slices of a few pixels
     "truncated_archive",  # an archive that ends before its members do
     "unequal_spacing",  # slices of a series at uneven distances
+    "unknown_scan",  # a verdict on, or a correction of, a scan of which the output has no mask
     "unpaired_image",  # an image without a mask of the same name
     "unpaired_mask",  # a mask or lung mask without an image of the same name
     "unreadable",  # damaged or truncated

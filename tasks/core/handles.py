@@ -50,6 +50,23 @@ class SegmentationHandle(Record):
     common_bug: str | None = None
 
 
+class ReviewHandle(Record):
+    """Handle of a review: packages that lie ready, corrections taken in, and what was refused anew."""
+
+    uri: str
+    n_packages: int
+    n_verdicts: int
+    n_corrections: int
+    n_refused: int
+    n_new_refusals: int
+
+    def sentence(self) -> str:
+        """Return the review in one line."""
+        taken = f"{counted(self.n_verdicts, 'verdict')} and {counted(self.n_corrections, 'correction')} taken in"
+        refused = f"{self.n_refused} refused ({self.n_new_refusals} new)"
+        return f"{counted(self.n_packages, 'scan')} to correct, {taken}, {refused}."
+
+
 class SegmentationPlan(Record):
     """Plan of a segmentation: scans that are due, and the numbers of all others by status."""
 

@@ -1,5 +1,6 @@
 """Rows of tables: labelled slices, cases, scans and rejected inputs."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -7,8 +8,11 @@ from pydantic import Field
 from tasks.core.catalog import Split
 from tasks.core.record import Record
 from tasks.core.stored_code import StoredCode
+from tasks.core.volumes import Layout
 
 ScanStatus = Literal["done", "skipped", "deferred", "failed", "not_a_scan"]
+Verdict = Literal["accept", "correct", "reject"]
+ReviewStatus = Literal["accepted", "refused"]
 
 
 class SlicePair(Record):
@@ -113,3 +117,95 @@ class LedgerEntry(ScanRow):
     """Result of one scan, and the version of the readers that accepted or rejected it."""
 
     reader_version: str
+
+
+class VerdictRow(Record):
+    """Verdict on the mask of a scan, or a refused line of verdicts.csv.
+
+    Attributes:
+        scan_id: Id of the scan; None if the line names none of the output.
+        verdict: None if it is none of the known ones.
+        mask_sha256: Digest of the mask that was looked at.
+        decided_at: Time of the decision.
+        status: Whether it counts.
+        error_code: Code of the refusal.
+        error: Sentence of the refusal.
+        digest: Digest of the line, by which a later review knows it.
+    """
+
+    scan_id: str | None
+    verdict: Verdict | None
+    mask_sha256: str | None
+    decided_at: datetime | None
+    status: ReviewStatus
+    error_code: StoredCode | None = None
+    error: str | None = None
+    digest: str
+
+
+class PackageRow(Record):
+    """Package of a scan to correct, or why there is none.
+
+    Attributes:
+        scan_id: Id of the scan.
+        status: Whether it was made.
+        error_code: Code of the refusal.
+        error: Sentence of the refusal.
+        warnings: Sentences about files that could not be added to it.
+        digest: Digest of what it was made of: mask, scan and kind of DICOM-SEG.
+        where: Traceback of an `internal_error`, for the log; in no file.
+    """
+
+    scan_id: str
+    status: ReviewStatus
+    error_code: StoredCode | None = None
+    error: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    digest: str
+    where: str | None = Field(None, exclude=True)
+
+
+class CorrectionRow(Record):
+    """Correction of a mask that was taken in or refused.
+
+    Attributes:
+        scan_id: Name of the file without suffix; of an unknown scan with hashed ids, a part of the file's digest.
+        status: Whether it is used.
+        error_code: Code of the refusal.
+        error: Sentence of the refusal.
+        sha256: Digest of the file, by which a later review knows it.
+        n_voxels_before: Lesion voxels of the prediction.
+        n_voxels_after: Lesion voxels of the correction.
+        dice_with_prediction: Dice of both; None if both are empty.
+        prediction_sha256: Digest of the predicted mask.
+        layout: Layout of the scan.
+        source_uris: URI of the scan, or of each slice of a stack; encrypted if ids are hashed.
+        source_fingerprint: Fingerprint of the scan.
+        label_sha256: Digest of the label that was made of it.
+        taken_at: Time at which it was taken in or refused first.
+        where: Traceback of an `internal_error`, for the log; in no file.
+    """
+
+    scan_id: str
+    status: ReviewStatus
+    error_code: StoredCode | None = None
+    error: str | None = None
+    sha256: str
+    n_voxels_before: int | None = None
+    n_voxels_after: int | None = None
+    dice_with_prediction: float | None = None
+    prediction_sha256: str | None = None
+    layout: Layout | None = None
+    source_uris: list[str] = Field(default_factory=list)
+    source_fingerprint: str | None = None
+    label_sha256: str | None = None
+    taken_at: datetime
+    where: str | None = Field(None, exclude=True)
+
+
+class CorrectionSource(Record):
+    """Segmentation whose accepted corrections are part of a dataset: URI, corrected scans, and their digest."""
+
+    uri: str
+    n_scans: int
+    digest: str

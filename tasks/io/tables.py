@@ -8,7 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
+from tasks.core.rows import (
+    CaseRow,
+    CorrectionRow,
+    DuplicateRow,
+    FailureRow,
+    LedgerEntry,
+    PackageRow,
+    PatientRow,
+    ScanRow,
+    SlicePair,
+    VerdictRow,
+)
 
 Row = TypeVar("Row", bound=Record)
 
@@ -84,6 +95,46 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("params_digest", pa.string()),
             ("mask_version", pa.string()),
             ("code_version", pa.string()),
+        ]
+    ),
+    VerdictRow: pa.schema(
+        [
+            ("scan_id", pa.string()),
+            ("verdict", pa.string()),
+            ("mask_sha256", pa.string()),
+            ("decided_at", pa.timestamp("us", "UTC")),
+            ("status", pa.string()),
+            ("error_code", pa.string()),
+            ("error", pa.string()),
+            ("digest", pa.string()),
+        ]
+    ),
+    PackageRow: pa.schema(
+        [
+            ("scan_id", pa.string()),
+            ("status", pa.string()),
+            ("error_code", pa.string()),
+            ("error", pa.string()),
+            ("warnings", pa.list_(pa.string())),
+            ("digest", pa.string()),
+        ]
+    ),
+    CorrectionRow: pa.schema(
+        [
+            ("scan_id", pa.string()),
+            ("status", pa.string()),
+            ("error_code", pa.string()),
+            ("error", pa.string()),
+            ("sha256", pa.string()),
+            ("n_voxels_before", pa.int64()),
+            ("n_voxels_after", pa.int64()),
+            ("dice_with_prediction", pa.float64()),
+            ("prediction_sha256", pa.string()),
+            ("layout", pa.string()),
+            ("source_uris", pa.list_(pa.string())),
+            ("source_fingerprint", pa.string()),
+            ("label_sha256", pa.string()),
+            ("taken_at", pa.timestamp("us", "UTC")),
         ]
     ),
 }

@@ -14,6 +14,7 @@ from tasks.core.handles import (
     DatasetHandle,
     EvaluationHandle,
     ModelHandle,
+    ReviewHandle,
     SegmentationHandle,
     SegmentationPlan,
     SourceHandle,
@@ -22,7 +23,19 @@ from tasks.core.metrics import Counts, score
 from tasks.core.quality import FEATURES as QUALITY_FEATURES
 from tasks.core.quality import QualityCalibration
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
+from tasks.core.rows import (
+    CaseRow,
+    CorrectionRow,
+    CorrectionSource,
+    DuplicateRow,
+    FailureRow,
+    LedgerEntry,
+    PackageRow,
+    PatientRow,
+    ScanRow,
+    SlicePair,
+    VerdictRow,
+)
 from tasks.core.schemas import (
     WEIGHTS_FILE,
     DatasetCard,
@@ -118,6 +131,28 @@ FAILED = ScanRow(
     params_digest="c" * 64,
     mask_version="2",
     code_version="0.1.0",
+)
+VERDICT = VerdictRow(
+    scan_id="scan_done",
+    verdict="accept",
+    mask_sha256="a" * 64,
+    decided_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+    status="accepted",
+    digest="d" * 64,
+)
+CORRECTION = CorrectionRow(
+    scan_id="scan_done",
+    status="accepted",
+    sha256="e" * 64,
+    n_voxels_before=1234,
+    n_voxels_after=1500,
+    dice_with_prediction=0.9,
+    prediction_sha256="a" * 64,
+    layout="slice",
+    source_uris=["file:///scans/done.png"],
+    source_fingerprint="f4",
+    label_sha256="f" * 64,
+    taken_at=datetime(2026, 1, 3, 3, 4, tzinfo=UTC),
 )
 AUDIT = LeakageAudit(
     n_slices=90, n_patients_in_several_splits=0, n_near_duplicates=1, n_across_splits=1, n_single=0, n_all_slices=90
@@ -283,6 +318,11 @@ SAMPLES: dict[type[Record], Record] = {
         EVALUATION,
         SPEED,
         MANIFEST,
+        VERDICT,
+        CORRECTION,
+        PackageRow(scan_id="scan_done", status="accepted", digest="d" * 64),
+        CorrectionSource(uri="file:///out", n_scans=1, digest="d" * 64),
+        ReviewHandle(uri="file:///out", n_packages=3, n_verdicts=2, n_corrections=1, n_refused=1, n_new_refusals=1),
         SegmentationPlan(due=["a__b"], up_to_date={"done": 0, "skipped": 2, "deferred": 1, "failed": 0}),
         PrepareRequest(
             source=SOURCE_REF, source_uri="file:///in", dataset_uri="file:///dataset", preparation=PreparationConfig()
