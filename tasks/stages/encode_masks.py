@@ -66,7 +66,7 @@ def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
         voxels,
         scan.grid,
         axis_order_of(scan.source.kind),
-        read_heads=partial(_read_heads, scan.source),
+        read_heads=partial(read_heads, scan.source),
         forms=scan.forms,
         orientation=scan.orientation,
         model_digest=run.model_digest,
@@ -74,7 +74,8 @@ def _scan_mask(voxels: np.ndarray, scan: LoadedScan, run: Run) -> ScanMask:
     )
 
 
-def _read_heads(source: ScanSource) -> DicomHeads:
+def read_heads(source: ScanSource) -> DicomHeads:
+    """Return the headers of a DICOM series, read again."""
     index, entry = entry_of(source)
     missing = set(entry.missing)
     held = [place for place in range(len(entry.frames)) if place not in missing]

@@ -16,6 +16,7 @@ from tasks.core.turns import STORED, turned
 from tasks.core.volumes import (
     Grid,
     Layout,
+    Volume,
     check_finite,
     check_reading,
     check_shapes,
@@ -149,10 +150,10 @@ def _load(
 
 def _open_slice(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     del hu  # 8-bit slices are never Hounsfield units
-    image = slice_to_uint8(read_image(_name(scan), content))
+    image = slice_to_uint8(read_image(name_of(scan), content))
     check_reading((1, *image.shape))
     check_values(image)
-    orientation = read_orientation(_name(scan), content)
+    orientation = read_orientation(name_of(scan), content)
     image = turned(image, orientation)
     warnings = () if orientation == STORED else (TURNED,)
     loaded = LoadedScan(
@@ -167,7 +168,7 @@ def _open_stack(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     for part, found in zip(scan.parts, storage.map_in_parallel(_read_small, scan.parts), strict=True):
         if isinstance(found, DataError):
             raise found
-        images.append(slice_to_uint8(read_image(_name(part), found or b"")))
+        images.append(slice_to_uint8(read_image(name_of(part), found or b"")))
         n_read += len(found or b"")
     check_shapes(image.shape for image in images)
     check_sides(images[0].shape)
@@ -179,9 +180,7 @@ def _open_stack(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
 
 
 def _open_volume(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
-    index, entry = entry_of(scan)
-    data = [(posixpath.basename(file.member or file.uri), index.read(file)) for file in entry.files[1:]]
-    volume = read_volume(_name(scan), content, *data)
+    volume = read_stored_volume(scan, content)
     volume.check()
     read = volume.grid.to_reading(volume.voxels)
     check_reading(read.shape)
@@ -226,7 +225,24 @@ _OPENERS: dict[Layout, Callable[[ScanSource, bytes, HuConfig], Opened]] = {
 }
 
 
-def _name(scan: ScanSource) -> str:
+def read_stored_volume(scan: ScanSource, content: bytes) -> Volume:
+    """Return the volume of a scan, with the voxels beside its header where they are in another file.
+
+    Args:
+        scan: Scan that is a volume.
+        content: Its file, or its header.
+
+    Raises:
+        DataError: If the reader rejects the content.
+        StorageError: If the voxels are gone or the store does not answer.
+    """
+    index, entry = entry_of(scan)
+    data = [(posixpath.basename(file.member or file.uri), index.read(file)) for file in entry.files[1:]]
+    return read_volume(name_of(scan), content, *data)
+
+
+def name_of(scan: ScanSource) -> str:
+    """Return the path of the first file of a scan, by whose suffix it is read."""
     file = entry_of(scan)[1].files[0]
     return file.member or file.uri
 

@@ -12,7 +12,7 @@ from tasks.core.errors import ConfigError, StorageError
 from tasks.core.plural import counted
 from tasks.core.schemas import WEIGHTS_FILE
 from tasks.io import checkpoints, file_systems, job_files, ledger, output_lock, storage
-from tasks.io.outputs import bundles, datasets, evaluations, segmentations
+from tasks.io.outputs import bundles, datasets, evaluations, reviews, segmentations
 from tasks.io.stored_objects import StoredObject
 
 OutputKind = Literal["dataset", "bundle", "evaluation", "segmentation"]
@@ -29,7 +29,7 @@ MARK: Final = ".lesions.json"
 """Hidden mark, written first, by which an output without manifest is recognised."""
 
 _FOLDERS: Final = {
-    *(*segmentations.FOLDERS, ledger.FOLDER),
+    *(*segmentations.FOLDERS, reviews.FOLDER, ledger.FOLDER),
     *(datasets.SOURCE_FOLDER, datasets.SLICES_FOLDER, evaluations.FIGURES_FOLDER),
     *(bundles.CURVES_FOLDER, bundles.FOLDS_FOLDER, checkpoints.FOLDER, output_lock.FOLDER, job_files.FOLDER),
 }

@@ -1,0 +1,209 @@
+"""Step review: verdicts and corrections are taken in, scans to correct are packaged; in this process, without Ray."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache, partial
+from hashlib import sha256
+from math import inf
+from typing import Final
+
+from tasks.core.addresses import shown_uri
+from tasks.core.agreement import agreement_by_week, agreement_csv
+from tasks.core.errors import ConfigError
+from tasks.core.handles import ReviewHandle
+from tasks.core.review_queue import ranked
+from tasks.core.rows import CorrectionRow, PackageRow, ScanRow, VerdictRow
+from tasks.core.schemas import SegmentationManifest
+from tasks.core.step_inputs import SegmentRequest
+from tasks.core.verdicts import read_verdicts, verdicts_on
+from tasks.engine.steps.listing import list_scans
+from tasks.io import output_lock, storage
+from tasks.io.formats.dicom_seg import SegmentationType
+from tasks.io.outputs import reviews, segmentations
+from tasks.io.outputs.reviews import Tables
+from tasks.io.pseudonyms import Seal
+from tasks.io.scan_index import MAX_FILE_BYTES, ContainerIndex
+from tasks.io.scan_sources import Container, ScanSource
+from tasks.io.sealed_file import SealedFile
+from tasks.stages.review_packages import make_package, package_digest
+from tasks.stages.take_corrections import Segmented, scan_id_of, take_correction
+
+logger = logging.getLogger(__name__)
+
+MAX_VERDICTS_BYTES: Final = 64 << 20
+"""Largest verdicts.csv: half a million lines."""
+
+
+ListSources = Callable[[], dict[str, ScanSource]]
+"""Function that returns the scans of a segmentation as they are listed now, by id; cached."""
+
+
+def review(output_uri: str, *, n_scans: int, kind: SegmentationType = "BINARY") -> ReviewHandle:
+    """Take in verdicts and corrections of a segmentation, package the scans to correct, and publish the tables.
+
+    Args:
+        output_uri: URI of the segmentation.
+        n_scans: Number of the most urgent scans that are packaged as long as there are no verdicts.
+        kind: Type of the DICOM-SEG in the packages of series.
+
+    Raises:
+        ConfigError: If there is no finished segmentation, its ids are hashed and the key is missing, or a table is
+            damaged.
+        LockedError: If another review of it runs.
+        StorageError: If scans cannot be listed, or the store does not answer.
+    """
+    manifest = segmentations.find_manifest(output_uri)
+    if manifest is None:
+        raise ConfigError(
+            f"{shown_uri(output_uri)} holds no {segmentations.MANIFEST_FILE}, so no finished segmentation. Run "
+            "`lesions segment` first."
+        )
+    now = datetime.now(UTC)
+    seal = Seal.from_environment() if manifest.segmentation.hash_ids else None
+    queue = ranked(segmentations.read_rows(output_uri))
+    of = Segmented(output_uri, {row.scan_id: row for row in queue}, {}, seal, now)
+    sources = cache(partial(_list_sources, output_uri, manifest, seal))
+    with output_lock.held(reviews.folder_uri(output_uri), f"review-{now:%Y%m%dT%H%M%S%f}Z") as lock:
+        earlier = reviews.read_tables(output_uri)
+        verdicts = _take_verdicts(of, earlier.verdicts)
+        corrections = _take_corrections(of, sources, earlier.corrections)
+        due = _due(queue, verdicts, corrections, n_scans=n_scans)
+        packages = _make_packages(due, of, sources, earlier.packages, kind)
+        lock.check()
+        tables = Tables(verdicts, packages, corrections)
+        weeks = agreement_by_week(verdicts, corrections)
+        reviews.publish(output_uri, tables, agreement=agreement_csv(weeks))
+    handle = _handle(output_uri, tables, earlier, due={row.scan_id for row in due})
+    logger.info("review: %s", handle.sentence())
+    return handle
+
+
+def _list_sources(output_uri: str, manifest: SegmentationManifest, seal: Seal | None) -> dict[str, ScanSource]:
+    """Return the scans below the segmentation's address by id; of containers those with a stored index."""
+    request = SegmentRequest(
+        model_uri=manifest.model_uri,
+        scans_uri=manifest.scans_uri,
+        output_uri=output_uri,
+        segmentation=manifest.segmentation,
+        run_id=manifest.run_id,
+    )
+    return {scan.scan_id: scan for scan in list_scans(request, _unopened, inf, seal).scans(seal)}
+
+
+def _unopened(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:
+    """Return empty indexes: what is new since the segmentation has no mask."""
+    del kept
+    return [ContainerIndex(entries=()) for _ in containers]
+
+
+def _take_verdicts(of: Segmented, earlier: Sequence[VerdictRow]) -> list[VerdictRow]:
+    masks = _masks(of.rows.values())
+    file = reviews.find_verdicts(of.output_uri)
+    if file is not None and file.size_bytes > MAX_VERDICTS_BYTES:
+        limit = MAX_VERDICTS_BYTES >> 20
+        raise ConfigError(f"{reviews.VERDICTS_FILE} has {file.size_bytes >> 20} MiB; at most {limit} are read.")
+    if file is None:
+        return [row for row in earlier if row.status == "accepted"]
+    return read_verdicts(storage.read_bytes(file.uri), masks=masks, earlier=earlier, now=of.now)
+
+
+def _masks(rows: Iterable[ScanRow]) -> dict[str, str]:
+    return {row.scan_id: row.mask_sha256 for row in rows if row.mask_sha256}
+
+
+def _take_corrections(of: Segmented, sources: ListSources, earlier: Sequence[CorrectionRow]) -> list[CorrectionRow]:
+    """Return the rows of the corrections that lie there; one that was accepted before is not checked again."""
+    files = reviews.list_corrections(of.output_uri)
+    claims = Counter(scan_id_of(file, of.rows) for file in files)
+    known = {(row.scan_id, row.sha256): row for row in earlier if row.status == "accepted"}
+    first = {(row.scan_id, row.sha256): row.taken_at for row in earlier}
+    rows = []
+    for file in files:
+        scan_id = scan_id_of(file, of.rows)
+        content = storage.read_bytes(file.uri) if file.size_bytes <= MAX_FILE_BYTES else b""
+        row = _find_known(known, scan_id, content, of) if claims[scan_id] == 1 else None
+        if row is None:
+            here = replace(of, sources=sources() if scan_id in of.rows else {})
+            row = take_correction(file, content, here, n_rivals=claims[scan_id] - 1)
+            row = row.model_copy(update={"taken_at": first.get((row.scan_id, row.sha256), row.taken_at)})
+            _log_refusal("correction", row)
+        rows.append(row)
+    return rows
+
+
+def _find_known(
+    known: Mapping[tuple[str, str], CorrectionRow], scan_id: str, content: bytes, of: Segmented
+) -> CorrectionRow | None:
+    """Return the row of a correction that an earlier review accepted and whose label is still there."""
+    row = known.get((scan_id, sha256(content).hexdigest()))
+    if row is None or row.layout is None:
+        return None
+    [(image_uri, mask_uri), *_] = reviews.label_uris(of.output_uri, scan_id, row.layout)
+    return row if storage.exists(image_uri) and storage.exists(mask_uri) else None
+
+
+def _due(
+    queue: Sequence[ScanRow], verdicts: Sequence[VerdictRow], corrections: Sequence[CorrectionRow], *, n_scans: int
+) -> list[ScanRow]:
+    """Return the scans to correct: those with that verdict, without any verdict the most urgent ones."""
+    verdict_of = verdicts_on(_masks(queue), verdicts)
+    corrected = {row.scan_id for row in corrections if row.status == "accepted"}
+    left = [row for row in queue if row.scan_id not in corrected]
+    return [row for row in left if verdict_of.get(row.scan_id) == "correct"] if verdict_of else left[:n_scans]
+
+
+def _make_packages(
+    due: Sequence[ScanRow],
+    of: Segmented,
+    sources: ListSources,
+    earlier: Sequence[PackageRow],
+    kind: SegmentationType,
+) -> list[PackageRow]:
+    """Return the rows of all packages; those of the same scan and mask are not made again."""
+    made = {row.scan_id: row for row in earlier if row.status == "accepted"}
+    rows = dict(made)
+    for row in due:
+        known = made.get(row.scan_id)
+        readme_uri = reviews.package_uri(of.output_uri, row.scan_id, reviews.README_FILE)
+        if known and known.digest == package_digest(row, kind) and storage.exists(readme_uri):
+            continue
+        rows[row.scan_id] = make_package(sources().get(row.scan_id), row, of.output_uri, kind)
+        _log_refusal("package", rows[row.scan_id])
+    return [rows[scan_id] for scan_id in sorted(rows)]
+
+
+def _log_refusal(what: str, row: CorrectionRow | PackageRow) -> None:
+    """Log why something was refused; the name of a file that is no scan's may be a patient's and is not logged."""
+    if row.status == "refused":
+        name = "a file" if row.error_code == "unknown_scan" else row.scan_id
+        logger.warning("review: %s of %s refused: %s", what, name, row.error)
+    if row.where:
+        logger.error("review: a scan triggered a bug, %s", row.where)
+
+
+def _handle(output_uri: str, tables: Tables, earlier: Tables, *, due: Set[str]) -> ReviewHandle:
+    refused, before = _refusals(tables), _refusals(earlier)
+    return ReviewHandle(
+        uri=output_uri,
+        n_packages=sum(row.status == "accepted" and row.scan_id in due for row in tables.packages),
+        n_verdicts=sum(row.status == "accepted" for row in tables.verdicts),
+        n_corrections=sum(row.status == "accepted" for row in tables.corrections),
+        n_refused=len(refused),
+        n_new_refusals=len(refused - before),
+    )
+
+
+def _refusals(tables: Tables) -> set[tuple[str, ...]]:
+    """Return what tells the refused lines, packages and corrections of a review apart."""
+    return {
+        *(("verdict", row.digest) for row in tables.verdicts if row.status == "refused"),
+        *(("package", row.scan_id, row.digest, row.error_code or "") for row in tables.packages if row.error_code),
+        *(
+            ("correction", row.scan_id, row.sha256, row.error_code or "")
+            for row in tables.corrections
+            if row.status == "refused"
+        ),
+    }

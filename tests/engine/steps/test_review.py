@@ -1,0 +1,336 @@
+"""Scans to correct go out, and verdicts and corrections come in: the whole step, over real files."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from tasks.core.errors import ConfigError
+from tasks.core.rows import CorrectionRow, ScanRow
+from tasks.engine.steps.review import review
+from tasks.io.formats import read_image
+from tasks.io.formats.nifti import write_nifti_mask
+from tasks.io.outputs import reviews, segmentations
+from tasks.io.pseudonyms import KEY_VARIABLE, Seal
+from tests.bad_inputs import png
+from tests.phantoms import write_phantoms
+from tests.stages.reviewed import correct_with_itk, publish_segmentation, put_back, write_verdicts
+from tests.volumes import Truth, grid_around, put_series, to_bytes, to_dicom, to_nifti
+
+TRUTH = Truth()
+OBLIQUE = np.linalg.qr(np.array([[0.1, 0.0, -1.0], [0.2, -1.0, 0.05], [1.0, 0.15, 0.1]]))[0]
+FLIPPED = np.eye(3)[:, [2, 1, 0]] * [-1, -1, 1]
+CT = grid_around(TRUTH, (12, 40, 44), (4.0, 1.5, 1.6), OBLIQUE)
+VOLUME = grid_around(TRUTH, (44, 40, 12), (1.6, 1.5, 4.0), FLIPPED[:, ::-1])
+
+
+def _write_scans(folder: Path) -> Path:
+    """Write two slices, an oblique CT series and a flipped volume."""
+    write_phantoms(folder / "made", n_patients=1, n_slices=4, size_px=96, first_patient=70)
+    scans = folder / "scans"
+    scans.mkdir()
+    for path in sorted((folder / "made" / "frames").iterdir())[1:3]:
+        path.rename(scans / path.name)
+    put_series((scans / "ct").as_uri(), to_dicom(TRUTH.voxels(CT), CT))
+    (scans / "volume.nii.gz").write_bytes(to_nifti(TRUTH.voxels(VOLUME), VOLUME))
+    return scans
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A segmentation of these scans."""
+    publish_segmentation(_write_scans(tmp_path), tmp_path / "output")
+    return tmp_path / "output"
+
+
+def _rows(output: Path) -> dict[str, ScanRow]:
+    return {row.scan_id: row for row in segmentations.read_rows(output.as_uri())}
+
+
+def _corrections(output: Path) -> dict[str, CorrectionRow]:
+    return {row.scan_id: row for row in reviews.read_corrections(output.as_uri())}
+
+
+def _itk(path: Path) -> SimpleITK.Image:
+    return SimpleITK.ReadImage(str(path))
+
+
+def _place(image: SimpleITK.Image) -> list[float]:
+    return [*image.GetSize(), *image.GetOrigin(), *image.GetSpacing(), *image.GetDirection()]
+
+
+def _package(output: Path, scan_id: str) -> Path:
+    return output / "review" / "packages" / scan_id
+
+
+@pytest.mark.parametrize("scan_id", ["ct", "volume", "phantom_070_1"])
+def test_image_and_mask_of_a_package_lie_in_register(output: Path, scan_id: str) -> None:
+    """ITK reads both on one grid, and the mask has the lesion where the image has it, oblique and flipped axes too."""
+    review(output.as_uri(), n_scans=10)
+    image, mask = (_itk(_package(output, scan_id) / name) for name in ("image.nii.gz", "mask.nii.gz"))
+    assert _place(image) == pytest.approx(_place(mask), abs=1e-5)
+    voxels, lesion = SimpleITK.GetArrayFromImage(image), SimpleITK.GetArrayFromImage(mask) > 0
+    assert lesion.any()
+    assert voxels[lesion].mean() > voxels[~lesion].mean() + 50
+    readme = (_package(output, scan_id) / "README.txt").read_text().splitlines()
+    assert len(readme) == 5
+    assert any(f"{scan_id}.nii.gz" in line for line in readme)
+
+
+def test_a_package_lies_where_the_scan_lies(output: Path) -> None:
+    """Origin, spacing and direction are those that ITK finds in the source itself; so are the values."""
+    review(output.as_uri(), n_scans=10)
+    scans = output.parent / "scans"
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(scans / "ct")))
+    for scan_id, source in (("volume", _itk(scans / "volume.nii.gz")), ("ct", reader.Execute())):
+        packed = _itk(_package(output, scan_id) / "image.nii.gz")
+        at = [(5, 6, 7), (0, 0, 0), (20, 12, 3)]
+        for index in at:
+            point = source.TransformIndexToPhysicalPoint(index)
+            assert packed[packed.TransformPhysicalPointToIndex(point)] == pytest.approx(source[index]), scan_id
+        assert packed.GetSpacing() == pytest.approx(source.GetSpacing(), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_package_of_a_series_has_a_dicom_seg(output: Path, kind: str) -> None:
+    """It refers to the series and holds the mask, as bits or as labels; put back unchanged, it is accepted."""
+    import highdicom as hd
+
+    review(output.as_uri(), n_scans=10, kind=kind)
+    path = _package(output, "ct") / "segmentation.dcm"
+    found = hd.seg.segread(path)
+    assert found.segmentation_type.value == kind
+    put_back(output, "ct.dcm", path.read_bytes())
+    review(output.as_uri(), n_scans=0)
+    row = _corrections(output)["ct"]
+    assert (row.status, row.dice_with_prediction) == ("accepted", 1.0), row.error
+    assert row.n_voxels_before == row.n_voxels_after == _rows(output)["ct"].lesion_voxels
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"])
+def test_correction_in_any_format_is_taken_in(output: Path, suffix: str) -> None:
+    """A mask that ITK writes in a format of volumes is accepted, and its label is the one that was written."""
+    review(output.as_uri(), n_scans=10)
+    grown = {name: correct_with_itk(output, name, suffix=suffix) for name in ("ct", "volume", "phantom_070_1")}
+    handle = review(output.as_uri(), n_scans=0)
+    assert (handle.n_corrections, handle.n_new_refusals) == (3, 0)
+    for scan_id, row in _corrections(output).items():
+        assert row.n_voxels_after == np.count_nonzero(grown[scan_id]) > row.n_voxels_before
+        assert 0.5 < row.dice_with_prediction < 1
+    label = _itk(output / "review" / "accepted" / "ct" / "mask.nii.gz")
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(label), grown["ct"])
+
+
+def test_slice_comes_back_as_png(output: Path) -> None:
+    """The mask of a slice is packaged as PNG too, and a PNG of 0 and 255 is accepted."""
+    review(output.as_uri(), n_scans=10)
+    put_back(output, "phantom_070_1.png", (_package(output, "phantom_070_1") / "mask.png").read_bytes())
+    review(output.as_uri(), n_scans=0)
+    assert _corrections(output)["phantom_070_1"].dice_with_prediction == 1.0
+
+
+def _moved(output: Path) -> bytes:
+    mask = _itk(_package(output, "volume") / "mask.nii.gz")
+    mask.SetOrigin([mask.GetOrigin()[0] + 1.0, *mask.GetOrigin()[1:]])
+    path = output.parent / "moved.nii.gz"
+    SimpleITK.WriteImage(mask, str(path))
+    return path.read_bytes()
+
+
+def _values(output: Path) -> bytes:
+    mask = _itk(_package(output, "volume") / "mask.nii.gz")
+    path = output.parent / "values.nii.gz"
+    SimpleITK.WriteImage(mask * 3 + 1, str(path))
+    return path.read_bytes()
+
+
+def _cropped(output: Path) -> bytes:
+    path = output.parent / "cropped.nii.gz"
+    SimpleITK.WriteImage(_itk(_package(output, "volume") / "mask.nii.gz")[:, :, 1:], str(path))
+    return path.read_bytes()
+
+
+def _of_other_series(output: Path) -> bytes:
+    other = output.parent / "other"
+    put_series((other / "ct2").as_uri(), to_dicom(TRUTH.voxels(CT), CT, series=2))
+    publish_segmentation(other, output.parent / "output2", dicom_seg=True)
+    return (output.parent / "output2" / "masks" / "ct2.dcm").read_bytes()
+
+
+REFUSED = {
+    "another grid": ("volume.nii.gz", _moved, "mixed_geometry"),
+    "another shape": ("volume.nii.gz", _cropped, "shape_mismatch"),
+    "another scan's mask": (
+        "volume.nii.gz",
+        lambda output: (_package(output, "ct") / "mask.nii.gz").read_bytes(),
+        "mixed_geometry",
+    ),
+    "another series": ("ct.dcm", _of_other_series, "other_scan"),
+    "no binary mask": ("volume.nii.gz", _values, "mask_values"),
+    "cut short": ("volume.nii.gz", lambda output: _moved(output)[:200], "unreadable"),
+    "no mask at all": ("volume.nii.gz", lambda _: b"a picture", "unreadable"),
+    "no DICOM": ("ct.dcm", lambda _: b"a picture", "wrong_suffix"),
+    "a slice for a volume": ("volume.png", lambda _: png(), "unsupported_format"),
+    "a slice of another size": ("phantom_070_1.png", lambda _: png(), "shape_mismatch"),
+    "a format without reader": ("volume.docx", lambda _: b"a letter", "unsupported_format"),
+    "an unknown scan": ("john_doe.nii.gz", _moved, "unknown_scan"),
+    "an empty file": ("volume.nii.gz", lambda _: b"", "empty_file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_malformed_correction_is_a_row_and_the_rest_goes_on(
+    output: Path, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    """It is refused with a code and one sentence, counts as new once, and a good one beside it is accepted."""
+    name, make, code = REFUSED[case]
+    review(output.as_uri(), n_scans=10)
+    put_back(output, name, make(output))
+    correct_with_itk(output, "phantom_070_2")
+    handles = [review(output.as_uri(), n_scans=0) for _ in range(2)]
+    refused = _corrections(output)[name.partition(".")[0]]
+    assert (refused.status, refused.error_code) == ("refused", code), refused.error
+    assert refused.error
+    assert refused.label_sha256 is None
+    assert _corrections(output)["phantom_070_2"].status == "accepted"
+    assert [(handle.n_corrections, handle.n_new_refusals) for handle in handles] == [(1, 1), (1, 0)]
+    assert "john_doe" not in caplog.text
+
+
+def test_two_files_for_one_scan_are_both_refused(output: Path) -> None:
+    """Which of them is meant is not guessed."""
+    review(output.as_uri(), n_scans=10)
+    for suffix in (".nii.gz", ".nrrd"):
+        correct_with_itk(output, "volume", suffix=suffix)
+    assert review(output.as_uri(), n_scans=0).n_new_refusals == 2
+    assert {row.error_code for row in reviews.read_corrections(output.as_uri())} == {"duplicate_slice"}
+
+
+def test_link_out_of_the_folder_is_not_followed(output: Path) -> None:
+    """Whoever may write to the folder of the corrections does not read other files by it."""
+    review(output.as_uri(), n_scans=10)
+    link = put_back(output, "volume.nii.gz", b"")
+    link.unlink()
+    link.symlink_to(_package(output, "volume") / "mask.nii.gz")
+    review(output.as_uri(), n_scans=0)
+    assert _corrections(output)["volume"].error_code == "unsafe_member"
+
+
+def test_correction_that_is_known_is_not_taken_in_again(output: Path) -> None:
+    """A second review changes neither row nor label; a new content of the file is a new correction."""
+    review(output.as_uri(), n_scans=10)
+    correct_with_itk(output, "volume")
+    review(output.as_uri(), n_scans=0)
+    first, label = _corrections(output)["volume"], output / "review" / "accepted" / "volume" / "mask.nii.gz"
+    written = label.stat().st_mtime_ns
+    review(output.as_uri(), n_scans=0)
+    assert _corrections(output)["volume"] == first
+    assert label.stat().st_mtime_ns == written
+    empty = np.zeros(VOLUME.shape, np.uint8)
+    put_back(output, "volume.nii.gz", write_nifti_mask(empty, VOLUME))
+    review(output.as_uri(), n_scans=0)
+    row = _corrections(output)["volume"]
+    assert (row.status, row.n_voxels_after, row.dice_with_prediction) == ("accepted", 0, 0.0)
+
+
+def test_scans_to_correct_are_those_with_that_verdict(output: Path) -> None:
+    """Without verdicts the most urgent are packaged, with verdicts those to correct, and none that is corrected."""
+    assert review(output.as_uri(), n_scans=1).n_packages == 1
+    for path in (output / "review" / "packages").iterdir():
+        assert path.name in _rows(output)
+    rows = _rows(output)
+    write_verdicts(output, (rows["ct"], "correct"), (rows["volume"], "accept"), (rows["phantom_070_1"], "reject"))
+    review(output.as_uri(), n_scans=1)
+    assert _package(output, "ct").exists()
+    assert not _package(output, "volume").exists() or not _package(output, "phantom_070_1").exists()
+    correct_with_itk(output, "ct")
+    review(output.as_uri(), n_scans=1)
+    written = (_package(output, "ct") / "README.txt").stat().st_mtime_ns
+    review(output.as_uri(), n_scans=1)
+    assert (_package(output, "ct") / "README.txt").stat().st_mtime_ns == written
+    agreement = (output / "review" / "agreement.csv").read_text().splitlines()
+    cells = dict(zip(agreement[0].split(","), agreement[-1].split(","), strict=True))
+    assert [cells[name] for name in ("week", "n_accepted", "n_corrected", "n_rejected", "n_corrections")] == [
+        *("all", "1", "1", "1", "1")
+    ]
+    assert float(cells["dice_mean"]) == pytest.approx(_corrections(output)["ct"].dice_with_prediction, abs=1e-3)
+
+
+def test_changed_scan_gets_no_package(output: Path) -> None:
+    """An image that is no longer the one that was segmented is not handed out with its mask, and neither is a mask."""
+    scans = output.parent / "scans"
+    (scans / "volume.nii.gz").write_bytes(to_nifti(TRUTH.voxels(VOLUME) + 1, VOLUME))
+    (output / "masks" / "ct.nii.gz").write_bytes(b"another")
+    (scans / "phantom_070_1.png").unlink()
+    handle = review(output.as_uri(), n_scans=10)
+    assert (handle.n_packages, handle.n_new_refusals) == (1, 3)
+    found = {row.scan_id: row.error_code for row in reviews.read_tables(output.as_uri()).packages}
+    assert found == {
+        "ct": "changed",
+        "volume": "changed",
+        "phantom_070_1": "vanished",
+        "phantom_070_2": None,
+    }
+
+
+def test_scans_of_archives_stacks_and_headers_are_packaged(tmp_path: Path) -> None:
+    """A series in an archive, a stack of slices and a header with its voxels beside it are opened as when segmented."""
+    scans = tmp_path / "scans"
+    write_phantoms(tmp_path / "made", n_patients=1, n_slices=5, size_px=96, first_patient=70)
+    (tmp_path / "made" / "frames").rename(scans)
+    with zipfile.ZipFile(scans / "night.zip", "w") as archive:
+        for number, dataset in enumerate(to_dicom(TRUTH.voxels(CT), CT)):
+            archive.writestr(f"in/{number}.dcm", to_bytes(dataset))
+    image = SimpleITK.GetImageFromArray(TRUTH.voxels(CT))
+    image.SetSpacing(CT.spacing_mm[::-1])
+    SimpleITK.WriteImage(image, str(scans / "header.mhd"))
+    output = tmp_path / "output"
+    rows = publish_segmentation(scans, output, stack_pattern=r"(?P<scan>phantom_\d+)_(?P<slice>\d+)")
+    assert list(rows) == ["header", "night__in", "phantom_070"]
+    assert review(output.as_uri(), n_scans=10).n_packages == 3
+    grown = {scan_id: correct_with_itk(output, scan_id) for scan_id in rows}
+    assert review(output.as_uri(), n_scans=0).n_corrections == 3
+    found = _corrections(output)
+    assert {scan_id: row.n_voxels_after for scan_id, row in found.items()} == {
+        scan_id: np.count_nonzero(mask) for scan_id, mask in grown.items()
+    }
+    slices = sorted((output / "review" / "accepted" / "phantom_070").iterdir())
+    assert [path.name for path in slices[:5]] == [f"image_{number:04d}.png" for number in range(5)]
+    for number, path in enumerate(slices[:5]):
+        source = read_image(path.name, (scans / f"phantom_070_{number}.png").read_bytes())
+        np.testing.assert_array_equal(read_image(path.name, path.read_bytes()), source)
+    assert [uri.rpartition("/")[2] for uri in found["phantom_070"].source_uris] == [
+        f"phantom_070_{number}.png" for number in range(5)
+    ]
+
+
+def test_output_without_segmentation_is_refused(tmp_path: Path) -> None:
+    """There is nothing to review where no segmentation was finished."""
+    with pytest.raises(ConfigError, match="no finished segmentation"):
+        review(tmp_path.as_uri(), n_scans=1)
+
+
+def test_hashed_ids_stay_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the key, scans are found and corrections taken in; no name of a file stands in any file of the review."""
+    monkeypatch.setenv(KEY_VARIABLE, "k" * 32)
+    output, seal = tmp_path / "output", Seal.from_environment()
+    rows = publish_segmentation(_write_scans(tmp_path), output, seal=seal)
+    assert review(output.as_uri(), n_scans=10).n_packages == len(rows) == 4
+    for scan_id in rows:
+        correct_with_itk(output, scan_id)
+    put_back(output, "john_doe.nii.gz", b"")
+    assert review(output.as_uri(), n_scans=0).n_corrections == 4
+    rows_after = reviews.read_corrections(output.as_uri())
+    opened = {seal.open_text(uri).rpartition("/")[2] for row in rows_after for uri in row.source_uris}
+    assert opened == {"ct", "volume.nii.gz", "phantom_070_1.png", "phantom_070_2.png"}
+    (output / "review" / "corrections" / "john_doe.nii.gz").unlink()
+    for path in (output / "review").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not [name for name in (b"phantom_", b"volume.nii", b"john_doe") if name in content], path
+    monkeypatch.delenv(KEY_VARIABLE)
+    with pytest.raises(ConfigError, match=KEY_VARIABLE):
+        review(output.as_uri(), n_scans=0)
