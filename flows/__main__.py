@@ -30,6 +30,7 @@ COMMANDS = {
     "train": ("flows.train_model:train_model", "Train a model on a dataset."),
     "evaluate": ("flows.evaluate_model:evaluate_model", "Score a model on the patients of a dataset."),
     "segment": ("flows.segment_scans:segment_scans", "Segment every new scan of a folder."),
+    "review": ("flows.review_segmentation:review_segmentation", "Package scans to correct, take corrections in."),
     "names": ("flows.names:names", "Show the file names behind hashed scan ids."),
     "doctor": ("flows.doctor:doctor", "Check installation, storage, Ray, Prefect and GPU."),
 }

@@ -2,7 +2,7 @@
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import IncompleteError, InternalError
-from tasks.core.handles import DatasetHandle, EvaluationHandle, SegmentationHandle
+from tasks.core.handles import DatasetHandle, EvaluationHandle, ReviewHandle, SegmentationHandle
 from tasks.core.plural import counted
 
 
@@ -11,6 +11,7 @@ def require_complete(
     dataset: DatasetHandle | None = None,
     evaluation: EvaluationHandle | None = None,
     segmentation: SegmentationHandle | None = None,
+    review: ReviewHandle | None = None,
 ) -> None:
     """Raise unless every input of these outputs was used; a scan rejected by an earlier run does not count again.
 
@@ -35,6 +36,11 @@ def require_complete(
     if segmentation and segmentation.n_new_failures:
         n_failed = counted(segmentation.n_new_failures, "scan")
         lost.append(f"{n_failed} newly failed, listed in {shown_uri(segmentation.uri)}/scans.parquet")
+    if review and review.n_new_refusals:
+        n_refused = (
+            f"{counted(review.n_new_refusals, 'verdict, correction or package', 'verdicts, corrections or packages')}"
+        )
+        lost.append(f"{n_refused} newly refused, listed in the tables of {shown_uri(review.uri)}/review")
     if lost:
         raise IncompleteError("Everything good is published, but the run is incomplete: " + "; ".join(lost) + ".")
 

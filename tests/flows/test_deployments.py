@@ -37,7 +37,7 @@ def test_segmentation_is_nightly_one_at_a_time(server: Server) -> None:
     assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     assert deployment["global_concurrency_limit"]["limit"] == 1
     names = {row["name"] for row in server.post("/deployments/filter", {})}
-    flows = {"prepare-dataset", "train-model", "evaluate-model", "segment-scans", "run-pipeline"}
+    flows = {"prepare-dataset", "train-model", "evaluate-model", "segment-scans", "review-segmentation", "run-pipeline"}
     assert names == flows | {f"{name}-cloud" for name in flows}
 
 
