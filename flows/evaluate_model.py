@@ -4,8 +4,9 @@ from prefect import flow
 
 from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.evaluation import EvaluationConfig
 from tasks.core.handles import EvaluationHandle
-from tasks.evaluate import evaluate
+from tasks.evaluate import evaluate, evaluation_request
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
@@ -19,7 +20,13 @@ from tasks.runtime.run_names import evaluation_name
     on_cancellation=[stop_jobs],
 )
 def evaluate_model(
-    model_uri: str, dataset: str, report: str, *, split: Scored = "test", compute: ComputeConfig = ComputeConfig()
+    model_uri: str,
+    dataset: str,
+    report: str,
+    *,
+    split: Scored = "test",
+    evaluation: EvaluationConfig = EvaluationConfig(),
+    compute: ComputeConfig = ComputeConfig(),
 ) -> EvaluationHandle:
     """Evaluate a bundle on one split and publish metrics.json, report.html and figures.
 
@@ -31,10 +38,12 @@ def evaluate_model(
         report: URI to write the report to.
         split: Patients to score: train, val, test or all. An ensemble scores each patient with the network that was
             not trained on them.
+        evaluation: Earlier evaluation to compare with.
         compute: This machine or a Ray cluster.
     """
     model_uri, dataset, report = locate(model_uri), locate(dataset), locate(report)
     require_ours(report, "evaluation")
-    scored = evaluate(model_uri, dataset, report, split=split, compute=compute)
+    asked = evaluation_request(model_uri, dataset, report, split=split, evaluation=evaluation)
+    scored = evaluate(asked, compute=compute)
     require_complete(evaluation=scored)
     return scored

@@ -3,14 +3,16 @@
 from prefect import flow
 
 from flows.prepare_dataset import prepare_steps
+from tasks.core.catalog import Scored
 from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.evaluation import EvaluationConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import EvaluationHandle
 from tasks.engine.cluster.session import session
-from tasks.evaluate import evaluate
+from tasks.evaluate import evaluate, evaluation_request
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import below, locate
 from tasks.runtime.cancellation import stop_jobs
@@ -30,6 +32,7 @@ def run_pipeline(
     model: ModelConfig = ModelConfig(),
     training: TrainingConfig = TrainingConfig(),
     augment: AugmentConfig = AugmentConfig(),
+    evaluation: EvaluationConfig = EvaluationConfig(),
     segmentation: SegmentationConfig = SegmentationConfig(),
     compute: ComputeConfig = ComputeConfig(),
 ) -> EvaluationHandle:
@@ -48,6 +51,7 @@ def run_pipeline(
         model: Network and initial weights.
         training: Optimisation, ensemble and workers.
         augment: Random augmentation of training slices.
+        evaluation: Earlier evaluation to compare with.
         segmentation: Operating point, outputs, and which scans are segmented again.
         compute: This machine or a Ray cluster.
     """
@@ -55,6 +59,8 @@ def run_pipeline(
     dataset_uri, model_uri, report_uri = (below(out, name) for name in ("dataset", "model", "evaluation"))
     # refuse now what would fail after hours
     to_train = training_request(dataset_uri, model_uri, model=model, training=training, augment=augment)
+    split: Scored = "all" if training.folds > 1 else "test"  # each patient, by the network not trained on them
+    to_score = evaluation_request(model_uri, dataset_uri, report_uri, split=split, evaluation=evaluation)
     to_segment = None
     if scans:
         output = below(out, "segmentation")
@@ -68,13 +74,7 @@ def run_pipeline(
         dataset = prepare_steps(source, dataset_uri, preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
         train(to_train, compute=compute)
-        evaluation = evaluate(
-            model_uri,
-            dataset_uri,
-            report_uri,
-            split="all" if training.folds > 1 else "test",  # each patient, by the network not trained on them
-            compute=compute,
-        )
+        scored = evaluate(to_score, compute=compute)
         segmented = segment(to_segment, compute=compute) if to_segment else None
-    require_complete(dataset=dataset, evaluation=evaluation, segmentation=segmented)
-    return evaluation
+    require_complete(dataset=dataset, evaluation=scored, segmentation=segmented)
+    return scored

@@ -4,24 +4,52 @@ import json
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.evaluation import EvaluationConfig
+from tasks.core.errors import ConfigError
 from tasks.core.evaluation_page import evaluation_markdown
 from tasks.core.handles import EvaluationHandle
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import evaluations
+from tasks.runtime.addresses import locate
 from tasks.runtime.retries import STORAGE_RETRIES
 from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 from tasks.runtime.slots import gpu_step
 
 
+def evaluation_request(
+    model_uri: str, dataset_uri: str, report_uri: str, *, split: Scored, evaluation: EvaluationConfig
+) -> EvaluateRequest:
+    """Return the input of the evaluation step, for URIs with scheme.
+
+    Raises:
+        ConfigError: If there is no earlier evaluation to compare with, or it is of another split.
+    """
+    compare_with = locate(evaluation.compare_with) if evaluation.compare_with else None
+    if compare_with:
+        if compare_with.removesuffix(f"/{evaluations.METRICS_FILE}").rstrip("/") == report_uri.rstrip("/"):
+            raise ConfigError(
+                f"evaluation.compare_with is {shown_uri(compare_with)}, which the new report replaces. "
+                "Write it elsewhere."
+            )
+        earlier = evaluations.read_earlier(compare_with)
+        if earlier.split != split:
+            raise ConfigError(
+                f"evaluation.compare_with is an evaluation on {earlier.split}, this one is on {split}. "
+                "Compare with one of the same split."
+            )
+    return EvaluateRequest(
+        model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split, compare_with=compare_with
+    )
+
+
 @gpu_step(name="evaluate", **STORAGE_RETRIES)
-def evaluate(
-    model_uri: str, dataset_uri: str, report_uri: str, *, split: Scored, compute: ComputeConfig
-) -> EvaluationHandle:
+def evaluate(request: EvaluateRequest, *, compute: ComputeConfig) -> EvaluationHandle:
     """Score the bundle on a split and publish metrics and report."""
-    request = EvaluateRequest(model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split)
+    report_uri = request.report_uri
     with logging_to_prefect():
         handle = run_step(
             "evaluate",

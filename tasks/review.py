@@ -3,8 +3,8 @@
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.core.agreement import agreement_by_week, agreement_markdown
 from tasks.core.handles import ReviewHandle
+from tasks.core.verdict_agreement import agreement_by_week, agreement_markdown
 from tasks.engine.steps.review import review as review_segmentation
 from tasks.io.outputs import reviews
 from tasks.runtime.retries import STORAGE_RETRIES

@@ -1,111 +1,55 @@
-"""Agreement of readers with masks, by week: verdicts by kind, and the Dice of corrections with predictions."""
+"""Picture of a slice beside its agreement: true positive, false positive and false negative pixels in colours."""
 
-import csv
-import io
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from statistics import mean, median
 from typing import Final
 
-from tasks.core.rows import CorrectionRow, Verdict, VerdictRow
+import numpy as np
 
-ALL: Final = "all"
-"""Name of the line over all weeks."""
+from tasks.core.panels import GAP_PX, MIN_PANEL_PX
+
+AGREEMENT_COLOURS: Final[dict[str, tuple[int, int, int]]] = {
+    "true positive": (240, 228, 66),
+    "false positive": (213, 94, 0),
+    "false negative": (86, 180, 233),
+}
+"""Yellow, vermilion and sky blue, which differ in lightness and hue with any common colour vision, and from grey.
+
+Source: Okabe and Ito, Color universal design, 2008.
+"""
+OPACITY: Final = 0.7
+"""Share of the colour in a coloured pixel; the rest is the slice, so that its structure stays visible."""
+N_GREYS, N_SHADES = 130, 42
+"""Levels of plain pixels, and of each colour: 256 in all, one byte per pixel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Verdicts and corrections of a week.
+def _palette() -> np.ndarray:
+    plain = np.linspace(0, 255, N_GREYS).repeat(3).reshape(-1, 3)
+    under = np.linspace(0, 255, N_SHADES).repeat(3).reshape(-1, 3)
+    colours = [OPACITY * np.array(colour) + (1 - OPACITY) * under for colour in AGREEMENT_COLOURS.values()]
+    palette: np.ndarray = np.rint(np.concatenate([plain, *colours])).astype(np.uint8)
+    return palette
 
-    Attributes:
-        week: Its Monday, ISO 8601, by UTC; `all` for all weeks together.
-        n_accepted: Verdicts `accept`.
-        n_corrected: Verdicts `correct`.
-        n_rejected: Verdicts `reject`.
-        dice: Dice of each accepted correction with the prediction; those of two empty masks are left out.
-        n_corrections: Corrections that were accepted.
+
+AGREEMENT_PALETTE: Final[np.ndarray] = _palette()
+"""Colour of each index, `(256, 3)`: greys, then shades of each colour."""
+
+
+def agreement(image: np.ndarray, *, prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return a slice, and beside it the same slice with its agreement in colours.
+
+    Args:
+        image: uint8 `(H, W)`.
+        prediction: Mask of 0 and 1, `(H, W)`.
+        reference: Likewise.
+
+    Returns:
+        Indices into `AGREEMENT_PALETTE`, uint8 `(k H, 2 k W + gap)`; a small slice is enlarged by a whole number k.
     """
-
-    week: str
-    n_accepted: int
-    n_corrected: int
-    n_rejected: int
-    dice: tuple[float, ...]
-    n_corrections: int
-
-    @property
-    def n_verdicts(self) -> int:
-        """Verdicts of any kind."""
-        return self.n_accepted + self.n_corrected + self.n_rejected
-
-    def share(self, n: int) -> float | None:
-        """Return a number of verdicts divided by all of the week; None without any."""
-        return n / self.n_verdicts if self.n_verdicts else None
-
-
-def agreement_by_week(verdicts: Iterable[VerdictRow], corrections: Iterable[CorrectionRow]) -> list[Agreement]:
-    """Return the agreement of each week with verdicts or corrections, in order, and of all weeks last."""
-    kinds: dict[str, Counter[Verdict]] = defaultdict(Counter)
-    taken: dict[str, list[CorrectionRow]] = defaultdict(list)
-    for row in verdicts:
-        if row.status == "accepted" and row.verdict and row.decided_at:
-            kinds[_week(row.decided_at)][row.verdict] += 1
-    for correction in corrections:
-        if correction.status == "accepted":
-            taken[_week(correction.taken_at)].append(correction)
-    weeks = [_agreement(week, kinds[week], taken[week]) for week in sorted({*kinds, *taken})]
-    of_all = sum(kinds.values(), Counter[Verdict]())
-    return [*weeks, _agreement(ALL, of_all, [row for rows in taken.values() for row in rows])] if weeks else []
-
-
-def agreement_csv(weeks: Sequence[Agreement]) -> str:
-    """Return the agreement as CSV; a share or Dice that is undefined is empty."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        [
-            *("week", "n_verdicts", "n_accepted", "n_corrected", "n_rejected"),
-            *("share_accepted", "share_corrected", "share_rejected"),
-            *("n_corrections", "n_dice", "dice_mean", "dice_median"),
-        ]
-    )
-    for one in weeks:
-        counts = one.n_accepted, one.n_corrected, one.n_rejected
-        dice = (mean(one.dice), median(one.dice)) if one.dice else (None, None)
-        writer.writerow(
-            [
-                *(one.week, one.n_verdicts, *counts),
-                *map(_cell, map(one.share, counts)),
-                *(one.n_corrections, len(one.dice), *map(_cell, dice)),
-            ]
-        )
-    return buffer.getvalue()
-
-
-def agreement_markdown(weeks: Sequence[Agreement]) -> str:
-    """Return the agreement as Markdown, for Prefect."""
-    if not weeks:
-        return "# Agreement\n\nNo verdict and no correction was taken in yet."
-    lines = [
-        f"| {one.week} | {one.n_accepted} | {one.n_corrected} | {one.n_rejected} | {one.n_corrections} | "
-        f"{_cell(mean(one.dice)) if one.dice else '–'} |"
-        for one in weeks
-    ]
-    head = "| week from | accepted | corrected | rejected | corrections | mean Dice with the prediction |"
-    return "\n".join(["# Agreement", "", head, "|---|---|---|---|---|---|", *lines])
-
-
-def _agreement(week: str, kinds: Counter[Verdict], taken: Sequence[CorrectionRow]) -> Agreement:
-    dice = tuple(row.dice_with_prediction for row in taken if row.dice_with_prediction is not None)
-    return Agreement(week, kinds["accept"], kinds["correct"], kinds["reject"], dice, len(taken))
-
-
-def _week(time: datetime) -> str:
-    day = time.date()
-    return (day - timedelta(days=day.weekday())).isoformat()
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    grey, shade = (np.rint(image * ((levels - 1) / 255)).astype(np.uint8) for levels in (N_GREYS, N_SHADES))
+    coloured = grey.copy()
+    parts = (prediction & reference, prediction & ~reference & 1, reference & ~prediction & 1)
+    for number, part in enumerate(parts):
+        is_part = part > 0
+        coloured[is_part] = N_GREYS + number * N_SHADES + shade[is_part]
+    factor = max(1, -(-MIN_PANEL_PX // max(image.shape)))
+    left, right = (panel.repeat(factor, axis=0).repeat(factor, axis=1) for panel in (grey, coloured))
+    return np.hstack([left, np.full((len(left), GAP_PX), N_GREYS - 1, np.uint8), right])

@@ -3,72 +3,104 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tasks.core import evaluation_tables as tables
 from tasks.core.addresses import shown_uri
+from tasks.core.agreement import AGREEMENT_COLOURS
 from tasks.core.history import CURVES
 from tasks.core.markdown import as_code, escaped
+from tasks.core.metric_words import label, meaning
 from tasks.core.metrics import METRICS
+from tasks.core.page_tables import count, ratio
 from tasks.core.plural import counted
-from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, EvaluationReport, ModelCard
+from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, DatasetCard, EvaluationReport, ModelCard
+
+Rank = Literal["best", "median", "worst"]
+
+COLOUR_WORDS: Final = {
+    "true positive": "found: lesion in prediction and reference",
+    "false positive": "false: lesion in the prediction only",
+    "false negative": "missed: lesion in the reference only",
+}
+CURVE_WORDS: Final = {
+    "f1": "Dice (F1) by epoch",
+    "precision": "Precision by epoch",
+    "recall": "Recall by epoch",
+    "recall_precision": "Recall and precision by epoch",
+    "accuracy": "Accuracy by epoch",
+    "loss": "Loss by epoch",
+}
+MAX_FAILURES: Final = 500
+"""Largest number of failures in the page; all are in metrics.json."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatientPanel:
-    """Picture of a patient: image, prediction and reference of the slice with the largest lesion.
+    """Picture of a patient: the slice with the largest lesion, and its agreement in colours beside it.
 
     Attributes:
-        rank: best, median or worst by Dice.
+        rank: Group by Dice.
         patient_id: Id of the patient.
         dice: Dice of the patient; None if undefined.
         png: The picture as PNG.
+        slice_index: Position of the slice in its case.
     """
 
-    rank: str
+    rank: Rank
     patient_id: str
     dice: float | None
     png: bytes
+    slice_index: int = 0
 
 
 def evaluation_report(
-    report: EvaluationReport, card: ModelCard, *, figures: Mapping[str, bytes], panels: Sequence[PatientPanel]
+    report: EvaluationReport,
+    card: ModelCard,
+    dataset: DatasetCard,
+    *,
+    figures: Mapping[str, bytes],
+    panels: Sequence[PatientPanel],
 ) -> str:
     """Return the HTML page of an evaluation.
 
     Args:
         report: Results of the evaluation.
         card: Card of the bundle.
-        figures: PNG by name: the curves of `CURVES` and `precision_recall`.
+        dataset: Card of the dataset.
+        figures: PNG by name: the curves of `CURVES`, `precision_recall`, `reliability` and `volumes`.
         panels: Patients to show, best first.
     """
     return _render(
-        "evaluation.html.j2",
         report=report,
         card=card,
-        metrics=list(METRICS),
-        case_metrics=_defined_metrics(report),
-        groups=_groups(report),
+        dataset=dataset,
         inflation=INFLATION if LEAKY in report.warnings else None,
-        has_lung=any(row.get("lung_dice") is not None for row in report.per_patient),
-        curves=[_data_uri(figures[name]) for name in CURVES if name in figures],
-        precision_recall=_data_uri(figures["precision_recall"]),
-        further=[_data_uri(figures[name]) for name in ("reliability", "volumes") if name in figures],
-        panels=[(panel, _data_uri(panel.png)) for panel in panels],
+        by_source=tables.by_source(report),
+        by_patient=tables.by_patient(report),
+        cases_by_patient=tables.cases_by_patient(report),
+        case_summary=tables.case_summary(report),
+        case_meanings=[(label(name), meaning(name)) for name in tables.defined_case_metrics(report)],
+        by_lesion_size=tables.by_lesion_size(report) if report.pooled.get("n_cases") else None,
+        by_difference=tables.by_difference(report.comparison) if report.comparison else None,
+        by_dataset_source=tables.by_dataset_source(dataset.sources) if dataset.sources else None,
+        curves=[(CURVE_WORDS.get(name, name), _data_uri(figures[name])) for name in CURVES if name in figures],
+        charts={name: _data_uri(png) for name, png in figures.items() if name not in CURVES},
+        gallery=_gallery(panels),
+        colours=[(name, _hex(AGREEMENT_COLOURS[name]), words) for name, words in COLOUR_WORDS.items()],
+        max_failures=MAX_FAILURES,
     )
 
 
-def _groups(report: EvaluationReport) -> list[tuple[str, dict[str, Any]]]:  # Any: see the record
-    """Return the summaries of all patients, and of each source where there are several."""
-    sources = [(source, row["per_patient_mean"]) for source, row in report.per_source.items()]
-    return [("all", report.per_patient_mean), *(sources if len(sources) > 1 else [])]
-
-
-def _defined_metrics(report: EvaluationReport) -> list[str]:
-    """Return the metrics of whole cases that are defined for any patient; those in px or in mm are for none."""
-    found = report.per_patient_mean.get("metrics", {})
-    return [name for name, of in found.items() if name not in METRICS and of["n_defined"]]
+def _gallery(panels: Sequence[PatientPanel]) -> list[tuple[str, list[tuple[PatientPanel, str]]]]:
+    """Return the pictures with a heading by rank; without headings, in one row, if each rank has one picture."""
+    pictures = [(panel, _data_uri(panel.png)) for panel in panels]
+    ranks = list(dict.fromkeys(panel.rank for panel in panels))
+    if len(ranks) == len(panels):
+        return [("", pictures)] if pictures else []
+    return [(rank.capitalize(), [pair for pair in pictures if pair[0].rank == rank]) for rank in ranks]
 
 
 def evaluation_markdown(report: EvaluationReport) -> str:
@@ -81,6 +113,11 @@ def evaluation_markdown(report: EvaluationReport) -> str:
             f"- {escaped(source)}, {counted(row['n_patients'], 'patient')}: {_mean_dice(row['per_patient_mean'])}"
             for source, row in report.per_source.items()
             if len(report.per_source) > 1
+        ),
+        *(
+            ["", f"Against {as_code(report.comparison.earlier_uri)}: {escaped(report.comparison.sentence())}"]
+            if report.comparison
+            else []
         ),
         "",
         f"Pooled over {report.n_slices} slices: {_number(report.pooled['dice'])}.",
@@ -112,30 +149,26 @@ def _how_scored(report: EvaluationReport) -> str:
     )
 
 
-def _render(template: str, **content: Any) -> str:  # Any: whatever the template shows
+def _render(**content: Any) -> str:  # Any: whatever the template shows
     environment = Environment(
-        loader=PackageLoader("tasks.core"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("tasks.core"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["number"] = _number
-    environment.filters["percent"] = _percent
     environment.filters["counted"] = counted
-    environment.filters["interval"] = _interval
-    environment.filters["words"] = lambda name: name.replace("_", " ")
-    return environment.get_template(template).render(**content)
+    environment.filters["grouped"] = lambda n: count(n).text
+    return environment.get_template("evaluation.html.j2").render(**content)
 
 
-def _number(value: float | int | None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else ratio(value).text
 
 
-def _interval(low_high: Sequence[float] | None) -> str:
-    return f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "–"
-
-
-def _percent(share: float | None) -> str:
-    return "undefined" if share is None else f"{100 * share:.1f}"
+def _hex(colour: tuple[int, int, int]) -> str:
+    return f"#{bytes(colour).hex()}"
 
 
 def _data_uri(png: bytes) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from tasks.core.calibration import Reliability
 from tasks.core.history import CURVES, EpochRow
@@ -51,10 +52,12 @@ def precision_recall_figure(
     axes.plot(recall, precision, color=TRAIN_COLOUR)
     chosen = int(np.argmin(np.abs(thresholds - operating_threshold)))
     label = f"threshold {operating_threshold:.2f}"
+    if not np.isnan(precision[chosen]):
+        label += f": precision {precision[chosen]:.2f}, recall {recall[chosen]:.2f}"
     axes.plot(recall[chosen], precision[chosen], "o", color=VAL_COLOUR, label=label)
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall, pooled over pixels")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower left")
     return _png(figure)
 
 
@@ -87,6 +90,10 @@ def volume_agreement_figure(predicted: np.ndarray, reference: np.ndarray) -> byt
     axes.axhline(0, color="grey", linewidth=1)
     if len(mean):
         axes.set_xscale("log")
+        is_narrow = mean.max() < 10 * mean.min()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6) if is_narrow else (1,)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.plot(mean, difference, "o", color=TRAIN_COLOUR, markersize=4)
     if len(mean) >= MIN_AGREEING:
         bias, spread = float(difference.mean()), 1.96 * float(difference.std(ddof=1))
@@ -96,7 +103,8 @@ def volume_agreement_figure(predicted: np.ndarray, reference: np.ndarray) -> byt
             (bias + spread, "--", None),
         ):
             axes.axhline(value, linestyle=style, color=VAL_COLOUR, linewidth=2, label=label)
-        axes.legend(frameon=False)
+        axes.set_ylim(top=axes.get_ylim()[1] + 0.3 * np.ptp(axes.get_ylim()))  # room for the legend
+        axes.legend(frameon=False, loc="upper right", ncols=2)
     axes.set(xlabel="mean of predicted and reference volume, voxels", ylabel="predicted - reference, % of the mean")
     axes.set(title="Agreement of volumes, by patient")
     return _png(figure)

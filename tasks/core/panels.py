@@ -48,26 +48,6 @@ def overlay(
     return canvas
 
 
-def comparison(image: np.ndarray, *, prediction: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return image, prediction and reference side by side; the masks are outlined on the slice.
-
-    Args:
-        image: uint8 `(H, W)`.
-        prediction: Mask of 0 and 1, `(H, W)`.
-        reference: Mask of 0 and 1, `(H, W)`.
-
-    Returns:
-        Indices into `PALETTE`, uint8, three panels wide.
-    """
-    nothing = np.zeros_like(image)
-    panels = [
-        overlay(image, prediction=nothing),
-        overlay(image, prediction=prediction),
-        overlay(image, prediction=nothing, reference=reference),
-    ]
-    return side_by_side(panels)
-
-
 def side_by_side(panels: Sequence[np.ndarray]) -> np.ndarray:
     """Return panels of the same height side by side with a white gap, as indices into `PALETTE`."""
     gap = np.full((panels[0].shape[0], GAP_PX), N_GREYS - 1, np.uint8)

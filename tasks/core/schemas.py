@@ -20,6 +20,7 @@ from tasks.core.digests import digest
 from tasks.core.drift import CollectionDrift, TrainingAppearance
 from tasks.core.flags import FlagLimits
 from tasks.core.operating_point import CurvePoint
+from tasks.core.paired_comparison import PairedComparison
 from tasks.core.quality import QualityCalibration
 from tasks.core.record import Record
 from tasks.core.rows import FailureRow, ScanStatus
@@ -228,6 +229,7 @@ class EvaluationReport(Record):
     per_patient_mean: dict[str, Any]  # Any: a mean, an interval, a count or a summary by name
     lesions: dict[str, dict[str, int]] = Field(default_factory=dict)
     calibration: dict[str, Any] = Field(default_factory=dict)  # Any: an error, or the bins of the diagram
+    comparison: PairedComparison | None = None
     conventions: dict[str, str] = Field(default_factory=dict)
     empty_mask_convention: str = EMPTY_MASK_CONVENTION
     model_digest: str
@@ -235,6 +237,7 @@ class EvaluationReport(Record):
     dataset_uri: str
     dataset_fingerprint: str
     code_version: str
+    versions: dict[str, str] = Field(default_factory=dict)
     n_held_out: int
     n_failed: int
     failures: list[FailureRow] = Field(default_factory=list)

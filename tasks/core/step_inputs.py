@@ -35,6 +35,7 @@ class EvaluateRequest(Record):
     dataset_uri: str
     report_uri: str
     split: Scored
+    compare_with: str | None = None
 
 
 class SegmentRequest(Record):

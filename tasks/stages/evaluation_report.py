@@ -9,19 +9,23 @@ import numpy as np
 
 from tasks.core import calibration, intervals
 from tasks.core.addresses import shown_uri
-from tasks.core.evaluation_page import PatientPanel, evaluation_report
+from tasks.core.evaluation_page import PatientPanel, Rank, evaluation_report
 from tasks.core.figures import precision_recall_figure, reliability_figure, volume_agreement_figure
 from tasks.core.lesions import SIZES, LesionCounts
 from tasks.core.metrics import METRICS, Counts, score
+from tasks.core.paired_comparison import PairedComparison, compare_patients
 from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS
 from tasks.core.plural import counted
 from tasks.core.probability_histogram import ProbabilityHistogram, precision_recall_curve
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, DatasetCard, EvaluationReport, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
-from tasks.io.versions import code_version
+from tasks.io.versions import code_version, library_versions
 from tasks.stages.case_scores import lesions_of, patient_figures
 from tasks.stages.patient_scores import PatientScore
+
+GALLERY_PATIENTS = 3
+"""Largest number of patients in each group of pictures: best, median and worst."""
 
 
 def build_report(
@@ -30,9 +34,13 @@ def build_report(
     dataset: DatasetCard,
     patients: Mapping[str, PatientScore],
     failures: Sequence[FailureRow],
+    *,
+    earlier: EvaluationReport | None = None,
 ) -> EvaluationReport:
-    """Return the results of an evaluation, as in metrics.json."""
+    """Return the results of an evaluation, as in metrics.json; with an earlier one, compared with it."""
     everybody = list(patients.values())
+    per_patient = _per_patient(patients)
+    comparison = _comparison(request, per_patient, earlier) if earlier else None
     by_source: dict[str, list[PatientScore]] = defaultdict(list)
     for patient in everybody:
         by_source[patient.source].append(patient)
@@ -42,14 +50,7 @@ def build_report(
         n_slices=sum(patient.n_slices for patient in patients.values()),
         threshold=card.threshold,
         pooled=_figures(everybody) | _lesion_figures(everybody),
-        per_patient=[
-            {"patient_id": patient_id, "source": patient.source}
-            | _figures([patient])
-            | patient_figures(patient.cases.values())
-            | patient.lung.figures()
-            | asdict(patient.by)
-            for patient_id, patient in patients.items()
-        ],
+        per_patient=per_patient,
         per_source={
             source: _figures(scores)
             | _lesion_figures(scores)
@@ -64,17 +65,52 @@ def build_report(
         per_patient_mean=_mean(everybody),
         lesions=_lesions(everybody),
         calibration=calibration.calibration_of(_histogram(everybody)),
+        comparison=comparison,
         conventions=_conventions(everybody),
         model_digest=card.digest,
         model_uri=shown_uri(request.model_uri),
         dataset_uri=shown_uri(request.dataset_uri),
         dataset_fingerprint=dataset.fingerprint,
         code_version=code_version(),
+        versions=library_versions(),
         n_held_out=sum(patient.by.member is not None for patient in patients.values()),
         n_failed=len(failures),
         failures=list(failures),
-        warnings=tuple(dict.fromkeys((*card.warnings, *dataset.warnings, *_warnings(request, card, dataset)))),
+        warnings=tuple(
+            dict.fromkeys(
+                (*card.warnings, *dataset.warnings, *_warnings(request, card, dataset), *_left_out(comparison))
+            )
+        ),
     )
+
+
+def _per_patient(patients: Mapping[str, PatientScore]) -> list[dict[str, Any]]:  # Any: figures and names
+    return [
+        {"patient_id": patient_id, "source": patient.source}
+        | _figures([patient])
+        | patient_figures(patient.cases.values())
+        | patient.lung.figures()
+        | asdict(patient.by)
+        for patient_id, patient in patients.items()
+    ]
+
+
+def _comparison(
+    request: EvaluateRequest, per_patient: Sequence[Mapping[str, Any]], earlier: EvaluationReport
+) -> PairedComparison:
+    return compare_patients(
+        per_patient,
+        earlier.per_patient,
+        earlier_uri=shown_uri(request.compare_with or ""),
+        earlier_model_digest=earlier.model_digest,
+    )
+
+
+def _left_out(comparison: PairedComparison | None) -> list[str]:
+    if comparison is None or not comparison.n_left_out:
+        return []
+    n_left_out = counted(comparison.n_left_out, "patient")
+    return [f"{n_left_out} left out of the comparison: slices or references differ from the earlier evaluation's"]
 
 
 def _warnings(request: EvaluateRequest, card: ModelCard, dataset: DatasetCard) -> list[str]:
@@ -152,13 +188,19 @@ def _conventions(patients: Sequence[PatientScore]) -> dict[str, str]:
 
 
 def draw_report(
-    report: EvaluationReport, card: ModelCard, patients: Mapping[str, PatientScore], *, curves: Mapping[str, bytes]
+    report: EvaluationReport,
+    card: ModelCard,
+    dataset: DatasetCard,
+    patients: Mapping[str, PatientScore],
+    *,
+    curves: Mapping[str, bytes],
 ) -> tuple[str, dict[str, bytes]]:
     """Return the HTML page of an evaluation, and its pictures as PNG by name.
 
     Args:
         report: Results of the evaluation.
         card: Card of the bundle.
+        dataset: Card of the dataset.
         patients: Scores by `patient_id`.
         curves: Training curves of the bundle, PNG by name.
     """
@@ -170,8 +212,19 @@ def draw_report(
         "volumes": _volumes([patient.counts for patient in patients.values()]),
     }
     panels = _panels(patients)
-    page = evaluation_report(report, card, figures=figures, panels=panels)
-    return page, figures | {f"patient_{panel.rank}": panel.png for panel in panels}
+    page = evaluation_report(report, card, dataset, figures=figures, panels=panels)
+    return page, figures | _named(panels)
+
+
+def _named(panels: Sequence[PatientPanel]) -> dict[str, bytes]:
+    """Return the pictures by name: patient_best, patient_best_2 and so on, the extreme patient of each group first."""
+    groups = {rank: [panel.png for panel in panels if panel.rank == rank] for rank in ("best", "median", "worst")}
+    groups["worst"].reverse()
+    return {
+        f"patient_{rank}{f'_{number}' if number > 1 else ''}": png
+        for rank, pictures in groups.items()
+        for number, png in enumerate(pictures, start=1)
+    }
 
 
 def _volumes(counts: Sequence[Counts]) -> bytes:
@@ -187,17 +240,26 @@ def _precision_recall(total: ProbabilityHistogram, operating_threshold: float) -
 
 
 def _panels(patients: Mapping[str, PatientScore]) -> list[PatientPanel]:
-    """Return the best, median and worst patient by Dice, each patient once."""
+    """Return the best, median and worst patients by Dice, each patient once, those of highest Dice first."""
     shown = {patient_id: patient for patient_id, patient in patients.items() if patient.picture.png}
     dices = {patient_id: score(patient.counts)["dice"] for patient_id, patient in shown.items()}
     ranked = sorted(dices, key=lambda patient_id: dices[patient_id] or 0.0, reverse=True)
-    ranks = {"best": 0, "worst": len(ranked) - 1, "median": len(ranked) // 2}
-    chosen: dict[str, str] = {}
-    for rank, index in ranks.items():
-        if ranked:
-            chosen.setdefault(ranked[index], rank)
+    chosen = _ranks(len(ranked))
     return [
-        PatientPanel(chosen[patient_id], patient_id, dices[patient_id], patients[patient_id].picture.png)
-        for patient_id in ranked
-        if patient_id in chosen
+        PatientPanel(chosen[place], patient_id, dices[patient_id], picture.png, picture.slice_index)
+        for place, patient_id in enumerate(ranked)
+        if place in chosen
+        for picture in [patients[patient_id].picture]
     ]
+
+
+def _ranks(n_patients: int) -> dict[int, Rank]:
+    """Return the group of each place that is shown, in groups of up to `GALLERY_PATIENTS` that do not overlap."""
+    size = max(1, min(GALLERY_PATIENTS, n_patients // 3))
+    middle = (n_patients - size + 1) // 2
+    starts: dict[Rank, int] = {"best": 0, "worst": max(0, n_patients - size), "median": middle}
+    chosen: dict[int, Rank] = {}
+    for rank, start in starts.items():
+        for place in range(start, min(start + size, n_patients)):
+            chosen.setdefault(place, rank)
+    return chosen

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.core.agreement import AGREEMENT_PALETTE, agreement
 from tasks.core.geometry import resize_slice_to
 from tasks.core.metrics import Counts
-from tasks.core.panels import PALETTE, comparison
 from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import ModelCard
@@ -58,26 +58,31 @@ class Picture:
 
     Attributes:
         n_lesion: Number of lesion pixels of the reference.
-        png: Image, prediction and reference side by side; empty without any lesion.
+        png: The slice, and beside it the same with its agreement in colours; empty without any lesion.
+        slice_index: Position of the slice in its case.
     """
 
     n_lesion: int = -1
     png: bytes = b""
+    slice_index: int = 0
 
-    def larger(self, image: np.ndarray, prediction: np.ndarray, reference: np.ndarray) -> "Picture":
+    def larger(
+        self, image: np.ndarray, prediction: np.ndarray, reference: np.ndarray, *, slice_index: int
+    ) -> "Picture":
         """Return the picture of a slice if it shows a larger lesion than this one, else an empty one.
 
         Args:
             image: uint8 `(h, w)`, of any size.
             prediction: Mask of 0 and 1 on the source grid, `(H, W)`.
             reference: Mask of 0 and 1, same shape.
+            slice_index: Position of the slice in its case.
         """
         n_lesion = int(np.count_nonzero(reference))
         if n_lesion <= self.n_lesion or not (n_lesion or prediction.any()):
             return Picture()
         height, width = reference.shape
-        shown = comparison(resize_slice_to(image, (height, width)), prediction=prediction, reference=reference)
-        return Picture(n_lesion, write_png(shown, PALETTE))
+        shown = agreement(resize_slice_to(image, (height, width)), prediction=prediction, reference=reference)
+        return Picture(n_lesion, write_png(shown, AGREEMENT_PALETTE), slice_index)
 
 
 @dataclass(frozen=True, slots=True)

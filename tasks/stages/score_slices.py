@@ -86,7 +86,7 @@ def score_shard(
             counts=count_pixels(prediction, reference),
             histogram=probability_histogram(probability, row["mask"]),
             loss=binary_cross_entropy(probability, row["mask"]),
-            picture=so_far.picture.larger(row["image"], prediction, reference),
+            picture=so_far.picture.larger(row["image"], prediction, reference, slice_index=row["slice_index"]),
             lung=_lung(row, lung, threshold_probability(probability, view.by.threshold)),
             cases={row["case_id"]: _case(row, prediction, reference, case_sizes)},
         )

@@ -15,6 +15,7 @@ class Page(HTMLParser):
         self.rows: list[list[str]] = []
         self.pictures: list[bytes] = []
         self.fetched: list[str | None] = []
+        self._is_cell = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -23,14 +24,20 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
+            self._is_cell = True
         for key, value in attrs:
             if key in FETCHING and value and value.startswith("data:image/png;base64,"):
                 self.pictures.append(base64.b64decode(value.split(",", 1)[1]))
-            elif key in FETCHING:
+            elif key in FETCHING and not (value or "").startswith("#"):  # a place in the page itself
                 self.fetched.append(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note where a cell ends."""
+        if tag in ("td", "th"):
+            self._is_cell = False
 
     def handle_data(self, data: str) -> None:
         """Note the words, and add them to their cell."""
         self.words += data
-        if self.rows and self.rows[-1]:
+        if self._is_cell:
             self.rows[-1][-1] += data.strip()

@@ -20,6 +20,7 @@ from tasks.core.handles import (
     SourceHandle,
 )
 from tasks.core.metrics import Counts, score
+from tasks.core.paired_comparison import PairedComparison, PairedPatient
 from tasks.core.quality import FEATURES as QUALITY_FEATURES
 from tasks.core.quality import QualityCalibration
 from tasks.core.record import Record
@@ -259,6 +260,16 @@ EVALUATION = EvaluationReport(
     n_held_out=0,
     n_failed=0,
 )
+PAIRED = PairedPatient(
+    patient_id="patient_b", source="clinic", dice=0.8, earlier_dice=0.85, difference=-0.05, is_worse=True
+)
+COMPARISON = PairedComparison(
+    earlier_uri="file:///earlier",
+    earlier_model_digest="e" * 64,
+    difference={"mean": -0.05, "ci95": None, "t_ci95": None, "median": -0.05, "n_defined": 1, "n_undefined": 1},
+    n_left_out=0,
+    patients=(PAIRED,),
+)
 SPEED = Speed(
     seconds=12.4,
     load_seconds=0.8,
@@ -316,6 +327,7 @@ SAMPLES: dict[type[Record], Record] = {
         MEMBER,
         MODEL,
         EVALUATION,
+        COMPARISON,
         SPEED,
         MANIFEST,
         VERDICT,

@@ -1,52 +1,70 @@
-from datetime import UTC, datetime
+import itertools
 
-from tasks.core.agreement import agreement_by_week, agreement_csv, agreement_markdown
-from tasks.core.rows import CorrectionRow, VerdictRow
-from tests.core.samples import CORRECTION, VERDICT
+import cv2
+import numpy as np
+import pytest
 
-SUNDAY, MONDAY = datetime(2026, 3, 8, 23, tzinfo=UTC), datetime(2026, 3, 9, 0, tzinfo=UTC)
+from tasks.core.agreement import AGREEMENT_COLOURS, AGREEMENT_PALETTE, OPACITY, agreement
+from tasks.core.panels import GAP_PX, MIN_PANEL_PX
 
-HEAD = (
-    "week,n_verdicts,n_accepted,n_corrected,n_rejected,share_accepted,share_corrected,share_rejected,"
-    "n_corrections,n_dice,dice_mean,dice_median"
-)
-
-
-def _verdict(verdict: str, at: datetime) -> VerdictRow:
-    return VERDICT.model_copy(update={"verdict": verdict, "decided_at": at})
-
-
-def _correction(dice: float | None, at: datetime, **changes: object) -> CorrectionRow:
-    return CORRECTION.model_copy(update={"dice_with_prediction": dice, "taken_at": at} | changes)
-
-
-def test_agreement_is_counted_by_week() -> None:
-    """Weeks begin on Monday; shares are of the week's verdicts, Dice is of the week's corrections; all come last."""
-    verdicts = [
-        *(_verdict(name, SUNDAY) for name in ("accept", "accept", "correct", "reject")),
-        _verdict("accept", MONDAY),
-    ]
-    corrections = [_correction(0.5, SUNDAY), _correction(0.9, SUNDAY), _correction(None, SUNDAY)]
-    lines = agreement_csv(agreement_by_week(verdicts, corrections)).splitlines()
-    assert lines == [
-        HEAD,
-        "2026-03-02,4,2,1,1,0.500,0.250,0.250,3,2,0.700,0.700",
-        "2026-03-09,1,1,0,0,1.000,0.000,0.000,0,0,,",
-        "all,5,3,1,1,0.600,0.200,0.200,3,2,0.700,0.700",
-    ]
+VISION = {
+    "usual": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+"""Linear RGB as seen; source: Machado et al., IEEE TVCG 15(6), 2009, severity 1.0."""
+MIN_DIFFERENCE = 20
+"""Of CIELAB; 2.3 is just noticeable."""
 
 
-def test_what_was_refused_does_not_count() -> None:
-    """Neither a refused verdict nor a refused correction is agreement; without any there is no line."""
-    refused = {"status": "refused"}
-    weeks = agreement_by_week([VERDICT.model_copy(update=refused)], [_correction(0.5, SUNDAY, **refused)])
-    assert weeks == []
-    assert len(agreement_csv(weeks).splitlines()) == 1
-    assert "no correction" in agreement_markdown(weeks)
+def _seen(rgb: np.ndarray, vision: np.ndarray) -> np.ndarray:
+    """Return sRGB colours, `(n, 3)` of 0 to 255, as CIELAB of what is seen."""
+    share = rgb / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ vision.T, 0, 1)
+    back = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    return cv2.cvtColor(back.astype(np.float32)[np.newaxis], cv2.COLOR_RGB2LAB)[0]
 
 
-def test_share_without_verdicts_is_undefined() -> None:
-    """A week with corrections alone has no shares."""
-    [week, _] = agreement_by_week([], [_correction(0.5, SUNDAY)])
-    assert week.share(0) is None
-    assert "| 2026-03-02 | 0 | 0 | 0 | 1 | 0.500 |" in agreement_markdown([week])
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("under", [40, 90, 160])
+def test_colours_differ_for_any_colour_vision(vision: str, under: int) -> None:
+    """On any grey of a lesion, the three colours differ from each other and from the grey itself."""
+    drawn = [OPACITY * np.array(colour) + (1 - OPACITY) * under for colour in AGREEMENT_COLOURS.values()]
+    seen = _seen(np.array([*drawn, [under] * 3]), VISION[vision])
+    gaps = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(seen, 2)]
+    assert min(gaps) >= MIN_DIFFERENCE
+
+
+def test_found_false_and_missed_pixels_have_their_colours() -> None:
+    """Beside the plain slice: pixels in both masks, in the prediction alone, in the reference alone, and in none."""
+    image = np.full((300, 260), 90, np.uint8)
+    prediction, reference = np.zeros((2, 300, 260), np.uint8)
+    prediction[0:2, 0:20] = 1
+    reference[1:3, 0:20] = 1
+    picture = AGREEMENT_PALETTE[agreement(image, prediction=prediction, reference=reference)].astype(int)
+    assert picture.shape == (300, 2 * 260 + GAP_PX, 3)
+    plain, coloured = picture[:, :260], picture[:, 260 + GAP_PX :]
+    np.testing.assert_allclose(plain, 90, atol=1)
+    for row, name in ((1, "true positive"), (0, "false positive"), (2, "false negative")):
+        expected = OPACITY * np.array(AGREEMENT_COLOURS[name]) + (1 - OPACITY) * 90
+        np.testing.assert_allclose(coloured[row, 0:20], np.tile(expected, (20, 1)), atol=2)
+    np.testing.assert_allclose(coloured[3:], 90, atol=1)
+    np.testing.assert_allclose(coloured[:, 20:], 90, atol=1)
+
+
+@pytest.mark.parametrize(("side", "factor"), [(20, 13), (128, 2), (255, 2), (512, 1)])
+def test_a_small_slice_is_enlarged_and_every_grey_kept(side: int, factor: int) -> None:
+    """Pixels stay square; greys of the plain slice are off by one level at most."""
+    image = (np.arange(side * side) % 256).astype(np.uint8).reshape(side, side)
+    empty = np.zeros_like(image)
+    plain = AGREEMENT_PALETTE[agreement(image, prediction=empty, reference=empty)][:, : factor * side, 0]
+    assert max(plain.shape) >= MIN_PANEL_PX
+    np.testing.assert_allclose(plain[::factor, ::factor].astype(int), image, atol=1)

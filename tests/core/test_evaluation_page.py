@@ -1,11 +1,14 @@
+import re
+
 import pytest
 
 from tasks.core.evaluation_page import PatientPanel, evaluation_markdown, evaluation_report
 from tasks.core.history import CURVES
+from tasks.core.metric_words import label
 from tasks.core.metrics import METRICS
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, EvaluationReport
 from tests.core.html_pages import Page
-from tests.core.samples import EVALUATION, FAILURE, MEAN_DICE, MODEL
+from tests.core.samples import COMPARISON, DATASET, EVALUATION, FAILURE, MEAN_DICE, MODEL
 
 THIN_SPACE = "\u202f"
 FIGURES = {name: name.encode() for name in (*CURVES, "precision_recall")}
@@ -16,7 +19,7 @@ PANELS = [
 
 
 def _evaluation_page(report: EvaluationReport = EVALUATION) -> Page:
-    return Page(evaluation_report(report, MODEL, figures=FIGURES, panels=PANELS))
+    return Page(evaluation_report(report, MODEL, DATASET, figures=FIGURES, panels=PANELS))
 
 
 def _evaluation(**changes: object) -> EvaluationReport:
@@ -36,7 +39,7 @@ def test_evaluation_page_shows_every_metric(metric: str) -> None:
     """Each entry of the registry is a column, with the pooled value in its place."""
     page = _evaluation_page()
     header = page.rows[0]
-    column = header.index("dice (F1)" if metric == "dice" else metric)
+    column = header.index(label(metric))
     pooled = next(row for row in page.rows if row[0] == "all")
     assert pooled[column] == f"{EVALUATION.pooled[metric]:.3f}"
     assert len(pooled) == len(header)
@@ -47,11 +50,11 @@ def test_evaluation_page_shows_counts_beside_ratios_and_the_undefined_as_such() 
     page = _evaluation_page()
     rows = [row for row in page.rows if row[0].startswith("patient_")]
     assert [row[0] for row in rows] == ["patient_a", "patient_b"]
-    assert rows[0][3:7] == ["undefined"] * 4
+    assert rows[0][3:7] == ["–"] * 4
     assert rows[0][-4:] == ["0", "0", "0", "50"]
     assert rows[1][2] == "1\u202f000"
     assert rows[1][3] == "0.800"
-    assert "1 of 2 patients have an undefined Dice" in page.words
+    assert "1 of 2 patients has an undefined Dice" in page.words
     assert EMPTY_MASK_CONVENTION in page.words
 
 
@@ -73,7 +76,9 @@ def test_evaluation_page_shows_an_interval_only_where_there_is_one() -> None:
 
 def test_evaluation_page_shows_the_figures_there_are() -> None:
     """A bundle without curves and a split without lesions still have a page."""
-    page = Page(evaluation_report(EVALUATION, MODEL, figures={"precision_recall": b"pr", "f1": b"f1"}, panels=[]))
+    page = Page(
+        evaluation_report(EVALUATION, MODEL, DATASET, figures={"precision_recall": b"pr", "f1": b"f1"}, panels=[])
+    )
     assert page.pictures == [b"pr", b"f1"]
     assert "No slice of this split shows a lesion or a prediction." in page.words
 
@@ -89,7 +94,7 @@ def test_evaluation_page_names_what_could_not_be_scored_and_what_is_odd() -> Non
     """Failures and warnings are on the page; without any, their headings are not."""
     troubled = _evaluation(n_failed=1, failures=[FAILURE], warnings=("leaky split",))
     page = _evaluation_page(troubled)
-    assert "1 slices could not be scored" in page.words
+    assert "1 slice could not be scored" in page.words
     assert ["unreadable", "Image is truncated.", FAILURE.uri] in page.rows
     assert "leaky split" in page.words
     assert "Not scored" not in _evaluation_page().words
@@ -172,5 +177,80 @@ def test_the_page_of_a_cross_validation_says_how_each_patient_was_scored() -> No
 )
 def test_evaluation_page_says_how_the_bundle_predicts(way: dict[str, object], said: str) -> None:
     """What makes the same weights see otherwise stands beside their digest."""
-    page = evaluation_report(EVALUATION, MODEL.model_copy(update=way), figures=FIGURES, panels=PANELS)
+    page = evaluation_report(EVALUATION, MODEL.model_copy(update=way), DATASET, figures=FIGURES, panels=PANELS)
     assert said in page
+
+
+COMPARED = EVALUATION.model_copy(update={"comparison": COMPARISON})
+
+
+def test_a_comparison_is_told_first_and_by_patient() -> None:
+    """The sentence, the earlier model, and a row per patient; without one there is no section."""
+    page = _evaluation_page(COMPARED)
+    assert COMPARISON.sentence() in page.words
+    assert ["patient_b", "clinic", "0.800", "0.850", "\u22120.050", "yes"] in page.rows
+    assert "eeeeeeeeeeee" in page.words
+    assert "Comparison with an earlier evaluation" not in _evaluation_page().words
+    assert "Against `file:///earlier`: Mean difference of Dice" in evaluation_markdown(COMPARED)
+
+
+def test_every_column_is_explained_and_sorts() -> None:
+    """Each head of a table that sorts is a button with its meaning, which the legend below repeats."""
+    html = evaluation_report(COMPARED, MODEL, DATASET, figures=FIGURES, panels=PANELS)
+    heads = re.findall(
+        r'<th scope="col"[^>]*aria-sort="none"><button type="button" title="([^"]+)">([^<]+)</button>', html
+    )
+    assert len(heads) == html.count('aria-sort="none"') > 30
+    for meaning, name in heads:
+        assert f"<dt>{name}</dt><dd>{meaning}</dd>" in html
+
+
+def test_a_page_is_laid_out_for_readers_of_any_kind() -> None:
+    """One h1, heads with scope, captions, and words beside every picture."""
+    html = evaluation_report(COMPARED, MODEL, DATASET, figures=FIGURES, panels=PANELS)
+    assert html.count("<h1") == 1
+    assert html.count("<caption>") == html.count("<table")
+    assert not re.search(r"<th(?! scope=)[ >]", html)
+    alternatives = re.findall(r"<img ([^>]+)>", html)
+    assert len(alternatives) == len(FIGURES) + len(PANELS)
+    assert all(re.search(r'alt="[^"]{10,}"', attributes) for attributes in alternatives)
+    assert 'lang="en"' in html
+
+
+def test_pictures_are_grouped_by_rank_where_there_are_several() -> None:
+    """A heading per rank; with one picture each there is none, and the caption has the rank."""
+    several = [*PANELS, PatientPanel("worst", "patient_c", 0.1, b"panel of c", slice_index=7)]
+    html = evaluation_report(EVALUATION, MODEL, DATASET, figures=FIGURES, panels=several)
+    assert re.findall(r"<h3>(\w+)</h3>", html) == ["Best", "Worst"]
+    assert "Worst patient by Dice: patient_c, 0.100.</b> Slice 7." in html
+    assert "<h3>" not in evaluation_report(EVALUATION, MODEL, DATASET, figures=FIGURES, panels=PANELS)
+    for name, colour in (("true positive", "#f0e442"), ("false positive", "#d55e00"), ("false negative", "#56b4e9")):
+        assert re.search(rf'background: {colour}"></i>{name}', html)
+
+
+def test_page_names_data_model_and_versions() -> None:
+    """Dataset with fingerprint, split and sources; model, code and libraries."""
+    page = _evaluation_page(_evaluation(versions={"numpy": "2.4"}))
+    assert ["patient", "3", "90", "40", "1.00 (0.10 to 5.00)", "512", "–", "–", "–"] in page.rows
+    for shown in (
+        EVALUATION.dataset_fingerprint,
+        EVALUATION.model_digest,
+        EVALUATION.model_uri,
+        "numpy 2.4",
+        "train 60",
+    ):
+        assert shown in page.words
+
+
+def test_names_in_the_page_stay_text() -> None:
+    """A patient or a source called like a tag is shown, not run."""
+    name = "<script>alert(1)</script>"
+    row = EVALUATION.per_patient[0] | {"patient_id": name, "source": name}
+    html = evaluation_report(
+        _evaluation(per_patient=[row], per_source={name: EVALUATION.per_source["clinic"]}),
+        *(MODEL, DATASET),
+        figures=FIGURES,
+        panels=[PatientPanel("best", name, 0.5, b"png")],
+    )
+    assert "<script>alert" not in html
+    assert html.count("&lt;script&gt;alert(1)") >= 4

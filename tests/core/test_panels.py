@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.core.panels import GAP_PX, MIN_PANEL_PX, PALETTE, PREDICTION_COLOUR, REFERENCE_COLOUR, comparison, overlay
+from tasks.core.panels import MIN_PANEL_PX, PALETTE, PREDICTION_COLOUR, REFERENCE_COLOUR, overlay
 
 GREY = 90
 
@@ -89,18 +89,3 @@ def test_slice_itself_is_not_drawn_on() -> None:
     overlay(image, prediction=mask, reference=mask)
     assert (image == GREY).all()
     np.testing.assert_array_equal(mask, _square(100, 150))
-
-
-def test_comparison_shows_image_prediction_and_reference_side_by_side() -> None:
-    """Left nothing, middle red alone, right blue alone, with white gaps between them."""
-    prediction, reference = _square(100, 150), _square(120, 200)
-    picture = PALETTE[comparison(_slice(), prediction=prediction, reference=reference)]
-    assert picture.shape == (300, 3 * 260 + 2 * GAP_PX, 3)
-    starts = [0, 260 + GAP_PX, 2 * (260 + GAP_PX)]
-    left, middle, right = (picture[:, start : start + 260] for start in starts)
-    assert (left == GREY).all()
-    np.testing.assert_array_equal(_has(middle, PREDICTION_COLOUR), _outline(prediction))
-    np.testing.assert_array_equal(_has(right, REFERENCE_COLOUR), _outline(reference))
-    assert not _has(middle, REFERENCE_COLOUR).any()
-    assert not _has(right, PREDICTION_COLOUR).any()
-    assert (picture[:, 260 : 260 + GAP_PX] == 255).all()

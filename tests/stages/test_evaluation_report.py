@@ -80,9 +80,9 @@ def test_metrics_of_cases_are_summarised_by_source_and_lesions_summed() -> None:
     assert report.lesions["small"] == {"n_reference": 4, "n_found": 2, "n_predicted": 3, "n_false": 1}
     assert report.per_source["b"]["lesions"]["small"]["n_reference"] == 2
     assert "4 patients are few" in report.conventions["intervals"]
-    page, _ = draw_report(report, CARD, patients, curves={})
+    page, _ = draw_report(report, CARD, SAME_DATASET, patients, curves={})
     assert "lesion recall" in page
-    assert "nsd 3mm" in page
+    assert "NSD 3 mm" in page
     assert report.conventions["surfaces"] in page
 
 
@@ -130,7 +130,7 @@ def test_the_best_median_and_worst_patient_are_shown_once(
         for name, score in shown.items()
     }
     report = build_report(REQUEST, CARD, SAME_DATASET, pictured, [])
-    page, pictures = draw_report(report, CARD, pictured, curves={"loss": b"curve"})
+    page, pictures = draw_report(report, CARD, SAME_DATASET, pictured, curves={"loss": b"curve"})
     assert pictures.pop("loss") == b"curve"
     assert pictures.pop("precision_recall").startswith(b"\x89PNG")
     assert pictures.pop("reliability").startswith(b"\x89PNG")

@@ -5,6 +5,7 @@ A field's unit stands in its title (the Prefect form shows it) and in its descri
 
 from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.evaluation import EvaluationConfig
 from tasks.core.config.forms import FormModel
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.preparation import PreparationConfig
@@ -15,6 +16,7 @@ PARAMETER_GROUPS: dict[str, type[FormModel]] = {
     "augment": AugmentConfig,
     "model": ModelConfig,
     "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
     "segmentation": SegmentationConfig,
     "compute": ComputeConfig,
 }

@@ -1,11 +1,14 @@
 """Step evaluate: predicts a split, scores it on the source grid, and publishes the report."""
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 
-from tasks.core.catalog import SPLITS
+from tasks.core.catalog import SPLITS, Split
 from tasks.core.errors import ConfigError
 from tasks.core.handles import EvaluationHandle
+from tasks.core.paired_comparison import require_same_patients
+from tasks.core.rows import CaseRow
 from tasks.core.schemas import DatasetCard, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.inference.bundle_model import LoadModel, load_predictor
@@ -28,7 +31,7 @@ def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor
         load_model: Function that loads the model of a bundle in an actor.
 
     Raises:
-        ConfigError: If dataset and bundle do not fit each other.
+        ConfigError: If dataset and bundle do not fit each other, or the earlier evaluation is of other patients.
         ModelError: If the bundle is damaged or fails its self-test.
     """
     card, dataset = bundles.read_card(request.model_uri), datasets.read_card(request.dataset_uri)
@@ -37,29 +40,46 @@ def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor
             f"The model takes {card.input_size_px} px, the dataset holds {dataset.size_px} px. "
             f"Prepare it with preparation.size_px {card.input_size_px}."
         )
+    splits = _splits(request)
+    cases = [case for case in datasets.read_cases(request.dataset_uri) if case.split in splits]
+    earlier = evaluations.read_earlier(request.compare_with) if request.compare_with else None
+    if earlier:
+        require_same_patients(
+            {case.patient_id for case in cases}, [str(row["patient_id"]) for row in earlier.per_patient]
+        )
+    datasets.require_whole(request.dataset_uri, dataset, splits)
     claim(request.report_uri, "evaluation")
-    shards = _score_shards(request, card, dataset, load_model)
+    shards = _score_shards(request, card, dataset, cases, load_model=load_model)
     patients = add_up(shards)
     failures = sorted((failure for shard in shards for failure in shard.failures), key=lambda failure: failure.uri)
     for where in {failure.where for failure in failures if failure.where}:
         logger.error("evaluate: a mask triggered a bug, %s", where)
-    report = build_report(request, card, dataset, patients, failures)
-    page, pictures = draw_report(report, card, patients, curves=bundles.read_curves(request.model_uri, card))
+    report = build_report(request, card, dataset, patients, failures, earlier=earlier)
+    curves = bundles.read_curves(request.model_uri, card)
+    page, pictures = draw_report(report, card, dataset, patients, curves=curves)
     for warning in report.warnings:
         logger.warning("evaluate: %s", warning)
     evaluations.publish(request.report_uri, report, page=page, pictures=pictures)
+    if report.comparison:
+        logger.info("evaluate: %s", report.comparison.sentence())
     logger.info("evaluate: %d patients, %d slices, %d failed", report.n_patients, report.n_slices, report.n_failed)
     return EvaluationHandle(uri=request.report_uri, fingerprint=card.digest, n_failed=report.n_failed)
 
 
+def _splits(request: EvaluateRequest) -> tuple[Split, ...]:
+    return SPLITS if request.split == "all" else (request.split,)
+
+
 def _score_shards(
-    request: EvaluateRequest, card: ModelCard, dataset: DatasetCard, load_model: LoadModel
+    request: EvaluateRequest,
+    card: ModelCard,
+    dataset: DatasetCard,
+    cases: Sequence[CaseRow],
+    *,
+    load_model: LoadModel,
 ) -> list[ShardScore]:
     """Return the scores of each shard; held-out patients are scored by their network."""
-    splits = SPLITS if request.split == "all" else (request.split,)
-    datasets.require_whole(request.dataset_uri, dataset, splits)
-    uris = [uri for split in splits for uri in datasets.list_shards(request.dataset_uri, split)]
-    cases = [case for case in datasets.read_cases(request.dataset_uri) if case.split in splits]
+    uris = [uri for split in _splits(request) for uri in datasets.list_shards(request.dataset_uri, split)]
     shards: list[ShardScore] = []
     for view in views(card, {case.patient_id for case in cases}):
         spec = PredictionSpec(

@@ -11,13 +11,13 @@ from math import inf
 from typing import Final
 
 from tasks.core.addresses import shown_uri
-from tasks.core.agreement import agreement_by_week, agreement_csv
 from tasks.core.errors import ConfigError
 from tasks.core.handles import ReviewHandle
 from tasks.core.review_queue import ranked
 from tasks.core.rows import CorrectionRow, PackageRow, ScanRow, VerdictRow
 from tasks.core.schemas import SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
+from tasks.core.verdict_agreement import agreement_by_week, agreement_csv
 from tasks.core.verdicts import read_verdicts, verdicts_on
 from tasks.engine.steps.listing import list_scans
 from tasks.io import output_lock, storage

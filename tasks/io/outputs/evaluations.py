@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
+from tasks.core.addresses import shown_uri
+from tasks.core.errors import ConfigError
 from tasks.core.schemas import EvaluationReport
 from tasks.io import storage
+from tasks.io.record_files import read_record
 
 FIGURES_FOLDER: Final = "figures"
 REPORT_FILE: Final = "report.html"
@@ -14,6 +17,21 @@ METRICS_FILE: Final = "metrics.json"
 def read_metrics(report_uri: str) -> EvaluationReport:
     """Return the metrics of a finished evaluation."""
     return EvaluationReport.model_validate_json(storage.read_bytes(storage.join(report_uri, METRICS_FILE)))
+
+
+def read_earlier(uri: str) -> EvaluationReport:
+    """Return the metrics of an earlier evaluation, by its folder or its metrics.json.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    metrics_uri = uri if uri.endswith(".json") else storage.join(uri, METRICS_FILE)
+    if not storage.exists(metrics_uri):
+        raise ConfigError(
+            f"evaluation.compare_with is {shown_uri(uri)}, which holds no {METRICS_FILE}, so no finished evaluation. "
+            "Name the folder of one, or empty it."
+        )
+    return read_record(EvaluationReport, metrics_uri, error=ConfigError, advice="Compare with another evaluation.")
 
 
 def publish(report_uri: str, report: EvaluationReport, *, page: str, pictures: Mapping[str, bytes]) -> None:
