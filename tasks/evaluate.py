@@ -15,6 +15,7 @@ from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import evaluations
 from tasks.runtime.addresses import locate
+from tasks.runtime.live_line import progress_reporter
 from tasks.runtime.retries import STORAGE_RETRIES
 from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 from tasks.runtime.slots import gpu_step
@@ -58,6 +59,7 @@ def evaluate(request: EvaluateRequest, *, compute: ComputeConfig) -> EvaluationH
             compute=compute,
             output_uri=report_uri,
             flow_run_id=flow_run_id(),
+            report_progress=progress_reporter("evaluate"),
         )
     report = evaluations.read_metrics(report_uri)
     create_markdown_artifact(

@@ -10,6 +10,7 @@ from tasks.core.reports import dataset_markdown, failures_markdown
 from tasks.core.step_inputs import PrepareRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import datasets
+from tasks.runtime.live_line import progress_reporter
 from tasks.runtime.retries import STORAGE_RETRIES
 from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 
@@ -26,7 +27,13 @@ def preprocess(
         request = PrepareRequest(source=split_source, source_uri=source, dataset_uri=dataset, preparation=preparation)
         with logging_to_prefect():
             handle = run_step(
-                "prepare", request, DatasetHandle, compute=compute, output_uri=dataset, flow_run_id=flow_run_id()
+                "prepare",
+                request,
+                DatasetHandle,
+                compute=compute,
+                output_uri=dataset,
+                flow_run_id=flow_run_id(),
+                report_progress=progress_reporter("prepare"),
             )
     card, failures = datasets.read_card(dataset), datasets.read_failures(dataset)
     create_markdown_artifact(dataset_markdown(card), key="dataset", description="Patients and slices by split.")

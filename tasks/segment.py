@@ -22,11 +22,12 @@ from tasks.core.handles import SegmentationHandle, SegmentationPlan
 from tasks.core.reports import MAX_ROWS, plan_markdown
 from tasks.core.segmentation_summary import segmentation_markdown
 from tasks.core.step_inputs import SegmentRequest
-from tasks.core.throughput import Progress, ReportProgress
+from tasks.core.throughput import AnyProgress, ReportProgress
 from tasks.engine.jobs.dispatch import at_intervals, run_step
 from tasks.engine.steps.plan import plan as plan_collection
 from tasks.io.outputs import segmentations
 from tasks.runtime.addresses import require_apart
+from tasks.runtime.live_line import progress_reporter
 from tasks.runtime.retries import STORAGE_RETRIES
 from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 from tasks.runtime.slots import gpu_step
@@ -93,15 +94,20 @@ def segmentation_request(
 
 
 def _progress_reporter() -> ReportProgress:
-    """Return a callback that logs the progress and updates one artifact, at intervals."""
+    """Return a callback that shows the progress and updates one artifact, at intervals."""
     created = create_progress_artifact(0.0, key="segmentation-progress", description="starting")
     artifact_id = cast("UUID", created)  # by Prefect's types it may be a coroutine, as it is inside an event loop
 
-    def report_progress(progress: Progress) -> None:
-        logger.info("segment: %s", progress.sentence())
+    def update_artifact(progress: AnyProgress) -> None:
         try:
             update_progress_artifact(artifact_id, 100 * progress.fraction, description=progress.sentence())
         except (httpx.HTTPError, PrefectException) as err:  # a lost progress report must not stop the run
             logger.warning("segment: Prefect did not take the progress, %s", type(err).__name__)
 
-    return at_intervals(report_progress)
+    show, update = progress_reporter("segment"), at_intervals(update_artifact)
+
+    def report_progress(progress: AnyProgress) -> None:
+        show(progress)
+        update(progress)
+
+    return report_progress

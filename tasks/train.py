@@ -12,6 +12,7 @@ from tasks.core.step_inputs import TrainRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import bundles
 from tasks.runtime.addresses import locate
+from tasks.runtime.live_line import progress_reporter
 from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 from tasks.runtime.slots import gpu_step
 
@@ -21,7 +22,15 @@ def train(request: TrainRequest, *, compute: ComputeConfig) -> ModelHandle:
     """Train on Ray workers and publish the bundle."""
     uri = request.model_uri
     with logging_to_prefect():
-        handle = run_step("train", request, ModelHandle, compute=compute, output_uri=uri, flow_run_id=flow_run_id())
+        handle = run_step(
+            "train",
+            request,
+            ModelHandle,
+            compute=compute,
+            output_uri=uri,
+            flow_run_id=flow_run_id(),
+            report_progress=progress_reporter("train"),
+        )
     create_table_artifact(bundles.read_history(uri), key="training-history", description="One row per epoch.")
     return handle
 

@@ -99,15 +99,61 @@ class Progress:
         idle = "finished" if self.fraction >= 1 else "starting"
         rate = f"{self.n_slices / self.seconds:.1f} slices/s" if self.seconds and self.n_slices else idle
         left = self.seconds_left
-        ahead = "" if left is None else f", {_duration(left)} left"
+        ahead = "" if left is None else f", {duration(left)} left"
         return (
             f"{self.n_over} of {self.n_scans} scans: {self.n_done} done, {self.n_skipped} skipped, "
             f"{self.n_deferred} deferred, {self.n_failed} failed, {rate}{ahead}"
         )
 
 
-ReportProgress = Callable[[Progress], None]
-"""Callback that is called with the progress of a run."""
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """Progress of a preparation, training or evaluation, counted in slices.
+
+    Attributes:
+        n_all: Slices of the step; of a training, over all epochs.
+        n_done: Slices done, earlier runs included.
+        n_before: Slices that earlier runs did.
+        seconds: Seconds since the step began to work on slices.
+        place: Where the step is, besides the number of slices.
+    """
+
+    n_all: int
+    n_done: int
+    seconds: float
+    n_before: int = 0
+    place: str = ""
+
+    @property
+    def fraction(self) -> float:
+        """Fraction of the slices that are done."""
+        return min(1.0, self.n_done / self.n_all) if self.n_all else 1.0
+
+    @property
+    def slices_per_second(self) -> float | None:
+        """Slices per second of this run; None before the first."""
+        n_here = self.n_done - self.n_before
+        return n_here / self.seconds if n_here > 0 and self.seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated seconds left, at the rate so far; None before the first slice."""
+        rate = self.slices_per_second
+        return None if rate is None else max(0, self.n_all - self.n_done) / rate
+
+    def sentence(self) -> str:
+        """Return the progress in one line."""
+        place = f"{self.place}, " if self.place else ""
+        rate, left = self.slices_per_second, self.seconds_left
+        if rate is None or left is None:
+            return f"{place}{self.n_done:,} of {self.n_all:,} slices, starting"
+        ahead = "finished" if self.fraction >= 1 else f"{duration(left)} left"
+        return f"{place}{self.n_done:,} of {self.n_all:,} slices, {rate:.1f} slices/s, {ahead}"
+
+
+AnyProgress = Progress | StepProgress
+ReportProgress = Callable[[AnyProgress], None]
+"""Callback that is called with the progress of a step."""
 
 
 def cost_per_1000(seconds: float, *, n_scans: int, n_nodes: int, price_per_node_hour: float | None) -> float | None:
@@ -117,7 +163,8 @@ def cost_per_1000(seconds: float, *, n_scans: int, n_nodes: int, price_per_node_
     return seconds / SECONDS_PER_HOUR * n_nodes * price_per_node_hour / n_scans * 1000
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that suits it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / SECONDS_PER_HOUR:.1f} h"

@@ -15,7 +15,7 @@ from pydantic import JsonValue, TypeAdapter
 from tasks.core.catalog import StepName
 from tasks.core.errors import ClusterError, DataError, ErrorCode, LesionWorkflowError, StorageCode, StorageError
 from tasks.core.record import Record
-from tasks.core.throughput import Progress
+from tasks.core.throughput import AnyProgress
 from tasks.io import storage
 from tasks.io.stored_objects import StoredObject
 
@@ -24,7 +24,7 @@ READ_WITHIN_S = 3600.0
 """Seconds within which a flow run that is alive has read the outcome of its job."""
 KILLED_AFTER_S = 24 * 3600.0
 """Seconds without a heartbeat after which a job without an outcome was killed; clocks of stores differ by minutes."""
-_PROGRESS = TypeAdapter(Progress)
+_PROGRESS = TypeAdapter(AnyProgress)
 
 
 class JobRequest(Record):
@@ -106,11 +106,11 @@ class JobFiles:
         """Return the heartbeat, whose content changes every time, so that clocks need not agree."""
         return storage.read_bytes(self._file("heartbeat"))
 
-    def report_progress(self, progress: Progress) -> None:
+    def report_progress(self, progress: AnyProgress) -> None:
         """Write the progress of the job."""
         storage.publish(self._file("progress"), _PROGRESS.dump_json(progress))
 
-    def progress(self) -> Progress | None:
+    def progress(self) -> AnyProgress | None:
         """Return the progress of the job, if it has written any."""
         return _PROGRESS.validate_json(content) if (content := self._read("progress")) else None
 

@@ -180,7 +180,6 @@ def own_error(err: BaseException | None) -> LesionWorkflowError | None:
 
 
 def _start(compute: ComputeConfig, n_reserved_cpus: int, *, has_dashboard: bool) -> None:
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
     if compute.ray_address:
         try:
             ray.init(

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pkgutil import resolve_name
-from typing import Any, Final, TypedDict, TypeVar
+from typing import Final, TypedDict, TypeVar
 
 from tasks.core.catalog import StepName
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.record import Record
 from tasks.core.step_inputs import EvaluateRequest, PrepareRequest, SegmentRequest, TrainRequest
-from tasks.core.throughput import Progress, ReportProgress
+from tasks.core.throughput import AnyProgress, ReportProgress
 from tasks.engine.cluster.session import session, started_ahead
 
 STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
@@ -24,7 +24,6 @@ STEPS: Final[dict[StepName, tuple[str, type[Record]]]] = {
 """Import path and type of the request of each step."""
 
 REPORT_EVERY_S: Final = 10.0
-HAS_PROGRESS: Final[frozenset[StepName]] = frozenset({"segment"})
 Handle = TypeVar("Handle", bound=Record)
 
 
@@ -52,7 +51,7 @@ def run_step(
         compute: This machine or a cluster.
         output_uri: Output of the step; the files of its job lie there while it runs.
         flow_run_id: Id of the flow run; a restarted run finds its job by it.
-        report_progress: Called with the progress, by steps that report any.
+        report_progress: Called with the progress.
 
     Raises:
         ClusterError: If the cluster is lost.
@@ -70,14 +69,11 @@ def run_step(
 def call_step(step: StepName, request: Record, *, compute: ComputeConfig, report_progress: ReportProgress) -> Record:
     """Run a step of this process in a Ray session and return its handle."""
     function: Callable[..., Record] = resolve_name(STEPS[step][0])
-    further: dict[str, Any] = {}  # Any: keywords of the step
-    if step in HAS_PROGRESS:
-        further["report_progress"] = report_progress
     training = request.training if isinstance(request, TrainRequest) else None
     needs = _ray_of(step, training)
     # a segmentation also runs with fewer GPUs than asked for, or none
     with session(compute, n_gpus=training.n_gpus if training else 0, **needs):
-        return function(request, **further)
+        return function(request, report_progress=report_progress)
 
 
 def ray_ahead(step: StepName, compute: ComputeConfig, training: TrainingConfig) -> AbstractContextManager[None]:
@@ -91,14 +87,23 @@ def ray_ahead(step: StepName, compute: ComputeConfig, training: TrainingConfig) 
     return started_ahead(compute, **_ray_of(step, training if step == "train" else None))
 
 
-def at_intervals(report_progress: ReportProgress) -> ReportProgress:
-    """Return a callback that passes on new progress at once, then every ten seconds at most, and at the end."""
-    reported: Progress | None = None
-    reported_at = -math.inf
+def at_intervals(
+    report_progress: ReportProgress, *, every_s: float = REPORT_EVERY_S, is_first_due: bool = True
+) -> ReportProgress:
+    """Return a callback that passes on new progress at intervals, and at the end.
 
-    def report(progress: Progress) -> None:
+    Args:
+        report_progress: Receives the progress.
+        every_s: Interval, seconds.
+        is_first_due: Whether the first progress is passed on at once.
+    """
+    reported: AnyProgress | None = None
+    reported_at = -math.inf if is_first_due else time.monotonic()
+
+    def report(progress: AnyProgress) -> None:
         nonlocal reported, reported_at
-        is_due = progress.fraction >= 1 or time.monotonic() - reported_at >= REPORT_EVERY_S
+        is_end = progress.fraction >= 1 and (reported is None or reported.fraction < 1)
+        is_due = is_end or time.monotonic() - reported_at >= every_s
         if is_due and progress != reported:
             reported, reported_at = progress, time.monotonic()
             report_progress(progress)

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.errors import ClusterError, ConfigError, LesionWorkflowError, StorageError
-from tasks.core.throughput import Progress
+from tasks.core.throughput import AnyProgress
 from tasks.engine.cluster.environment import WORKER_ENVIRONMENT
 from tasks.engine.jobs.client import MARK
 from tasks.engine.jobs.dispatch import STEPS, at_intervals, call_step
@@ -59,10 +59,10 @@ def _do(asked: JobRequest, files: JobFiles) -> JobOutcome:
         )
     request = STEPS[asked.step][1].model_validate(asked.request)
 
-    def report_progress(progress: Progress) -> None:
+    def report_progress(progress: AnyProgress) -> None:
         try:
             files.report_progress(progress)
-        except StorageError as err:  # the scans matter more than their progress
+        except StorageError as err:  # the work matters more than its progress
             logger.warning("job: progress not written, %s", err)
 
     on_cluster = ComputeConfig(ray_address="auto")

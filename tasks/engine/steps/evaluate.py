@@ -1,6 +1,7 @@
 """Step evaluate: predicts a split, scores it on the source grid, and publishes the report."""
 
 import logging
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,6 +12,7 @@ from tasks.core.paired_comparison import require_same_patients
 from tasks.core.rows import CaseRow
 from tasks.core.schemas import DatasetCard, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
+from tasks.core.throughput import ReportProgress, StageSums, StepProgress
 from tasks.engine.inference.bundle_model import LoadModel, load_predictor
 from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.stream import PredictionStream
@@ -23,11 +25,17 @@ from tasks.stages.score_slices import load_shard, score_shard
 logger = logging.getLogger(__name__)
 
 
-def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor) -> EvaluationHandle:
+def evaluate(
+    request: EvaluateRequest,
+    report_progress: ReportProgress = lambda _: None,
+    *,
+    load_model: LoadModel = load_predictor,
+) -> EvaluationHandle:
     """Score a bundle and publish metrics, figures and report.
 
     Args:
         request: Input of the step.
+        report_progress: Called with the progress after every few shards.
         load_model: Function that loads the model of a bundle in an actor.
 
     Raises:
@@ -49,7 +57,7 @@ def evaluate(request: EvaluateRequest, *, load_model: LoadModel = load_predictor
         )
     datasets.require_whole(request.dataset_uri, dataset, splits)
     claim(request.report_uri, "evaluation")
-    shards = _score_shards(request, card, dataset, cases, load_model=load_model)
+    shards = _score_shards(request, card, dataset, cases, load_model=load_model, report_progress=report_progress)
     patients = add_up(shards)
     failures = sorted((failure for shard in shards for failure in shard.failures), key=lambda failure: failure.uri)
     for where in {failure.where for failure in failures if failure.where}:
@@ -77,10 +85,12 @@ def _score_shards(
     cases: Sequence[CaseRow],
     *,
     load_model: LoadModel,
+    report_progress: ReportProgress,
 ) -> list[ShardScore]:
     """Return the scores of each shard; held-out patients are scored by their network."""
     uris = [uri for split in _splits(request) for uri in datasets.list_shards(request.dataset_uri, split)]
     shards: list[ShardScore] = []
+    sums, started, n_slices = StageSums(), time.monotonic(), sum(case.n_slices for case in cases)
     for view in views(card, {case.patient_id for case in cases}):
         spec = PredictionSpec(
             load=partial(load_shard, view, card.intensity_rule),
@@ -94,5 +104,7 @@ def _score_shards(
             ),
             chunk_slices=1,
         )
-        shards += [shard for rows in PredictionStream(spec).rows(uris) for shard in rows]
+        for rows in PredictionStream(spec, sums).rows(uris):
+            shards += rows
+            report_progress(StepProgress(n_slices, n_done=sums.n_slices, seconds=time.monotonic() - started))
     return shards

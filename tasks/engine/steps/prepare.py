@@ -1,6 +1,7 @@
 """Step prepare: one Ray task per shard decodes, resizes and writes slices; a rejected slice becomes a row."""
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from tasks.core.near_duplicates import thumbnail
 from tasks.core.rows import FailureRow, SlicePair
 from tasks.core.source_statistics import SliceMeasures, statistics_of
 from tasks.core.step_inputs import PrepareRequest
+from tasks.core.throughput import ReportProgress, StepProgress
+from tasks.engine.cluster.ray_data import quieten_ray_data
 from tasks.io import source_tables, storage
 from tasks.io.formats import is_volume
 from tasks.io.outputs import datasets
@@ -67,8 +70,12 @@ class _Written:
         return {key: found.lesion_fraction for key, found in self.measures.items()}
 
 
-def prepare(request: PrepareRequest) -> DatasetHandle:
+def prepare(request: PrepareRequest, report_progress: ReportProgress = lambda _: None) -> DatasetHandle:
     """Write shards, tables and card of a dataset whose slices are listed and split.
+
+    Args:
+        request: Input of the step.
+        report_progress: Called with the progress after every shard.
 
     Raises:
         ConfigError: If no slice of some split could be used, or another run listed the source again meanwhile.
@@ -81,7 +88,7 @@ def prepare(request: PrepareRequest) -> DatasetHandle:
     earlier = datasets.find_card(request.dataset_uri)
     storage.remove_tree(storage.join(request.dataset_uri, datasets.SLICES_FOLDER))
     split_of = split_of_slices(pairs, splits, request.preparation)
-    written = _write_shards(pairs, split_of, request.dataset_uri, request.preparation)
+    written = _write_shards(pairs, split_of, request, report_progress)
     failures = sorted([*failures, *written.failures], key=lambda failure: failure.uri)
     cases = cases_of(pairs, split_of, written.lesion_fractions)
     require_every_split(cases, failures)
@@ -123,16 +130,20 @@ def _require_unchanged(
 
 
 def _write_shards(
-    pairs: Sequence[SlicePair], split_of: SplitOf, dataset_uri: str, preparation: PreparationConfig
+    pairs: Sequence[SlicePair], split_of: SplitOf, request: PrepareRequest, report_progress: ReportProgress
 ) -> _Written:
     """Write every shard."""
-    shards = _plan_shards(pairs, split_of, dataset_uri)
+    quieten_ray_data()
+    shards, started = _plan_shards(pairs, split_of, request.dataset_uri), time.monotonic()
     results = ray.data.from_items(shards, override_num_blocks=len(shards)).flat_map(
         _write_shard,  # type: ignore[arg-type]  # Ray's type of a function leaves fn_kwargs out
-        fn_kwargs={"preparation": preparation},
+        fn_kwargs={"preparation": request.preparation},
     )
-    written = _Written()
+    written, pairs_done = _Written(), set[str]()
     for row in results.iter_rows():
+        if row["uri"] not in pairs_done:
+            pairs_done.add(row["uri"])
+            report_progress(StepProgress(len(pairs), n_done=len(pairs_done), seconds=time.monotonic() - started))
         if row["error_code"]:
             written.failures.append(FailureRow(uri=row["uri"], error_code=row["error_code"], error=row["error"]))
             if row["where"]:

@@ -8,6 +8,7 @@ from tasks.core.figures import training_curves
 from tasks.core.handles import ModelHandle
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import TrainRequest
+from tasks.core.throughput import ReportProgress
 from tasks.engine.inference.self_tests import make_self_tests
 from tasks.engine.training.ensemble import TrainedNetworks
 from tasks.engine.training.folds import folds_of
@@ -22,10 +23,14 @@ from tasks.stages.model_card import draft_card
 logger = logging.getLogger(__name__)
 
 
-def train(request: TrainRequest) -> ModelHandle:
+def train(request: TrainRequest, report_progress: ReportProgress = lambda _: None) -> ModelHandle:
     """Train, choose the operating point on the validation patients, and publish the bundle.
 
     A killed run that is restarted with the same request continues after its last finished epoch.
+
+    Args:
+        request: Input of the step.
+        report_progress: Called with the progress within epochs.
 
     Raises:
         ConfigError: If no dataset is there, or it holds fewer patients than folds.
@@ -39,7 +44,7 @@ def train(request: TrainRequest) -> ModelHandle:
     claim(request.model_uri, "bundle")
     with output_lock.held(request.model_uri, f"train-{uuid.uuid4().hex[:12]}") as held:
         folds = folds_of(request, dataset, first)
-        train_all([fold.run for fold in folds], held)
+        train_all([fold.run for fold in folds], held, report_progress)
         trained = TrainedNetworks.of(folds, request.training)
         held.check()
         card = draft_card(

@@ -35,9 +35,14 @@ def n_epochs_of(index: pa.Table, training: TrainingConfig) -> int:
     """Return the largest number of epochs of a training on rows of `SliceStore.index`."""
     if training.epochs is not None:
         return training.epochs
+    return max(USUAL_EPOCHS, math.ceil(LEAST_STEPS / steps_per_epoch_of(index, training)))
+
+
+def steps_per_epoch_of(index: pa.Table, training: TrainingConfig) -> int:
+    """Return the global batches per epoch of a training on rows of `SliceStore.index`."""
     has_lesion = index.column("has_lesion").to_numpy(zero_copy_only=False)
     n_slices = int(has_lesion.sum()) + _n_lesion_free(has_lesion, training.lesion_free_fraction)
-    return max(USUAL_EPOCHS, math.ceil(LEAST_STEPS / math.ceil(n_slices / training.batch_size)))
+    return math.ceil(n_slices / training.batch_size)
 
 
 def plan_training(index: pa.Table, *, epochs: range, batch_size: int, lesion_free_fraction: float, seed: int) -> Plan:

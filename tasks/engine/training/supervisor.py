@@ -17,11 +17,13 @@ from tasks.core.errors import ClusterError
 from tasks.core.history import EpochRow
 from tasks.core.plural import counted
 from tasks.core.precision import ChosenPrecision
+from tasks.core.throughput import ReportProgress
 from tasks.engine.cluster.capacity import NoCapacityError, n_at_once, needs_of_one, wait_for_workers
 from tasks.engine.cluster.failures import can_pass, reason
 from tasks.engine.training.epoch_plan import plan_training
-from tasks.engine.training.journal import Journal
+from tasks.engine.training.journal import Journal, Position
 from tasks.engine.training.slice_store import training_stream, validation_stream
+from tasks.engine.training.training_progress import TrainingProgress
 from tasks.engine.training.training_run import TrainingRun, WorkerSettings
 from tasks.io import storage
 from tasks.io.checkpoints import Checkpoint
@@ -36,15 +38,20 @@ MAX_FAILED_STARTS: Final = 3
 """Number of failed starts of a group of workers, of a minute each; Ray Train would retry for ever."""
 
 
-def train_all(runs: Sequence[TrainingRun], held: OutputLock) -> None:
+def train_all(runs: Sequence[TrainingRun], held: OutputLock, report_progress: ReportProgress) -> None:
     """Run trainings in the given order, as many at once as fit the cluster, and log each epoch.
+
+    Args:
+        runs: The trainings.
+        held: Lock of the output.
+        report_progress: Called with the progress over all trainings.
 
     Raises:
         LockedError: If another run has taken the output lock.
         LesionWorkflowError: An error of a worker.
         ClusterError: If the workers of a training died too often; checkpoints of the others are kept.
     """
-    waiting = list(runs)
+    waiting, progress = list(runs), TrainingProgress(runs, report_progress)
     running: dict[ray.ObjectRef[None], _Running] = {}
     try:
         while waiting or running:
@@ -60,6 +67,7 @@ def train_all(runs: Sequence[TrainingRun], held: OutputLock) -> None:
             held.check()
             for one in running.values():
                 one.log()
+            progress.report({one.run.name: one.position() for one in running.values()})
             for reference in ended:
                 one = running.pop(reference)
                 try:
@@ -69,6 +77,8 @@ def train_all(runs: Sequence[TrainingRun], held: OutputLock) -> None:
                         raise
                     logger.warning("train: %sno capacity besides the others, continues after one of them", one.run.name)
                     waiting.append(one.run)
+                else:
+                    progress.end(one.run.name)
     finally:
         for reference in running:
             ray.cancel(reference)
@@ -81,6 +91,10 @@ class _Running:
     run: TrainingRun
     journal: "ActorProxy[Journal]"
     n_seen: int = 0
+
+    def position(self) -> Position | None:
+        """Return where the training is; None before its first step."""
+        return ray.get(self.journal.position.remote())
 
     def log(self) -> None:
         """Log the new entries of the journal."""

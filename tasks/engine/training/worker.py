@@ -21,7 +21,7 @@ from tasks.core.postprocess import probability_level
 from tasks.engine.network.model import weights_to_bytes
 from tasks.engine.network.precision import set_precision
 from tasks.engine.training.epoch_sums import EpochSums, check_numbers, timed
-from tasks.engine.training.journal import Journal
+from tasks.engine.training.journal import Journal, Moves, Position
 from tasks.engine.training.trainer import Learner, choose_strategy
 from tasks.engine.training.training_run import WorkerSettings
 from tasks.engine.training.validation import (
@@ -60,14 +60,17 @@ def train_worker(settings: WorkerSettings) -> None:
         with watchdog.patient():
             state = TrainingState(settings, n_workers, watchdog)
         stream = ray.train.get_dataset_shard(f"train-{rank}")
-        sums = EpochSums()
+        sums, moves = EpochSums(), Moves(settings.journal)
         batches = stream.iter_batches(batch_size=training.batch_size // n_workers, prefetch_batches=2)
         for waited_s, batch in timed(batches):
             watchdog.beat()
             sums.waited_s += waited_s
             with watchdog.patient() if not sums.n_steps else nullcontext():  # the first of all is compiled
                 state.step(batch, sums)
-            if sums.n_steps < settings.steps_per_epoch:
+            is_full = sums.n_steps == settings.steps_per_epoch
+            if rank == 0:
+                moves.move(Position(state.epoch, sums.n_steps, is_validating=is_full))
+            if not is_full:
                 continue
             with watchdog.patient():
                 is_over = state.finish_epoch(sums, is_chief=rank == 0)
@@ -112,6 +115,11 @@ class TrainingState:
         self._stopping, self._slowing = checkpoint.stopping, checkpoint.slowing
         self._plateau_rate = checkpoint.learning_rate
         self._learner.restore(checkpoint.weights, checkpoint.optimizer)
+
+    @property
+    def epoch(self) -> int:
+        """Current epoch, from 1."""
+        return len(self._outcome.history) + 1
 
     @property
     def _learning_rate(self) -> float:
@@ -179,7 +187,7 @@ class TrainingState:
         val_sums, lung, histograms = validate(self._learner, self._val_batches(), self._settings.training)
         patients, level = [*histograms.values()], probability_level(WATCH_THRESHOLD)
         return {
-            "epoch": len(self._outcome.history) + 1,
+            "epoch": self.epoch,
             "learning_rate": self._learning_rate,
             **sums.figures("train"),
             **val_sums.figures("val"),
