@@ -5,23 +5,20 @@ import importlib.metadata
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import yaml
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 from cyclopts.config import Dict
-from pydantic import ValidationError
-from rich.console import Console
-from rich.text import Text
 
-from tasks.core.addresses import scrubbed
 from tasks.core.catalog import StepName
 from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.core.credentials import require_no_credentials
-from tasks.core.errors import ConfigError, LesionWorkflowError
 from tasks.engine.cluster.garbage import uncollected
+from tasks.runtime.closing_lines import as_json, closing_lines
+from tasks.runtime.command_ends import A_BUG, End, end_of, machine_output, show_traceback
+from tasks.runtime.command_values import merged, read_config, require_groups_of, texts, without_inner_groups
 
 COMMANDS = {
     "demo": ("flows.demo:demo", "Run every step on artificial scans."),
@@ -62,38 +59,59 @@ app.meta.group_parameters = app.group_parameters
 
 
 @app.meta.default
-def _run(*tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], config: Path | None = None) -> None:
+def _run(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Path | None = None,
+    is_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    is_debug: Annotated[bool, Parameter(name="--debug", negative=())] = False,
+) -> Any:  # Any: what any flow returns
     """Run one command.
 
     Args:
         tokens: The command and its parameters.
         config: YAML file with groups of parameters; flags override it.
+        is_json: Print the outcome as one JSON object on standard output, and all else on standard error.
+        is_debug: Show the traceback of every error, also of expected ones.
     """
-    values = _read_config(config) if config else {}
-    for text in [*tokens, *_texts(values)]:  # Prefect would store parameters before a flow can refuse them
+    values = read_config(config) if config else {}
+    for text in [*tokens, *texts(values)]:  # Prefect would store parameters before a flow can refuse them
         require_no_credentials(text.partition("=")[2] if text.startswith("--") else text)
-    app.config = Dict(values, use_commands_as_keys=False, allow_unknown=True, source=str(config))
+    rest, inner = without_inner_groups(tokens)
+    values = merged(values, inner)
+    app.config = Dict(values, use_commands_as_keys=False, allow_unknown=True, source=str(config or "the command line"))
     with uncollected():
-        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
-    with _started(command.__module__, bound.arguments):
-        command(*bound.args, **bound.kwargs)
+        command, bound, _ = app.parse_args(rest, exit_on_error=False, print_error=False)
+    require_groups_of(command, inner)
+    with _started(command.__module__, bound.arguments, is_debug=is_debug):
+        result = command(*bound.args, **bound.kwargs)
+    if is_json:
+        return result
+    for line in closing_lines(command.__module__, result, bound.arguments):
+        sys.stdout.write(f"{line}\n")
+    return result
 
 
 @contextlib.contextmanager
-def _started(module: str, arguments: Mapping[str, Any]) -> Iterator[None]:  # Any: values of any group
+def _started(
+    module: str, arguments: Mapping[str, Any], *, is_debug: bool
+) -> Iterator[None]:  # Any: values of any group
     """Start at once what a flow needs on this machine: Prefect's server unless one is configured, and a step's Ray."""
     if module not in FLOW_MODULES:
         yield
         return
     from tasks.engine.jobs.dispatch import ray_ahead  # here, because help and typos need neither Prefect nor Ray
+    from tasks.runtime.live_line import live_line
     from tasks.runtime.local_server import begin_local_server, without_heartbeats
     from tasks.runtime.prefect_server import require_server
-    from tasks.runtime.run_logging import quieten_states
+    from tasks.runtime.run_logging import quieten_states, show_all
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # which would leave the server behind
             signal.signal(number, lambda received, _: sys.exit(128 + received))
-    quieten_states()
+    if is_debug:
+        show_all()
+    else:
+        quieten_states()
     server = begin_local_server()
     if not server:
         require_server()
@@ -105,72 +123,49 @@ def _started(module: str, arguments: Mapping[str, Any]) -> Iterator[None]:  # An
         if server:
             server.wait()
             stack.enter_context(without_heartbeats())
+        stack.enter_context(live_line())
         yield
-
-
-def _texts(values: Any) -> Iterator[str]:  # Any: YAML
-    """Yield every text of a YAML file."""
-    if isinstance(values, str):
-        yield values
-    elif isinstance(values, dict | list):
-        for value in values.values() if isinstance(values, dict) else values:
-            yield from _texts(value)
-
-
-def _read_config(path: Path) -> dict[str, Any]:  # Any: values of any group
-    """Return the parameter groups of a YAML file, validated, so that a misspelt name is an error."""
-    try:
-        groups = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except UnicodeDecodeError as err:
-        raise ConfigError(f"--config {path} is not UTF-8 (byte {err.start}). Save it as UTF-8.") from err
-    except OSError as err:
-        raise ConfigError(f"Cannot read --config {path}: {err.strerror}.") from err
-    except (yaml.YAMLError, ValueError, RecursionError) as err:  # of dates, of NUL in the path, of brackets
-        raise ConfigError(f"--config {path} is no YAML: {' '.join(str(err).split())}.") from err
-    if not isinstance(groups, dict) or not all(isinstance(values, dict) for values in groups.values()):
-        raise ConfigError(f"--config {path} must hold groups of parameters, as `training:` with `epochs: 10` below it.")
-    unknown = [name for name in groups if name not in PARAMETER_GROUPS]
-    if unknown:
-        raise ConfigError(f"{path} holds the groups {unknown}; known are {', '.join(PARAMETER_GROUPS)}.")
-    for name, values in groups.items():
-        PARAMETER_GROUPS[name].model_validate(values)
-    return groups
 
 
 def main() -> None:
     """Run the command line and exit with the code of its outcome (see `tasks/core/errors.py`)."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # or Prefect's client sends usage data from a terminal
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(SERVER_START_S))
-    console = Console(stderr=True)
-    if sys.argv[1:] in ([], ["--help"], ["-h"]):
+    arguments = sys.argv[1:]
+    if arguments in ([], ["--help"], ["-h"]):
         _new_app(is_overview=True).help_print([])
         return
+    is_json, is_debug = "--json" in arguments, "--debug" in arguments  # of commands that cannot be parsed, too
+    with machine_output() if is_json else contextlib.nullcontext() as answer:
+        exit_code = _outcome(arguments, answer, is_debug=is_debug)
+    if exit_code:
+        sys.exit(exit_code)
+
+
+def _outcome(arguments: Sequence[str], answer: Callable[[str], None] | None, *, is_debug: bool) -> int:
+    """Run the command, show how it ended, and return its exit code.
+
+    Args:
+        arguments: Those of the command line.
+        answer: Takes the outcome as JSON, if it is asked for.
+        is_debug: Whether tracebacks of expected errors are shown.
+    """
     try:
-        app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
-    except LesionWorkflowError as err:
-        _tell(console, type(err).__name__, str(err))
-        sys.exit(err.exit_code)
-    except (CycloptsError, ValidationError) as err:
-        cause = err.__cause__ or err.__context__ if isinstance(err, CycloptsError) else err
-        sentence = _explain(cause) if isinstance(cause, ValidationError) else str(err)
-        _tell(console, "Bad parameters", sentence)
-        sys.exit(ConfigError.exit_code)
-
-
-def _tell(console: Console, name: str, sentence: str) -> None:
-    """Print the end of a command: one line, which the terminal wraps, so that logs and searches find it whole."""
-    console.print(f"[bold red]{name}[/]:", Text(sentence), highlight=False, soft_wrap=True)
-
-
-def _explain(err: ValidationError) -> str:
-    """Return one line per bad parameter, under its flag's name: what was found and what was expected."""
-    group = next((name for name, model in PARAMETER_GROUPS.items() if model.__name__ == err.title), err.title)
-    lines = []
-    for problem in err.errors():
-        name, reason = ".".join([group, *map(str, problem["loc"])]), problem["msg"].removeprefix("Value error, ")
-        found = f" is {scrubbed(repr(problem['input']))}" if problem["loc"] else ""  # else it is the whole group
-        lines.append(f"{name}{found}: {reason}")
-    return "\n".join(lines)
+        result = app.meta(arguments, exit_on_error=False, print_error=False)
+    except (Exception, KeyboardInterrupt) as err:  # of a bug, the traceback is what helps
+        end = end_of(err)
+        if answer:
+            answer((end or End("", type(err).__name__, A_BUG, 1)).to_json())
+        if end is None:
+            raise
+        if is_debug:
+            show_traceback(err)
+        end.show()
+        return end.exit_code
+    if answer:
+        answer(as_json(result))
+    return 0
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ GENTLE = AugmentConfig(
 """Weak augmentation, because the network must learn in the few dozen steps of the demo (infra/decisions/0014)."""
 
 
-def demo(out: Path = Path("demo-output")) -> None:
+def demo(out: Path = Path("demo-output")) -> dict[str, str]:
     """Run every step on generated phantom scans: prepare, train, evaluate and segment.
 
     Args:
@@ -69,6 +69,7 @@ def demo(out: Path = Path("demo-output")) -> None:
     except IncompleteError:  # one scan is a torn file, so that the report has a rejection to show
         _require_planted(root)
     _print_results(root)
+    return {name: storage.join(root, name) for name in ("dataset", "model", "evaluation", "segmentation")}
 
 
 def _require_planted(root: str) -> None:

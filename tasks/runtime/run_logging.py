@@ -16,6 +16,7 @@ INNER = "tasks"
 _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 _OF_STATES = ("Beginning flow run", "Created task run", "Finished in state")
 _NO_END = ("Finished in state Running", "Finished in state Pending")
+_RETRY = "Task run failed with %s: %r - Retry %s/%s will start %s"
 _CRASH = "Crash detected! "
 _ABORTED = "Execution was aborted by"
 """Beginnings of Prefect's own lines about a run (prefect 3.8.8: `prefect/flow_engine.py`, `prefect/task_engine.py`)."""
@@ -38,9 +39,26 @@ def _without_crash(record: logging.LogRecord) -> bool:
     return True
 
 
+def _as_sentence(record: logging.LogRecord) -> bool:
+    """Turn the line about a retry after an error of this project into a sentence, and into a warning."""
+    if record.msg == _RETRY and isinstance(record.args, tuple) and isinstance(record.args[1], LesionWorkflowError):
+        _, error, n_retry, n_retries, when = record.args
+        record.msg, record.args = "%s Attempt %s of %s starts %s.", (error, n_retry + 1, n_retries + 1, when)  # type: ignore[operator]
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
+_FILTERS = (_is_so, _without_crash, _as_sentence)
 for _name in _RUN_LOGGERS:
-    logging.getLogger(_name).addFilter(_is_so)
-    logging.getLogger(_name).addFilter(_without_crash)
+    for _filter in _FILTERS:
+        logging.getLogger(_name).addFilter(_filter)
+
+
+def show_all() -> None:
+    """Show Prefect's lines as they are, with every traceback."""
+    for name in _RUN_LOGGERS:
+        for each in _FILTERS:
+            logging.getLogger(name).removeFilter(each)
 
 
 def quieten_states() -> None:

@@ -206,7 +206,7 @@ def test_no_name_of_a_study_is_found_anywhere(
 
 
 def test_whoever_has_the_key_finds_the_scan_behind_an_id(
-    bright_bundle: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bright_bundle: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`lesions names` answers with the key, and only with it; a second run finds the ids and indexes of the first."""
     scans, output = tmp_path / "scans", tmp_path / "output"
@@ -217,9 +217,7 @@ def test_whoever_has_the_key_finds_the_scan_behind_an_id(
         monkeypatch.setenv(KEY_VARIABLE, "correct horse battery staple")
         handle = segment_scans(bright_bundle, str(scans), str(output), segmentation=asked)
         assert handle.counts[counted] == 2
-    capsys.readouterr()
-    names(str(output))
-    told = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    told = names(str(output))
     assert sorted(told.values()) == [f"file://{scans}/a.png", f"file://{scans}/b.zip!/c/d.png"]
     assert {f"{scan_id}.png" for scan_id in told} == {path.name for path in (output / "masks").iterdir()}
     monkeypatch.setenv(KEY_VARIABLE, "another horse, another staple")
