@@ -88,7 +88,7 @@ class LocalServer:
         """Stop the process, if it runs."""
         if self._process.poll() is not None:
             return
-        get_logger().debug(f"Stopping temporary server on {self._address}")
+        get_logger().info(f"Stopping temporary server on {self._address}")
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_S)
