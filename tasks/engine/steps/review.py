@@ -29,6 +29,7 @@ from tasks.io.scan_index import MAX_FILE_BYTES, ContainerIndex
 from tasks.io.scan_sources import Container, ScanSource
 from tasks.io.sealed_file import SealedFile
 from tasks.stages.review_packages import make_package, package_digest
+from tasks.stages.review_viewer import draw_viewer
 from tasks.stages.take_corrections import Segmented, scan_id_of, take_correction
 
 logger = logging.getLogger(__name__)
@@ -74,8 +75,10 @@ def review(output_uri: str, *, n_scans: int, kind: SegmentationType = "BINARY") 
         packages = _make_packages(due, of, sources, earlier.packages, kind)
         lock.check()
         tables = Tables(verdicts, packages, corrections)
+        packaged = {row.scan_id for row in packages if row.status == "accepted"}
+        viewer = draw_viewer([row for row in due if row.scan_id in packaged], output_uri)
         weeks = agreement_by_week(verdicts, corrections)
-        reviews.publish(output_uri, tables, agreement=agreement_csv(weeks))
+        reviews.publish(output_uri, tables, agreement=agreement_csv(weeks), viewer=viewer)
     handle = _handle(output_uri, tables, earlier, due={row.scan_id for row in due})
     logger.info("review: %s", handle.sentence())
     return handle

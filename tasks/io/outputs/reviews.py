@@ -21,6 +21,7 @@ CORRECTIONS_FOLDER: Final = "corrections"
 PACKAGES_FOLDER: Final = "packages"
 ACCEPTED_FOLDER: Final = "accepted"
 AGREEMENT_FILE: Final = "agreement.csv"
+VIEWER_FILE: Final = "viewer.html"
 CORRECTIONS_TABLE: Final = "corrections.parquet"
 
 IMAGE_FILE: Final = "image.nii.gz"
@@ -96,8 +97,10 @@ def read_corrections(output_uri: str) -> list[CorrectionRow]:
     return _read(CorrectionRow, output_uri)
 
 
-def publish(output_uri: str, tables: Tables, *, agreement: str) -> None:
-    """Publish agreement and tables; that of the corrections, which preparations read, last."""
+def publish(output_uri: str, tables: Tables, *, agreement: str, viewer: str | None) -> None:
+    """Publish viewer, agreement and tables; that of the corrections, which preparations read, last."""
+    if viewer is not None:
+        storage.publish(storage.join(output_uri, FOLDER, VIEWER_FILE), viewer.encode())
     storage.publish(storage.join(output_uri, FOLDER, AGREEMENT_FILE), agreement.encode())
     _publish(VerdictRow, output_uri, tables.verdicts)
     _publish(PackageRow, output_uri, tables.packages)

@@ -94,6 +94,15 @@ def test_a_package_lies_where_the_scan_lies(output: Path) -> None:
         assert packed.GetSpacing() == pytest.approx(source.GetSpacing(), abs=1e-4)
 
 
+def test_the_viewer_shows_every_packaged_scan(output: Path) -> None:
+    """Whatever its layout, most urgent first; its page is beside the packages."""
+    review(output.as_uri(), n_scans=10)
+    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
+    packaged = {folder.name for folder in (output / "review" / "packages").iterdir()}
+    assert packaged
+    assert all(f">{scan_id}<" in page for scan_id in packaged)
+
+
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 def test_package_of_a_series_has_a_dicom_seg(output: Path, kind: str) -> None:
     """It refers to the series and holds the mask, as bits or as labels; put back unchanged, it is accepted."""
