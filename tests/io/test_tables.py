@@ -7,9 +7,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.core.record import Record
-from tasks.core.rows import CaseRow, DuplicateRow, FailureRow, LedgerEntry, PatientRow, ScanRow, SlicePair
+from tasks.core.rows import (
+    CaseRow,
+    CorrectionRow,
+    DuplicateRow,
+    FailureRow,
+    LedgerEntry,
+    PackageRow,
+    PatientRow,
+    ScanRow,
+    SlicePair,
+    VerdictRow,
+)
 from tasks.io.tables import SCHEMAS, from_parquet, table_to_parquet, to_parquet
-from tests.core.samples import DUPLICATE
+from tests.core.samples import CORRECTION, DUPLICATE, VERDICT
 
 SLICE = SlicePair(
     case_id="c", slice_index=3, patient_id="p", source="s", image_uri="file:///i", mask_uri="file:///m", fingerprint="f"
@@ -58,6 +69,9 @@ ROWS: dict[type[Record], list[Record]] = {
     CaseRow: [CASE],
     DuplicateRow: [DUPLICATE],
     FailureRow: [FAILURE, FAILURE],
+    VerdictRow: [VERDICT, VERDICT.model_copy(update={"verdict": None, "decided_at": None, "status": "refused"})],
+    PackageRow: [PackageRow(scan_id="a", status="accepted", warnings=["8-bit"], digest="d")],
+    CorrectionRow: [CORRECTION, CORRECTION.model_copy(update={"layout": None, "source_uris": [], "error": "No."})],
     ScanRow: [DONE, QUEUED],
     LedgerEntry: [LedgerEntry(**row.model_dump(), reader_version="1") for row in (DONE, QUEUED)],
 }
