@@ -91,6 +91,8 @@ def _values(schema: dict[str, Any]) -> str:  # Any: pydantic's own type for a JS
         return ", ".join(f"`{choice}`" for choice in schema["enum"])
     if schema["type"] == "boolean":
         return "yes, no"
+    if schema["type"] == "array":
+        return "several texts, each behind the flag"
     kind = {"integer": "whole number", "number": "number", "string": "text"}[schema["type"]]
     bounds = [shape.format(_shown(schema[key])) for key, shape in _BOUNDS.items() if key in schema]
     if "multipleOf" in schema:
@@ -102,7 +104,7 @@ def _values(schema: dict[str, Any]) -> str:  # Any: pydantic's own type for a JS
 
 def _shown(value: object) -> str:
     """Return a value as a user types it; empty if it is not set."""
-    if value is None or value == "":
+    if value in (None, "", ()):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -25,16 +25,17 @@ def split(source: SourceHandle, dataset: str, preparation: PreparationConfig) ->
             {row.patient_id: row.source for row in patients},
             fractions=preparation.fractions,
             seed=preparation.seed,
-            earlier=_earlier_splits(dataset),
+            # a patient who was known by a hashed id before keeps the split of it
+            earlier={row.patient_id: row.split for row in patients if row.split} | _earlier_splits(dataset),
         )
     publish_splits(source.uri, [row.model_copy(update={"split": splits.get(row.patient_id)}) for row in patients])
     return source.model_copy(update={"fingerprint": split_fingerprint(source.fingerprint, splits)})
 
 
-def _earlier_splits(dataset: str) -> dict[str, Split] | None:
+def _earlier_splits(dataset: str) -> dict[str, Split]:
     earlier = datasets.find_card(dataset)
     if earlier is None:
-        return None
+        return {}
     if earlier.preparation.strategy != "patient":
         raise ConfigError(
             f"{dataset} holds a dataset split by slice; prepare the one split by patient in another folder."

@@ -2,7 +2,7 @@
 
 from tasks.core.plural import counted
 from tasks.core.record import Record
-from tasks.core.rows import ScanStatus
+from tasks.core.rows import CorrectionSource, ScanStatus
 
 
 class SourceHandle(Record):
@@ -12,6 +12,7 @@ class SourceHandle(Record):
     fingerprint: str
     n_slices: int
     n_failed: int
+    corrections: tuple[CorrectionSource, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -23,7 +23,7 @@ from tasks.core.operating_point import CurvePoint
 from tasks.core.paired_comparison import PairedComparison
 from tasks.core.quality import QualityCalibration
 from tasks.core.record import Record
-from tasks.core.rows import FailureRow, ScanStatus
+from tasks.core.rows import CorrectionSource, FailureRow, ScanStatus
 from tasks.core.source_statistics import SourceStatistics
 
 SCHEMA_VERSION: Final = "1.0"
@@ -116,6 +116,7 @@ class DatasetCard(Record):
     leakage: LeakageAudit | None = None
     appearance: TrainingAppearance | None = None
     sources: tuple[SourceStatistics, ...] = ()
+    corrections: tuple[CorrectionSource, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

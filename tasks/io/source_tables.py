@@ -18,9 +18,22 @@ PATIENTS_FILE = "patients.parquet"
 SPLITS_FILE = "splits.parquet"
 
 
-def publish_found(uri: str, pairs: Sequence[SlicePair], failures: Sequence[FailureRow]) -> None:
-    """Publish the labelled slices of a source, its patients, and its rejected files."""
-    patients = {pair.patient_id: PatientRow(patient_id=pair.patient_id, source=pair.source) for pair in pairs}
+def publish_found(
+    uri: str, pairs: Sequence[SlicePair], failures: Sequence[FailureRow], *, splits: Mapping[str, Split] | None = None
+) -> None:
+    """Publish the labelled slices of a source, its patients, and its rejected files.
+
+    Args:
+        uri: URI of the tables.
+        pairs: Labelled slices.
+        failures: Rejected files.
+        splits: Splits of patients that are fixed before the others are split, by `patient_id`.
+    """
+    fixed = splits or {}
+    patients = {
+        pair.patient_id: PatientRow(patient_id=pair.patient_id, source=pair.source, split=fixed.get(pair.patient_id))
+        for pair in pairs
+    }
     storage.publish(storage.join(uri, PAIRS_FILE), to_parquet(SlicePair, pairs))
     storage.publish(storage.join(uri, FAILURES_FILE), to_parquet(FailureRow, failures))
     storage.publish(storage.join(uri, PATIENTS_FILE), to_parquet(PatientRow, [*patients.values()]))
@@ -42,7 +55,7 @@ def read_failures(uri: str) -> list[FailureRow]:
 
 
 def read_patients(uri: str) -> list[PatientRow]:
-    """Return the patients, without splits."""
+    """Return the patients, without splits but for those that are fixed before."""
     return _read(PatientRow, uri, PATIENTS_FILE)
 
 
@@ -61,8 +74,9 @@ def source_fingerprint(
     pairs: Iterable[SlicePair], failures: Iterable[FailureRow], preparation: PreparationConfig
 ) -> str:
     """Return the digest of a source's files and identities, of how they are prepared, and of the code."""
+    decides_nothing = {"max_failed_fraction", *(() if preparation.corrections else ("corrections",))}
     return digest(
-        preparation=preparation.model_dump(mode="json", exclude={"max_failed_fraction"}),
+        preparation=preparation.model_dump(mode="json", exclude=decides_nothing),
         code=code_version(),
         slices=sorted(
             [pair.case_id, pair.slice_index, pair.patient_id, pair.source, pair.fingerprint] for pair in pairs

@@ -147,6 +147,7 @@ def draft_card(
         leakage=leakage.audit,
         appearance=appearance,
         sources=sources,
+        corrections=request.source.corrections,
         warnings=(
             *(() if is_by_patient else (LEAKY,)),
             *request.source.warnings,

@@ -63,11 +63,13 @@ def _figures(counts: Counts, *, n_slices: int) -> dict[str, float | int | None]:
     }
 
 
+CORRECTIONS = CorrectionSource(uri="file:///out", n_scans=1, digest="d" * 64)
 SOURCE_REF = SourceHandle(
     uri="file:///store/pairs",
     fingerprint="f1",
     n_slices=3,
     n_failed=1,
+    corrections=(CORRECTIONS,),
     warnings=("odd names",),
 )
 FAILURE = FailureRow(uri="file:///in/frames/jane_doe.png", error_code="unreadable", error="Image is truncated.")
@@ -203,6 +205,7 @@ DATASET = DatasetCard(
     n_slices_by_split={"train": 60, "val": 20, "test": 10},
     n_failed=2,
     sources=(SOURCE_STATISTICS,),
+    corrections=(CORRECTIONS,),
     warnings=("one case has no lesion",),
 )
 MEMBER = EnsembleMember(
@@ -333,7 +336,7 @@ SAMPLES: dict[type[Record], Record] = {
         VERDICT,
         CORRECTION,
         PackageRow(scan_id="scan_done", status="accepted", digest="d" * 64),
-        CorrectionSource(uri="file:///out", n_scans=1, digest="d" * 64),
+        CORRECTIONS,
         ReviewHandle(uri="file:///out", n_packages=3, n_verdicts=2, n_corrections=1, n_refused=1, n_new_refusals=1),
         SegmentationPlan(due=["a__b"], up_to_date={"done": 0, "skipped": 2, "deferred": 1, "failed": 0}),
         PrepareRequest(

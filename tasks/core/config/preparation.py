@@ -92,6 +92,12 @@ class PreparationConfig(FormModel):
         description="Regular expression for file names without suffix, with the group `(?P<patient>)`, optionally "
         "`(?P<case>)` and `(?P<slice>)`. Empty = built-in patterns of public collections.",
     )
+    corrections: tuple[str, ...] = Field(
+        (),
+        title="Corrections (URIs)",
+        description="URIs of reviewed segmentations. Their accepted corrections are labels beside the source, and "
+        "replace its labels of the same slices.",
+    )
     seed: int = Field(0, title="Seed", ge=0, description="Seed of the split.")
     max_failed_fraction: float = Field(
         0.0,

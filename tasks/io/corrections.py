@@ -1,0 +1,249 @@
+"""Accepted corrections of segmentations as labelled slices and volumes of a preparation, beside its source.
+
+The patient of a correction is that of the same image in the source; else it follows from the name of the scan by the
+naming rule, so that corrections stay on their patient's side of the split.
+"""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from tasks.core.addresses import shown_uri
+from tasks.core.catalog import Split
+from tasks.core.digests import digest
+from tasks.core.errors import ConfigError
+from tasks.core.naming_rules import Naming, SliceIdentity, custom_naming, identify_slice
+from tasks.core.plural import counted
+from tasks.core.rows import CorrectionRow, CorrectionSource, SlicePair
+from tasks.io.discovery import Discovery
+from tasks.io.formats import KINDS, suffix_of, without_suffix
+from tasks.io.outputs import reviews, segmentations
+from tasks.io.pseudonyms import Seal
+
+HASHED_SOURCE: Final = "hashed"
+"""Source of corrected scans with hashed ids whose name would be taken from a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """Corrections that were added to a source.
+
+    Attributes:
+        sources: Segmentations that they are of.
+        splits: Splits of patients that were known by their hashed id alone before, by patient.
+        n_replaced: Labels of the source that they replace.
+    """
+
+    sources: tuple[CorrectionSource, ...] = ()
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    n_replaced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """Label made of a correction.
+
+    Attributes:
+        identity: Identity by the naming rule.
+        is_public: Whether a built-in rule found it.
+        is_volume: Whether it is a volume, which is its whole case.
+        image_uri: URI of the image beside it.
+        mask_uri: URI of the label.
+        source_uri: URI of the scan's file or folder.
+        fingerprint: Digest of scan and label.
+        seal: Key, if ids are hashed.
+    """
+
+    identity: SliceIdentity
+    is_public: bool
+    is_volume: bool
+    image_uri: str
+    mask_uri: str
+    source_uri: str
+    fingerprint: str
+    seal: Seal | None
+
+    @property
+    def hashed_patient(self) -> str:
+        """Hashed id of the patient; empty if ids are not hashed."""
+        return self.seal.id_of(self.identity.patient_id) if self.seal else ""
+
+    def as_pair(self) -> SlicePair:
+        """Return the label with its image as a labelled slice or volume."""
+        return SlicePair(
+            case_id=self.identity.case_id,
+            slice_index=0 if self.is_volume else self.identity.slice_index,
+            patient_id=self.identity.patient_id,
+            source=self.identity.source,
+            image_uri=self.image_uri,
+            mask_uri=self.mask_uri,
+            fingerprint=self.fingerprint,
+        )
+
+
+def add_corrections(
+    found: Discovery, uris: Sequence[str], *, patient_id_pattern: str | None, assigned: Mapping[str, Split]
+) -> Corrections:
+    """Add the accepted corrections of segmentations to a source; of the same case and slice they replace the label.
+
+    Args:
+        found: Source as discovered; it receives the corrections, and rejections of those that fit nowhere.
+        uris: URIs of segmentations; of two corrections of one slice the one of the later URI counts.
+        patient_id_pattern: Naming rule of the user; without it, those of public collections are tried.
+        assigned: Splits of the earlier dataset, by patient.
+
+    Raises:
+        ConfigError: If a URI holds no segmentation, a table is damaged, or ids are hashed and the key is missing.
+        StorageError: If the store does not answer.
+    """
+    naming = custom_naming(patient_id_pattern) if patient_id_pattern else None
+    sources: list[CorrectionSource] = []
+    labels: list[_Label] = []
+    for uri in dict.fromkeys(uris):
+        rows = sorted(_accepted(uri), key=lambda row: row.scan_id)
+        made_of = sorted(f"{row.source_fingerprint}\t{row.label_sha256}" for row in rows)
+        sources.append(CorrectionSource(uri=shown_uri(uri), n_scans=len(rows), digest=digest(labels=made_of)))
+        labels += _labels(uri, rows, naming)
+    known = {pair.patient_id for pair in found.pairs} | assigned.keys()
+    known |= {label.identity.patient_id for label in labels if label.seal is None}
+    splits = {
+        label.identity.patient_id: assigned[hashed]
+        for label in labels
+        if (hashed := label.hashed_patient) in assigned and label.identity.patient_id in known - assigned.keys()
+    }
+    n_replaced = _merge(found, [_pseudonymised(label, known) for label in labels])
+    found.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
+    found.failures.sort(key=lambda failure: failure.uri)
+    return Corrections(tuple(sources), splits, n_replaced)
+
+
+def _accepted(uri: str) -> list[CorrectionRow]:
+    if segmentations.find_manifest(uri) is None:
+        raise ConfigError(
+            f"preparation.corrections names {shown_uri(uri)}, which holds no finished segmentation. Name the output of "
+            "`lesions segment` that was reviewed."
+        )
+    return [row for row in reviews.read_corrections(uri) if row.status == "accepted"]
+
+
+def _labels(uri: str, rows: Sequence[CorrectionRow], naming: Naming | None) -> Iterator[_Label]:
+    """Yield the labels of a segmentation; of a stack one per slice."""
+    manifest = segmentations.find_manifest(uri)
+    if manifest is None or not rows:
+        return
+    seal = Seal.from_environment() if manifest.segmentation.hash_ids else None
+    for row in rows:
+        layout = row.layout or "volume"
+        sources = [seal.open_text(source) if seal else source for source in row.source_uris]
+        files = reviews.label_uris(uri, row.scan_id, layout, len(sources))
+        for number, (source_uri, (image_uri, mask_uri)) in enumerate(zip(sources, files, strict=True)):
+            identity = identify_slice(_stem(source_uri, manifest.scans_uri), naming)
+            yield _Label(
+                identity,
+                is_public=identity.is_known and naming is None,
+                is_volume=layout in ("volume", "series"),
+                image_uri=image_uri,
+                mask_uri=mask_uri,
+                source_uri=source_uri.rstrip("/"),
+                fingerprint=digest(source=row.source_fingerprint, label=row.label_sha256, slice=number),
+                seal=seal,
+            )
+
+
+def _stem(uri: str, scans_uri: str) -> str:
+    """Return the path of a scan below its collection, without suffix; a member of an archive lies in its folder."""
+    root = f"{scans_uri.rstrip('/')}/"
+    path = uri.removeprefix(root) if uri.startswith(root) else uri.rpartition("/")[2]
+    archive, _, member = path.partition("!/")
+    path = f"{without_suffix(archive)}/{member}" if member else archive
+    return unicodedata.normalize("NFC", without_suffix(path) if suffix_of(path) in KINDS else path)
+
+
+def _pseudonymised(label: _Label, known: Iterable[str]) -> _Label:
+    """Return a label with hashed ids if those of its segmentation are, but for a patient known by name already."""
+    identity = label.identity
+    if label.seal is None or identity.patient_id in known:
+        return label
+    hashed = replace(
+        identity,
+        patient_id=label.hashed_patient,
+        case_id=label.seal.id_of(identity.case_id),
+        source=identity.source if label.is_public else HASHED_SOURCE,
+    )
+    return replace(label, identity=hashed)
+
+
+def _merge(found: Discovery, labels: Sequence[_Label]) -> int:
+    """Put labels beside or in place of those of a source, and return the number of the latter."""
+    volume_cases = found.volume_cases() | {label.identity.case_id for label in labels if label.is_volume}
+    by_image = {pair.image_uri.rstrip("/"): pair for pair in found.pairs}
+    of_source: dict[str, list[SlicePair]] = defaultdict(list)
+    for pair in found.pairs:
+        of_source[pair.case_id].append(pair)
+    replaced: dict[str, SlicePair | None] = {}  # by the URI of the image in the source
+    added: list[_Label] = []
+    for label in _newest(labels, found):
+        same = by_image.get(label.source_uri)
+        rivals = of_source[label.identity.case_id]
+        if same:
+            whole = digest(pair=same.fingerprint, label=label.fingerprint)
+            replaced[same.image_uri] = same.model_copy(update={"mask_uri": label.mask_uri, "fingerprint": whole})
+        elif reason := _conflict(label, rivals, volume_cases):
+            found.reject(label.mask_uri, "duplicate_slice", reason)
+        else:
+            replaced |= {pair.image_uri: None for pair in rivals if _is_replaced(pair, label)}
+            added.append(_as_known(label, rivals))
+    kept = [replaced.get(pair.image_uri, pair) for pair in found.pairs]
+    found.pairs = [*(pair for pair in kept if pair is not None), *(label.as_pair() for label in added)]
+    found.volumes |= {label.image_uri for label in added if label.is_volume}
+    return len(replaced)
+
+
+def _newest(labels: Iterable[_Label], found: Discovery) -> Iterator[_Label]:
+    """Yield the last correction of each place; those of several scans that claim one place are rejected."""
+    claims: dict[tuple[str, int | None], list[_Label]] = defaultdict(list)
+    for label in labels:
+        claims[label.identity.case_id, _place(label)].append(label)
+    for (case_id, _), rivals in claims.items():
+        if len({label.source_uri for label in rivals}) == 1 or all(label.is_public for label in rivals):
+            yield rivals[-1]
+            continue
+        for label in rivals:
+            found.reject(
+                label.mask_uri,
+                "duplicate_slice",
+                f"Corrections of {len(rivals)} scans claim the same place in case {case_id}; set "
+                "preparation.patient_id_pattern so that they are told apart.",
+            )
+
+
+def _place(label: _Label) -> int | None:
+    """Return the slice that a label is of; None for a whole case."""
+    return None if label.is_volume else label.identity.slice_index
+
+
+def _is_replaced(pair: SlicePair, label: _Label) -> bool:
+    return label.is_volume or pair.slice_index == label.identity.slice_index
+
+
+def _as_known(label: _Label, rivals: Sequence[SlicePair]) -> _Label:
+    """Return a label with patient and source as the source has them for its case."""
+    if not rivals:
+        return label
+    first = rivals[0]
+    return replace(label, identity=replace(label.identity, patient_id=first.patient_id, source=first.source))
+
+
+def _conflict(label: _Label, rivals: Sequence[SlicePair], volume_cases: set[str]) -> str | None:
+    """Return why a correction can be put neither beside the labels of a source nor in their place."""
+    case_id = label.identity.case_id
+    if rivals and not label.identity.is_known:
+        return (
+            f"The correction and {counted(len(rivals), 'label')} of the source are of case {case_id} by names that no "
+            "rule knows, and may be of two patients. Set preparation.patient_id_pattern."
+        )
+    if not label.is_volume and case_id in volume_cases:
+        return f"The correction is of a slice, and case {case_id} is there as a volume. Correct the volume instead."
+    return None
