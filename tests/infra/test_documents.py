@@ -12,7 +12,7 @@ from tasks.core.errors import ErrorCode
 from tasks.core.flags import FLAGS
 from tasks.core.metrics import METRICS
 from tasks.core.patient_metrics import PATIENT_METRICS
-from tasks.core.rows import CaseRow, ScanRow
+from tasks.core.rows import CaseRow, CorrectionRow, ScanRow
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -91,9 +91,10 @@ def test_parameters_page_is_generated_from_the_models() -> None:
 
 
 def test_codes_columns_and_metrics_are_explained() -> None:
-    """Every error code, every column of scans.parquet and cases.parquet and every metric has its line on the page."""
+    """Every error code, column of scans, cases and corrections, metric and flag has its line on the page."""
     page = (ROOT / "infra" / "docs" / "inputs-and-outputs.md").read_text()
-    columns = [name for row in (ScanRow, CaseRow) for name, field in row.model_fields.items() if not field.exclude]
+    tables = (ScanRow, CaseRow, CorrectionRow)
+    columns = [name for row in tables for name, field in row.model_fields.items() if not field.exclude]
     assert not [
         name for name in [*get_args(ErrorCode), *columns, *METRICS, *PATIENT_METRICS, *FLAGS] if f"`{name}`" not in page
     ]

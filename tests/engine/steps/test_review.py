@@ -229,7 +229,7 @@ def test_link_out_of_the_folder_is_not_followed(output: Path) -> None:
 
 
 def test_correction_that_is_known_is_not_taken_in_again(output: Path) -> None:
-    """A second review changes neither row nor label; a new content of the file is a new correction."""
+    """A second review changes neither row nor label; new content is a new correction, no file is none."""
     review(output.as_uri(), n_scans=10)
     correct_with_itk(output, "volume")
     review(output.as_uri(), n_scans=0)
@@ -243,6 +243,9 @@ def test_correction_that_is_known_is_not_taken_in_again(output: Path) -> None:
     review(output.as_uri(), n_scans=0)
     row = _corrections(output)["volume"]
     assert (row.status, row.n_voxels_after, row.dice_with_prediction) == ("accepted", 0, 0.0)
+    (output / "review" / "corrections" / "volume.nii.gz").unlink()
+    assert review(output.as_uri(), n_scans=0).n_corrections == 0
+    assert _corrections(output) == {}
 
 
 def test_scans_to_correct_are_those_with_that_verdict(output: Path) -> None:
