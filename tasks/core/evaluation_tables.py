@@ -97,8 +97,10 @@ def case_summary(report: EvaluationReport) -> Table | None:
 
 
 def _summary_row(name: str, source: str, found: Row) -> list[Cell]:
-    figures = (ratio(found["mean"]), interval(found["ci95"]), interval(found["t_ci95"]), ratio(found["median"]))
-    return [text(label(name)), text(source), count(found["n_defined"]), *figures]
+    digits = _digits(name)
+    ranges = [interval(found[key], digits=digits) for key in ("ci95", "t_ci95")]
+    head = [text(label(name)), text(source), count(found["n_defined"]), ratio(found["mean"], digits=digits)]
+    return [*head, *ranges, ratio(found["median"], digits=digits)]
 
 
 def by_lesion_size(report: EvaluationReport) -> Table:
@@ -194,4 +196,9 @@ def _columns(names: Sequence[str]) -> list[Column]:
 
 
 def _figures(row: Row, names: Sequence[str]) -> list[Cell]:
-    return [ratio(row.get(name), digits=1 if name.endswith(("_ml", "_mm", "_px")) else 3) for name in names]
+    return [ratio(row.get(name), digits=_digits(name)) for name in names]
+
+
+def _digits(name: str) -> int:
+    """Return the decimals of a metric: one for millimetres, pixels, millilitres and counts."""
+    return 1 if name.endswith(("_ml", "_mm", "_px", "_per_scan")) else 3

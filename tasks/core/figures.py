@@ -57,7 +57,7 @@ def precision_recall_figure(
     axes.plot(recall[chosen], precision[chosen], "o", color=VAL_COLOUR, label=label)
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall, pooled over pixels")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False)
     return _png(figure)
 
 
@@ -90,8 +90,9 @@ def volume_agreement_figure(predicted: np.ndarray, reference: np.ndarray) -> byt
     axes.axhline(0, color="grey", linewidth=1)
     if len(mean):
         axes.set_xscale("log")
-        is_narrow = mean.max() < 10 * mean.min()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 4, 6) if is_narrow else (1,)))
+        span = mean.max() / mean.min()
+        steps = (1, 2, 3, 4, 6) if span < 10 else (1, 3) if span < 1000 else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=steps))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.plot(mean, difference, "o", color=TRAIN_COLOUR, markersize=4)

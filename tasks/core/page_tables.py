@@ -78,8 +78,8 @@ def count(value: int | None) -> Cell:
     return Cell(DASH) if value is None else Cell(f"{value:,}".replace(",", "\u202f"), value)
 
 
-def interval(low_high: Sequence[float] | None) -> Cell:
+def interval(low_high: Sequence[float] | None, *, digits: int = 3) -> Cell:
     """Return a cell of an interval, sorted by its lower end."""
     if not low_high:
         return Cell(DASH)
-    return Cell(f"{low_high[0]:.3f} to {low_high[1]:.3f}".replace("-", MINUS), low_high[0])
+    return Cell(f"{low_high[0]:.{digits}f} to {low_high[1]:.{digits}f}".replace("-", MINUS), low_high[0])

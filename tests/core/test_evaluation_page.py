@@ -86,8 +86,8 @@ def test_evaluation_page_shows_the_figures_there_are() -> None:
 def test_evaluation_page_says_whose_panels_it_shows() -> None:
     """Each picture has the patient's rank, id and Dice below it."""
     words = _evaluation_page().words
-    assert "Best patient by Dice: patient_b, 0.800." in words
-    assert "Worst patient by Dice: patient_a, undefined." in words
+    assert "Best: patient_b, Dice 0.800." in words
+    assert "Worst: patient_a, Dice undefined." in words
 
 
 def test_evaluation_page_names_what_could_not_be_scored_and_what_is_odd() -> None:
@@ -222,7 +222,7 @@ def test_pictures_are_grouped_by_rank_where_there_are_several() -> None:
     several = [*PANELS, PatientPanel("worst", "patient_c", 0.1, b"panel of c", slice_index=7)]
     html = evaluation_report(EVALUATION, MODEL, DATASET, figures=FIGURES, panels=several)
     assert re.findall(r"<h3>(\w+)</h3>", html) == ["Best", "Worst"]
-    assert "Worst patient by Dice: patient_c, 0.100.</b> Slice 7." in html
+    assert "<b>patient_c, Dice 0.100.</b> Slice 7." in html
     assert "<h3>" not in evaluation_report(EVALUATION, MODEL, DATASET, figures=FIGURES, panels=PANELS)
     for name, colour in (("true positive", "#f0e442"), ("false positive", "#d55e00"), ("false negative", "#56b4e9")):
         assert re.search(rf'background: {colour}"></i>{name}', html)

@@ -1,19 +1,24 @@
 """What cannot work is refused before anything starts."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
+from tasks.core.config.evaluation import EvaluationConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.step_inputs import TrainRequest
+from tasks.core.step_inputs import EvaluateRequest, TrainRequest
 from tasks.engine.cluster.session import session
 from tasks.engine.jobs import connection
+from tasks.evaluate import evaluation_request
 from tasks.runtime.addresses import locate
 from tasks.segment import segmentation_request
 from tasks.train import training_request
+from tests.core.samples import EVALUATION
 
 PLACES = ("gs://b/model", "gs://b/scans", "gs://b/masks")
 
@@ -70,6 +75,7 @@ def test_an_address_with_credentials_is_no_parameter(uri: str) -> None:
         lambda: locate(uri),
         lambda: _training(ModelConfig(start_from=uri)),
         lambda: _training(ModelConfig(encoder_weights=uri)),
+        lambda: _evaluation(uri),
         lambda: session(ComputeConfig(ray_address=uri)).__enter__(),
         lambda: connection.connect(uri),
     )
@@ -90,3 +96,33 @@ def test_an_empty_address_is_not_this_folder(uri: str) -> None:
     """A variable that is not set leaves an empty text, which as a path would mean the working folder."""
     with pytest.raises(ConfigError, match="Is a variable not set"):
         locate(uri)
+
+
+def _evaluation(compare_with: str | None, *, report: str = "file:///report") -> EvaluateRequest:
+    places = ("file:///model", "file:///dataset", report)
+    return evaluation_request(*places, split="test", evaluation=EvaluationConfig(compare_with=compare_with))
+
+
+@pytest.mark.parametrize("name", ["", "/metrics.json"])
+def test_an_earlier_evaluation_is_named_by_folder_or_file(tmp_path: Path, name: str) -> None:
+    """Either leads to its metrics; nothing, or a field that was cleared, compares with none."""
+    (tmp_path / "metrics.json").write_text(EVALUATION.model_dump_json())
+    assert _evaluation(f"{tmp_path}{name}").compare_with == f"{tmp_path.as_uri()}{name}"
+    assert _evaluation(None).compare_with is _evaluation("").compare_with is None
+
+
+def test_an_earlier_evaluation_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    """None there, damaged, of another split, or where the new report is to be: before anything is trained or scored."""
+    metrics = tmp_path / "metrics.json"
+    with pytest.raises(ConfigError, match=r"holds no metrics\.json, so no finished evaluation"):
+        _evaluation(str(tmp_path))
+    metrics.write_text("{}")
+    with pytest.raises(ConfigError, match=r"is damaged, or was written by another version"):
+        _evaluation(str(tmp_path))
+    metrics.write_text(EVALUATION.model_copy(update={"split": "val"}).model_dump_json())
+    with pytest.raises(ConfigError, match="is an evaluation on val, this one is on test"):
+        _evaluation(str(tmp_path))
+    metrics.write_text(EVALUATION.model_dump_json())
+    for name in ("", "/metrics.json"):
+        with pytest.raises(ConfigError, match=r"which the new report replaces\. Write it elsewhere"):
+            _evaluation(f"{tmp_path}{name}", report=tmp_path.as_uri())

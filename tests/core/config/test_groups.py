@@ -79,7 +79,9 @@ def test_number_has_a_lower_bound(name: str, field: str) -> None:
         assert {"minimum", "exclusiveMinimum"} & schema.keys()
 
 
-@pytest.mark.parametrize("name", ["preparation", "augment", "model", "training", "segmentation", "compute"])
+@pytest.mark.parametrize(
+    "name", ["preparation", "augment", "model", "training", "evaluation", "segmentation", "compute"]
+)
 def test_groups_have_the_names_of_the_flags(name: str) -> None:
     """The groups are reachable under the names the command's contract promises."""
     assert name in PARAMETER_GROUPS

@@ -154,6 +154,23 @@ def test_a_patients_figures_do_not_depend_on_who_else_is_scored(dataset_uri: str
     )
 
 
+def test_a_report_is_compared_patient_by_patient(bundle: str, dataset_uri: str, report: Path, tmp_path: Path) -> None:
+    """The same bundle on the same patients differs by nothing; of other patients it is refused before anything runs."""
+    asked = {"model_uri": bundle, "dataset_uri": dataset_uri, "report_uri": (tmp_path / "report").as_uri()}
+    evaluate(EvaluateRequest(**asked, split="test", compare_with=report.as_uri()), load_model=load_bright)
+    found = json.loads((tmp_path / "report" / "metrics.json").read_text())["comparison"]
+    assert found["n_left_out"] == 0
+    assert {patient["difference"] for patient in found["patients"]} <= {0.0, None}
+    assert not any(patient["is_worse"] for patient in found["patients"])
+    assert "Comparison with an earlier evaluation" in (tmp_path / "report" / "report.html").read_text()
+    other = EvaluateRequest(
+        **asked | {"report_uri": (tmp_path / "other").as_uri()}, split="val", compare_with=str(report)
+    )
+    with pytest.raises(ConfigError, match="holds other patients than this split"):
+        evaluate(other, load_model=load_bright)
+    assert not (tmp_path / "other").exists()
+
+
 def test_report_is_one_self_contained_page(report: Path) -> None:
     """The page carries its pictures and loads nothing; the same pictures lie beside it as files."""
     page = (report / "report.html").read_text()
