@@ -13,7 +13,8 @@ from tasks.core.evaluation_page import PatientPanel, Rank, evaluation_report
 from tasks.core.figures import precision_recall_figure, reliability_figure, volume_agreement_figure
 from tasks.core.lesions import SIZES, LesionCounts
 from tasks.core.metrics import METRICS, Counts, score
-from tasks.core.paired_comparison import PairedComparison, compare_patients
+from tasks.core.paired_comparison import PairedComparison
+from tasks.core.paired_differences import compare_patients
 from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS
 from tasks.core.plural import counted
 from tasks.core.probability_histogram import ProbabilityHistogram, precision_recall_curve
