@@ -52,15 +52,27 @@ function say(text) {
 
 // Window: level and width in grey levels; the sliders show them as brightness and contrast, 0 is the whole range.
 
-function applyWindow() {
-  const [image] = viewer.volumes;
-  if (!image) return;
+function chosenWindow() {
   const level = GREY_RANGE / 2 - Number(element("brightness").value);
   const width = GREY_RANGE * 2 ** (-Number(element("contrast").value) / 25);
-  image.cal_min = level - width / 2;
-  image.cal_max = level + width / 2;
-  viewer.updateGLVolume();
-  showWindow();
+  return { cal_min: level - width / 2, cal_max: level + width / 2 };
+}
+
+// Once per frame: a slider reports more often than a large scan can be drawn.
+let isWindowDue = false;
+
+function applyWindow() {
+  if (isWindowDue) return;
+  isWindowDue = true;
+  requestAnimationFrame(() => {
+    isWindowDue = false;
+    const [image] = viewer.volumes;
+    if (!image) return;
+    Object.assign(image, chosenWindow());
+    viewer.refreshLayers(image, 0);
+    viewer.drawScene();
+    showWindow();
+  });
 }
 
 function readWindow() {
@@ -158,17 +170,17 @@ async function load(number) {
   announce(number);
   shown = number;
   try {
-    const image = await read(`image-${number}`, { colormap: "gray", cal_min: 0, cal_max: GREY_RANGE });
+    const image = await read(`image-${number}`, { colormap: "gray", ...chosenWindow() });
     const mask = await read(`mask-${number}`, { colormap: "lesion", cal_min: 0, cal_max: 1, opacity: opacity() });
-    [...viewer.volumes].reverse().forEach((volume) => viewer.removeVolume(volume));
+    viewer.volumes = []; // removing them one by one draws each time
     viewer.addVolume(image);
     viewer.addVolume(mask);
     viewer.setPan2Dxyzmm([0, 0, 0, 1]);
     offerPlanes(mask.hdr.dims[3] > 1);
     centreOn(mask);
-    applyWindow();
     viewer.drawScene();
     showSlice();
+    showWindow();
     say("");
     return true;
   } catch (error) {
