@@ -11,6 +11,7 @@ from math import inf
 from typing import Final
 
 from tasks.core.addresses import shown_uri
+from tasks.core.collection_summary import needs_review
 from tasks.core.errors import ConfigError
 from tasks.core.handles import ReviewHandle
 from tasks.core.review_queue import ranked
@@ -151,11 +152,15 @@ def _find_known(
 def _due(
     queue: Sequence[ScanRow], verdicts: Sequence[VerdictRow], corrections: Sequence[CorrectionRow], *, n_scans: int
 ) -> list[ScanRow]:
-    """Return the scans to correct: those with that verdict, without any verdict the most urgent ones."""
+    """Return the scans to correct: those with that verdict, without any verdict the most urgent, flagged ones first."""
     verdict_of = verdicts_on(_masks(queue), verdicts)
     corrected = {row.scan_id for row in corrections if row.status == "accepted"}
     left = [row for row in queue if row.scan_id not in corrected]
-    return [row for row in left if verdict_of.get(row.scan_id) == "correct"] if verdict_of else left[:n_scans]
+    return (
+        [row for row in left if verdict_of.get(row.scan_id) == "correct"]
+        if verdict_of
+        else [row for row in left if needs_review(row)][:n_scans]
+    )
 
 
 def _make_packages(
