@@ -13,10 +13,11 @@ from typing import Final
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Split
 from tasks.core.digests import digest
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, StorageError
 from tasks.core.naming_rules import Naming, SliceIdentity, custom_naming, identify_slice
 from tasks.core.plural import counted
 from tasks.core.rows import CorrectionRow, CorrectionSource, SlicePair
+from tasks.io import storage
 from tasks.io.discovery import Discovery
 from tasks.io.formats import KINDS, suffix_of, without_suffix
 from tasks.io.outputs import reviews, segmentations
@@ -185,8 +186,8 @@ def _merge(found: Discovery, labels: Sequence[_Label]) -> int:
     replaced: dict[str, SlicePair | None] = {}  # by the URI of the image in the source
     added: list[_Label] = []
     for label in _newest(labels, found):
-        same = by_image.get(label.source_uri)
         rivals = of_source[label.identity.case_id]
+        same = by_image.get(label.source_uri) or _copy_of(label, rivals)
         if same:
             whole = digest(pair=same.fingerprint, label=label.fingerprint)
             replaced[same.image_uri] = same.model_copy(update={"mask_uri": label.mask_uri, "fingerprint": whole})
@@ -234,6 +235,17 @@ def _as_known(label: _Label, rivals: Sequence[SlicePair]) -> _Label:
         return label
     first = rivals[0]
     return replace(label, identity=replace(label.identity, patient_id=first.patient_id, source=first.source))
+
+
+def _copy_of(label: _Label, rivals: Sequence[SlicePair]) -> SlicePair | None:
+    """Return the pair whose image is a copy of the scan; asked only where equal names may be of two patients."""
+    if label.identity.is_known or len(rivals) != 1 or "!/" in label.source_uri:
+        return None
+    try:
+        is_copy = storage.read_bytes(label.source_uri) == storage.read_bytes(rivals[0].image_uri)
+    except StorageError:  # a folder, a member of an archive, or scans that this machine may not read
+        return None
+    return rivals[0] if is_copy else None
 
 
 def _conflict(label: _Label, rivals: Sequence[SlicePair], volume_cases: set[str]) -> str | None:

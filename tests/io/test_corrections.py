@@ -101,6 +101,18 @@ def test_equal_names_without_a_rule_are_not_taken_for_one_patient(tmp_path: Path
     assert [failure.error_code for failure in found.failures] == ["duplicate_slice"]
 
 
+def test_copy_of_an_image_is_the_same_image(tmp_path: Path) -> None:
+    """Without a rule for names, equal content tells that source and scans hold the same image."""
+    for name in ("in", "scans"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "chest.png").write_bytes(b"the same")
+    row = _correction("chest.png").model_copy(update={"source_uris": [(tmp_path / "scans" / "chest.png").as_uri()]})
+    pair = _pair("chest", image_uri=(tmp_path / "in" / "chest.png").as_uri())
+    assert _keys(_added(tmp_path / "output", [row], [pair])) == [("chest", "chest", 0, True)]
+    (tmp_path / "in" / "chest.png").write_bytes(b"another")
+    assert _keys(_added(tmp_path / "output", [row], [pair])) == [("chest", "chest", 0, False)]
+
+
 def test_later_output_wins(tmp_path: Path) -> None:
     """Of two corrections of one scan the one of the later URI counts, and the fingerprint follows it."""
     outputs = [

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from hashlib import sha256
 from math import inf
-from typing import Final
 
 from tasks.core.addresses import shown_uri
 from tasks.core.collection_summary import needs_review
@@ -34,9 +33,6 @@ from tasks.stages.review_viewer import draw_viewer
 from tasks.stages.take_corrections import Segmented, scan_id_of, take_correction
 
 logger = logging.getLogger(__name__)
-
-MAX_VERDICTS_BYTES: Final = 64 << 20
-"""Largest verdicts.csv: half a million lines."""
 
 
 ListSources = Callable[[], dict[str, ScanSource]]
@@ -104,14 +100,10 @@ def _unopened(containers: Sequence[Container], kept: Sequence[SealedFile]) -> li
 
 
 def _take_verdicts(of: Segmented, earlier: Sequence[VerdictRow]) -> list[VerdictRow]:
-    masks = _masks(of.rows.values())
-    file = reviews.find_verdicts(of.output_uri)
-    if file is not None and file.size_bytes > MAX_VERDICTS_BYTES:
-        limit = MAX_VERDICTS_BYTES >> 20
-        raise ConfigError(f"{reviews.VERDICTS_FILE} has {file.size_bytes >> 20} MiB; at most {limit} are read.")
-    if file is None:
+    content = reviews.find_verdicts(of.output_uri)
+    if content is None:
         return [row for row in earlier if row.status == "accepted"]
-    return read_verdicts(storage.read_bytes(file.uri), masks=masks, earlier=earlier, now=of.now)
+    return read_verdicts(content, masks=_masks(of.rows.values()), earlier=earlier, now=of.now)
 
 
 def _masks(rows: Iterable[ScanRow]) -> dict[str, str]:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from tasks.core.addresses import shown_uri
 from tasks.core.errors import ConfigError
 from tasks.core.rows import CorrectionRow, PackageRow, VerdictRow
 from tasks.core.volumes import Layout
 from tasks.io import storage
+from tasks.io.other_files import HIDDEN, kind_of_other
 from tasks.io.record_files import read_table
 from tasks.io.stored_objects import StoredObject
 from tasks.io.tables import to_parquet
@@ -20,6 +22,8 @@ VERDICTS_FILE: Final = "verdicts.csv"
 CORRECTIONS_FOLDER: Final = "corrections"
 PACKAGES_FOLDER: Final = "packages"
 ACCEPTED_FOLDER: Final = "accepted"
+MAX_VERDICTS_BYTES: Final = 64 << 20
+"""Largest verdicts.csv: half a million lines."""
 AGREEMENT_FILE: Final = "agreement.csv"
 VIEWER_FILE: Final = "viewer.html"
 CORRECTIONS_TABLE: Final = "corrections.parquet"
@@ -67,16 +71,29 @@ def label_uris(output_uri: str, scan_id: str, layout: Layout, n_slices: int = 1)
     return [(storage.join(folder, image), storage.join(folder, mask)) for image, mask in names]
 
 
-def find_verdicts(output_uri: str) -> StoredObject | None:
-    """Return the verdicts.csv that was put in, or None without one."""
+def find_verdicts(output_uri: str) -> bytes | None:
+    """Return the content of the verdicts.csv that was put in, or None without one.
+
+    Raises:
+        ConfigError: If it is larger than any export is.
+    """
     uri = storage.join(output_uri, FOLDER, VERDICTS_FILE)
-    return storage.list_objects(uri)[0] if storage.exists(uri) else None
+    if not storage.exists(uri):
+        return None
+    content = storage.read_range(uri, 0, MAX_VERDICTS_BYTES + 1)
+    if len(content) > MAX_VERDICTS_BYTES:
+        raise ConfigError(
+            f"{shown_uri(uri)} has more than {MAX_VERDICTS_BYTES >> 20} MiB, which are read. Export it again."
+        )
+    return content
 
 
 def list_corrections(output_uri: str) -> list[StoredObject]:
-    """Return the files that were put in as corrections, without hidden ones."""
+    """Return the files that were put in as corrections, without what a file manager left there."""
     folder = storage.join(output_uri, FOLDER, CORRECTIONS_FOLDER)
-    return storage.list_objects(folder) if storage.exists(folder) else []
+    if not storage.exists(folder):
+        return []
+    return [o for o in storage.list_objects(folder) if kind_of_other(o.path, o.size_bytes) != HIDDEN]
 
 
 def read_tables(output_uri: str) -> Tables:
