@@ -53,6 +53,7 @@ def dataset_markdown(card: DatasetCard) -> str:
             f"{counted(card.n_failed, 'slice')} rejected.",
             *([f"{counted(card.n_lung_masks, 'slice')} with a lung mask."] if card.n_lung_masks else []),
             *([_leakage(card.leakage)] if card.leakage else []),
+            *(f"{counted(one.n_scans, 'corrected scan')} of {as_code(one.uri)}." for one in card.corrections),
             "",
             "| split | slices |",
             "|---|---|",

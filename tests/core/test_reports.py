@@ -34,6 +34,7 @@ def test_dataset_markdown_gives_sizes_by_split() -> None:
     assert "lung" not in text
     assert "30 slices with a lung mask." in dataset_markdown(DATASET.model_copy(update={"n_lung_masks": 30}))
     assert "**one case has no lesion**" in text
+    assert "1 corrected scan of `file:///out`." in text.splitlines()
     for line in ("| train | 60 |", "| val | 20 |", "| test | 10 |"):
         assert line in text.splitlines()
 
