@@ -128,12 +128,12 @@ def ensemble(pipeline: Pipeline) -> Ensemble:
 
 
 def test_every_patient_is_held_out_of_one_network(ensemble: Ensemble, pipeline: Pipeline) -> None:
-    """Of every split; the bundle names all files of its networks by digest and holds nothing else."""
+    """Of every split; the bundle names its files by digest and holds nothing else but its cards."""
     held_out = [patient for member in ensemble.card.members for patient in member.held_out]
     assert sorted(held_out) == sorted(datasets.read_card(pipeline.dataset_uri).assignments)
     folder = Path(ensemble.uri)
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert files - {"model.json", ".lesions.json"} == ensemble.card.files.keys()
+    assert files - {"model.json", "model_card.md", ".lesions.json"} == ensemble.card.files.keys()
     assert {path for path in files if path.endswith(".h5")} == set(ensemble.card.weights_files)
     assert len({ensemble.card.files[path] for path in ensemble.card.weights_files}) == 2
 
