@@ -45,17 +45,20 @@ def _new_app(*, is_overview: bool) -> App:
     """Return the commands; of an overview each has its line instead of its flow's text, and none is imported."""
     commands = App(
         name="lesions",
-        help="Segment lung lesions in CT scans: prepare a dataset, train and evaluate a model, segment new scans.",
+        help="Segment lung lesions in CT scans: prepare a dataset, train and evaluate a model, segment new scans.\n\n"
+        "Every command also takes --config FILE.yaml, --json and --debug; COMMAND --help describes its flags.",
         version=lambda: importlib.metadata.version("lung-lesion-workflow"),
         result_action="return_value",
     )
     for name, (path, line) in COMMANDS.items():
         commands.command(path, name=name, help=line if is_overview else None)
+    commands.register_install_completion_command(help="Install completion of commands and flags in this shell.")
     return commands
 
 
 app = _new_app(is_overview=False)
 app.meta.group_parameters = app.group_parameters
+app.meta.suppress_keyboard_interrupt = False  # cyclopts would exit without a word
 
 
 @app.meta.default

@@ -54,7 +54,8 @@ def _lines(result: Any) -> list[str]:  # Any: what any command returns
     if isinstance(result, SegmentationHandle):
         counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in result.counts.items() if n)
         uri = _path(result.uri)
-        return [f"Scans: {counts or 'none'}", f"Masks: {uri}/masks", f"Report: {uri}/report.html"]
+        masks = [f"Masks: {uri}/masks"] if result.counts.get("done") or result.counts.get("skipped") else []
+        return [f"Scans: {counts or 'none'}", *masks, f"Report: {uri}/report.html"]
     return []
 
 

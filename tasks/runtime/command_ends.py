@@ -7,12 +7,13 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cyclopts import CycloptsError, UnusedCliTokensError
-from pydantic import ValidationError
+from cyclopts.completion.detect import ShellDetectionError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -66,6 +67,9 @@ def end_of(err: BaseException) -> End | None:
     if isinstance(err, KeyboardInterrupt):
         sentence = "Stopped. What was finished is recorded; start the command again to continue."
         return End("Interrupted", "KeyboardInterrupt", sentence, INTERRUPTED_EXIT)
+    if isinstance(err, ShellDetectionError):
+        sentence = f"{' '.join(str(err).split())} Name it, as --install-completion --shell bash."
+        return End(BAD_PARAMETERS, ConfigError.__name__, sentence, ConfigError.exit_code)
     if isinstance(err, CycloptsError | ValidationError):
         cause = err.__cause__ or err.__context__ if isinstance(err, CycloptsError) else err
         sentence = _explain(cause) if isinstance(cause, ValidationError) else _of_syntax(err)
@@ -103,12 +107,24 @@ def _explain(err: ValidationError) -> str:
 
 def _hint(group: str, problem: Any) -> str:  # Any: pydantic's ErrorDetails
     """Return which of the known values or names was perhaps meant."""
+    name = str(problem["loc"][-1]) if problem["loc"] else ""
     if problem["type"] == "literal_error":
-        return f".{hint}" if (hint := did_you_mean(str(problem["input"]), _QUOTED.findall(problem["msg"]))) else ""
-    if problem["type"] == "extra_forbidden" and group in PARAMETER_GROUPS and len(problem["loc"]) == 1:
-        fields = PARAMETER_GROUPS[group].model_fields
-        return f".{hint}" if (hint := did_you_mean(str(problem["loc"][0]), fields)) else ""
-    return ""
+        hint = did_you_mean(str(problem["input"]), _QUOTED.findall(problem["msg"]))
+    elif problem["type"] == "extra_forbidden" and group in PARAMETER_GROUPS:
+        hint = did_you_mean(name, _fields(PARAMETER_GROUPS[group], problem["loc"][:-1]))
+    else:
+        hint = ""
+    return f".{hint}" if hint else ""
+
+
+def _fields(model: type[BaseModel], inner: Sequence[str | int]) -> Sequence[str]:
+    """Return the names of the fields of a group, or of a group inside of it."""
+    for name in inner:
+        annotation = model.model_fields[str(name)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ()
+        model = annotation
+    return tuple(model.model_fields)
 
 
 @contextlib.contextmanager

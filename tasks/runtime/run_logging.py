@@ -14,6 +14,8 @@ from tasks.core.errors import LesionWorkflowError
 INNER = "tasks"
 """Name of the root of all loggers that are relayed."""
 _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+_STORE_LOGGERS = ("gcsfs",)
+"""Loggers of clients that print the traceback of an error and raise it, too."""
 _OF_STATES = ("Beginning flow run", "Created task run", "Finished in state")
 _NO_END = ("Finished in state Running", "Finished in state Pending")
 _RETRY = "Task run failed with %s: %r - Retry %s/%s will start %s"
@@ -62,9 +64,15 @@ def show_all() -> None:
 
 
 def quieten_states() -> None:
-    """Leave Prefect's lines about the states of runs out, for a command line, which says the outcome itself."""
+    """Leave out what a command line says itself as the outcome: states of runs, tracebacks of the stores' clients."""
     for name in _RUN_LOGGERS:
-        logging.getLogger(name).addFilter(lambda record: not str(record.msg).startswith(_OF_STATES))
+        logging.getLogger(name).addFilter(_is_no_state)
+    for name in _STORE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _is_no_state(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_OF_STATES)
 
 
 class _Relay(logging.Handler):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.core.throughput import Progress, StageSums, cost_per_1000
+from tasks.core.throughput import Progress, StageSums, StepProgress, cost_per_1000
 
 
 def test_steady_state_leaves_the_start_out() -> None:
@@ -58,3 +58,26 @@ def test_fraction_is_between_nothing_and_all(n_done: int, n_skipped: int, n_fail
     progress = Progress(n_scans, n_done, n_skipped, n_failed, n_slices=n_done, seconds=1.0)
     assert 0 <= progress.fraction <= 1
     assert (progress.fraction == 1) == (n_left == 0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "sentence"),
+    [
+        (StepProgress(100, n_done=0, seconds=0.0), "0 of 100 slices, starting"),
+        (StepProgress(100, n_done=20, seconds=10.0, n_before=10), "20 of 100 slices, 1.0 slices/s, 80 s left"),
+        (StepProgress(100, n_done=100, seconds=10.0), "100 of 100 slices, 10.0 slices/s, finished"),
+        (
+            StepProgress(9000, n_done=1000, seconds=600, place="epoch 1 of 9"),
+            "epoch 1 of 9, 1,000 of 9,000 slices, 1.7 slices/s, 80 min left",
+        ),
+    ],
+)
+def test_step_progress_is_one_line(progress: StepProgress, sentence: str) -> None:
+    """It has place, count, rate of this run and time left, and promises nothing before the first slice."""
+    assert progress.sentence() == sentence
+
+
+def test_a_step_without_slices_is_over() -> None:
+    """Nothing to do is done, and a count above the plan is no more than all."""
+    assert StepProgress(0, n_done=0, seconds=0.0).fraction == 1
+    assert StepProgress(10, n_done=12, seconds=1.0).fraction == 1

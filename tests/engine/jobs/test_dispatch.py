@@ -11,7 +11,7 @@ from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import TrainingConfig
 from tasks.core.record import Record
 from tasks.core.step_inputs import TrainRequest
-from tasks.core.throughput import Progress
+from tasks.core.throughput import Progress, StepProgress
 from tasks.engine.jobs import dispatch
 
 
@@ -28,6 +28,17 @@ def test_progress_is_reported_at_once_then_at_intervals_and_at_the_end(monkeypat
         clock.now = at_s
         report_progress(_progress(n_done))
     assert [progress.n_done for progress in reported] == [0, 2, 10]
+
+
+def test_progress_that_only_ages_is_not_repeated_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose first line can wait reports at the first interval, and the end once, while seconds go on."""
+    clock, reported = SimpleNamespace(now=0.0), []
+    monkeypatch.setattr(dispatch, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    report_progress = dispatch.at_intervals(reported.append, every_s=60, is_first_due=False)
+    for at_s, n_done in ((1.0, 1), (61.0, 5), (70.0, 10), (72.0, 10)):
+        clock.now = at_s
+        report_progress(StepProgress(10, n_done=n_done, seconds=at_s))
+    assert [progress.n_done for progress in reported] == [5, 10]
 
 
 @pytest.mark.parametrize("step", get_args(StepName))
