@@ -3,6 +3,7 @@
 from tasks.core.plural import counted
 from tasks.core.record import Record
 from tasks.core.rows import CorrectionSource, ScanStatus
+from tasks.core.throughput import duration
 
 
 class SourceHandle(Record):
@@ -69,13 +70,25 @@ class ReviewHandle(Record):
 
 
 class SegmentationPlan(Record):
-    """Plan of a segmentation: scans that are due, and the numbers of all others by status."""
+    """Plan of a segmentation: scans that are due, and the numbers of all others by status.
+
+    Attributes:
+        due: Ids of the scans.
+        up_to_date: Numbers of the others.
+        estimated_seconds: Time the run would take at the rate of the last one; None without an earlier run.
+        estimated_cost: Cost of the run, in the currency of the price; None without a price.
+    """
 
     due: list[str]
     up_to_date: dict[ScanStatus, int]
+    estimated_seconds: float | None = None
+    estimated_cost: float | None = None
 
     def sentence(self) -> str:
         """Return the plan in one line."""
         rest = ", ".join(f"{n} {status}" for status, n in self.up_to_date.items())
         named = f" ({', '.join(self.due[:3])}{', …' if len(self.due) > 3 else ''})" if self.due else ""
-        return f"{counted(len(self.due), 'scan')} would be segmented{named}; all others: {rest}."
+        seconds = self.estimated_seconds
+        time = "" if seconds is None else f", in about {duration(seconds)} at the rate of the last run"
+        cost = "" if self.estimated_cost is None else f", for about {self.estimated_cost:.2f}"
+        return f"{counted(len(self.due), 'scan')} would be segmented{named}{time}{cost}; all others: {rest}."

@@ -338,7 +338,12 @@ SAMPLES: dict[type[Record], Record] = {
         PackageRow(scan_id="scan_done", status="accepted", digest="d" * 64),
         CORRECTIONS,
         ReviewHandle(uri="file:///out", n_packages=3, n_verdicts=2, n_corrections=1, n_refused=1, n_new_refusals=1),
-        SegmentationPlan(due=["a__b"], up_to_date={"done": 0, "skipped": 2, "deferred": 1, "failed": 0}),
+        SegmentationPlan(
+            due=["a__b"],
+            up_to_date={"done": 0, "skipped": 2, "deferred": 1, "failed": 0},
+            estimated_seconds=90.0,
+            estimated_cost=0.1,
+        ),
         PrepareRequest(
             source=SOURCE_REF, source_uri="file:///in", dataset_uri="file:///dataset", preparation=PreparationConfig()
         ),

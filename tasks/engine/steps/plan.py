@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from tasks.core.handles import SegmentationPlan
 from tasks.core.step_inputs import SegmentRequest
+from tasks.core.throughput import SECONDS_PER_HOUR
 from tasks.engine.steps.listing import list_scans, youngest_stable_s
 from tasks.engine.steps.up_to_date import count_by_status, sort_scans
-from tasks.io.outputs import bundles
+from tasks.io.outputs import bundles, segmentations
 from tasks.io.scan_containers import open_or_reject
 from tasks.io.scan_index import ContainerIndex
 from tasks.io.scan_sources import Container
@@ -26,7 +27,24 @@ def plan(request: SegmentRequest) -> SegmentationPlan:
     scans = list_scans(request, index_here, youngest_s, run.seal).scans(run.seal)
     found = sort_scans(scans, run, youngest_s)
     rows = [*found.known, *found.rejected(run)]
-    return SegmentationPlan(due=[scan.scan_id for scan in found.due], up_to_date=count_by_status(rows))
+    seconds, cost = _estimate(request, len(found.due))
+    return SegmentationPlan(
+        due=[scan.scan_id for scan in found.due],
+        up_to_date=count_by_status(rows),
+        estimated_seconds=seconds,
+        estimated_cost=cost,
+    )
+
+
+def _estimate(request: SegmentRequest, n_due: int) -> tuple[float | None, float | None]:
+    """Return the seconds and the cost of a run at the rate of the output's last one; None where unknown."""
+    earlier = segmentations.find_manifest(request.output_uri)
+    if not n_due or earlier is None or not earlier.speed.scans_per_hour:
+        return None, None
+    seconds = n_due / earlier.speed.scans_per_hour * SECONDS_PER_HOUR
+    price = request.price_per_node_hour
+    cost = None if price is None else seconds / SECONDS_PER_HOUR * earlier.speed.n_nodes * price
+    return seconds, cost
 
 
 def index_here(containers: Sequence[Container], kept: Sequence[SealedFile]) -> list[ContainerIndex]:

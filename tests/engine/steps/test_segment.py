@@ -21,6 +21,7 @@ from tasks.core.schemas import SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
 from tasks.engine.steps.plan import plan
 from tasks.io import ledger, storage
+from tasks.io.outputs import segmentations
 from tasks.io.tables import from_parquet
 from tests.anatomy import anatomy
 from tests.bad_inputs import tar
@@ -206,6 +207,21 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert not output.exists()
     waiting = _plan(bright_bundle, new_scans, output, settle_minutes=30)
     assert (waiting.due, waiting.up_to_date["deferred"]) == ([], 6)
+
+
+def test_dry_run_estimates_time_and_cost_at_the_rate_of_the_last_run(
+    bright_bundle: str, new_scans: Path, tmp_path: Path
+) -> None:
+    """Scans due over scans per hour of the manifest, times nodes and price; unknown without an earlier run."""
+    assert "about" not in _plan(bright_bundle, new_scans, tmp_path, force=True).sentence()
+    _segment(bright_bundle, new_scans, tmp_path)
+    speed = segmentations.find_manifest(str(tmp_path)).speed
+    request = _request(bright_bundle, new_scans, tmp_path, force=True)
+    found = plan(request.model_copy(update={"price_per_node_hour": 3600.0}))
+    assert found.estimated_seconds == pytest.approx(6 / speed.scans_per_hour * 3600)
+    assert found.estimated_cost == pytest.approx(found.estimated_seconds * speed.n_nodes)
+    assert f"for about {found.estimated_cost:.2f}; all others" in found.sentence()
+    assert plan(request).estimated_cost is None
 
 
 def test_corrupt_slice_is_named_and_what_a_killed_run_left_is_reported(
