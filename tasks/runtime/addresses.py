@@ -1,11 +1,17 @@
 """Resolution of URIs, and the check that scans and output do not contain each other."""
 
+import re
+from typing import Final
+
 from prefect.runtime import deployment
 
 from tasks.core.addresses import shown_uri
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import ConfigError
 from tasks.io import file_systems, storage
+
+_HALF_A_SCHEME: Final = re.compile(r"(gs|gcs|s3|s3a|abfss?|wasbs?|https?):/?(?!/)(.*)", re.DOTALL)
+"""Address with the name of a scheme that would be taken for a path."""
 
 
 def locate(uri: str) -> str:
@@ -20,6 +26,9 @@ def locate(uri: str) -> str:
             "An address is empty; a folder or a URI like gs://bucket/prefix was expected. Is a variable not set?"
         )
     require_no_credentials(uri)
+    half = _HALF_A_SCHEME.fullmatch(uri)
+    if half:
+        raise ConfigError(f"{uri!r} is no address. Did you mean {half[1]}://{half[2]}?")
     if deployment.id and file_systems.is_relative(uri):
         raise ConfigError(
             f"{uri!r} is a relative path; a deployment needs an absolute one, or a URI like gs://bucket/prefix."
