@@ -148,11 +148,9 @@ def _due(
     verdict_of = verdicts_on(_masks(queue), verdicts)
     corrected = {row.scan_id for row in corrections if row.status == "accepted"}
     left = [row for row in queue if row.scan_id not in corrected]
-    return (
-        [row for row in left if verdict_of.get(row.scan_id) == "correct"]
-        if verdict_of
-        else [row for row in left if needs_review(row)][:n_scans]
-    )
+    if verdict_of:
+        return [row for row in left if verdict_of.get(row.scan_id) == "correct"]
+    return sorted(left, key=lambda row: not needs_review(row))[:n_scans]
 
 
 def _make_packages(
