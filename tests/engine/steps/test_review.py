@@ -349,3 +349,18 @@ def test_hashed_ids_stay_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv(KEY_VARIABLE)
     with pytest.raises(ConfigError, match=KEY_VARIABLE):
         review(output.as_uri(), n_scans=0)
+
+
+def test_slices_of_a_stack_with_hashed_ids_are_named_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses of its slices are encrypted in the table of corrections, too."""
+    monkeypatch.setenv(KEY_VARIABLE, "k" * 32)
+    output, seal = tmp_path / "output", Seal.from_environment()
+    write_phantoms(tmp_path / "made", n_patients=1, n_slices=3, size_px=96, first_patient=70)
+    pattern = r"(?P<scan>phantom_\d+)_(?P<slice>\d+)"
+    [scan_id] = publish_segmentation(tmp_path / "made" / "frames", output, seal=seal, stack_pattern=pattern)
+    review(output.as_uri(), n_scans=1)
+    correct_with_itk(output, scan_id)
+    assert review(output.as_uri(), n_scans=0).n_corrections == 1
+    uris = _corrections(output)[scan_id].source_uris
+    assert not [uri for uri in uris if "phantom" in uri]
+    assert [seal.open_text(uri)[-5:] for uri in uris] == [f"{number}.png" for number in range(3)]
