@@ -107,6 +107,7 @@ class LocalServer:
             [sys.executable, *SERVER, "--port", str(port), str(os.getpid())],
             env=os.environ | SERVER_ENVIRONMENT | settings | password,
             umask=PRIVATE_UMASK,
+            process_group=0,  # or Ctrl-C would end it before the flow could record that it was stopped
         )
 
     def _responds_within(self, timeout_s: float) -> bool:

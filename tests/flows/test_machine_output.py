@@ -1,6 +1,10 @@
 """What `--json` and `--debug` print, and that lists and JSON reach the groups they are given for."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +83,25 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     monkeypatch.setattr("flows.__main__.read_config", interrupt)
     assert _main(monkeypatch, "train", "a", "b", "--config", "c.yaml") == 130
     assert capfd.readouterr().err.startswith("Interrupted: Stopped.")
+
+
+@pytest.mark.ray
+@pytest.mark.server
+def test_ctrl_c_in_a_step_ends_without_a_traceback(phantoms: Path, tmp_path: Path) -> None:
+    """A terminal signals all processes of a command; its temporary server lives on until the flow run has ended."""
+    command = [sys.executable, "-m", "flows", "prepare", str(phantoms), str(tmp_path / "dataset")]
+    command += ["--preparation.patient-id-pattern", PATIENT_ID_PATTERN]
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stderr is not None
+        assert any("cluster: 1 node" in line for line in running.stderr)
+        os.killpg(running.pid, signal.SIGINT)
+        told = running.stderr.read()
+        assert running.wait(60) == 130, told
+    assert "Interrupted: Stopped." in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(
