@@ -15,12 +15,14 @@ class Distribution:
         title: Name of the figure with its unit.
         labels: Range of each bar.
         counts: Scans in each.
+        median: Median of the figure, as it is shown; None without any.
         note: What a reader should know about it; empty if nothing.
     """
 
     title: str
     labels: tuple[str, ...]
     counts: tuple[int, ...]
+    median: float | None = None
     note: str = ""
 
     @property
@@ -51,4 +53,5 @@ def distribution_of(
     counts = np.bincount(bars, minlength=len(edges))
     shown = [f"{edge * unit_share:g}" for edge in edges]
     labels = [f"{low} to {high}" for low, high in pairwise(shown)]
-    return Distribution(title, (*labels, f"{shown[-1]} and more"), tuple(int(count) for count in counts), note)
+    median = float(np.median(known)) * unit_share if known.size else None
+    return Distribution(title, (*labels, f"{shown[-1]} and more"), tuple(counts.tolist()), median, note)

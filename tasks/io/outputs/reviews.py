@@ -114,7 +114,7 @@ def read_corrections(output_uri: str) -> list[CorrectionRow]:
     return _read(CorrectionRow, output_uri)
 
 
-def publish(output_uri: str, tables: Tables, *, agreement: str, viewer: str | None) -> None:
+def publish(output_uri: str, tables: Tables, *, agreement: str, viewer: str | None = None) -> None:
     """Publish viewer, agreement and tables; that of the corrections, which preparations read, last."""
     if viewer is not None:
         storage.publish(storage.join(output_uri, FOLDER, VIEWER_FILE), viewer.encode())

@@ -174,7 +174,7 @@ def test_a_report_is_compared_patient_by_patient(bundle: str, dataset_uri: str, 
 def test_report_is_one_self_contained_page(report: Path) -> None:
     """The page carries its pictures and loads nothing; the same pictures lie beside it as files."""
     page = (report / "report.html").read_text()
-    assert "http" not in page.split("<body")[0]
+    assert "://" not in page.split("<body")[0]
     assert page.count('src="data:image/png;base64,') == page.count("<img")
     figures = {path.stem for path in (report / "figures").glob("*.png")}
     assert {"f1", "precision", "recall", "recall_precision", "accuracy", "loss", "precision_recall"} <= figures
