@@ -1,11 +1,8 @@
 """Page of an evaluation: self-contained HTML, and its short form for Prefect's artifacts."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.core import evaluation_tables as tables
 from tasks.core.addresses import shown_uri
@@ -14,7 +11,7 @@ from tasks.core.history import CURVES
 from tasks.core.markdown import as_code, escaped
 from tasks.core.metric_words import label, meaning
 from tasks.core.metrics import METRICS
-from tasks.core.page_tables import count, ratio
+from tasks.core.pages import data_uri, number, render
 from tasks.core.plural import counted
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, DatasetCard, EvaluationReport, ModelCard
 
@@ -73,7 +70,8 @@ def evaluation_report(
         figures: PNG by name: the curves of `CURVES`, `precision_recall`, `reliability` and `volumes`.
         panels: Patients to show, best first.
     """
-    return _render(
+    return render(
+        "evaluation.html.j2",
         report=report,
         card=card,
         dataset=dataset,
@@ -86,8 +84,8 @@ def evaluation_report(
         by_lesion_size=tables.by_lesion_size(report) if report.pooled.get("n_cases") else None,
         by_difference=tables.by_difference(report.comparison) if report.comparison else None,
         by_dataset_source=tables.by_dataset_source(dataset.sources) if dataset.sources else None,
-        curves=[(CURVE_WORDS.get(name, name), _data_uri(figures[name])) for name in CURVES if name in figures],
-        charts={name: _data_uri(png) for name, png in figures.items() if name not in CURVES},
+        curves=[(CURVE_WORDS.get(name, name), data_uri(figures[name])) for name in CURVES if name in figures],
+        charts={name: data_uri(png) for name, png in figures.items() if name not in CURVES},
         gallery=_gallery(panels),
         colours=[(name, _hex(AGREEMENT_COLOURS[name]), words) for name, words in COLOUR_WORDS.items()],
         max_failures=MAX_FAILURES,
@@ -96,7 +94,7 @@ def evaluation_report(
 
 def _gallery(panels: Sequence[PatientPanel]) -> list[tuple[str, list[tuple[PatientPanel, str]]]]:
     """Return the pictures with a heading by rank; without headings, in one row, if each rank has one picture."""
-    pictures = [(panel, _data_uri(panel.png)) for panel in panels]
+    pictures = [(panel, data_uri(panel.png)) for panel in panels]
     ranks = list(dict.fromkeys(panel.rank for panel in panels))
     if len(ranks) == len(panels):
         return [("", pictures)] if pictures else []
@@ -120,11 +118,11 @@ def evaluation_markdown(report: EvaluationReport) -> str:
             else []
         ),
         "",
-        f"Pooled over {report.n_slices} slices: {_number(report.pooled['dice'])}.",
+        f"Pooled over {report.n_slices} slices: {number(report.pooled['dice'])}.",
         "",
         "| metric | pooled |",
         "|---|---|",
-        *(f"| {name} | {_number(report.pooled[name])} |" for name in METRICS),
+        *(f"| {name} | {number(report.pooled[name])} |" for name in METRICS),
         "",
         EMPTY_MASK_CONVENTION,
         "",
@@ -137,7 +135,7 @@ def _mean_dice(of: dict[str, Any]) -> str:  # Any: a mean, an interval or a coun
     """Return a mean over patients as text, with its interval if there is one."""
     low_high = of["dice_ci95"]
     shown = f" (95 % interval {low_high[0]:.3f} to {low_high[1]:.3f})" if low_high else ""
-    return f"**{_number(of['dice'])}**{shown}"
+    return f"**{number(of['dice'])}**{shown}"
 
 
 def _how_scored(report: EvaluationReport) -> str:
@@ -149,27 +147,5 @@ def _how_scored(report: EvaluationReport) -> str:
     )
 
 
-def _render(**content: Any) -> str:  # Any: whatever the template shows
-    environment = Environment(
-        loader=PackageLoader("tasks.core"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    environment.filters["counted"] = counted
-    environment.filters["grouped"] = lambda n: count(n).text
-    return environment.get_template("evaluation.html.j2").render(**content)
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else ratio(value).text
-
-
 def _hex(colour: tuple[int, int, int]) -> str:
     return f"#{bytes(colour).hex()}"
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,7 +1,6 @@
 """Rendering of self-contained HTML pages from templates."""
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,16 +10,22 @@ from tasks.core.plural import counted
 
 def render(template: str, **content: Any) -> str:  # Any: whatever the template shows
     """Return a page; every text in it is escaped."""
-    environment = Environment(
-        loader=PackageLoader("tasks.core"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    return environment().get_template(template).render(**content)
+
+
+def environment() -> Environment:
+    """Return the templates with their filters."""
+    found = Environment(
+        loader=PackageLoader("tasks.core"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["number"] = number
-    environment.filters["percent"] = _percent
-    environment.filters["counted"] = counted
-    environment.filters["interval"] = _interval
-    environment.filters["words"] = lambda name: name.replace("_", " ")
-    environment.globals["zip"] = zip
-    return environment.get_template(template).render(**content)
+    found.filters["number"] = number
+    found.filters["counted"] = counted
+    found.globals["zip"] = zip
+    return found
 
 
 def data_uri(png: bytes) -> str:
@@ -29,15 +34,7 @@ def data_uri(png: bytes) -> str:
 
 
 def number(value: float | int | None) -> str:
-    """Return a number with three decimals, an integer with groups of three digits, `undefined` for None."""
+    """Return a number with three decimals, an integer with thin spaces between thousands, `undefined` for None."""
     if value is None:
         return "undefined"
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.3f}"
-
-
-def _interval(low_high: Sequence[float] | None) -> str:
-    return f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "–"
-
-
-def _percent(share: float | None) -> str:
-    return "undefined" if share is None else f"{100 * share:.1f}"

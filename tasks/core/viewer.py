@@ -5,8 +5,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
+from tasks.core.pages import environment
 from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
 
@@ -47,17 +48,15 @@ def viewer_page(scans: Sequence[ViewerScan]) -> str:
     Args:
         scans: Scans to show, most urgent first.
     """
-    environment = Environment(
-        loader=PackageLoader("tasks.core"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    scripts = [_source(environment, name) for name in _SCRIPTS]
+    templates = environment()
+    scripts = [_source(templates, name) for name in _SCRIPTS]
     shown = _fitting(scans)
-    return environment.get_template("viewer.html.j2").render(
+    return templates.get_template("viewer.html.j2").render(
         scans=[(scan, _base64(scan.image), _base64(scan.mask)) for scan in shown],
         left_out=_left_out(len(scans), len(shown)),
         scripts=scripts,
         script_digests=[_csp_digest(script) for script in scripts],
-        licences=_source(environment, "vendor/niivue/LICENSE"),
+        licences=_source(templates, "vendor/niivue/LICENSE"),
     )
 
 
@@ -95,10 +94,10 @@ def _left_out(n_scans: int, n_shown: int) -> str | None:
     return f"The first {n_shown} of {counted(n_scans, 'scan')}; a page holds at most {limit}."
 
 
-def _source(environment: Environment, name: str) -> str:
+def _source(templates: Environment, name: str) -> str:
     """Return a file of the templates as it is, fit to stand in a script element."""
-    loader = environment.loader
-    text = loader.get_source(environment, name)[0] if loader else ""
+    loader = templates.loader
+    text = loader.get_source(templates, name)[0] if loader else ""
     if any(ending in text.lower() for ending in _UNSAFE_IN_SCRIPT):
         raise ValueError(f"{name} holds what ends a script element; inline another build of it.")
     return text
