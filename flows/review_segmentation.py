@@ -8,9 +8,10 @@ from tasks.io.outputs.ownership import require_ours
 from tasks.review import review
 from tasks.runtime.addresses import locate
 from tasks.runtime.completeness import require_complete
+from tasks.runtime.run_names import review_name
 
 
-@flow(name="review-segmentation")
+@flow(name="review-segmentation", flow_run_name=review_name)
 def review_segmentation(output: str, *, n_scans: int = 10, labelmap: bool = False) -> ReviewHandle:
     """Package the scans to correct, and take in verdicts and corrections of a segmentation.
 

@@ -34,7 +34,15 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
         f"{found.n_unknown} slices have names that match no naming rule; each counts as a patient of its own. "
         "Set preparation.patient_id_pattern."
     )
-    warnings = [*([unknown] if found.n_unknown else []), *found.warnings]
+    corrected = (
+        f"{corrections.n_unknown} corrections are of scans whose names match no naming rule; each counts as a patient "
+        "of its own, and may lie in another split than labels of the same patient. Set preparation.patient_id_pattern."
+    )
+    warnings = [
+        *([unknown] if found.n_unknown else []),
+        *([corrected] if corrections.n_unknown else []),
+        *found.warnings,
+    ]
     if warnings:
         with logging_to_prefect():
             for warning in warnings:

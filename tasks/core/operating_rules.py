@@ -49,7 +49,7 @@ class Rule:
     Attributes:
         choose: Function from patients, of whom at least one has lesions, value and confidence to the choice.
         default: Value unless one is set; None if the rule takes none.
-        keeps_small: Whether small lesions are kept, because the rule promises a recall.
+        keeps_small: Whether small lesions are kept, because the rule promises what their removal could break.
     """
 
     choose: Callable[[Patients, float, float], Choice]
@@ -156,8 +156,8 @@ def max_false_negative_rate(patients: Patients, most: float, confidence: float) 
 
 RULES: dict[OperatingRule, Rule] = {
     "best_dice": Rule(best_dice),
-    "best_f_beta": Rule(best_f_beta, default=2.0),
-    "min_precision": Rule(min_precision, default=0.8),
+    "best_f_beta": Rule(best_f_beta, default=2.0, keeps_small=True),
+    "min_precision": Rule(min_precision, default=0.8, keeps_small=True),
     "min_recall": Rule(min_recall, default=0.8, keeps_small=True),
     "max_false_lesions": Rule(max_false_lesions, default=2.0),
     "max_false_negative_rate": Rule(max_false_negative_rate, default=0.2, keeps_small=True),

@@ -1,14 +1,11 @@
 """Comparison of two evaluations of the same patients: its record, and the check that patients are the same."""
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Any
 
 from tasks.core.errors import ConfigError
 from tasks.core.plural import counted
 from tasks.core.record import Record
-
-MAX_NAMED: Final = 5
-"""Largest number of patients that a sentence names."""
 
 
 class PairedPatient(Record):
@@ -81,14 +78,6 @@ def require_same_patients(patients: Collection[str], earlier: Collection[str]) -
     new, gone = sorted(set(patients) - set(earlier)), sorted(set(earlier) - set(patients))
     if new or gone:
         raise ConfigError(
-            f"evaluation.compare_with holds other patients than this split of the dataset: {_named(new)} only here, "
-            f"{_named(gone)} only there. Name an evaluation of the same dataset and split, or empty it."
+            f"evaluation.compare_with holds other patients than this split of the dataset: {len(new)} only here, "
+            f"{len(gone)} only there. Name an evaluation of the same dataset and split, or empty it."
         )
-
-
-def _named(patients: Sequence[str]) -> str:
-    """Return the first of some patients, and how many more there are."""
-    if not patients:
-        return "none"
-    more = f" and {len(patients) - MAX_NAMED} more" if len(patients) > MAX_NAMED else ""
-    return f"{', '.join(patients[:MAX_NAMED])}{more}"

@@ -22,6 +22,10 @@ Looked = tuple[str, str]
 """Id of a scan and digest of the mask that was looked at."""
 
 
+FORMULA_MARKS: Final = tuple("=+-@\t")
+"""Beginnings of ids before which the report puts an apostrophe, since a spreadsheet would take them for formulas."""
+
+
 def read_verdicts(
     content: bytes, *, masks: Mapping[str, str], earlier: Iterable[VerdictRow], now: datetime
 ) -> list[VerdictRow]:
@@ -85,6 +89,8 @@ def _row(
     line: dict[str, str | None], number: int, masks: Mapping[str, str], *, seen: set[Looked], now: datetime
 ) -> VerdictRow:
     cells = {name: (line[name] or "").strip() for name in COLUMNS}
+    if cells["scan_id"][:1] == "'" and cells["scan_id"][1:2] in FORMULA_MARKS:
+        cells["scan_id"] = cells["scan_id"][1:]
     known = {"scan_id": cells["scan_id"]} if cells["scan_id"] in masks else {}
     made_of = list(cells.values())
     try:

@@ -40,20 +40,21 @@ class ViewerScan:
     mask: bytes
 
 
-def viewer_page(scans: Sequence[ViewerScan]) -> str:
+def viewer_page(scans: Sequence[ViewerScan], *, n_scans: int | None = None) -> str:
     """Return the HTML page of the viewer, with the first scans that fit in: `MAX_SCANS`, `MAX_BYTES`.
 
     Its Content-Security-Policy lets only the page's two scripts run, by their digest, and forbids every connection.
 
     Args:
         scans: Scans to show, most urgent first.
+        n_scans: Number of all scans that could be shown; None = those that are given.
     """
     templates = environment()
     scripts = [_source(templates, name) for name in _SCRIPTS]
     shown = _fitting(scans)
     return templates.get_template("viewer.html.j2").render(
         scans=[(scan, _base64(scan.image), _base64(scan.mask)) for scan in shown],
-        left_out=_left_out(len(scans), len(shown)),
+        left_out=_left_out(len(scans) if n_scans is None else n_scans, len(shown)),
         scripts=scripts,
         script_digests=[_csp_digest(script) for script in scripts],
         licences=_source(templates, "vendor/niivue/LICENSE"),

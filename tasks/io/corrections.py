@@ -35,11 +35,13 @@ class Corrections:
         sources: Segmentations that they are of.
         splits: Splits of patients that were known by their hashed id alone before, by patient.
         n_replaced: Labels of the source that they replace.
+        n_unknown: Labels that count as a patient of their own, because no naming rule knows their scan.
     """
 
     sources: tuple[CorrectionSource, ...] = ()
     splits: Mapping[str, Split] = field(default_factory=dict)
     n_replaced: int = 0
+    n_unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class _Label:
         image_uri: URI of the image beside it.
         mask_uri: URI of the label.
         source_uri: URI of the scan's file or folder.
+        scan: Fingerprint of the scan.
         fingerprint: Digest of scan and label.
         seal: Key, if ids are hashed.
     """
@@ -63,6 +66,7 @@ class _Label:
     image_uri: str
     mask_uri: str
     source_uri: str
+    scan: str
     fingerprint: str
     seal: Seal | None
 
@@ -114,10 +118,10 @@ def add_corrections(
         for label in labels
         if (hashed := label.hashed_patient) in assigned and label.identity.patient_id in known - assigned.keys()
     }
-    n_replaced = _merge(found, [_pseudonymised(label, known) for label in labels])
+    n_replaced, n_unknown = _merge(found, [_pseudonymised(label, known) for label in labels])
     found.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
     found.failures.sort(key=lambda failure: failure.uri)
-    return Corrections(tuple(sources), splits, n_replaced)
+    return Corrections(tuple(sources), splits, n_replaced, n_unknown)
 
 
 def _accepted(uri: str) -> list[CorrectionRow]:
@@ -141,6 +145,8 @@ def _labels(uri: str, rows: Sequence[CorrectionRow], naming: Naming | None) -> I
         files = reviews.label_uris(uri, row.scan_id, layout, len(sources))
         for number, (source_uri, (image_uri, mask_uri)) in enumerate(zip(sources, files, strict=True)):
             identity = identify_slice(_stem(source_uri, manifest.scans_uri), naming)
+            if layout == "stack" and not identity.is_known:  # its slices are of one patient, whatever they are called
+                identity = replace(identity, patient_id=row.scan_id, case_id=row.scan_id, slice_index=number)
             yield _Label(
                 identity,
                 is_public=identity.is_known and naming is None,
@@ -148,6 +154,7 @@ def _labels(uri: str, rows: Sequence[CorrectionRow], naming: Naming | None) -> I
                 image_uri=image_uri,
                 mask_uri=mask_uri,
                 source_uri=source_uri.rstrip("/"),
+                scan=row.source_fingerprint or "",
                 fingerprint=digest(source=row.source_fingerprint, label=row.label_sha256, slice=number),
                 seal=seal,
             )
@@ -176,8 +183,8 @@ def _pseudonymised(label: _Label, known: Iterable[str]) -> _Label:
     return replace(label, identity=hashed)
 
 
-def _merge(found: Discovery, labels: Sequence[_Label]) -> int:
-    """Put labels beside or in place of those of a source, and return the number of the latter."""
+def _merge(found: Discovery, labels: Sequence[_Label]) -> tuple[int, int]:
+    """Put labels beside or in place of those of a source; return how many replace one, and how many no rule knows."""
     volume_cases = found.volume_cases() | {label.identity.case_id for label in labels if label.is_volume}
     by_image = {pair.image_uri.rstrip("/"): pair for pair in found.pairs}
     of_source: dict[str, list[SlicePair]] = defaultdict(list)
@@ -185,12 +192,16 @@ def _merge(found: Discovery, labels: Sequence[_Label]) -> int:
         of_source[pair.case_id].append(pair)
     replaced: dict[str, SlicePair | None] = {}  # by the URI of the image in the source
     added: list[_Label] = []
+    images: set[str] = set()
     for label in _newest(labels, found):
         rivals = of_source[label.identity.case_id]
         same = by_image.get(label.source_uri) or _copy_of(label, rivals)
         if same:
+            # with the image it was drawn on, which the source may have replaced since
+            files = {"image_uri": label.image_uri, "mask_uri": label.mask_uri}
             whole = digest(pair=same.fingerprint, label=label.fingerprint)
-            replaced[same.image_uri] = same.model_copy(update={"mask_uri": label.mask_uri, "fingerprint": whole})
+            replaced[same.image_uri] = same.model_copy(update={**files, "fingerprint": whole})
+            images |= {label.image_uri} if label.is_volume else set()
         elif reason := _conflict(label, rivals, volume_cases):
             found.reject(label.mask_uri, "duplicate_slice", reason)
         else:
@@ -198,8 +209,8 @@ def _merge(found: Discovery, labels: Sequence[_Label]) -> int:
             added.append(_as_known(label, rivals))
     kept = [replaced.get(pair.image_uri, pair) for pair in found.pairs]
     found.pairs = [*(pair for pair in kept if pair is not None), *(label.as_pair() for label in added)]
-    found.volumes |= {label.image_uri for label in added if label.is_volume}
-    return len(replaced)
+    found.volumes |= images | {label.image_uri for label in added if label.is_volume}
+    return len(replaced), sum(not label.identity.is_known for label in added)
 
 
 def _newest(labels: Iterable[_Label], found: Discovery) -> Iterator[_Label]:
@@ -208,7 +219,8 @@ def _newest(labels: Iterable[_Label], found: Discovery) -> Iterator[_Label]:
     for label in labels:
         claims[label.identity.case_id, _place(label)].append(label)
     for (case_id, _), rivals in claims.items():
-        if len({label.source_uri for label in rivals}) == 1 or all(label.is_public for label in rivals):
+        # two series may lie in one folder
+        if len({(label.source_uri, label.scan) for label in rivals}) == 1 or all(label.is_public for label in rivals):
             yield rivals[-1]
             continue
         for label in rivals:

@@ -7,7 +7,14 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from tasks.core.addresses import shown_uri
-from tasks.core.handles import DatasetHandle, EvaluationHandle, ModelHandle, SegmentationHandle, SegmentationPlan
+from tasks.core.handles import (
+    DatasetHandle,
+    EvaluationHandle,
+    ModelHandle,
+    ReviewHandle,
+    SegmentationHandle,
+    SegmentationPlan,
+)
 from tasks.core.plural import counted
 
 _LOCAL: Final = "file://"
@@ -56,6 +63,9 @@ def _lines(result: Any) -> list[str]:  # Any: what any command returns
         uri = _path(result.uri)
         masks = [f"Masks: {uri}/masks"] if result.counts.get("done") or result.counts.get("skipped") else []
         return [f"Scans: {counts or 'none'}", *masks, f"Report: {uri}/report.html"]
+    if isinstance(result, ReviewHandle):
+        folder = f"{_path(result.uri)}/review"
+        return [f"Review: {result.sentence()}", f"Packages: {folder}/packages", f"Viewer: {folder}/viewer.html"]
     return []
 
 

@@ -120,7 +120,8 @@ def _hint(group: str, problem: Any) -> str:  # Any: pydantic's ErrorDetails
 def _fields(model: type[BaseModel], inner: Sequence[str | int]) -> Sequence[str]:
     """Return the names of the fields of a group, or of a group inside of it."""
     for name in inner:
-        annotation = model.model_fields[str(name)].annotation
+        field = model.model_fields.get(str(name))
+        annotation = field.annotation if field else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return ()
         model = annotation

@@ -40,4 +40,5 @@ training_name = _named("train", "model_uri", "dataset", joined_by="on")
 evaluation_name = _named("evaluate", "model_uri", "dataset", joined_by="on")
 segmentation_name = _named("segment", "scans", "model_uri")
 pipeline_name = _named("pipeline", "source", "out", joined_by="into")
+review_name = _named("review", "output")
 """Names for `flow_run_name` of each flow."""

@@ -68,8 +68,35 @@ def test_same_image_decides_before_its_name(tmp_path: Path) -> None:
     pair = _pair("case_7", 3, patient_id="anna", image_uri=f"{SCANS}/{CORONA}.png", lung_uri="file:///lung.png")
     found = _added(tmp_path, [_correction(f"{CORONA}.png")], [pair])
     assert _keys(found) == [("anna", "case_7", 3, True)]
-    assert (found.pairs[0].image_uri, found.pairs[0].lung_uri) == (pair.image_uri, pair.lung_uri)
+    assert found.pairs[0].lung_uri == pair.lung_uri
+    assert "/accepted/" in found.pairs[0].image_uri, "the image it was drawn on"
     assert found.pairs[0].fingerprint != pair.fingerprint
+
+
+def test_slices_of_a_stack_without_a_rule_are_of_one_patient(tmp_path: Path) -> None:
+    """Else one scan would lie on both sides of the split."""
+    uris = [f"{SCANS}/a/slice_{number}.png" for number in range(3)]
+    row = _correction("a", layout="stack", scan_id="a").model_copy(update={"source_uris": uris})
+    assert _keys(_added(tmp_path, [row])) == [("a", "a", number, True) for number in range(3)]
+
+
+def test_two_series_of_one_folder_are_two_scans(tmp_path: Path) -> None:
+    """Their address is the folder's; neither is lost in silence."""
+    rows = [
+        _correction("study", layout="series", scan_id=f"study_{n}").model_copy(update={"source_fingerprint": str(n)})
+        for n in (1, 2)
+    ]
+    found = _added(tmp_path, rows)
+    assert _keys(found) == []
+    assert [failure.error_code for failure in found.failures] == ["duplicate_slice"] * 2
+
+
+def test_corrections_that_no_rule_knows_are_counted(tmp_path: Path) -> None:
+    """Each may be of a patient who is there by another name."""
+    rows = [_correction(f"{CORONA}.png"), _correction("p/ct.nii.gz", layout="volume")]
+    found = Discovery(pairs=[], volumes=set())
+    added = add_corrections(found, [_reviewed(tmp_path, *rows)], patient_id_pattern=None, assigned={})
+    assert added.n_unknown == 1
 
 
 def test_volume_replaces_its_whole_case(tmp_path: Path) -> None:

@@ -30,14 +30,16 @@
     return kept && kept.sha === scan.sha ? kept.verdict : null;
   };
   const setVerdict = (scan, verdict) => {
+    try { verdicts = JSON.parse(localStorage.getItem(store) || "{}"); } catch { /* as above; another tab may have added some */ }
     if (verdictOf(scan) === verdict) delete verdicts[scan.id];
     else verdicts[scan.id] = { verdict, sha: scan.sha, at: new Date().toISOString() };
     try { localStorage.setItem(store, JSON.stringify(verdicts)); } catch { /* a private window: kept until it is closed */ }
   };
   const quoted = text => `"${String(text).replaceAll('"', '""')}"`;
+  const noFormula = text => /^[=+\-@\t]/.test(text) ? `'${text}` : text; // a spreadsheet would run it
   const exported = () => {
     const lines = scans.filter(verdictOf).map(scan =>
-      [scan.id, verdictOf(scan), scan.sha, verdicts[scan.id].at, ""].map(quoted).join(","));
+      [noFormula(scan.id), verdictOf(scan), scan.sha, verdicts[scan.id].at, ""].map(quoted).join(","));
     return ["scan_id,verdict,mask_sha256,decided_at,comment", ...lines, ""].join("\n");
   };
 

@@ -11,7 +11,7 @@ from math import inf
 
 from tasks.core.addresses import shown_uri
 from tasks.core.collection_summary import needs_review
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, StorageError
 from tasks.core.handles import ReviewHandle
 from tasks.core.review_queue import ranked
 from tasks.core.rows import CorrectionRow, PackageRow, ScanRow, VerdictRow
@@ -28,6 +28,7 @@ from tasks.io.pseudonyms import Seal
 from tasks.io.scan_index import MAX_FILE_BYTES, ContainerIndex
 from tasks.io.scan_sources import Container, ScanSource
 from tasks.io.sealed_file import SealedFile
+from tasks.io.stored_objects import StoredObject
 from tasks.stages.review_packages import make_package, package_digest
 from tasks.stages.review_viewer import draw_viewer
 from tasks.stages.take_corrections import Segmented, scan_id_of, take_correction
@@ -61,10 +62,10 @@ def review(output_uri: str, *, n_scans: int, kind: SegmentationType = "BINARY") 
         )
     now = datetime.now(UTC)
     seal = Seal.from_environment() if manifest.segmentation.hash_ids else None
-    queue = ranked(segmentations.read_rows(output_uri))
-    of = Segmented(output_uri, {row.scan_id: row for row in queue}, {}, seal, now)
     sources = cache(partial(_list_sources, output_uri, manifest, seal))
     with output_lock.held(reviews.folder_uri(output_uri), f"review-{now:%Y%m%dT%H%M%S%f}Z") as lock:
+        queue = ranked(segmentations.read_rows(output_uri))
+        of = Segmented(output_uri, {row.scan_id: row for row in queue}, {}, seal, now)
         earlier = reviews.read_tables(output_uri)
         verdicts = _take_verdicts(of, earlier.verdicts)
         corrections = _take_corrections(of, sources, earlier.corrections)
@@ -119,7 +120,7 @@ def _take_corrections(of: Segmented, sources: ListSources, earlier: Sequence[Cor
     rows = []
     for file in files:
         scan_id = scan_id_of(file, of.rows)
-        content = storage.read_bytes(file.uri) if file.size_bytes <= MAX_FILE_BYTES else b""
+        content = _content(file)
         row = _find_known(known, scan_id, content, of) if claims[scan_id] == 1 else None
         if row is None:
             here = replace(of, sources=sources() if scan_id in of.rows else {})
@@ -130,12 +131,24 @@ def _take_corrections(of: Segmented, sources: ListSources, earlier: Sequence[Cor
     return rows
 
 
+def _content(file: StoredObject) -> bytes:
+    """Return the content of a correction; nothing of a link out of the folder, or of what cannot be read."""
+    if file.is_elsewhere or file.size_bytes > MAX_FILE_BYTES:
+        return b""
+    try:
+        return storage.read_bytes(file.uri)
+    except StorageError as err:
+        if err.can_pass:
+            raise
+        return b""
+
+
 def _find_known(
     known: Mapping[tuple[str, str], CorrectionRow], scan_id: str, content: bytes, of: Segmented
 ) -> CorrectionRow | None:
     """Return the row of a correction that an earlier review accepted and whose label is still there."""
     row = known.get((scan_id, sha256(content).hexdigest()))
-    if row is None or row.layout is None:
+    if row is None or row.layout is None or row.source_fingerprint != of.rows[scan_id].source_fingerprint:
         return None
     [(image_uri, mask_uri), *_] = reviews.label_uris(of.output_uri, scan_id, row.layout)
     return row if storage.exists(image_uri) and storage.exists(mask_uri) else None
@@ -165,12 +178,17 @@ def _make_packages(
     rows = dict(made)
     for row in due:
         known = made.get(row.scan_id)
-        readme_uri = reviews.package_uri(of.output_uri, row.scan_id, reviews.README_FILE)
-        if known and known.digest == package_digest(row, kind) and storage.exists(readme_uri):
+        if known and known.digest == package_digest(row, kind) and _is_whole(of.output_uri, row.scan_id):
             continue
         rows[row.scan_id] = make_package(sources().get(row.scan_id), row, of.output_uri, kind)
         _log_refusal("package", rows[row.scan_id])
     return [rows[scan_id] for scan_id in sorted(rows)]
+
+
+def _is_whole(output_uri: str, scan_id: str) -> bool:
+    """Return whether a package has its files; a reader may have moved its mask to the corrections."""
+    names = (reviews.IMAGE_FILE, reviews.MASK_FILE, reviews.README_FILE)
+    return all(storage.exists(reviews.package_uri(output_uri, scan_id, name)) for name in names)
 
 
 def _log_refusal(what: str, row: CorrectionRow | PackageRow) -> None:

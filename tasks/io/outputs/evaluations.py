@@ -12,6 +12,8 @@ from tasks.io.record_files import read_record
 FIGURES_FOLDER: Final = "figures"
 REPORT_FILE: Final = "report.html"
 METRICS_FILE: Final = "metrics.json"
+COMPARED: Final = ("patient_id", "n_slices", "tp", "fp", "fn", "tn")
+"""What a comparison needs of each patient, besides a Dice, which may be undefined."""
 
 
 def read_metrics(report_uri: str) -> EvaluationReport:
@@ -31,7 +33,10 @@ def read_earlier(uri: str) -> EvaluationReport:
             f"evaluation.compare_with is {shown_uri(uri)}, which holds no {METRICS_FILE}, so no finished evaluation. "
             "Name the folder of one, or empty it."
         )
-    return read_record(EvaluationReport, metrics_uri, error=ConfigError, advice="Compare with another evaluation.")
+    found = read_record(EvaluationReport, metrics_uri, error=ConfigError, advice="Compare with another evaluation.")
+    if any(row.get(name) is None for row in found.per_patient for name in COMPARED):
+        raise ConfigError(f"{shown_uri(metrics_uri)} lacks counts of a patient. Compare with another evaluation.")
+    return found
 
 
 def publish(report_uri: str, report: EvaluationReport, *, page: str, pictures: Mapping[str, bytes]) -> None:

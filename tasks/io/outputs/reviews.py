@@ -115,7 +115,7 @@ def read_corrections(output_uri: str) -> list[CorrectionRow]:
 
 
 def publish(output_uri: str, tables: Tables, *, agreement: str, viewer: str | None = None) -> None:
-    """Publish viewer, agreement and tables; that of the corrections, which preparations read, last."""
+    """Publish viewer if any, agreement and tables; that of the corrections, which preparations read, last."""
     if viewer is not None:
         storage.publish(storage.join(output_uri, FOLDER, VIEWER_FILE), viewer.encode())
     storage.publish(storage.join(output_uri, FOLDER, AGREEMENT_FILE), agreement.encode())

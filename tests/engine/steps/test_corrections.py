@@ -114,12 +114,12 @@ def test_same_corrections_twice_change_nothing(source: Path, tmp_path: Path) -> 
 
 
 def test_label_of_the_very_same_image_keeps_its_lung_mask(source: Path, tmp_path: Path) -> None:
-    """Where the source's own images were segmented, only the label is replaced: image, lung and patient stay."""
+    """Where the source's own images were segmented, lung and patient stay; the image is that of the correction."""
     output = tmp_path / "output"
     _reviewed(source / "frames", output, "phantom_001_2")
     prepare_dataset(str(source), str(tmp_path / "dataset"), preparation=_with(output))
     _, row = _slices(tmp_path / "dataset")["phantom_001", 2]
-    assert row["image_uri"].endswith("source/frames/phantom_001_2.png")
+    assert row["image_uri"].endswith("output/review/accepted/phantom_001_2/image_0000.png")
     assert row["mask_uri"].endswith("output/review/accepted/phantom_001_2/mask_0000.png")
     assert row["lung"] is not None
     assert _card(tmp_path / "dataset").n_slices == 12
