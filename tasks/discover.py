@@ -6,6 +6,7 @@ from prefect import task
 
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.handles import SourceHandle
+from tasks.core.plural import counted
 from tasks.io import sources, storage
 from tasks.io.corrections import Corrections, add_corrections
 from tasks.io.discovery import Discovery
@@ -70,5 +71,6 @@ def _add_corrections(found: Discovery, dataset: str, preparation: PreparationCon
     )
     n_scans = sum(source.n_scans for source in added.sources)
     with logging_to_prefect():
-        logger.info("discover: %d corrected scans, %d labels of the source replaced", n_scans, added.n_replaced)
+        scans = counted(n_scans, "corrected scan")
+        logger.info("discover: %s, %d labels of the source replaced", scans, added.n_replaced)
     return added

@@ -43,6 +43,11 @@ def _head(card: DatasetCard) -> list[str]:
         "",
         "Generated with the dataset; the same figures for machines are in `dataset.json` and `cases.parquet`.",
         f"Prepared from {as_code(shown_uri(card.source_uri))}.",
+        *(
+            f"\nWith corrections of {counted(corrections.n_scans, 'scan')} of the reviewed segmentation "
+            f"{as_code(corrections.uri)}."
+            for corrections in card.corrections
+        ),
         "",
         *facts(
             [

@@ -5,14 +5,14 @@ Pictures of the first scans to review are inside the page; others lie beside it 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
 
-from tasks.core.collection_summary import CollectionSummary, flag_counts, needs_review, rejected_by_code
+from tasks.core.collection_summary import SEGMENTED, CollectionSummary, flag_counts, needs_review, rejected_by_code
 from tasks.core.digests import digest
 from tasks.core.distributions import Distribution, distribution_of
 from tasks.core.pages import data_uri, render
@@ -59,7 +59,7 @@ def segmentation_report(
         rejected=rejected_by_code(rows),
         flags=flag_counts(rows),
         distributions=distributions_of(rows),
-        missing=[*([] if manifest.drift else [NO_DRIFT]), *([] if _has_quality(rows) else [NO_QUALITY])],
+        missing=list(_not_measured(manifest, rows)),
         n_rows=len(rows),
         data=_as_json(_data(manifest, rows, pictures)),
     )
@@ -96,9 +96,13 @@ def distributions_of(rows: Sequence[ScanRow]) -> list[Distribution]:
     return [distribution for distribution in found if distribution.n_scans]
 
 
-def _has_quality(rows: Sequence[ScanRow]) -> bool:
-    segmented = [row for row in rows if row.status in ("done", "skipped")]
-    return not segmented or any(row.quality is not None for row in segmented)
+def _not_measured(manifest: SegmentationManifest, rows: Sequence[ScanRow]) -> Iterator[str]:
+    """Yield why masks have no drift or no quality; without masks there is nothing to explain."""
+    segmented = [row for row in rows if row.status in SEGMENTED]
+    if segmented and manifest.drift is None:
+        yield NO_DRIFT
+    if segmented and all(row.quality is None for row in segmented):
+        yield NO_QUALITY
 
 
 def _data(

@@ -29,7 +29,7 @@ def segmentation_markdown(manifest: SegmentationManifest, rows: Sequence[ScanRow
     lines += [f"| {' | '.join(tile.label for tile in summary.tiles)} |", "|---|---|---|---|"]
     lines += [f"| {' | '.join(f'**{tile.number}**, {tile.note}' for tile in summary.tiles)} |", ""]
     lines += [f"**{escaped(warning)}**\n" for warning in manifest.warnings]
-    if manifest.drift is None:
+    if manifest.drift is None and summary.n_segmented:
         lines += [NO_DRIFT, ""]
     lines += [f"Report: {_link(report_uri)}", *_rejected(rows), *_to_review(rows)]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 import re
 
 from tasks.core.dataset_card_page import dataset_card_markdown
-from tasks.core.rows import CaseRow
+from tasks.core.rows import CaseRow, CorrectionSource
 from tests.core.samples import AUDIT, CASE, DATASET, FAILURE
 
 
@@ -51,3 +51,11 @@ def test_a_dataset_card_names_no_patient_file_or_credential() -> None:
     for hidden in ("jane", "joe", "ann ", "secret", "abc"):
         assert hidden not in page
     assert "example.org/in" in page
+
+
+def test_corrections_are_named_in_the_card() -> None:
+    """A reader sees whose corrections the dataset holds."""
+    source = CorrectionSource(uri="gs://bucket/night", n_scans=2, digest="d")
+    page = dataset_card_markdown(DATASET.model_copy(update={"corrections": (source,)}), CASES, [])
+    assert "With corrections of 2 scans of the reviewed segmentation `gs://bucket/night`." in page
+    assert "corrections of" not in dataset_card_markdown(DATASET.model_copy(update={"corrections": ()}), CASES, [])

@@ -90,6 +90,7 @@
   const lesionText = scan => scan.ml !== null ? `${fixed(scan.ml, scan.ml < 10 ? 1 : 0)} ml`
     : scan.voxels === null ? "–" : `${grouped(scan.voxels)} px`;
   const qualityText = scan => !scan.lesions || scan.quality === null ? "–" : fixed(scan.quality, 2);
+  const isForeign = scan => scan.drift > 1;
   const percent = value => value === null ? "–" : (100 * value).toFixed(1);
 
   const cells = {
@@ -101,7 +102,7 @@
     size: lesionText,
     lung: scan => percent(scan.lung),
     lesions: scan => scan.lesions === null ? "–" : grouped(scan.lesions),
-    quality: qualityText,
+    quality: scan => isForeign(scan) && qualityText(scan) !== "–" ? `(${qualityText(scan)})` : qualityText(scan),
     drift: scan => fixed(scan.drift, 2),
     flags: scan => element("span", {}, ...flagsOf(scan).map(name => element("span", { class: `pill ${name}` }, name.replaceAll("_", " ")))),
     note: scan => scan.code ? `${scan.code}: ${noteOf(scan)}` : noteOf(scan),
@@ -160,22 +161,27 @@
     ["Status", scan.status.replaceAll("_", " ")],
     ["Lesion size", lesionText(scan) + (scan.lung === null ? "" : `, ${percent(scan.lung)} % of the lung`)],
     ["Lesions", scan.lesions === null ? "–" : grouped(scan.lesions)],
-    ["Expected Dice", qualityText(scan) === "–" ? "–" : `${qualityText(scan)} (nine of ten lie from ${fixed(scan.low, 2)} to ${fixed(scan.high, 2)}${scan.drift > 1 ? "; holds for scans like the training data, not for this one" : ""})`],
+    ["Expected Dice", qualityText(scan) === "–" ? "–" : `${qualityText(scan)} (nine of ten lie from ${fixed(scan.low, 2)} to ${fixed(scan.high, 2)}${isForeign(scan) ? "; holds for scans like the training data, not for this one" : ""})`],
     ["Drift score", scan.drift === null ? "–" : `${fixed(scan.drift, 2)} (above 1: unlike the training data)`],
     ["Slices", scan.slices === null ? "–" : `${grouped(scan.slices)}${scan.height === null ? "" : ` of ${scan.width} × ${scan.height} px`}`],
     ["Spacing", scan.spacing ? `${scan.spacing.map(step => Number(step.toFixed(2))).join(" × ")} mm (slices, rows, columns)` : "–"],
     ["Flags", flagsOf(scan).join(", ").replaceAll("_", " ") || "–"],
-    ["To correct it", "Press c, export verdicts.csv into OUTPUT/review/, then run: lesions review OUTPUT"],
+    ...(!scan.sha ? [] : [["To correct it", "Press c, export verdicts.csv into OUTPUT/review/, then run: lesions review OUTPUT"]]),
   ];
-  const profile = scan => scan.profile ? [element("figcaption", {}, "Lesion along the slices, in the order of reading"),
+  const profile = scan => scan.profile && scan.lesions ? [element("figcaption", {}, "Lesion along the slices, in the order of reading"),
     element("div", { class: "profile", role: "img", "aria-label": "Lesion along the slices" },
       ...[...scan.profile].map(height => element("span", { style: `height:${data.heights.indexOf(height) / (data.heights.length - 1) * 100}%` })))] : [];
 
+  const legend = scan => [
+    state.outlined || !hasHalves(scan) ? "Lesions red, lungs green." : "",
+    scan.slices > 1 ? (scan.lesions ? "The slice with the largest lesion, and those a quarter from either end of the lesions."
+      : "The middle slice, and those a quarter from either end.") : ""].join(" ");
   const drawScan = () => {
     const scan = state.shown[state.open], verdict = verdictOf(scan);
     find("scan-title").textContent = scan.id;
     find("strip").replaceChildren(...strip(scan));
     find("legend").hidden = !hasPicture(scan);
+    find("legend").textContent = legend(scan);
     find("contours").hidden = !hasPicture(scan) || !hasHalves(scan);
     find("contours").setAttribute("aria-pressed", String(state.outlined));
     find("facts").replaceChildren(...factsOf(scan).flatMap(([term, text]) => [element("dt", {}, term), element("dd", {}, text)]));

@@ -62,11 +62,14 @@ def sort_scans(scans: Sequence[ScanSource], run: Run, youngest_s: float) -> Sort
     def known_row(scan: ScanSource) -> ScanRow | None:
         entry = finished.get(ledger.work_key(run.row(scan, "done")))
         bad = known_bad.get((scan.scan_id, scan.fingerprint))
-        if scan.modified_s is not None and scan.modified_s > youngest_s:
+        is_forced = run.request.segmentation.force and scan.refused is None
+        is_finished = entry is not None and scan.scan_id in shown and ledger.is_mask_intact(output_uri, entry)
+        is_young = scan.modified_s is not None and scan.modified_s > youngest_s
+        if is_young and (is_forced or not is_finished):  # what is finished is unchanged, however young
             return run.row(scan, "deferred")
-        if run.request.segmentation.force and scan.refused is None:
+        if is_forced:
             return _waiting(scan, run)
-        if entry is not None and scan.scan_id in shown and ledger.is_mask_intact(output_uri, entry):
+        if entry is not None and is_finished:
             is_reported = (scan.scan_id, scan.fingerprint) not in entries.unreported
             found = {
                 "status": "skipped" if is_reported else "done",

@@ -317,6 +317,16 @@ def test_young_objects_are_left_for_the_next_run(
     assert "6 scans deferred, younger than 30 min (segmentation.settle_minutes)" in caplog.text
 
 
+def test_what_is_finished_stays_so_however_young(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
+    """Its content is that of the last run: else its rows, and their masks, would be gone from table and report."""
+    _segment(bright_bundle, new_scans, tmp_path / "output")
+    before = _rows(tmp_path / "output")
+    handle = _segment(bright_bundle, new_scans, tmp_path / "output", settle_minutes=60 * 24 * 365 * 100)
+    assert (handle.counts["skipped"], handle.counts["deferred"]) == (len(before), 0)
+    after = _rows(tmp_path / "output")
+    assert {scan_id: row.mask_uri for scan_id, row in after.items()} == {i: row.mask_uri for i, row in before.items()}
+
+
 def test_scans_in_folders_get_ids_of_their_paths(bright_bundle: str, new_scans: Path, tmp_path: Path) -> None:
     """Folders become part of the id; two files that differ only in suffix are told apart by a hash."""
     scans = tmp_path / "scans"
