@@ -143,3 +143,8 @@ def test_caption_says_why_a_scan_is_shown() -> None:
     assert caption_of(row) == "expected Dice 0.41 · drift 1.3 · 3 lesions, 12.3 ml · low quality"
     empty = row.model_copy(update={"n_lesions": 0, "lesion_ml": 0.0, "drift_score": None, "flags": ["no_lesion"]})
     assert caption_of(empty) == "0 lesions · no lesion"
+
+
+def test_scans_that_were_not_even_opened_are_counted() -> None:
+    """Whoever makes the page opens only as many scans as it holds."""
+    assert "The first 1 of 25 scans;" in viewer_page(_scans(1), n_scans=25)

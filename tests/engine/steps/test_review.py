@@ -231,6 +231,43 @@ def test_link_out_of_the_folder_is_not_followed(output: Path) -> None:
     assert _corrections(output)["volume"].error_code == "unsafe_member"
 
 
+def test_link_to_a_folder_ends_no_review(output: Path) -> None:
+    """It is refused like any other; what else was put in is taken in."""
+    review(output.as_uri(), n_scans=10)
+    correct_with_itk(output, "volume")
+    (output / "review" / "corrections" / "ct.nii.gz").symlink_to(output / "masks")
+    review(output.as_uri(), n_scans=0)
+    assert _corrections(output)["volume"].status == "accepted"
+
+
+def test_package_that_a_reader_changed_ends_no_review(output: Path) -> None:
+    """A mask that was moved is made again; one that was damaged in its place is left out of the viewer."""
+    review(output.as_uri(), n_scans=10)
+    mask = _package(output, "volume") / "mask.nii.gz"
+    whole = mask.read_bytes()
+    mask.unlink()
+    review(output.as_uri(), n_scans=10)
+    assert mask.read_bytes() == whole
+    mask.write_bytes(whole[: len(whole) // 2])
+    review(output.as_uri(), n_scans=10)
+    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
+    assert ">ct<" in page
+    assert ">volume<" not in page
+
+
+def test_correction_of_a_scan_that_changed_since_is_checked_again(output: Path) -> None:
+    """It was drawn on another image; segmented anew, the scan is to be looked at again."""
+    review(output.as_uri(), n_scans=10)
+    correct_with_itk(output, "volume")
+    review(output.as_uri(), n_scans=0)
+    scans = output.parent / "scans"
+    (scans / "volume.nii.gz").write_bytes(to_nifti(TRUTH.voxels(VOLUME) + 1, VOLUME))
+    before = _corrections(output)["volume"]
+    publish_segmentation(scans, output)
+    review(output.as_uri(), n_scans=0)
+    assert _corrections(output)["volume"].source_fingerprint != before.source_fingerprint
+
+
 def test_correction_that_is_known_is_not_taken_in_again(output: Path) -> None:
     """A second review changes neither row nor label; new content is a new correction, no file is none."""
     review(output.as_uri(), n_scans=10)
