@@ -87,6 +87,7 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
 @pytest.mark.ray
 @pytest.mark.server
+@pytest.mark.soak  # on a busy machine the one signal is sometimes swallowed, and the step ends as usual
 def test_ctrl_c_in_a_step_ends_without_a_traceback(phantoms: Path, tmp_path: Path) -> None:
     """A terminal signals all processes of a command; its temporary server lives on until the flow run has ended."""
     command = [sys.executable, "-m", "flows", "prepare", str(phantoms), str(tmp_path / "dataset")]
