@@ -196,6 +196,32 @@ def test_verdicts_stay_in_the_browser_and_count_for_that_mask_alone(browser: Bro
         expect(page.locator("#count")).to_have_text("31 of 122 scans")
 
 
+def test_verdicts_of_two_tabs_add_up(browser: Browser, report: Path) -> None:
+    """A tab that was opened earlier does not write over what another has decided since."""
+    with opened(browser, report) as (first, _):
+        second = first.context.new_page()
+        second.goto(report.as_uri())
+        for number, tab in enumerate((first, second)):
+            tab.locator(".thumb").nth(number).click()
+            tab.keyboard.press("a")
+        second.reload()
+        expect(second.locator("#count")).to_have_text("31 of 122 scans; 2 with a verdict")
+
+
+def test_no_id_is_a_formula_in_a_spreadsheet(browser: Browser, tmp_path: Path) -> None:
+    """An apostrophe before it makes it text, which the review takes off again."""
+    row = DONE.model_copy(update={"scan_id": "=1+1", "flags": ["no_lung"]})
+    path = tmp_path / "report.html"
+    path.write_text(segmentation_report(MANIFEST, [row], pictures={}), encoding="utf-8")
+    with opened(browser, path) as (page, _):
+        page.locator("#table tbody .scan button").click()
+        page.keyboard.press("a")
+        page.keyboard.press("Escape")
+        with page.expect_download() as download:
+            page.locator("#export").click()
+        assert Path(download.value.path()).read_text().splitlines()[1].startswith('"\'=1+1",')
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width_px", [1440, 390])
 def test_the_page_fits_its_window_and_is_accessible(browser: Browser, report: Path, width_px: int, scheme: str) -> None:

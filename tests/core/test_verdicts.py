@@ -31,6 +31,13 @@ def test_lines_of_the_report_are_accepted() -> None:
     assert "a, b" not in row.model_dump_json()
 
 
+@pytest.mark.parametrize(("scan_id", "shown"), [("=1+1", "'=1+1"), ("-a", "'-a"), ("'a", "'a")])
+def test_an_id_that_looks_like_a_formula_comes_back_as_it_is(scan_id: str, shown: str) -> None:
+    """The report puts an apostrophe before it; one that belongs to the id stays."""
+    [row] = _read(_line(scan_id=shown), masks={scan_id: "a" * 64})
+    assert (row.scan_id, row.status) == (scan_id, "accepted")
+
+
 @pytest.mark.parametrize(
     ("line", "code"),
     [
