@@ -12,6 +12,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.handles import SegmentationHandle
 from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
+from tasks.core.schemas import SegmentationManifest
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import ReportProgress, StageSums
 from tasks.engine.inference.bundle_model import LoadModel, load_predictor
@@ -72,10 +73,8 @@ def segment(
         n_nodes = sum(node["Alive"] for node in ray.nodes())
         rows = sorted([*scans.known, *new], key=lambda row: row.scan_id)
         drift = CollectionDrift.of(row.drift_score for row in rows)
-        of_drift = drift.warnings() if drift else ()
-        warnings = (*card.warnings, *found.warnings(), *_warnings_of(new), *of_drift)
-        for warning in warnings:
-            logger.warning("segment: %s", warning)
+        warnings = (*card.warnings, *found.warnings(), *_warnings_of(new), *(drift.warnings() if drift else ()))
+        _log(warnings)
         manifest = publish_run(
             run,
             rows,
@@ -85,8 +84,7 @@ def segment(
             warnings=warnings,
         )
     warn_of_deferred(manifest)
-    by_status = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in manifest.counts.items())
-    logger.info("segment: %s, %.0f s", by_status, manifest.seconds)
+    _log_end(manifest)
     return SegmentationHandle(
         uri=request.output_uri,
         fingerprint=manifest.model_digest,
@@ -94,6 +92,16 @@ def segment(
         n_new_failures=manifest.n_new_failures,
         common_bug=common_bug(new),
     )
+
+
+def _log(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        logger.warning("segment: %s", warning)
+
+
+def _log_end(manifest: SegmentationManifest) -> None:
+    by_status = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in manifest.counts.items())
+    logger.info("segment: %s, %.0f s", by_status, manifest.seconds)
 
 
 def _warnings_of(rows: Sequence[ScanRow]) -> Iterator[str]:
