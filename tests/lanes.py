@@ -32,8 +32,18 @@ LANES = {
 """By file and marker, so that every test is in one of them; each lane waits half of its time for processes."""
 
 
+def _of_failures(lines: list[str]) -> list[str]:
+    """Return what pytest prints from its first failure or error on; all it printed, if it came to none."""
+    starts = ("= FAILURES =", "= ERRORS =")
+    first = next((at for at, line in enumerate(lines) if any(start in line for start in starts)), 0)
+    return lines[first:]
+
+
 def run_lanes(*options: str) -> dict[str, int]:
-    """Run the lanes to their end and return the exit code of each; every line they print bears the lane's name."""
+    """Run the lanes to their end and return the exit code of each; every line they print bears the lane's name.
+
+    What a lane that failed said of it is printed once more at the end, where nothing of other lanes lies between.
+    """
     width, started = max(map(len, LANES)), time.monotonic()
     running = {
         name: subprocess.Popen(
@@ -46,8 +56,11 @@ def run_lanes(*options: str) -> dict[str, int]:
         for number, (name, chosen) in enumerate(LANES.items())
     }
 
+    printed: dict[str, list[str]] = {name: [] for name in LANES}
+
     def relay(name: str, lines: IO[str]) -> None:
         for line in lines:
+            printed[name].append(line)
             sys.stdout.write(f"{name:{width}} | {line}")
             sys.stdout.flush()
         sys.stdout.write(f"{name:{width}} | ended after {time.monotonic() - started:.0f} s\n")
@@ -59,7 +72,10 @@ def run_lanes(*options: str) -> dict[str, int]:
         thread.start()
     for thread in threads:
         thread.join()
-    return {name: lane.wait() for name, lane in running.items()}
+    codes = {name: lane.wait() for name, lane in running.items()}
+    for name in (name for name, code in codes.items() if code):
+        sys.stdout.write(f"\nThe lane {name}:\n{''.join(_of_failures(printed[name]))}")
+    return codes
 
 
 if __name__ == "__main__":
