@@ -3,7 +3,7 @@
 `python -m tests.benchmarks.quality train RECIPE [--protocol cv|source|random] [--parts NAME …] [--seed N]` trains what
 has no result yet and keeps each result; `… table RECIPE [BASELINE]` prints the figures, paired by patient; `… rules
 RECIPE` what each rule for the operating point does to patients it was not chosen on; `… calibration RECIPE` how well
-the expected quality ranks and covers.
+the expected quality ranks and covers; `… queue RECIPE` how early slices of low Dice come up in the review queue.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from tests.benchmarks.quality.collection import Slices, read_collection, read_eq
 from tests.benchmarks.quality.protocols import PROTOCOLS
 from tests.benchmarks.quality.recipes import RECIPES, Recipe
 from tests.benchmarks.quality.results import OfPatients, Result
+from tests.benchmarks.quality.review_order import FIRST, queue_of
 from tests.benchmarks.quality.rules import outcomes
 
 BATTERY_EVERY = 3
@@ -212,10 +213,28 @@ def _level(result: Result, found: list[Result], kind: str) -> int:
     return probability_level(point_of(patients, TrainingConfig()).threshold)
 
 
+def _samples(name: str) -> list[Samples]:
+    return [Samples.read(path) for path in sorted(results.FOLDER.glob(f"{name}.fold*.0.slices.csv"))]
+
+
+def show_queue(name: str) -> None:
+    """Print how many slices of low Dice the first fifth of the review queue holds."""
+    queue = queue_of(_samples(name))
+    for kind, chosen in {
+        "with a mask": queue.take(np.flatnonzero(queue.has_mask)),
+        "with a mask or a lesion": queue,
+    }.items():
+        low, high = chosen.interval()
+        console.print(
+            f"{len(chosen.dice)} slices {kind}: the first {FIRST:.0%} hold {chosen.share_found():.0%} (95 % interval "
+            f"by patient {low:.0%} to {high:.0%}) of the slices of Dice below {LOW_DICE} that a perfect order would",
+            highlight=False,
+        )
+
+
 def show_calibration(name: str) -> None:
     """Print how well the expected quality ranks slices of unseen patients, and how many its intervals cover."""
-    folds = [Samples.read(path) for path in sorted(results.FOLDER.glob(f"{name}.fold*.0.slices.csv"))]
-    found = list(estimates(folds))
+    found = list(estimates([fold.with_lesion() for fold in _samples(name)]))
     true, shown = np.concatenate([fold.dice for fold, _ in found]), np.concatenate([of for _, of in found])
     patients = np.array([patient for fold, _ in found for patient in fold.patients])
     ranking = Ranking.of(shown[:, 0], true)
@@ -250,7 +269,7 @@ def show_rules(name: str) -> None:
 def main() -> None:
     """Train a recipe, or show its figures."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality", description=__doc__)
-    parser.add_argument("what", choices=("train", "table", "rules", "calibration"))
+    parser.add_argument("what", choices=("train", "table", "rules", "calibration", "queue"))
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("baseline", nargs="?", choices=RECIPES)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="cv")
@@ -263,6 +282,8 @@ def main() -> None:
         show_rules(asked.recipe)
     elif asked.what == "calibration":
         show_calibration(asked.recipe)
+    elif asked.what == "queue":
+        show_queue(asked.recipe)
     else:
         table(asked.recipe, asked.baseline, protocol=asked.protocol)
 

@@ -18,30 +18,41 @@ from tests.benchmarks.quality.recipes import Recipe
 THRESHOLD = 0.4
 LOW_DICE = 0.6
 WORST = 0.2
-COLUMNS = ("patient_id", "dice", *FEATURES)
+COLUMNS = ("patient_id", "has_lesion", "dice", *FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Slices with lesion of the unseen patients of a fold.
+    """Slices of the unseen patients of a fold, those with a lesion or a mask.
 
     Attributes:
         patients: Patient of each slice.
+        has_lesion: Whether its reference has a lesion.
         dice: Dice of each.
         features: Features of each, `(N, 4)`; NaN where its mask is empty.
     """
 
     patients: list[str]
+    has_lesion: np.ndarray
     dice: np.ndarray
     features: np.ndarray
+
+    def with_lesion(self) -> "Samples":
+        """Return the slices whose reference has a lesion."""
+        places = np.flatnonzero(self.has_lesion)
+        patients = [self.patients[place] for place in places]
+        return Samples(patients, self.has_lesion[places], self.dice[places], self.features[places])
 
     def write(self, path: Path) -> None:
         """Write the file."""
         with path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            for patient, value, features in zip(self.patients, self.dice, self.features, strict=True):
-                writer.writerow([patient, f"{value:.4f}", *("" if np.isnan(f) else f"{f:.4f}" for f in features)])
+            for patient, has_lesion, value, features in zip(
+                self.patients, self.has_lesion, self.dice, self.features, strict=True
+            ):
+                shown = ("" if np.isnan(feature) else f"{feature:.4f}" for feature in features)
+                writer.writerow([patient, int(has_lesion), f"{value:.4f}", *shown])
 
     @classmethod
     def read(cls, path: Path) -> "Samples":
@@ -50,7 +61,10 @@ class Samples:
             rows = list(csv.DictReader(file))
         features = [[float(row[name] or "nan") for name in FEATURES] for row in rows]
         return cls(
-            [row["patient_id"] for row in rows], np.array([float(row["dice"]) for row in rows]), np.array(features)
+            [row["patient_id"] for row in rows],
+            np.array([row["has_lesion"] == "1" for row in rows]),
+            np.array([float(row["dice"]) for row in rows]),
+            np.array(features),
         )
 
 
@@ -69,15 +83,19 @@ def sample(slices: Slices, outputs: np.ndarray, smoothed: np.ndarray, recipe: Re
         recipe: Recipe of the network.
     """
     images = apply_rule(slices.images, recipe.model.intensity_rule)
-    patients, dices, features = [], [], []
-    for index in np.flatnonzero(slices.masks.any(axis=(1, 2))):
+    patients, has_lesion, dices, features = [], [], [], []
+    for index, identity in enumerate(slices.identities):
+        mask, reference = threshold_probability(smoothed[index], THRESHOLD), (slices.masks[index] > 0).astype(np.uint8)
+        of_both = dice(count_pixels(mask, reference))
+        if of_both is None:  # neither a lesion nor a mask
+            continue
         lung = outputs[1][index] if len(outputs) > 1 else None
         found = quality_features(smoothed[index], images[index], lung, threshold=THRESHOLD)
         features.append(np.full(len(FEATURES), np.nan) if found is None else found)
-        mask, reference = threshold_probability(smoothed[index], THRESHOLD), (slices.masks[index] > 0).astype(np.uint8)
-        dices.append(dice(count_pixels(mask, reference)) or 0.0)
-        patients.append(slices.identities[index].patient_id)
-    return Samples(patients, np.array(dices), np.array(features))
+        has_lesion.append(bool(reference.any()))
+        dices.append(of_both)
+        patients.append(identity.patient_id)
+    return Samples(patients, np.array(has_lesion), np.array(dices), np.array(features))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +131,12 @@ def _area(estimate: np.ndarray, true: np.ndarray) -> float:
 
 
 def estimates(folds: Sequence[Samples]) -> Iterator[tuple[Samples, np.ndarray]]:
-    """Yield each fold with expected Dice and interval of its slices, `(N, 3)`, calibrated on all other folds."""
+    """Yield each fold with expected Dice and interval of its slices, `(N, 3)`, calibrated on all other folds.
+
+    Slices without a lesion are no part of the calibration.
+    """
     for fold in folds:
-        others = [other for other in folds if other is not fold]
+        others = [other.with_lesion() for other in folds if other is not fold]
         features, true = (np.concatenate([getattr(other, name) for other in others]) for name in ("features", "dice"))
         has_mask = ~np.isnan(features[:, 0])
         patients = np.concatenate([other.patients for other in others])[has_mask].tolist()

@@ -14,6 +14,7 @@ from tests.benchmarks.quality.collection import Slices
 from tests.benchmarks.quality.protocols import PROTOCOLS, cross_validation, leave_one_source_out
 from tests.benchmarks.quality.recipes import RECIPES, Recipe
 from tests.benchmarks.quality.results import LEVELS, Result
+from tests.benchmarks.quality.review_order import InQueue, queue_of
 from tests.benchmarks.quality.rules import outcomes
 from tests.benchmarks.quality.views import WHOLE, lung_box
 
@@ -85,10 +86,11 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.
 
 def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Features of empty masks stay unknown."""
-    written = Samples(["a", "b"], np.array([0.5, 0.0]), np.array([[0.5, 0.25, 4.0, 0.5], [np.nan] * 4]))
+    features = np.array([[0.5, 0.25, 4.0, 0.5], [np.nan] * 4])
+    written = Samples(["a", "b"], np.array([False, True]), np.array([0.5, 0.0]), features)
     written.write(tmp_path / "samples.csv")
     found = Samples.read(tmp_path / "samples.csv")
-    assert found.patients == written.patients
+    assert (found.patients, found.with_lesion().patients) == (written.patients, ["b"])
     np.testing.assert_array_equal(found.dice, written.dice)
     np.testing.assert_array_equal(found.features, written.features)
 
@@ -101,6 +103,17 @@ def test_a_perfect_estimate_ranks_perfectly_and_a_reversed_one_does_not() -> Non
     assert reversed_.area_ratio > 2
     assert (reversed_.area_roc, reversed_.found_in_worst) == (0.0, 0.0)
     assert Ranking.of(np.zeros(50), true).area_roc == 0.5
+
+
+def test_the_queue_puts_low_masks_first() -> None:
+    """What is kept of the defaults: the first fifth holds three of four slices of low Dice that it could."""
+    folds = [Samples.read(path) for path in sorted(results.FOLDER.glob("defaults.fold*.slices.csv"))]
+    queue = queue_of(folds)
+    assert len(queue.dice) == sum(len(fold.dice) for fold in folds)
+    low, high = queue.interval()
+    assert low < 0.75 <= queue.share_found() < high
+    shuffled = np.random.default_rng(0).permutation(len(queue.dice))
+    assert InQueue(queue.dice[shuffled], queue.patients, queue.has_mask).share_found() < 0.4
 
 
 def test_every_fold_is_estimated_by_the_others() -> None:
