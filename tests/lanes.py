@@ -17,7 +17,8 @@ def _without(paths: tuple[str, ...]) -> list[str]:
 
 DEPLOYED = ("tests/flows/test_deployments.py", "tests/flows/test_pipeline.py")
 JOBS = (
-    *("tests/engine/jobs", "tests/engine/cluster", "tests/engine/steps/test_corrections.py"),
+    *("tests/engine/jobs", "tests/engine/cluster", "tests/engine/inference", "tests/runtime"),
+    "tests/engine/steps/test_corrections.py",
     *(f"tests/flows/test_{name}.py" for name in ("command", "machine_output", "user_mistakes")),
 )
 """And commands, which wait for processes as jobs do."""
