@@ -1,14 +1,18 @@
 """Failures of a training: lost workers, after which a restart may help, or errors."""
 
+import textwrap
 from typing import Final
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.train import TrainingFailedError
 
 from tasks.engine.cluster.session import own_error
 
 LOST_IN_TENSORFLOW: Final = {"UnavailableError", "AbortedError", "DeadlineExceededError", "InternalError"}
 """Errors of a collective in a worker after another one died."""
+
+LONGEST_DETAIL: Final = 200
+"""Characters shown of how a process ended; Ray goes on with a list of what it may have been."""
 
 
 def can_pass(err: TrainingFailedError) -> bool:
@@ -20,8 +24,16 @@ def can_pass(err: TrainingFailedError) -> bool:
 
 
 def reason(err: TrainingFailedError) -> str:
-    """Return the errors by which workers were lost, as text."""
-    return ", ".join(sorted({type(failure).__name__ for failure in _failures(err)})) or type(err).__name__
+    """Return the errors by which workers were lost, each with how its process ended where Ray says so, as text."""
+    return ", ".join(sorted({_named(failure) for failure in _failures(err)})) or type(err).__name__
+
+
+def _named(failure: BaseException) -> str:
+    """Return a failure's type, and of an actor that died what Ray says below its ids (ray 2.60: `exceptions.py`)."""
+    lines = str(failure).splitlines()[1:] if isinstance(failure, ActorDiedError) else []
+    detail = " ".join(line for line in lines if not line.startswith("\t"))
+    name = type(failure).__name__
+    return f"{name}: {textwrap.shorten(detail, LONGEST_DETAIL, placeholder=' …')}" if detail else name
 
 
 def _failures(err: TrainingFailedError) -> list[BaseException]:

@@ -1,7 +1,10 @@
 """What is a lost worker, and what a bug: with the exceptions that Ray Train wraps them in."""
 
+import os
+
 import pytest
-from ray.exceptions import RayActorError, RayTaskError
+import ray
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.train import TrainingFailedError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
@@ -67,3 +70,21 @@ def test_our_error_is_found_behind_any_worker() -> None:
 def test_the_reason_names_what_each_worker_died_of() -> None:
     """Not Ray Train's wrapping of it."""
     assert reason(_failed(_died(), _raised(UnavailableError("gone")))) == "RayActorError, UnavailableError"
+
+
+@pytest.mark.ray
+def test_the_reason_says_how_a_process_ended(ray_session: None) -> None:
+    """Who reads the log in the morning learns whether it was killed, without ids and addresses."""
+
+    @ray.remote(num_cpus=0)
+    class Dying:
+        def die(self) -> None:
+            os._exit(3)
+
+    with pytest.raises(ActorDiedError) as death:
+        ray.get(Dying.remote().die.remote())
+    said = reason(_failed(WorkerHealthCheckFailedError("gone", failure=death.value)))
+    assert said.startswith("ActorDiedError: The actor is dead because its worker process has died.")
+    assert "Worker exit type: SYSTEM_ERROR" in said
+    assert len(said) < 250
+    assert not any(hidden in said for hidden in ("\t", "actor_id", "127.0.0.1"))
