@@ -19,7 +19,7 @@
   // Numbers as core/numbers.py writes them.
   const decimals = (value, digits) => value === null ? "–"
     : value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  const count = value => decimals(value, 0);
+  const grouped = value => decimals(value, 0);
   const score = value => decimals(value, 3);
   const percent = value => value === null ? "–" : `${decimals(100 * value, 1)} %`;
   const sentences = indices => indices.map(index => data.sentences[index]);
@@ -93,7 +93,7 @@
   const hasPicture = scan => scan.status === "done" || scan.status === "skipped";
   const hasSlices = scan => scan.shown !== null; // of earlier versions it is not known which slices a preview shows
   const lesionText = scan => scan.ml !== null ? `${decimals(scan.ml, 1)} ml`
-    : scan.voxels === null ? "–" : `${count(scan.voxels)} px`;
+    : scan.voxels === null ? "–" : `${grouped(scan.voxels)} px`;
   const qualityText = scan => scan.lesions ? score(scan.quality) : "–";
   const isForeign = scan => scan.drift > 1;
 
@@ -105,7 +105,7 @@
     status: scan => scan.status.replaceAll("_", " "),
     size: lesionText,
     lung: scan => percent(scan.lung),
-    lesions: scan => count(scan.lesions),
+    lesions: scan => grouped(scan.lesions),
     quality: scan => isForeign(scan) && qualityText(scan) !== "–" ? `(${qualityText(scan)})` : qualityText(scan),
     drift: scan => score(scan.drift),
     flags: scan => element("span", {}, ...labelsOf(scan).map((label, n) =>
@@ -131,9 +131,9 @@
       element("td", { class: classOf(column), "data-title": column.title },
         cells[column.name](scan, first + offset))))));
     const pages = Math.max(1, Math.ceil(state.shown.length / PER_PAGE)), decided = scans.filter(verdictOf).length;
-    const verdictsText = decided ? `; ${count(decided)} with a verdict` : "";
-    find("count").textContent = `${count(state.shown.length)} of ${count(scans.length)} scans${verdictsText}`;
-    find("page").textContent = `Page ${count(state.page + 1)} of ${count(pages)}`;
+    const verdictsText = decided ? `; ${grouped(decided)} with a verdict` : "";
+    find("count").textContent = `${grouped(state.shown.length)} of ${grouped(scans.length)} scans${verdictsText}`;
+    find("page").textContent = `Page ${grouped(state.page + 1)} of ${grouped(pages)}`;
     find("previous").disabled = state.page === 0;
     find("next").disabled = state.page >= pages - 1;
     find("export").disabled = decided === 0;
@@ -147,7 +147,7 @@
   };
 
   // A preview has its slices side by side in one picture: each is shown by a window on it.
-  const nameOf = (scan, n) => scan.of > 1 ? `slice ${count(scan.shown[n])} of ${count(scan.of)}` : "slice";
+  const nameOf = (scan, n) => scan.of > 1 ? `slice ${grouped(scan.shown[n])} of ${grouped(scan.of)}` : "slice";
   const slice = (scan, n) => {
     const image = element("img", { src: pictureOf(scan), alt: `${nameOf(scan, n)} of ${scan.id}, lesions and lungs outlined` });
     const crop = element("div", { class: "crop" }, image, ...(scan.oriented ? ["R", "L"].map(side =>
@@ -179,10 +179,10 @@
   const factsOf = scan => [
     ["Status", scan.status.replaceAll("_", " ")],
     ["Lesion size", lesionText(scan) + (scan.lung === null ? "" : `, ${percent(scan.lung)} of the lung`)],
-    ["Lesions", count(scan.lesions)],
+    ["Lesions", grouped(scan.lesions)],
     ["Expected Dice", qualityText(scan) === "–" ? "–" : `${qualityText(scan)} (nine of ten lie from ${score(scan.low)} to ${score(scan.high)}${isForeign(scan) ? "; holds for scans like the training data, not for this one" : ""})`],
     ["Drift score", scan.drift === null ? "–" : `${score(scan.drift)} (above 1: unlike the training data)`],
-    ["Slices", scan.slices === null ? "–" : `${count(scan.slices)}${scan.height === null ? "" : ` of ${scan.width} × ${scan.height} px`}`],
+    ["Slices", scan.slices === null ? "–" : `${grouped(scan.slices)}${scan.height === null ? "" : ` of ${scan.width} × ${scan.height} px`}`],
     ["Spacing", scan.spacing ? `${scan.spacing.map(step => Number(step.toFixed(2))).join(" × ")} mm (slices, rows, columns)` : "–"],
     ["Flags", labelsOf(scan).join(", ") || "–"],
     ...(!scan.sha ? [] : [["To correct it", "Press c, export verdicts.csv into OUTPUT/review/, then run: lesions review OUTPUT"]]),
