@@ -60,7 +60,7 @@ def distribution_of(
     known = np.array([value for value in values if value is not None], np.float64)
     bars = np.clip(np.searchsorted(edges, known, side="right") - 1, 0, len(edges) - 1)
     counts = np.bincount(bars, minlength=len(edges))
-    shown = [f"{edge * unit_share:g}" for edge in edges]
+    shown = [f"{edge * unit_share:,g}" for edge in edges]
     labels = [f"{low} to {high}" for low, high in pairwise(shown)]
     median = float(np.median(known)) * unit_share if known.size else None
     return Distribution(title, (*labels, f"{shown[-1]} and more"), tuple(counts.tolist()), median, note, digits)

@@ -55,7 +55,7 @@
     { name: "id", title: "Scan", value: scan => scan.id },
     { name: "status", title: "Status", value: scan => scan.status, optional: true },
     { name: "size", title: "Lesion size", value: size },
-    { name: "lung", title: "Of the lung", value: scan => scan.lung, optional: true },
+    { name: "lung", title: "Share of lung", value: scan => scan.lung, optional: true },
     { name: "lesions", title: "Lesions", value: scan => scan.lesions, optional: true },
     { name: "quality", title: "Expected Dice", value: scan => scan.lesions ? scan.quality : null },
     { name: "drift", title: "Drift", value: scan => scan.drift, optional: true },
