@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from tasks.core.drift import CollectionDrift
-from tasks.core.flags import FLAGS
+from tasks.core.flags import FLAGS, label
+from tasks.core.numbers import DASH, count, score
 from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
@@ -81,16 +82,18 @@ class CollectionSummary:
         if not self.n_scans:
             return "No scan was found."
         has = "has" if self.n_scans == 1 else "have"
-        parts = [f"{self.n_segmented:,} of {counted(self.n_scans, 'scan')} {has} a mask, {self.n_new:,} of them new"]
+        segmented = f"{count(self.n_segmented)} of {counted(self.n_scans, 'scan')}"
+        parts = [f"{segmented} {has} a mask, {count(self.n_new)} of them new"]
         if self.n_rejected:
             verb = "was" if self.n_rejected == 1 else "were"
             if self.n_newly_rejected == self.n_rejected:
-                parts.append(f"{self.n_rejected:,} {verb} newly rejected")
+                parts.append(f"{count(self.n_rejected)} {verb} newly rejected")
             else:
-                when = f", {self.n_newly_rejected:,} of them newly" if self.n_newly_rejected else " by earlier runs"
-                parts.append(f"{self.n_rejected:,} {verb} rejected{when}")
+                newly = count(self.n_newly_rejected)
+                when = f", {newly} of them newly" if self.n_newly_rejected else " by earlier runs"
+                parts.append(f"{count(self.n_rejected)} {verb} rejected{when}")
         if self.n_deferred:
-            parts.append(f"{self.n_deferred:,} {'waits' if self.n_deferred == 1 else 'wait'} for the next run")
+            parts.append(f"{count(self.n_deferred)} {'waits' if self.n_deferred == 1 else 'wait'} for the next run")
         looked = f"{counted(self.n_to_review, 'mask')} should be reviewed" if self.n_to_review else "no mask is flagged"
         return f"{'; '.join([*parts, looked])}."
 
@@ -99,12 +102,12 @@ class CollectionSummary:
         """The four numbers at the top."""
         rejected_tone = "bad" if self.n_newly_rejected else "watch" if self.n_rejected else "good"
         return (
-            Tile("Segmented", f"{self.n_segmented:,}", f"{self.n_new:,} in this run", "good"),
-            Tile("Rejected", f"{self.n_rejected:,}", f"{self.n_newly_rejected:,} new", rejected_tone),
+            Tile("Segmented", count(self.n_segmented), f"{count(self.n_new)} in this run", "good"),
+            Tile("Rejected", count(self.n_rejected), f"{count(self.n_newly_rejected)} new", rejected_tone),
             Tile(
                 "To review",
-                f"{self.n_to_review:,}",
-                f"{self.n_new_to_review:,} of this run",
+                count(self.n_to_review),
+                f"{count(self.n_new_to_review)} of this run",
                 "watch" if self.n_to_review else "good",
             ),
             self._drift_tile,
@@ -113,9 +116,10 @@ class CollectionSummary:
     @property
     def _drift_tile(self) -> Tile:
         if self.drift is None:
-            return Tile("Unlike training data", "–", "not measured", "watch")
+            return Tile("Unlike training data", DASH, "not measured", "watch")
         tone = "bad" if any(self.drift.warnings()) else "watch" if self.drift.n_foreign else "good"
-        return Tile("Unlike training data", f"{self.drift.n_foreign:,}", f"median score {self.drift.median:.2f}", tone)
+        note = f"median score {score(self.drift.median)}"
+        return Tile("Unlike training data", count(self.drift.n_foreign), note, tone)
 
 
 def rejected_by_code(rows: Sequence[ScanRow]) -> list[tuple[str, int, str, list[str]]]:
@@ -129,7 +133,7 @@ def rejected_by_code(rows: Sequence[ScanRow]) -> list[tuple[str, int, str, list[
     return found
 
 
-def flag_counts(rows: Sequence[ScanRow]) -> list[tuple[str, int, str]]:
-    """Return the flags that are raised: name, number of scans, and what it means."""
+def flag_counts(rows: Sequence[ScanRow]) -> list[tuple[str, str, int, str]]:
+    """Return the flags that are raised: code, name in words, number of scans, and what it means."""
     counts = Counter(flag for row in rows for flag in row.flags)
-    return [(name, counts[name], flag.sentence) for name, flag in FLAGS.items() if counts[name]]
+    return [(name, label(name), counts[name], flag.sentence) for name, flag in FLAGS.items() if counts[name]]

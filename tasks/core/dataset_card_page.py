@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import SPLITS
 from tasks.core.markdown import as_code, escaped, facts, table
+from tasks.core.numbers import count
 from tasks.core.plural import counted
 from tasks.core.rows import CaseRow, FailureRow
 from tasks.core.schemas import DatasetCard, LeakageAudit
@@ -54,10 +55,13 @@ def _head(card: DatasetCard) -> list[str]:
                 ("dataset", as_code(card.fingerprint[:12])),
                 (
                     "content",
-                    f"{card.n_slices:,} slices, {counted(card.n_cases, 'case')}, {counted(card.n_patients, 'patient')}",
+                    (
+                        f"{counted(card.n_slices, 'slice')}, {counted(card.n_cases, 'case')}, "
+                        f"{counted(card.n_patients, 'patient')}"
+                    ),
                 ),
                 ("slices", f"8 bit, {card.size_px} x {card.size_px} px, with a mask: 0 background, 1 lesion"),
-                ("lung masks", f"{card.n_lung_masks:,} slices" if card.n_lung_masks else "none"),
+                ("lung masks", f"{count(card.n_lung_masks)} slices" if card.n_lung_masks else "none"),
                 ("split", f"{how}; seed {card.preparation.seed}"),
                 ("code", as_code(card.code_version)),
             ],
@@ -77,7 +81,7 @@ def _by_split(cases: Sequence[CaseRow]) -> list[str]:
 
 def _patients_and_slices(cases: Sequence[CaseRow], split: str) -> str:
     found = [case for case in cases if case.split == split]
-    return f"{len({case.patient_id for case in found}):,} / {sum(case.n_slices for case in found):,}"
+    return f"{count(len({case.patient_id for case in found}))} / {count(sum(case.n_slices for case in found))}"
 
 
 def leakage_sentences(audit: LeakageAudit | None) -> list[str]:
@@ -86,7 +90,7 @@ def leakage_sentences(audit: LeakageAudit | None) -> list[str]:
         return ["Not audited."]
     return [
         (
-            f"{counted(audit.n_slices, 'slice')} of {audit.n_all_slices:,} compared with those of other patients: "
+            f"{counted(audit.n_slices, 'slice')} of {count(audit.n_all_slices)} compared with those of other patients: "
             f"{counted(audit.n_near_duplicates, 'pair')} nearly the same, {audit.n_across_splits} across splits "
             "(`duplicates.parquet`)."
         ),
@@ -99,6 +103,6 @@ def _rejected(failures: Sequence[FailureRow]) -> list[str]:
     if not failures:
         return ["Nothing."]
     counts = Counter(str(failure.error_code) for failure in failures)
-    rows = [(as_code(code), f"{n:,}") for code, n in sorted(counts.items())]
+    rows = [(as_code(code), count(n)) for code, n in sorted(counts.items())]
     note = "What each code means: infra/docs/inputs-and-outputs.md. Each input: `failures.parquet`."
     return [*table(("code", "inputs"), rows), "", note]

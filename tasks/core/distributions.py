@@ -17,6 +17,7 @@ class Distribution:
         counts: Scans in each.
         median: Median of the figure, as it is shown; None without any.
         note: What a reader should know about it; empty if nothing.
+        digits: Decimals of the median.
     """
 
     title: str
@@ -24,6 +25,7 @@ class Distribution:
     counts: tuple[int, ...]
     median: float | None = None
     note: str = ""
+    digits: int = 3
 
     @property
     def n_scans(self) -> int:
@@ -37,7 +39,13 @@ class Distribution:
 
 
 def distribution_of(
-    title: str, values: Sequence[float | None], edges: Sequence[float], *, note: str = "", unit_share: float = 1.0
+    title: str,
+    values: Sequence[float | None],
+    edges: Sequence[float],
+    *,
+    note: str = "",
+    unit_share: float = 1.0,
+    digits: int = 3,
 ) -> Distribution:
     """Return the distribution of known values between edges; the last bar holds all from the last edge on.
 
@@ -47,11 +55,12 @@ def distribution_of(
         edges: Lower edge of each bar, ascending; values below the first count in the first bar.
         note: What a reader should know about it.
         unit_share: Factor from values and edges to what is shown, for example 100 for per cent.
+        digits: Decimals of the median.
     """
     known = np.array([value for value in values if value is not None], np.float64)
     bars = np.clip(np.searchsorted(edges, known, side="right") - 1, 0, len(edges) - 1)
     counts = np.bincount(bars, minlength=len(edges))
-    shown = [f"{edge * unit_share:g}" for edge in edges]
+    shown = [f"{edge * unit_share:,g}" for edge in edges]
     labels = [f"{low} to {high}" for low, high in pairwise(shown)]
     median = float(np.median(known)) * unit_share if known.size else None
-    return Distribution(title, (*labels, f"{shown[-1]} and more"), tuple(counts.tolist()), median, note)
+    return Distribution(title, (*labels, f"{shown[-1]} and more"), tuple(counts.tolist()), median, note, digits)

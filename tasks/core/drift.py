@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tasks.core.appearance import FEATURES, RESOLUTION
+from tasks.core.numbers import count, score
 from tasks.core.record import Record
 
 SHRINKAGE = 0.5
@@ -104,9 +105,9 @@ class CollectionDrift(Record):
         """Yield the warning about a collection of which too much is unlike the training data."""
         if self.n_foreign > MAX_FOREIGN_SHARE * self.n_scans:
             yield (
-                f"{DRIFT_MARK} {self.n_foreign} of {self.n_scans} scans look unlike the training data (score above 1; "
-                f"median {self.median:.1f}). Masks may miss lesions: check some, and train with labelled scans of this "
-                "kind."
+                f"{DRIFT_MARK} {count(self.n_foreign)} of {count(self.n_scans)} scans look unlike the training data "
+                f"(score above 1; median {score(self.median)}). Masks may miss lesions: check some, and train with "
+                "labelled scans of this kind."
             )
 
 

@@ -6,12 +6,13 @@ from typing import Any, Final, Literal
 
 from tasks.core import evaluation_tables as tables
 from tasks.core.addresses import shown_uri
-from tasks.core.agreement import AGREEMENT_COLOURS
 from tasks.core.history import CURVES
 from tasks.core.markdown import as_code, escaped
 from tasks.core.metric_words import label, meaning
 from tasks.core.metrics import METRICS
-from tasks.core.pages import data_uri, number, render
+from tasks.core.numbers import MIN_PATIENTS, TOO_FEW, count, interval, score, shown_interval
+from tasks.core.overlap_picture import OVERLAP_COLOURS
+from tasks.core.pages import data_uri, render
 from tasks.core.plural import counted
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, DatasetCard, EvaluationReport, ModelCard
 
@@ -23,7 +24,7 @@ COLOUR_WORDS: Final = {
     "false negative": "missed: lesion in the reference only",
 }
 CURVE_WORDS: Final = {
-    "f1": "Dice (F1) by epoch",
+    "f1": "Dice by epoch",
     "precision": "Precision by epoch",
     "recall": "Recall by epoch",
     "recall_precision": "Recall and precision by epoch",
@@ -36,7 +37,7 @@ MAX_FAILURES: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class PatientPanel:
-    """Picture of a patient: the slice with the largest lesion, and its agreement in colours beside it.
+    """Picture of a patient: the slice with the largest lesion, and the overlap of its masks beside it.
 
     Attributes:
         rank: Group by Dice.
@@ -75,6 +76,10 @@ def evaluation_report(
         report=report,
         card=card,
         dataset=dataset,
+        mean_interval=shown_interval(report.per_patient_mean["dice_ci95"], report.per_patient_mean["n_defined"]),
+        too_few=TOO_FEW,
+        min_patients=MIN_PATIENTS,
+        has_few=any(row["n_patients"] < MIN_PATIENTS for row in report.per_source.values()),
         inflation=INFLATION if LEAKY in report.warnings else None,
         by_source=tables.by_source(report),
         by_patient=tables.by_patient(report),
@@ -87,7 +92,7 @@ def evaluation_report(
         curves=[(CURVE_WORDS.get(name, name), data_uri(figures[name])) for name in CURVES if name in figures],
         charts={name: data_uri(png) for name, png in figures.items() if name not in CURVES},
         gallery=_gallery(panels),
-        colours=[(name, _hex(AGREEMENT_COLOURS[name]), words) for name, words in COLOUR_WORDS.items()],
+        colours=[(name, _hex(OVERLAP_COLOURS[name]), words) for name, words in COLOUR_WORDS.items()],
         max_failures=MAX_FAILURES,
     )
 
@@ -118,11 +123,11 @@ def evaluation_markdown(report: EvaluationReport) -> str:
             else []
         ),
         "",
-        f"Pooled over {report.n_slices} slices: {number(report.pooled['dice'])}.",
+        f"Pooled over {count(report.n_slices)} slices: {score(report.pooled['dice'])}.",
         "",
         "| metric | pooled |",
         "|---|---|",
-        *(f"| {name} | {number(report.pooled[name])} |" for name in METRICS),
+        *(f"| {label(name)} | {score(report.pooled[name])} |" for name in METRICS),
         "",
         EMPTY_MASK_CONVENTION,
         "",
@@ -133,17 +138,16 @@ def evaluation_markdown(report: EvaluationReport) -> str:
 
 def _mean_dice(of: dict[str, Any]) -> str:  # Any: a mean, an interval or a count by name
     """Return a mean over patients as text, with its interval if there is one."""
-    low_high = of["dice_ci95"]
-    shown = f" (95 % interval {low_high[0]:.3f} to {low_high[1]:.3f})" if low_high else ""
-    return f"**{number(of['dice'])}**{shown}"
+    low_high = shown_interval(of["dice_ci95"], of["n_defined"])
+    return f"**{score(of['dice'], 'undefined')}** ({f'95 % interval {interval(low_high)}' if low_high else TOO_FEW})"
 
 
 def _how_scored(report: EvaluationReport) -> str:
     if not report.n_held_out:
-        return f"scored with threshold {report.threshold:.3f}"
+        return f"scored with threshold {score(report.threshold)}"
     return (
         f"cross-validated: {counted(report.n_held_out, 'patient')} scored by the network not trained on them, at the "
-        f"operating point chosen on the others; new scans use threshold {report.threshold:.3f}"
+        f"operating point chosen on the others; new scans use threshold {score(report.threshold)}"
     )
 
 

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from tasks.core.metric_words import label, meaning
 from tasks.core.metrics import METRICS
-from tasks.core.page_tables import Cell, Column, Table, count, interval, percent, ratio, signed, text
+from tasks.core.numbers import MIN_PATIENTS, shown_interval
+from tasks.core.page_tables import Cell, Column, Table, count, interval, number, percent, score, signed, text
 from tasks.core.paired_comparison import PairedComparison
 from tasks.core.patient_metrics import PATIENT_METRICS
 from tasks.core.schemas import EvaluationReport
@@ -20,7 +21,9 @@ SOURCE: Final = Column("source", "Collection the patient comes from.", is_text=T
 SLICES: Final = Column("slices", "Number of slices scored.")
 PATIENTS: Final = Column("patients", "Number of patients.")
 MEAN_DICE: Final = Column("mean Dice", "Mean of the patients' Dice: each patient counts the same.")
-MEAN_INTERVAL: Final = Column("95 % interval", "Range of the mean Dice, by bootstrap over patients; none below three.")
+MEAN_INTERVAL: Final = Column(
+    "95 % interval", f"Range of the mean Dice, by bootstrap over patients; from {MIN_PATIENTS} on."
+)
 OWN_POINT: Final = (
     Column("threshold", "Threshold this patient was scored with."),
     Column("flips", "Whether mirror images were predicted too.", is_text=True),
@@ -41,7 +44,8 @@ def by_source(report: EvaluationReport) -> Table:
 
 
 def _source_row(name: str, n_patients: int, mean: Row, row: Row) -> list[Cell]:
-    head = [text(name), count(n_patients), ratio(mean["dice"]), interval(mean["dice_ci95"]), count(row["n_slices"])]
+    of_mean = (score(mean["dice"]), _interval(mean["dice_ci95"], mean["n_defined"]))
+    head = [text(name), count(n_patients), *of_mean, count(row["n_slices"])]
     return [*head, *_figures(row, (*METRICS, "loss"))]
 
 
@@ -54,9 +58,9 @@ def by_patient(report: EvaluationReport) -> Table:
     rows = [
         [
             *(text(str(row["patient_id"])), text(str(row["source"]))),
-            *((ratio(row["threshold"]), text("yes" if row["test_time_flips"] else "no")) if own else ()),
+            *((score(row["threshold"]), text("yes" if row["test_time_flips"] else "no")) if own else ()),
             *(count(row["n_slices"]), *_figures(row, (*METRICS, "loss"))),
-            *((ratio(row["lung_dice"]), *(percent(row[name]) for name in lung[1:])) if lung else ()),
+            *((score(row["lung_dice"]), *(percent(row[name]) for name in lung[1:])) if lung else ()),
             *(count(row[name]) for name in COUNTS),
         ]
         for row in _sorted(report)
@@ -86,7 +90,7 @@ def case_summary(report: EvaluationReport) -> Table | None:
         Column("source", "Collection of the patients, or all.", is_text=True),
         Column("patients", "Number of patients for whom the metric is defined."),
         Column("mean", "Mean over these patients."),
-        Column("95 %, bootstrap", "Range of the mean by bootstrap over patients; none below three."),
+        Column("95 %, bootstrap", f"Range of the mean by bootstrap over patients; from {MIN_PATIENTS} on."),
         Column("95 %, Student's t", "Range of the mean by Student's t: wider where patients are few."),
         Column("median", "Half of the patients lie below it."),
     )
@@ -98,9 +102,14 @@ def case_summary(report: EvaluationReport) -> Table | None:
 
 def _summary_row(name: str, source: str, found: Row) -> list[Cell]:
     digits = _digits(name)
-    ranges = [interval(found[key], digits=digits) for key in ("ci95", "t_ci95")]
-    head = [text(label(name)), text(source), count(found["n_defined"]), ratio(found["mean"], digits=digits)]
-    return [*head, *ranges, ratio(found["median"], digits=digits)]
+    ranges = [_interval(found[key], found["n_defined"], digits=digits) for key in ("ci95", "t_ci95")]
+    head = [text(label(name)), text(source), count(found["n_defined"]), number(found["mean"], digits=digits)]
+    return [*head, *ranges, number(found["median"], digits=digits)]
+
+
+def _interval(low_high: Sequence[float] | None, n_patients: int, *, digits: int = 3) -> Cell:
+    """Return the cell of an interval, if it is of enough patients."""
+    return interval(shown_interval(low_high, n_patients), digits=digits)
 
 
 def by_lesion_size(report: EvaluationReport) -> Table:
@@ -126,8 +135,8 @@ def by_lesion_size(report: EvaluationReport) -> Table:
 def _lesion_cells(n: Mapping[str, int]) -> list[Cell]:
     recall = n["n_found"] / n["n_reference"] if n["n_reference"] else None
     precision = 1 - n["n_false"] / n["n_predicted"] if n["n_predicted"] else None
-    reference = (count(n["n_reference"]), count(n["n_found"]), count(n["n_reference"] - n["n_found"]), ratio(recall))
-    return [*reference, count(n["n_predicted"]), count(n["n_false"]), ratio(precision)]
+    reference = (count(n["n_reference"]), count(n["n_found"]), count(n["n_reference"] - n["n_found"]), score(recall))
+    return [*reference, count(n["n_predicted"]), count(n["n_false"]), score(precision)]
 
 
 def by_difference(comparison: PairedComparison) -> Table:
@@ -141,7 +150,7 @@ def by_difference(comparison: PairedComparison) -> Table:
     )
     rows = [
         [
-            *(text(of.patient_id), text(of.source), ratio(of.dice), ratio(of.earlier_dice), signed(of.difference)),
+            *(text(of.patient_id), text(of.source), score(of.dice), score(of.earlier_dice), signed(of.difference)),
             text("yes" if of.is_worse else "no"),
         ]
         for of in comparison.patients
@@ -196,7 +205,7 @@ def _columns(names: Sequence[str]) -> list[Column]:
 
 
 def _figures(row: Row, names: Sequence[str]) -> list[Cell]:
-    return [ratio(row.get(name), digits=_digits(name)) for name in names]
+    return [number(row.get(name), digits=_digits(name)) for name in names]
 
 
 def _digits(name: str) -> int:

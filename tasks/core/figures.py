@@ -1,4 +1,4 @@
-"""Figures as PNG: training curves, precision against recall, calibration, and agreement of volumes."""
+"""Figures as PNG: training curves, precision against recall, calibration, and volumes."""
 
 import io
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from tasks.core.calibration import Reliability
 from tasks.core.history import CURVES, EpochRow
+from tasks.core.numbers import MIN_PATIENTS, score
 
-MIN_AGREEING = 3
-"""Fewest patients that have limits of agreement."""
+NO_LIMITS = f"fewer than {MIN_PATIENTS} patients: no limits of agreement"
 TRAIN_COLOUR, VAL_COLOUR = "#1f6f8b", "#d1495b"
 
 
@@ -27,14 +27,19 @@ def _history_curve(history: Sequence[EpochRow], columns: tuple[str, ...]) -> byt
     for column, line in zip(columns, ("-", "--"), strict=False):
         for side, colour in (("train", TRAIN_COLOUR), ("val", VAL_COLOUR)):
             values = [np.nan if row[f"{side}_{column}"] is None else row[f"{side}_{column}"] for row in history]
-            axes.plot(epochs, values, line, color=colour, marker="o", markersize=3, label=f"{side} {column}")
-    title = " and ".join("F1 (Dice)" if column == "f1" else column for column in columns)
+            axes.plot(epochs, values, line, color=colour, marker="o", markersize=3, label=f"{side} {_name(column)}")
+    title = " and ".join(map(_name, columns))
     axes.set(xlabel="epoch", ylabel=title, title=f"{title}, pooled over pixels" if columns != ("loss",) else "loss")
     if columns != ("loss",):
         axes.set_ylim(-0.02, 1.02)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     return _png(figure)
+
+
+def _name(column: str) -> str:
+    """Return the name of a column of the history; `f1` is Dice everywhere else."""
+    return "Dice" if column == "f1" else column
 
 
 def precision_recall_figure(
@@ -51,9 +56,9 @@ def precision_recall_figure(
     figure, axes = _figure()
     axes.plot(recall, precision, color=TRAIN_COLOUR)
     chosen = int(np.argmin(np.abs(thresholds - operating_threshold)))
-    label = f"threshold {operating_threshold:.2f}"
+    label = f"threshold {score(operating_threshold)}"
     if not np.isnan(precision[chosen]):
-        label += f": precision {precision[chosen]:.2f}, recall {recall[chosen]:.2f}"
+        label += f": precision {score(precision[chosen])}, recall {score(recall[chosen])}"
     axes.plot(recall[chosen], precision[chosen], "o", color=VAL_COLOUR, label=label)
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall, pooled over pixels")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -72,14 +77,16 @@ def reliability_figure(diagram: Reliability) -> bytes:
     return _png(figure)
 
 
-def volume_agreement_figure(predicted: np.ndarray, reference: np.ndarray) -> bytes:
+def volumes_figure(predicted: np.ndarray, reference: np.ndarray, *, unit: str) -> bytes:
     """Return the Bland-Altman plot of volumes as PNG: differences in per cent of the mean of both, against that mean.
 
-    Bias and limits of agreement (1.96 standard deviations) are drawn from three patients on.
+    Bias and limits of agreement (1.96 standard deviations) are drawn from `MIN_PATIENTS` patients on; of fewer the plot
+    says so.
 
     Args:
-        predicted: Voxels of each patient, `(N,)`; patients without voxel in either are left out.
+        predicted: Volume of each patient, `(N,)`; patients without lesion in either are left out.
         reference: Likewise.
+        unit: Unit of the volumes.
 
     Source: Bland and Altman, Lancet 327(8476), 1986.
     """
@@ -89,26 +96,44 @@ def volume_agreement_figure(predicted: np.ndarray, reference: np.ndarray) -> byt
     figure, axes = _figure()
     axes.axhline(0, color="grey", linewidth=1)
     if len(mean):
-        axes.set_xscale("log")
-        span = mean.max() / mean.min()
-        steps = (1, 2, 3, 4, 6) if span < 10 else (1, 3) if span < 1000 else (1,)
-        axes.xaxis.set_major_locator(LogLocator(subs=steps))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _scale_volumes(axes, float(mean.min()), float(mean.max()))
         axes.plot(mean, difference, "o", color=TRAIN_COLOUR, markersize=4)
-    if len(mean) >= MIN_AGREEING:
-        bias, spread = float(difference.mean()), 1.96 * float(difference.std(ddof=1))
-        for value, style, label in (
-            (bias, "-", f"bias {bias:+.0f} %"),
-            (bias - spread, "--", f"limits {bias - spread:+.0f} to {bias + spread:+.0f} %"),
-            (bias + spread, "--", None),
-        ):
-            axes.axhline(value, linestyle=style, color=VAL_COLOUR, linewidth=2, label=label)
-        axes.set_ylim(top=axes.get_ylim()[1] + 0.3 * np.ptp(axes.get_ylim()))  # room for the legend
-        axes.legend(frameon=False, loc="upper right", ncols=2)
-    axes.set(xlabel="mean of predicted and reference volume, voxels", ylabel="predicted - reference, % of the mean")
-    axes.set(title="Agreement of volumes, by patient")
+    if len(mean) >= MIN_PATIENTS:
+        _draw_limits(axes, difference)
+    else:
+        axes.text(0.5, 0.98, NO_LIMITS, transform=axes.transAxes, ha="center", va="top", fontsize="small")
+    axes.set(
+        xlabel=f"mean of predicted and reference volume, {unit}",
+        ylabel="predicted - reference, % of the mean",
+        title="Volumes by patient (Bland-Altman)",
+    )
     return _png(figure)
+
+
+def _scale_volumes(axes: Any, least: float, most: float) -> None:  # Any: as below
+    """Scale the axis of volumes logarithmically, with some labels however narrow their range."""
+    axes.set_xscale("log")
+    span = most / least
+    steps = (1, 2, 3, 4, 6) if span < 10 else (1, 3) if span < 1000 else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}" if least >= 1 else "{x:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if span < 1.01:  # a single patient: else the axis has no extent, and no label
+        axes.set_xlim(least / 3, most * 3)
+
+
+def _draw_limits(axes: Any, difference: np.ndarray) -> None:  # Any: as below
+    """Draw bias and limits of agreement, with room above for their legend."""
+    bias, spread = float(difference.mean()), 1.96 * float(difference.std(ddof=1))
+    low, high = bias - spread, bias + spread
+    for value, style, label in (
+        (bias, "-", f"bias {bias:+.0f} %"),
+        (low, "--", f"limits {low:+.0f} to {high:+.0f} %"),
+        (high, "--", None),
+    ):
+        axes.axhline(value, linestyle=style, color=VAL_COLOUR, linewidth=2, label=label)
+    axes.set_ylim(top=axes.get_ylim()[1] + 0.3 * np.ptp(axes.get_ylim()))
+    axes.legend(frameon=False, loc="upper right", ncols=2)
 
 
 def _figure() -> tuple[Figure, Any]:  # Any: matplotlib's Axes, untyped here

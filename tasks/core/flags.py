@@ -193,6 +193,11 @@ FLAGS: dict[str, Flag] = {
 """Registry of flags; a new one is a function, its limit in `FlagLimits`, and a line here."""
 
 
+def label(name: str) -> str:
+    """Return the name of a flag as readers see it; files have `name` itself."""
+    return name.replace("_", " ")
+
+
 def flags_of(facts: ScanFacts, limits: FlagLimits) -> list[str]:
     """Return the names of the flags that are raised, in the order of `FLAGS`."""
     return [name for name, flag in FLAGS.items() if flag.is_raised(facts, limits)]

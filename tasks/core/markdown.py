@@ -30,13 +30,3 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def facts(rows: Iterable[tuple[str, str]]) -> list[str]:
     """Return the lines of a table of names and values, likewise, with both to the left."""
     return ["|  |  |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
-
-
-def number(value: float | None) -> str:
-    """Return a ratio with three decimals; a dash if it is undefined."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def interval(low_high: Sequence[float] | None) -> str:
-    """Return the ends of an interval; a dash if there is none."""
-    return f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "–"

@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any, Final
 
 from tasks.core.metrics import METRICS
-from tasks.core.patient_metrics import PATIENT_METRICS
 
 LABELS: Final = {
-    "dice": "Dice (F1)",
+    "dice": "Dice",
     "iou": "IoU",
     "volume_error": "volume error",
     "absolute_volume_error": "absolute volume error",
@@ -28,7 +27,8 @@ LABELS: Final = {
 """Names of columns, where they are not the metric's own."""
 
 MEANINGS: Final = {
-    "dice": "Overlap of prediction and reference: twice the shared area over the sum of both. 1 is perfect, 0 is none.",
+    "dice": "Overlap of prediction and reference: twice the shared area over the sum of both. 1 is perfect, 0 is none. "
+    "The same as F1.",
     "iou": "Overlap: shared area over the area of both together. Always below Dice; 1 is perfect.",
     "precision": "Share of the predicted lesion that is lesion in the reference. Low = much false lesion.",
     "recall": "Share of the reference lesion that is predicted (sensitivity). Low = much missed lesion.",
@@ -56,8 +56,8 @@ MEANINGS: Final = {
     "fn": "False negative pixels: lesion in the reference only.",
     "tn": "True negative pixels: lesion in neither.",
     "lung_dice": "Overlap of predicted and reference lung, over slices with a lung mask.",
-    "lung_involvement": "Predicted lesion inside the lungs over predicted lung, per cent.",
-    "lung_involvement_reference": "The same from the reference masks, per cent.",
+    "lung_involvement": "Predicted lesion inside the lungs over predicted lung.",
+    "lung_involvement_reference": "Reference lesion inside the lungs over reference lung.",
 }
 
 
@@ -71,6 +71,8 @@ def meaning(name: str) -> str:
     found = MEANINGS.get(name)
     if found is not None:
         return found
+    from tasks.core.patient_metrics import PATIENT_METRICS  # here, because labels need no SciPy
+
     registries: dict[str, Callable[..., Any]] = {**METRICS, **PATIENT_METRICS}  # Any: of two kinds of metric
     metric = registries[name]
     function = metric.func if isinstance(metric, partial) else metric

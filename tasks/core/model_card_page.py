@@ -5,8 +5,10 @@ Source of the sections: Mitchell et al., Model cards for model reporting, FAT* 2
 
 from typing import Final
 
-from tasks.core.markdown import as_code, escaped, facts, interval, number, table
+from tasks.core.markdown import as_code, escaped, facts, table
+from tasks.core.metric_words import label
 from tasks.core.metrics import METRICS
+from tasks.core.numbers import MIN_PATIENTS, count, interval, number, score, shown_interval
 from tasks.core.plural import counted
 from tasks.core.quality import COVERAGE
 from tasks.core.schemas import ModelCard
@@ -24,7 +26,7 @@ LIMITS: Final = (
     "No other organ, modality or plane; no nodules, effusions or emphysema, which it was not trained on.",
     (
         "Scans unlike the training data (scanner, reconstruction, patients) may have worse masks. Of a segmentation, "
-        "`drift_score` and the flag `out_of_domain` warn of them; they do not find all."
+        "`drift_score` and the flag “out of domain” warn of them; they do not find all."
     ),
     "The reference masks are the drawings of few experts; two experts differ from each other, too.",
 )
@@ -84,7 +86,7 @@ def _networks(card: ModelCard) -> str:
 
 
 def _data(card: ModelCard) -> list[str]:
-    by_split = ", ".join(f"{split} {n:,}" for split, n in card.n_slices_by_split.items())
+    by_split = ", ".join(f"{split} {count(n)}" for split, n in card.n_slices_by_split.items())
     lines = [f"Dataset {as_code(card.dataset_fingerprint[:12])} at {as_code(card.dataset_uri)}."]
     if by_split:
         lines.append(f"Slices by split: {by_split}. Masks and sources are described in the dataset's own card.")
@@ -125,7 +127,7 @@ def _operating_point(card: ModelCard) -> list[str]:
         else "Lesions of all sizes are kept."
     )
     facts = [
-        f"Threshold {card.threshold:.3f}: {escaped(card.threshold_choice)}.",
+        f"Threshold {score(card.threshold)}: {escaped(card.threshold_choice)}.",
         f"Rule: {as_code(card.operating_point)}."
         if card.operating_point
         else "Rule: none; it was set, or is the default.",
@@ -134,9 +136,8 @@ def _operating_point(card: ModelCard) -> list[str]:
     ]
     curve = [
         (
-            f"{point['threshold'] or 0:.2f}",
-            *(number(point[name]) for name in ("dice", "precision", "recall")),
-            _few(point["false_lesions"]),
+            *(score(point[name]) for name in ("threshold", "dice", "precision", "recall")),
+            number(point["false_lesions"]),
         )
         for point in card.operating_curve
     ]
@@ -150,16 +151,12 @@ def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
 
 
-def _few(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
 def _validation(card: ModelCard) -> list[str]:
     """Return the means over validation patients; of an earlier bundle, what its last epochs gave."""
     patients = "held-out patients" if card.members else "validation patients"
     if not card.validation_mean:
         found = [
-            (as_code(name), number(value))
+            (as_code(name), score(value))
             for name, value in card.validation.items()
             if not name.endswith(("_tp", "_fp", "_fn", "_tn"))
         ]
@@ -167,12 +164,12 @@ def _validation(card: ModelCard) -> list[str]:
     n_patients = sum(next(iter(card.validation_mean.values()))[name] for name in ("n_defined", "n_undefined"))
     rows = [
         (
-            name,
-            str(of["n_defined"]),
-            number(of["mean"]),
-            interval(of["ci95"]),
-            interval(of["t_ci95"]),
-            number(of["median"]),
+            label(name),
+            count(of["n_defined"]),
+            score(of["mean"]),
+            interval(shown_interval(of["ci95"], of["n_defined"])),
+            interval(shown_interval(of["t_ci95"], of["n_defined"])),
+            score(of["median"]),
         )
         for name, of in card.validation_mean.items()
         if name in METRICS
@@ -186,7 +183,10 @@ def _validation(card: ModelCard) -> list[str]:
         "",
         *table(header, rows),
         "",
-        "Fewer than three patients have no interval. A ratio without a denominator is undefined and left out.",
+        (
+            f"Fewer than {MIN_PATIENTS} patients are too few for an interval. A ratio without a denominator is "
+            "undefined and left out."
+        ),
     ]
 
 

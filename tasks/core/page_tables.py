@@ -3,11 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-DASH = "–"
-"""Shown where a figure is undefined or not known."""
-
-MINUS = "\u2212"
-"""Sign as wide as a digit; a hyphen is hardly seen."""
+from tasks.core import numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +54,31 @@ def text(value: str) -> Cell:
     return Cell(value, is_text=True)
 
 
-def ratio(value: float | None, *, digits: int = 3) -> Cell:
-    """Return a cell of a figure, rounded."""
-    return Cell(DASH) if value is None else Cell(f"{value:.{digits}f}".replace("-", MINUS), value)
+def score(value: float | None) -> Cell:
+    """Return a cell of a ratio or score."""
+    return Cell(numbers.score(value), value)
+
+
+def number(value: float | None, *, digits: int = 1) -> Cell:
+    """Return a cell of a quantity with a unit."""
+    return Cell(numbers.number(value, digits=digits), value)
 
 
 def signed(value: float | None) -> Cell:
     """Return a cell of a difference, with its sign."""
-    return Cell(DASH) if value is None else Cell(f"{value:+.3f}".replace("-", MINUS), value)
+    return Cell(numbers.signed(value), value)
 
 
-def percent(value: float | None) -> Cell:
+def percent(share: float | None) -> Cell:
     """Return a cell of a share, in per cent."""
-    return Cell(DASH) if value is None else Cell(f"{100 * value:.1f}", value)
+    return Cell(numbers.percent(share), share)
 
 
-def count(value: int | None) -> Cell:
-    """Return a cell of a count, its thousands set apart by a thin space."""
-    return Cell(DASH) if value is None else Cell(f"{value:,}".replace(",", "\u202f"), value)
+def count(n: int | None) -> Cell:
+    """Return a cell of a count."""
+    return Cell(numbers.count(n), n)
 
 
 def interval(low_high: Sequence[float] | None, *, digits: int = 3) -> Cell:
     """Return a cell of an interval, sorted by its lower end."""
-    if not low_high:
-        return Cell(DASH)
-    return Cell(f"{low_high[0]:.{digits}f} to {low_high[1]:.{digits}f}".replace("-", MINUS), low_high[0])
+    return Cell(numbers.interval(low_high, digits=digits), low_high[0] if low_high else None)

@@ -5,6 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tasks.core import numbers
 from tasks.core.plural import counted
 
 
@@ -22,8 +23,13 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["number"] = number
-    found.filters["counted"] = counted
+    found.filters |= {
+        "count": numbers.count,
+        "counted": counted,
+        "interval": numbers.interval,
+        "number": numbers.number,
+        "score": numbers.score,
+    }
     found.globals["zip"] = zip
     return found
 
@@ -31,10 +37,3 @@ def environment() -> Environment:
 def data_uri(png: bytes) -> str:
     """Return a PNG as the source of a picture that is inside its page."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def number(value: float | int | None) -> str:
-    """Return a number with three decimals, an integer with thin spaces between thousands, `undefined` for None."""
-    if value is None:
-        return "undefined"
-    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.3f}"

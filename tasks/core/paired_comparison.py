@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tasks.core.errors import ConfigError
+from tasks.core.numbers import TOO_FEW, shown_interval, signed, signed_interval
 from tasks.core.plural import counted
 from tasks.core.record import Record
 
@@ -50,17 +51,18 @@ class PairedComparison(Record):
 
     def sentence(self) -> str:
         """Return the result in words: the mean difference, whether it may be chance, and how many got worse."""
-        mean, interval = self.difference["mean"], self.difference["t_ci95"]
+        mean = self.difference["mean"]
+        interval = shown_interval(self.difference["t_ci95"], self.difference["n_defined"])
         if mean is None:
             return "No patient has a Dice in both evaluations."
         patients = counted(self.difference["n_defined"], "patient")
         if interval is None:
-            verdict = "too few patients for an interval"
+            verdict = TOO_FEW
         else:
-            shown = f"95 % interval by Student's t {interval[0]:+.3f} to {interval[1]:+.3f}"
+            shown = f"95 % interval by Student's t {signed_interval(interval)}"
             verdict = f"{shown}, {_verdict(interval)}"
         worse = f"{len(self.worse)} of {counted(len(self.patients), 'patient')} got worse"
-        return f"Mean difference of Dice over {patients}: {mean:+.3f} ({verdict}). {worse}."
+        return f"Mean difference of Dice over {patients}: {signed(mean)} ({verdict}). {worse}."
 
 
 def _verdict(interval: Sequence[float]) -> str:

@@ -31,7 +31,7 @@ def compare_patients(
     return PairedComparison(
         earlier_uri=earlier_uri,
         earlier_model_digest=earlier_model_digest,
-        difference=summary_of([patient.difference for patient in patients]),
+        difference=summary_of([patient.difference for patient in patients], within=(-1.0, 1.0)),
         n_left_out=len(rows) - len(alike),
         patients=tuple(patients),
     )

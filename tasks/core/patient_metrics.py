@@ -8,6 +8,7 @@ Source of the definitions: Maier-Hein, Reinke et al., Metrics reloaded, Nature M
 doi:10.1038/s41592-023-02151-z.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -145,6 +146,16 @@ PATIENT_METRICS: dict[str, Callable[[CaseMasks], float | None]] = {
     "mean_surface_distance_px": partial(mean_surface_distance, has_spacing=False),
 }
 """Registry of patient metrics, columns of `per_patient`; a new metric is a function above and a line here."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("dice", "iou", "precision", "recall", "specificity", "accuracy"), (0.0, 1.0)),
+    **dict.fromkeys(("lesion_recall", "lesion_precision", "lesion_f1"), (0.0, 1.0)),
+    **dict.fromkeys(("nsd_3mm", "nsd_5mm", "nsd_3px", "nsd_5px"), (0.0, 1.0)),
+    **dict.fromkeys(("hd95_mm", "hd95_px", "mean_surface_distance_mm", "mean_surface_distance_px"), (0.0, math.inf)),
+    **dict.fromkeys(("absolute_volume_error", "absolute_volume_error_ml", "false_lesions_per_scan"), (0.0, math.inf)),
+    "volume_error": (-1.0, math.inf),
+}
+"""Range that a metric cannot leave; intervals of its mean stay within it. A metric that is not here has none."""
 
 
 def score_case(case: CaseMasks) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tasks.core.handles import SegmentationPlan
 from tasks.core.markdown import as_code, escaped
+from tasks.core.numbers import count
 from tasks.core.plural import counted
 from tasks.core.rows import FailureRow, ScanRow
 from tasks.core.schemas import DatasetCard, LeakageAudit
@@ -15,19 +16,19 @@ MAX_ROWS = 500
 def failures_markdown(title: str, failures: Sequence[FailureRow | ScanRow], *, n_all: int) -> str:
     """Return the rejected inputs by error code as Markdown, for Prefect; without file names."""
     if not failures:
-        return f"# {title}\n\nNothing was rejected; {n_all} inputs."
+        return f"# {title}\n\nNothing was rejected; {counted(n_all, 'input')}."
     first: dict[str, str] = {}
     counts: dict[str, int] = {}
     for failure in failures:
         code = str(failure.error_code)
         first.setdefault(code, escaped(failure.error or ""))
         counts[code] = counts.get(code, 0) + 1
-    lines = [f"| {code} | {counts[code]} | {first[code]} |" for code in sorted(counts)]
+    lines = [f"| {code} | {count(counts[code])} | {first[code]} |" for code in sorted(counts)]
     return "\n".join(
         [
             f"# {title}",
             "",
-            f"{len(failures)} of {counted(n_all, 'input')} rejected.",
+            f"{count(len(failures))} of {counted(n_all, 'input')} rejected.",
             "",
             "| code | count | example |",
             "|---|---|---|",
@@ -44,12 +45,15 @@ def plan_markdown(plan: SegmentationPlan) -> str:
 
 def dataset_markdown(card: DatasetCard) -> str:
     """Return the summary of a dataset as Markdown, for Prefect."""
-    lines = [f"| {split} | {n} |" for split, n in card.n_slices_by_split.items()]
+    lines = [f"| {split} | {count(n)} |" for split, n in card.n_slices_by_split.items()]
     return "\n".join(
         [
             "# Dataset",
             *(f"**{escaped(warning)}**\n" for warning in card.warnings),
-            f"{card.n_slices} slices of {card.n_cases} cases and {card.n_patients} patients at {card.size_px} px.",
+            (
+                f"{counted(card.n_slices, 'slice')} of {counted(card.n_cases, 'case')} and "
+                f"{counted(card.n_patients, 'patient')} at {card.size_px} px."
+            ),
             f"{counted(card.n_failed, 'slice')} rejected.",
             *([f"{counted(card.n_lung_masks, 'slice')} with a lung mask."] if card.n_lung_masks else []),
             *([_leakage(card.leakage)] if card.leakage else []),

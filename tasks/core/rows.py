@@ -93,6 +93,7 @@ class ScanRow(Record):
     height_px: int | None = None
     width_px: int | None = None
     spacing_mm: list[float] | None = None
+    is_oriented: bool | None = None
     lesion_profile: list[int] | None = None
     lesion_voxels: int | None = None
     lesion_ml: float | None = None

@@ -15,7 +15,10 @@ from markupsafe import Markup
 from tasks.core.collection_summary import SEGMENTED, CollectionSummary, flag_counts, needs_review, rejected_by_code
 from tasks.core.digests import digest
 from tasks.core.distributions import Distribution, distribution_of
+from tasks.core.flags import label
+from tasks.core.key_slices import key_slices
 from tasks.core.pages import data_uri, render
+from tasks.core.panels import GAP_PX, GREY_OF_RGB
 from tasks.core.review_queue import ranked
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
@@ -28,7 +31,7 @@ PROFILE_HEIGHTS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 """Height of a bar as one character: 10,000 profiles take 0.5 MB."""
 FIELDS = (
     *("id", "status", "voxels", "ml", "lung", "lesions", "quality", "low", "high", "drift", "flags", "warnings"),
-    *("code", "error", "slices", "height", "width", "spacing", "profile", "sha", "rank"),
+    *("code", "error", "slices", "height", "width", "spacing", "oriented", "profile", "shown", "of", "sha", "rank"),
 )
 """Fields of a scan in the page, in their order; flags and sentences are indices into lists of their own."""
 NO_DRIFT = (
@@ -57,6 +60,7 @@ def segmentation_report(
         manifest=manifest,
         summary=summary,
         rejected=rejected_by_code(rows),
+        grey_of_rgb=GREY_OF_RGB,
         flags=flag_counts(rows),
         distributions=distributions_of(rows),
         missing=list(_not_measured(manifest, rows)),
@@ -75,16 +79,23 @@ def distributions_of(rows: Sequence[ScanRow]) -> list[Distribution]:
     sick = [row for row in rows if row.n_lesions]
     in_ml = any(row.lesion_ml is not None for row in sick)
     volume = (
-        distribution_of("Lesion volume, ml", [row.lesion_ml for row in sick], (0, 1, 3, 10, 30, 100, 300, 1000))
+        distribution_of(
+            "Lesion volume, ml", [row.lesion_ml for row in sick], (0, 1, 3, 10, 30, 100, 300, 1000), digits=1
+        )
         if in_ml
         else distribution_of(
-            "Lesion area, px", [row.lesion_voxels for row in sick], (0, 30, 100, 300, 1000, 3000, 10000, 30000)
+            "Lesion area, px",
+            [row.lesion_voxels for row in sick],
+            (0, 30, 100, 300, 1000, 3000, 10000, 30000),
+            digits=0,
         )
     )
     shares = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
     found = [
         volume,
-        distribution_of("Lesion, % of the lung", [row.lung_involvement for row in sick], shares, unit_share=100),
+        distribution_of(
+            "Lesion, % of the lung", [row.lung_involvement for row in sick], shares, unit_share=100, digits=1
+        ),
         distribution_of("Expected Dice", [row.quality for row in sick], (0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
         distribution_of(
             "Drift score",
@@ -123,8 +134,8 @@ def _data(
             *(row.n_lesions, row.quality, row.quality_low, row.quality_high, row.drift_score),
             *([flags.of(flag) for flag in row.flags], [sentences.of(warning) for warning in row.warnings]),
             *(row.error_code, None if row.error is None else sentences.of(row.error)),
-            *(row.n_slices, row.height_px, row.width_px, row.spacing_mm),
-            *(_profile(row.lesion_profile), row.mask_sha256, ranks.get(row.scan_id)),
+            *(row.n_slices, row.height_px, row.width_px, row.spacing_mm, row.is_oriented),
+            *(_profile(row.lesion_profile), *_key_slices(row), row.mask_sha256, ranks.get(row.scan_id)),
         )
         for row in rows
     ]
@@ -132,8 +143,10 @@ def _data(
         "fields": FIELDS,
         "scans": scans,
         "flags": flags.names,
+        "labels": [label(name) for name in flags.names],
         "sentences": sentences.names,
         "heights": PROFILE_HEIGHTS,
+        "gap": GAP_PX,
         "previews": PREVIEWS,
         "pictures": {scan_id: data_uri(png) for scan_id, png in pictures.items()},
         "names": {row.scan_id: quote(row.scan_id, safe="") for row in rows if quote(row.scan_id) != row.scan_id},
@@ -165,6 +178,12 @@ def _profile(voxels: Sequence[int] | None) -> str | None:
     top = max(*largest, 1)
     steps = len(PROFILE_HEIGHTS) - 1
     return "".join(PROFILE_HEIGHTS[-(-value * steps // top)] for value in largest)
+
+
+def _key_slices(row: ScanRow) -> tuple[list[int] | None, int | None]:
+    """Return the numbers of the slices in the preview, from 1, and of how many; None of rows of earlier versions."""
+    areas = row.lesion_profile
+    return ([n + 1 for n in key_slices(areas)], len(areas)) if areas else (None, None)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from tasks.core.addresses import shown_uri
 from tasks.core.collection_summary import CollectionSummary, rejected_by_code
+from tasks.core.flags import label
 from tasks.core.markdown import as_code, escaped
+from tasks.core.numbers import count, score
 from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
@@ -48,7 +50,7 @@ def _rejected(rows: Sequence[ScanRow]) -> Iterator[str]:
     if found:
         yield "\n## Rejected, and what to do\n"
         yield "| reason | scans | example |\n|---|---|---|"
-        yield from (f"| {as_code(code)} | {n:,} | {escaped(error)} |" for code, n, error, _ in found)
+        yield from (f"| {as_code(code)} | {count(n)} | {escaped(error)} |" for code, n, error, _ in found)
 
 
 def _to_review(rows: Sequence[ScanRow]) -> Iterator[str]:
@@ -58,8 +60,8 @@ def _to_review(rows: Sequence[ScanRow]) -> Iterator[str]:
         yield f"\n## To review, most urgent first ({counted(len(queue), 'scan')})\n"
         yield "| scan | expected Dice | drift | flags |\n|---|---|---|---|"
         for row in shown:
-            quality = "–" if row.quality is None or not row.n_lesions else f"{row.quality:.2f}"
-            drift = "–" if row.drift_score is None else f"{row.drift_score:.2f}"
-            yield f"| {escaped(row.scan_id)} | {quality} | {drift} | {escaped(', '.join(row.flags))} |"
+            quality = score(row.quality if row.n_lesions else None)
+            flags = escaped(", ".join(label(flag) for flag in row.flags))
+            yield f"| {escaped(row.scan_id)} | {quality} | {score(row.drift_score)} | {flags} |"
         if len(queue) > len(shown):
             yield f"\nThe first {len(shown)}; the report has all."

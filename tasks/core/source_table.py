@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from tasks.core.markdown import escaped, table
+from tasks.core.numbers import DASH, count, number
 from tasks.core.source_statistics import SourceStatistics, Spread
 
 SPREAD_NOTE = "Where three values stand together: median (5th to 95th percentile), over slices."
@@ -20,7 +21,7 @@ def source_table(sources: Iterable[SourceStatistics]) -> list[str]:
 def _row(of: SourceStatistics) -> tuple[str, ...]:
     return (
         escaped(of.source),
-        *(f"{n:,}" for n in (of.n_patients, of.n_cases, of.n_slices, of.n_lesion_slices)),
+        *(count(n) for n in (of.n_patients, of.n_cases, of.n_slices, of.n_lesion_slices)),
         shown_spread(of.lesion_fraction, scale=100, digits=2),
         shown_spread(of.side_px),
         shown_spread(of.slice_spacing_mm, digits=2),
@@ -32,6 +33,6 @@ def _row(of: SourceStatistics) -> tuple[str, ...]:
 def shown_spread(spread: Spread | None, *, scale: float = 1.0, digits: int = 0) -> str:
     """Return a median with the percentiles around it, without these where all are alike; a dash if it is unknown."""
     if spread is None:
-        return "–"
-    low, median, high = (f"{scale * each:.{digits}f}" for each in (spread.low, spread.median, spread.high))
+        return DASH
+    low, median, high = (number(scale * each, digits=digits) for each in (spread.low, spread.median, spread.high))
     return median if low == median == high else f"{median} ({low} to {high})"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from jinja2 import Environment
 
+from tasks.core.flags import label
+from tasks.core.numbers import number, score
 from tasks.core.pages import environment
 from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
@@ -65,13 +67,13 @@ def caption_of(row: ScanRow) -> str:
     """Return what is known of a scan and its mask, in one line: expected Dice, drift, lesions and flags."""
     facts = []
     if row.quality is not None and row.n_lesions:
-        facts.append(f"expected Dice {row.quality:.2f}")
+        facts.append(f"expected Dice {score(row.quality)}")
     if row.drift_score is not None:
-        facts.append(f"drift {row.drift_score:.1f}")
+        facts.append(f"drift {score(row.drift_score)}")
     if row.n_lesions is not None:
-        volume = f", {row.lesion_ml:.1f} ml" if row.lesion_ml is not None and row.n_lesions else ""
+        volume = f", {number(row.lesion_ml)} ml" if row.lesion_ml is not None and row.n_lesions else ""
         facts.append(f"{counted(row.n_lesions, 'lesion')}{volume}")
-    facts += [flag.replace("_", " ") for flag in row.flags]
+    facts += [label(flag) for flag in row.flags]
     return " · ".join(facts)
 
 

@@ -203,12 +203,14 @@ class Volume:
         grid: Grid of the voxels.
         warnings: Warnings for the user.
         forms: Fields of a NIfTI header that say where it lies, as stored; its mask gets the same.
+        is_oriented: Whether the header says which side is the patient's right; else the grid is a guess.
     """
 
     voxels: np.ndarray
     grid: Grid
     warnings: tuple[str, ...] = ()
     forms: Mapping[str, np.ndarray] = field(default_factory=dict)
+    is_oriented: bool = True
 
     @property
     def unit(self) -> Unit:

@@ -78,6 +78,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("height_px", pa.int32()),
             ("width_px", pa.int32()),
             ("spacing_mm", pa.list_(pa.float64())),
+            ("is_oriented", pa.bool_()),
             ("lesion_profile", pa.list_(pa.int64())),
             ("lesion_voxels", pa.int64()),
             ("lesion_ml", pa.float64()),

@@ -15,6 +15,7 @@ from tasks.core.handles import (
     SegmentationHandle,
     SegmentationPlan,
 )
+from tasks.core.numbers import TOO_FEW, count, interval, score, shown_interval
 from tasks.core.plural import counted
 
 _LOCAL: Final = "file://"
@@ -52,14 +53,14 @@ def _lines(result: Any) -> list[str]:  # Any: what any command returns
     if isinstance(result, SegmentationPlan):
         return [result.sentence()]
     if isinstance(result, DatasetHandle):
-        rejected = f", {result.n_failed} rejected" if result.n_failed else ""
+        rejected = f", {count(result.n_failed)} rejected" if result.n_failed else ""
         return [f"Dataset: {_path(result.uri)} ({counted(result.n_slices, 'slice')}{rejected})"]
     if isinstance(result, ModelHandle):
         return [*_dice_of_model(result.uri), f"Model: {_path(result.uri)}"]
     if isinstance(result, EvaluationHandle):
         return [*_dice(result.uri), f"Report: {_path(result.uri)}/report.html"]
     if isinstance(result, SegmentationHandle):
-        counts = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in result.counts.items() if n)
+        counts = ", ".join(f"{count(n)} {status.replace('_', ' ')}" for status, n in result.counts.items() if n)
         uri = _path(result.uri)
         masks = [f"Masks: {uri}/masks"] if result.counts.get("done") or result.counts.get("skipped") else []
         return [f"Scans: {counts or 'none'}", *masks, f"Report: {uri}/report.html"]
@@ -74,11 +75,14 @@ def _dice(report_uri: str) -> list[str]:
 
     report = evaluations.read_metrics(report_uri)
     mean, pooled = report.per_patient_mean["dice"], report.pooled["dice"]
-    interval = report.per_patient_mean.get("dice_ci95")
+    of_mean = report.per_patient_mean
+    low_high = shown_interval(of_mean.get("dice_ci95"), of_mean["n_defined"])
+    range_of_mean = f"95 % interval {interval(low_high)}" if low_high else TOO_FEW
     return [
-        f"Dice of {report.split}: mean {_number(mean)} over {counted(report.n_patients, 'patient')}"
-        + (f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
-        + f", {_number(pooled)} pooled over {counted(report.n_slices, 'slice')}"
+        (
+            f"Dice of {report.split}: mean {score(mean, 'undefined')} over {counted(report.n_patients, 'patient')} "
+            f"({range_of_mean}), {score(pooled, 'undefined')} pooled over {counted(report.n_slices, 'slice')}"
+        )
     ]
 
 
@@ -87,11 +91,7 @@ def _dice_of_model(model_uri: str) -> list[str]:
 
     card = bundles.read_card(model_uri)
     found = card.validation.get("val_dice_per_patient")
-    return [] if found is None else [f"Validation Dice, mean over patients: {found:.3f}"]
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+    return [] if found is None else [f"Validation Dice, mean over patients: {score(found)}"]
 
 
 def _path(uri: str) -> str:

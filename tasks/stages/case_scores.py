@@ -1,5 +1,6 @@
 """Scores of cases: masks are collected slice by slice and scored as a volume once the case is complete."""
 
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class CaseScore:
         slices: Slices by `slice_index`, while some are missing.
         values: Metrics by name, once all slices are there.
         lesions: Numbers of lesions by size; None unless the metrics are defined.
+        n_voxels: Lesion voxels of prediction and reference; None likewise.
     """
 
     n_slices: int
@@ -57,6 +59,7 @@ class CaseScore:
     slices: dict[int, PackedSlice] = field(default_factory=dict)
     values: dict[str, float | None] | None = None
     lesions: LesionsBySize | None = None
+    n_voxels: tuple[int, int] | None = None
 
     def __add__(self, later: "CaseScore") -> "CaseScore":
         if self.values is not None or later.values is not None:
@@ -70,7 +73,13 @@ class CaseScore:
         masks = self._masks()
         if masks is None:
             return CaseScore(self.n_slices, self.spacing_mm, values=dict.fromkeys(PATIENT_METRICS))
-        return CaseScore(self.n_slices, self.spacing_mm, values=score_case(masks), lesions=masks.lesions_by_size)
+        return CaseScore(
+            self.n_slices,
+            self.spacing_mm,
+            values=score_case(masks),
+            lesions=masks.lesions_by_size,
+            n_voxels=masks.n_voxels,
+        )
 
     def _masks(self) -> CaseMasks | None:
         """Return the masks as a volume; None if a position is empty or slices differ in size."""
@@ -97,3 +106,16 @@ def patient_figures(cases: Iterable[CaseScore]) -> dict[str, float | None]:
 def lesions_of(cases: Iterable[CaseScore]) -> LesionsBySize:
     """Return the numbers of lesions by size, over the cases in which they are known."""
     return add_by_size(case.lesions for case in cases if case.lesions is not None)
+
+
+def volumes_ml(cases: Iterable[CaseScore]) -> tuple[float, float] | None:
+    """Return the predicted and the reference volume of a patient, ml; None if one of their cases has no volume."""
+    predicted = reference = 0.0
+    is_known = False
+    for case in cases:
+        if case.n_voxels is None or case.spacing_mm is None:
+            return None
+        voxel_ml = math.prod(case.spacing_mm) / 1000
+        predicted, reference = predicted + case.n_voxels[0] * voxel_ml, reference + case.n_voxels[1] * voxel_ml
+        is_known = True
+    return (predicted, reference) if is_known else None

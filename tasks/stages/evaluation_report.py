@@ -10,19 +10,19 @@ import numpy as np
 from tasks.core import calibration, intervals
 from tasks.core.addresses import shown_uri
 from tasks.core.evaluation_page import PatientPanel, Rank, evaluation_report
-from tasks.core.figures import precision_recall_figure, reliability_figure, volume_agreement_figure
+from tasks.core.figures import precision_recall_figure, reliability_figure, volumes_figure
 from tasks.core.lesions import SIZES, LesionCounts
 from tasks.core.metrics import METRICS, Counts, score
 from tasks.core.paired_comparison import PairedComparison
 from tasks.core.paired_differences import compare_patients
-from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS
+from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS, RANGES
 from tasks.core.plural import counted
 from tasks.core.probability_histogram import ProbabilityHistogram, precision_recall_curve
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, DatasetCard, EvaluationReport, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.io.versions import code_version, library_versions
-from tasks.stages.case_scores import lesions_of, patient_figures
+from tasks.stages.case_scores import lesions_of, patient_figures, volumes_ml
 from tasks.stages.patient_scores import PatientScore
 
 GALLERY_PATIENTS = 3
@@ -143,7 +143,10 @@ def _figures(patients: Sequence[PatientScore]) -> dict[str, Any]:  # Any: float,
 def _mean(patients: Sequence[PatientScore]) -> dict[str, Any]:  # Any: a mean, an interval or a count by name
     """Return the mean Dice over these patients, with its intervals, and the summary of every other metric."""
     values = [score(patient.counts) | patient_figures(patient.cases.values()) for patient in patients]
-    metrics = {name: intervals.summary_of([of_one[name] for of_one in values]) for name in (*METRICS, *PATIENT_METRICS)}
+    metrics = {
+        name: intervals.summary_of([of_one[name] for of_one in values], within=RANGES.get(name))
+        for name in (*METRICS, *PATIENT_METRICS)
+    }
     of_dice = metrics["dice"]
     return {
         "dice": of_dice["mean"],
@@ -205,12 +208,13 @@ def draw_report(
         patients: Scores by `patient_id`.
         curves: Training curves of the bundle, PNG by name.
     """
-    total = _histogram(list(patients.values()))
+    everybody = list(patients.values())
+    total = _histogram(everybody)
     figures = {
         **curves,
         "precision_recall": _precision_recall(total, card.threshold),
         "reliability": reliability_figure(calibration.Reliability.of(total)),
-        "volumes": _volumes([patient.counts for patient in patients.values()]),
+        "volumes": _volumes(everybody),
     }
     panels = _panels(patients)
     page = evaluation_report(report, card, dataset, figures=figures, panels=panels)
@@ -228,10 +232,13 @@ def _named(panels: Sequence[PatientPanel]) -> dict[str, bytes]:
     }
 
 
-def _volumes(counts: Sequence[Counts]) -> bytes:
-    """Return the agreement of predicted and reference volumes, as PNG."""
-    predicted, reference = np.array([[c.tp + c.fp, c.tp + c.fn] for c in counts], np.float64).reshape(-1, 2).T
-    return volume_agreement_figure(predicted, reference)
+def _volumes(patients: Sequence[PatientScore]) -> bytes:
+    """Return the plot of predicted and reference volumes as PNG: in ml of whom the spacing is known, else in voxels."""
+    in_ml = [volumes for volumes in (volumes_ml(patient.cases.values()) for patient in patients) if volumes]
+    counts = [patient.counts for patient in patients]
+    shown = in_ml or [(c.tp + c.fp, c.tp + c.fn) for c in counts]
+    predicted, reference = np.array(shown, np.float64).reshape(-1, 2).T
+    return volumes_figure(predicted, reference, unit="ml" if in_ml else "voxels")
 
 
 def _precision_recall(total: ProbabilityHistogram, operating_threshold: float) -> bytes:

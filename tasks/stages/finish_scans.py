@@ -120,6 +120,7 @@ def _draw(predicted: Predicted, run: Run) -> Outcome:
         height_px=scan.shape[0],
         width_px=scan.shape[1],
         spacing_mm=[round(step, 4) for step in scan.grid.as_read().spacing_mm] if scan.grid else None,
+        is_oriented=scan.is_oriented,
         lesion_profile=np.count_nonzero(mask, axis=(1, 2)).tolist(),
         lesion_voxels=n_voxels,
         lesion_ml=None if voxel_mm3 is None else n_voxels * voxel_mm3 / 1000,

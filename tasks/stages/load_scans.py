@@ -55,6 +55,7 @@ class LoadedScan:
         value_range: Smallest and largest value in the chunk; None for a single slice file.
         missing: Places of the grid without a slice, along its first axis.
         has_volume: Whether volumes can be given in millilitres.
+        is_oriented: Whether it is known which side is the patient's right.
         orientation: Orientation by which a slice was turned to be read (`core.turns`).
         lung_like: Number of voxels with values as of aerated lung, and of voxels looked at; None if values are no
             Hounsfield units.
@@ -74,6 +75,7 @@ class LoadedScan:
     value_range: tuple[float, float] | None = None
     missing: tuple[int, ...] = ()
     has_volume: bool = True
+    is_oriented: bool = False
     orientation: int = STORED
     lung_like: tuple[int, int] | None = None
     appearance: np.ndarray | None = None
@@ -184,7 +186,14 @@ def _open_volume(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
     volume.check()
     read = volume.grid.to_reading(volume.voxels)
     check_reading(read.shape)
-    loaded = LoadedScan(scan, shape=read.shape[1:], grid=volume.grid, warnings=volume.warnings, forms=volume.forms)
+    loaded = LoadedScan(
+        scan,
+        shape=read.shape[1:],
+        grid=volume.grid,
+        warnings=volume.warnings,
+        forms=volume.forms,
+        is_oriented=volume.is_oriented,
+    )
     if volume.unit == "grey":
         return loaded, volume.slices()
     value_range = float(volume.voxels.min()), float(volume.voxels.max())
@@ -210,6 +219,7 @@ def _open_series(scan: ScanSource, content: bytes, hu: HuConfig) -> Opened:
         warnings=(*scan.warnings, *entry.warnings),
         missing=entry.missing,
         has_volume=entry.has_volume,
+        is_oriented=True,  # a series without orientation is refused
         value_range=(float(stored.min()), float(stored.max())),
         lung_like=count_lung_like(read),
         n_read=sum(entry.files[number].size_bytes for number in {*entry.file_indices[first:last]}),

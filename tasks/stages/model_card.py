@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.core import numbers
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Output
 from tasks.core.config.learning import TrainingConfig
@@ -12,6 +13,7 @@ from tasks.core.intervals import summary_of
 from tasks.core.metrics import METRICS, score
 from tasks.core.operating_point import OperatingPoint
 from tasks.core.operating_rules import USUAL_THRESHOLD
+from tasks.core.patient_metrics import RANGES
 from tasks.core.plural import counted
 from tasks.core.postprocess import probability_level
 from tasks.core.schemas import DatasetCard, EnsembleMember, ModelCard
@@ -95,7 +97,9 @@ def _validation_mean(outcome: TrainingOutcome, point: OperatingPoint) -> dict[st
     histograms = outcome.flipped if point.flips else outcome.histograms
     level = probability_level(point.threshold)
     scores = [score(histogram.counts_at(level)) for histogram in histograms.values()]
-    return {name: summary_of([of_one[name] for of_one in scores]) for name in METRICS} if scores else {}
+    if not scores:
+        return {}
+    return {name: summary_of([of_one[name] for of_one in scores], within=RANGES.get(name)) for name in METRICS}
 
 
 def _choice(request: TrainRequest, point: OperatingPoint) -> str:
@@ -105,12 +109,12 @@ def _choice(request: TrainRequest, point: OperatingPoint) -> str:
     if point.mean_dice is None:
         source = "set by training.threshold" if is_set else f"default of {USUAL_THRESHOLD}"
         return f"{source}, because no {kind} has lesions"
-    on = f"{counted(point.n_patients, kind)}, mean Dice {point.mean_dice:.3f}"
+    on = f"{counted(point.n_patients, kind)}, mean Dice {numbers.score(point.mean_dice)}"
     threshold = f"set by training.threshold; on {on}" if is_set else point.reason.format(patients=on)
     if point.dice_otherwise is None:
         return threshold
     with_or_without, otherwise = ("with", "without") if point.flips else ("without", "with")
-    return f"{threshold}; {with_or_without} flips ({otherwise} them {point.dice_otherwise:.3f})"
+    return f"{threshold}; {with_or_without} flips ({otherwise} them {numbers.score(point.dice_otherwise)})"
 
 
 def _warnings(dataset: DatasetCard, parent: ModelCard | None, point: OperatingPoint) -> list[str]:

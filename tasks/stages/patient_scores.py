@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.core.agreement import AGREEMENT_PALETTE, agreement
 from tasks.core.geometry import resize_slice_to
 from tasks.core.metrics import Counts
+from tasks.core.overlap_picture import OVERLAP_PALETTE, overlap_picture
 from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import ModelCard
@@ -58,7 +58,7 @@ class Picture:
 
     Attributes:
         n_lesion: Number of lesion pixels of the reference.
-        png: The slice, and beside it the same with its agreement in colours; empty without any lesion.
+        png: The slice, and beside it the same with the overlap of masks in colours; empty without any lesion.
         slice_index: Position of the slice in its case.
     """
 
@@ -81,8 +81,8 @@ class Picture:
         if n_lesion <= self.n_lesion or not (n_lesion or prediction.any()):
             return Picture()
         height, width = reference.shape
-        shown = agreement(resize_slice_to(image, (height, width)), prediction=prediction, reference=reference)
-        return Picture(n_lesion, write_png(shown, AGREEMENT_PALETTE), slice_index)
+        shown = overlap_picture(resize_slice_to(image, (height, width)), prediction=prediction, reference=reference)
+        return Picture(n_lesion, write_png(shown, OVERLAP_PALETTE), slice_index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,6 @@ def test_flags_are_counted_and_explained() -> None:
     """Each flag that is raised, with the number of its scans and its sentence; no others."""
     found = flag_counts([_flagged("no_lesion"), _flagged("no_lesion", "no_lung"), DONE])
     assert sorted(found) == [
-        ("no_lesion", 2, FLAGS["no_lesion"].sentence),
-        ("no_lung", 1, FLAGS["no_lung"].sentence),
+        ("no_lesion", "no lesion", 2, FLAGS["no_lesion"].sentence),
+        ("no_lung", "no lung", 1, FLAGS["no_lung"].sentence),
     ]

@@ -22,3 +22,8 @@ def test_shares_are_shown_in_per_cent() -> None:
         "10 to 30",
         "30 and more",
     )
+
+
+def test_large_edges_are_written_as_counts_are() -> None:
+    """With a comma between thousands."""
+    assert distribution_of("Area", [5], (0, 10_000)).labels == ("0 to 10,000", "10,000 and more")

@@ -6,11 +6,11 @@ from tasks.core.evaluation_page import PatientPanel, evaluation_markdown, evalua
 from tasks.core.history import CURVES
 from tasks.core.metric_words import label
 from tasks.core.metrics import METRICS
+from tasks.core.numbers import TOO_FEW
 from tasks.core.schemas import EMPTY_MASK_CONVENTION, INFLATION, LEAKY, EvaluationReport
 from tests.core.html_pages import Page
 from tests.core.samples import COMPARISON, DATASET, EVALUATION, FAILURE, MEAN_DICE, MODEL
 
-THIN_SPACE = "\u202f"
 FIGURES = {name: name.encode() for name in (*CURVES, "precision_recall")}
 PANELS = [
     PatientPanel("best", "patient_b", 0.8, b"panel of b"),
@@ -52,7 +52,7 @@ def test_evaluation_page_shows_counts_beside_ratios_and_the_undefined_as_such() 
     assert [row[0] for row in rows] == ["patient_a", "patient_b"]
     assert rows[0][3:7] == ["–"] * 4
     assert rows[0][-4:] == ["0", "0", "0", "50"]
-    assert rows[1][2] == "1\u202f000"
+    assert rows[1][2] == "1,000"
     assert rows[1][3] == "0.800"
     assert "1 of 2 patients has an undefined Dice" in page.words
     assert EMPTY_MASK_CONVENTION in page.words
@@ -65,13 +65,13 @@ def test_a_leaky_evaluation_says_how_much_it_flatters() -> None:
 
 
 def test_evaluation_page_shows_an_interval_only_where_there_is_one() -> None:
-    """Two patients give none, and it is said so; more give both ends."""
+    """Few patients give none, and it is said so; more give both ends."""
     without = _evaluation_page().words
-    interval = {**EVALUATION.per_patient_mean, "dice_ci95": (0.7, 0.9)}
+    interval = {**EVALUATION.per_patient_mean, "dice_ci95": (0.7, 0.9), "n_defined": 5}
     with_one = _evaluation_page(_evaluation(per_patient_mean=interval)).words
-    assert "no interval from fewer than 3 patients" in without
+    assert TOO_FEW in without
     assert "0.700 to 0.900" in with_one
-    assert "no interval" not in with_one
+    assert "(95 % interval by bootstrap over patients: 0.700 to 0.900)" in with_one
 
 
 def test_evaluation_page_shows_the_figures_there_are() -> None:
@@ -101,17 +101,17 @@ def test_evaluation_page_names_what_could_not_be_scored_and_what_is_odd() -> Non
 
 
 def test_large_numbers_are_grouped() -> None:
-    """Thousands are set apart by a thin space, which no locale reads as a decimal mark."""
-    assert f"1{THIN_SPACE}500 slices" in _evaluation_page().words
+    """Thousands are set apart by a comma."""
+    assert "1,500 slices" in _evaluation_page().words
 
 
 def test_evaluation_markdown_leads_with_the_mean_over_patients() -> None:
     """Mean, pooled figure, every metric as a row, the convention, and what was scored."""
     text = evaluation_markdown(EVALUATION)
-    assert text.startswith("# Evaluation on test\nMean Dice of 2 patients: **0.800**.\n")
-    assert "Pooled over 1500 slices: 0.800." in text
+    assert text.startswith(f"# Evaluation on test\nMean Dice of 2 patients: **0.800** ({TOO_FEW}).\n")
+    assert "Pooled over 1,500 slices: 0.800." in text
     for name in METRICS:
-        assert f"| {name} | {EVALUATION.pooled[name]:.3f} |" in text
+        assert f"| {label(name)} | {EVALUATION.pooled[name]:.3f} |" in text
     assert EMPTY_MASK_CONVENTION in text
     assert "`file:///model` scored with threshold 0.400" in text
 
@@ -122,22 +122,23 @@ def test_evaluation_markdown_shows_interval_warnings_and_the_undefined() -> None
     odd = _evaluation(warnings=("leaky split",), per_patient_mean=mean, pooled=dict.fromkeys(METRICS))
     text = evaluation_markdown(odd)
     assert "**leaky split**" in text
-    assert "Mean Dice of 2 patients: **undefined**." in text
-    assert "| recall | undefined |" in text
-    interval = {"dice": 0.8, "dice_ci95": (0.71234, 0.9)}
+    assert f"Mean Dice of 2 patients: **undefined** ({TOO_FEW})." in text
+    assert "| recall | – |" in text
+    interval = {"dice": 0.8, "dice_ci95": (0.71234, 0.9), "n_defined": 5}
     assert "(95 % interval 0.712 to 0.900)" in evaluation_markdown(_evaluation(per_patient_mean=interval))
 
 
 def test_each_source_has_its_own_mean_over_patients() -> None:
     """Page and short form show them apart with their intervals; the short form only where there are several."""
     (clinic,) = EVALUATION.per_source.values()
-    other = clinic | {"per_patient_mean": MEAN_DICE | {"dice": 0.456, "dice_ci95": (0.4, 0.5)}}
+    other = clinic | {"per_patient_mean": MEAN_DICE | {"dice": 0.456, "dice_ci95": (0.4, 0.5), "n_defined": 5}}
     both = _evaluation(per_source={"archive": other, "clinic": clinic})
     rows = {row[0]: row for row in _evaluation_page(both).rows}
     assert rows["archive"][1:4] == ["2", "0.456", "0.400 to 0.500"]
     assert rows["clinic"][1:4] == ["2", "0.800", "–"]
     text = evaluation_markdown(both)
-    assert "- archive, 2 patients: **0.456** (95 % interval 0.400 to 0.500)\n- clinic, 2 patients: **0.800**\n" in text
+    assert "- archive, 2 patients: **0.456** (95 % interval 0.400 to 0.500)\n" in text
+    assert f"- clinic, 2 patients: **0.800** ({TOO_FEW})\n" in text
     assert "clinic" not in evaluation_markdown(EVALUATION)
 
 

@@ -9,7 +9,7 @@ from tasks.core.figures import (
     precision_recall_figure,
     reliability_figure,
     training_curves,
-    volume_agreement_figure,
+    volumes_figure,
 )
 from tasks.core.history import CURVES, EpochRow
 
@@ -146,12 +146,12 @@ def test_reliability_follows_what_is_true() -> None:
 
 
 def test_volumes_agree_around_the_bias() -> None:
-    """Twice the volume everywhere lies on one line; limits are drawn from three patients on, and none is no error."""
-    reference = np.array([10.0, 100.0, 1000.0, 0.0])
+    """Twice the volume everywhere lies on one line; limits are drawn from five patients on, and none is no error."""
+    reference = np.array([10.0, 30.0, 100.0, 300.0, 1000.0, 0.0])
     with_limits, without = (
-        _has(_pixels(volume_agreement_figure(of * factor, of)), VAL_COLOUR)
-        for of, factor in ((reference, np.array([2, 2, 2.2, 1])), (reference[:2], 2))
+        _has(_pixels(volumes_figure(of * factor, of, unit="ml")), VAL_COLOUR)
+        for of, factor in ((reference, np.array([2, 2, 2, 2, 2.2, 1])), (reference[:4], 2))
     )
     assert with_limits.sum() > 300
     assert not without.any()
-    assert not _has(_pixels(volume_agreement_figure(np.zeros(2), np.zeros(2))), TRAIN_COLOUR).any()
+    assert not _has(_pixels(volumes_figure(np.zeros(2), np.zeros(2), unit="ml")), TRAIN_COLOUR).any()

@@ -59,6 +59,15 @@ def test_t_interval_is_that_of_scipy(values: list[float]) -> None:
         assert found == pytest.approx(stats.t.interval(0.95, len(values) - 1, np.mean(values), spread))
 
 
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=8))
+def test_t_interval_stays_within_the_range_of_its_figure(values: list[float]) -> None:
+    """Few patients who differ much reach the ends, not beyond."""
+    found = t_interval(values, within=(0.0, 1.0))
+    assert found is not None
+    assert 0 <= found[0] <= found[1] <= 1
+    assert t_interval([0.0, 0.5, 1.0], within=(0.0, 1.0)) == (0.0, 1.0)
+
+
 def test_summary_holds_the_numbers_behind_it() -> None:
     """Mean, intervals and median of what is defined, and how many are not; of two patients no interval."""
     found = summary_of([0.2, None, 0.9, 0.4])

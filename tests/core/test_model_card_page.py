@@ -3,6 +3,7 @@ import re
 import pytest
 
 from tasks.core.intervals import summary_of
+from tasks.core.metric_words import label
 from tasks.core.metrics import METRICS
 from tasks.core.model_card_page import KNOWN_FAILURES, LIMITS, model_card_markdown
 from tasks.core.schemas import ModelCard
@@ -13,7 +14,7 @@ SECTIONS = (
     *("Validation", "Expected quality", "Known failures", "Versions"),
 )
 CURVE = ({"threshold": 0.4, "dice": 0.7, "precision": 0.8, "recall": None, "false_lesions": 1.25},)
-MEANS = {name: summary_of([0.5, 0.6, 0.7, None]) for name in METRICS}
+MEANS = {name: summary_of([0.5, 0.6, 0.7, 0.5, 0.7, None]) for name in METRICS}
 WHOLE = MODEL.model_copy(
     update={
         "sources": (SOURCE_STATISTICS,),
@@ -48,12 +49,12 @@ def test_a_model_card_shows_data_operating_point_and_intervals() -> None:
     assert "- Rule: `min_recall`." in found["Operating point"]
     assert "Threshold 0.400: best mean Dice of 5 validation patients." in found["Operating point"]
     assert "Predicted lesions below 3 px" in found["Operating point"]
-    assert "| 0.40 | 0.700 | 0.800 | – | 1.2 |" in found["Operating point"]
+    assert "| 0.400 | 0.700 | 0.800 | – | 1.2 |" in found["Operating point"]
     for name in METRICS:
         assert re.search(
-            rf"^\| {name} \| 3 \| 0\.600 \| 0\.\d+ to 0\.\d+ \| 0\.352 to 0\.848 \|", found["Validation"], re.M
+            rf"^\| {label(name)} \| 5 \| 0\.600 \| 0\.\d+ to 0\.\d+ \| 0\.476 to 0\.724 \|", found["Validation"], re.M
         )
-    assert "Means over 4 validation patients" in found["Validation"]
+    assert "Means over 6 validation patients" in found["Validation"]
     assert "200 slices of 5 patients" in found["Expected quality"]
 
 

@@ -25,17 +25,17 @@ def _compare(now: list[dict[str, object]], before: list[dict[str, object]]) -> P
 
 def test_differences_are_within_patients_whatever_their_order() -> None:
     """Each patient against themselves: mean and interval are of the differences, the worst patient comes first."""
-    now = [_row("a", 0.8), _row("b", 0.5), _row("c", 0.9), _row("d", 0.7)]
-    before = [_row("d", 0.6), _row("c", 0.7), _row("b", 0.55), _row("a", 0.9)]
+    now = [_row("a", 0.8), _row("b", 0.5), _row("c", 0.9), _row("d", 0.7), _row("e", 0.5)]
+    before = [_row("e", 0.45), _row("d", 0.6), _row("c", 0.7), _row("b", 0.55), _row("a", 0.9)]
     found = _compare(now, before)
-    differences = [-0.1, -0.05, 0.1, 0.2]
-    assert [patient.patient_id for patient in found.patients] == ["a", "b", "d", "c"]
+    differences = [-0.1, -0.05, 0.05, 0.1, 0.2]
+    assert [patient.patient_id for patient in found.patients] == ["a", "b", "e", "d", "c"]
     assert [patient.difference for patient in found.patients] == pytest.approx(differences)
     assert found.difference["mean"] == pytest.approx(np.mean(differences))
     assert found.difference["t_ci95"] == pytest.approx(t_interval(differences))
     assert [patient.patient_id for patient in found.worse] == ["a", "b"]
-    assert "over 4 patients: +0.038" in found.sentence()
-    assert "may be chance). 2 of 4 patients got worse." in found.sentence()
+    assert "over 5 patients: +0.040" in found.sentence()
+    assert "may be chance). 2 of 5 patients got worse." in found.sentence()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_differences_are_within_patients_whatever_their_order() -> None:
 )
 def test_a_shift_of_every_patient_is_no_chance(step: float, verdict: str) -> None:
     """Patients that differ by much and move alike give a verdict that two means with intervals would not give."""
-    before = [_row(name, dice) for name, dice in (("a", 0.2), ("b", 0.5), ("c", 0.8))]
+    before = [_row(name, dice) for name, dice in zip("abcde", (0.2, 0.3, 0.5, 0.7, 0.8), strict=True)]
     now = [_row(str(row["patient_id"]), float(row["dice"]) + step) for row in before]  # type: ignore[arg-type]
     assert f", {verdict})" in _compare(now, before).sentence()
 

@@ -17,7 +17,7 @@ def test_the_summary_begins_as_the_page_does() -> None:
     assert lines[0].startswith("# ")
     assert "1 mask should be reviewed" in lines[0]
     assert lines[2] == "| Segmented | Rejected | To review | Unlike training data |"
-    assert "**2**, median score 0.70 |" in lines[4]
+    assert "**2**, median score 0.700 |" in lines[4]
     assert "**another**" in text
     assert "Drift was not measured" not in text
     assert "Drift was not measured" in _said([FLAGGED])
@@ -27,7 +27,7 @@ def test_rejections_and_scans_to_review_are_named_by_id() -> None:
     """With reason and remedy; no file name, which may hold a patient's."""
     text = _said([FLAGGED, FAILED])
     assert "| `unreadable` | 1 | Image is truncated. |" in text
-    assert "| scan\\_done | 0.31 | 1.20 | low\\_quality |" in text
+    assert "| scan\\_done | 0.310 | 1.200 | low quality |" in text
     assert "john_doe" not in text
 
 
@@ -35,7 +35,7 @@ def test_of_many_scans_to_review_the_first_are_named() -> None:
     """And where the rest is."""
     rows = [FLAGGED.model_copy(update={"scan_id": f"s{number}"}) for number in range(MAX_REVIEW_ROWS + 1)]
     text = _said(rows)
-    assert text.count("low\\_quality") == MAX_REVIEW_ROWS
+    assert text.count("low quality") == MAX_REVIEW_ROWS
     assert text.endswith(f"The first {MAX_REVIEW_ROWS}; the report has all.")
 
 

@@ -140,7 +140,7 @@ def test_caption_says_why_a_scan_is_shown() -> None:
     """Expected Dice, drift, lesions and flags where they are known; expected Dice only of a mask with lesion."""
     known = {"quality": 0.414, "drift_score": 1.26, "n_lesions": 3, "lesion_ml": 12.34, "flags": ["low_quality"]}
     row = DONE.model_copy(update=known)
-    assert caption_of(row) == "expected Dice 0.41 · drift 1.3 · 3 lesions, 12.3 ml · low quality"
+    assert caption_of(row) == "expected Dice 0.414 · drift 1.260 · 3 lesions, 12.3 ml · low quality"
     empty = row.model_copy(update={"n_lesions": 0, "lesion_ml": 0.0, "drift_score": None, "flags": ["no_lesion"]})
     assert caption_of(empty) == "0 lesions · no lesion"
 

@@ -53,6 +53,7 @@ DONE = QUEUED.model_copy(
         "warnings": ["8-bit"],
         "flags": ["no_lesion", "odd"],
         "n_slices": 1,
+        "is_oriented": True,
         "lesion_voxels": 3_000_000_000,  # more than 32 bits hold
         "lesion_ml": 1.5,
         "n_lesions": 4,

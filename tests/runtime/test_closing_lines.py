@@ -17,7 +17,7 @@ NONE_DONE = ALL_DONE.model_copy(update={"counts": {"done": 0, "deferred": 2}})
 def test_a_pipeline_ends_with_dice_report_and_masks(tmp_path: Path, scans: str | None) -> None:
     """The mean Dice with its interval, and paths of this machine without their scheme; masks if scans were given."""
     report = SAMPLES[EvaluationReport].model_copy(
-        update={"per_patient_mean": {"dice": 0.8, "dice_ci95": [0.7, 0.9]}, "pooled": {"dice": 0.75}}
+        update={"per_patient_mean": {"dice": 0.8, "dice_ci95": [0.7, 0.9], "n_defined": 5}, "pooled": {"dice": 0.75}}
     )
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "metrics.json").write_text(report.model_dump_json())

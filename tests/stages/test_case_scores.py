@@ -11,7 +11,7 @@ from tasks.core.phantoms import phantom_scan
 from tasks.core.postprocess import threshold_probability
 from tasks.core.smoothing import smooth_along_z
 from tasks.io.outputs import datasets
-from tasks.stages.case_scores import CaseScore, PackedSlice, add_cases, patient_figures
+from tasks.stages.case_scores import CaseScore, PackedSlice, add_cases, patient_figures, volumes_ml
 from tasks.stages.chunk import Predicted
 from tasks.stages.patient_scores import Scorer, View
 from tasks.stages.score_slices import load_shard, score_shard
@@ -130,3 +130,14 @@ def test_small_lesions_are_removed_before_scoring_as_they_will_be_in_new_scans(t
         [shard], _ = score_shard([Predicted(loaded.images, loaded.rest, probability)], view=view, **rules)
         counts = shard.patients["patient"].counts
         assert counts.tp + counts.fp == n_predicted
+
+
+def test_volumes_of_a_patient_add_up_over_their_cases() -> None:
+    """Voxels times spacing, predicted and reference; none where a case is not whole or has no spacing."""
+    voxel_ml = 5.0 * 0.8 * 0.7 / 1000
+    predicted, reference = (int(mask.sum()) for mask in MASKS)
+    assert volumes_ml([_part(range(6)), _part(range(6))]) == pytest.approx(
+        (2 * predicted * voxel_ml, 2 * reference * voxel_ml)
+    )
+    without_spacing = CaseScore(6, None, {n: PackedSlice.of(*MASKS[:, n]) for n in range(6)}).scored_if_whole()
+    assert volumes_ml([]) is volumes_ml([_part(range(6)), _part(range(5))]) is volumes_ml([without_spacing]) is None

@@ -6,6 +6,7 @@ import pytest
 from tasks.core.metrics import Counts
 from tasks.core.probability_histogram import ProbabilityHistogram, probability_histogram
 from tasks.core.step_inputs import EvaluateRequest
+from tasks.stages import evaluation_report
 from tasks.stages.case_scores import CaseScore, PackedSlice
 from tasks.stages.evaluation_report import build_report, draw_report
 from tasks.stages.patient_scores import PatientScore, Picture, Scorer, ShardScore, add_up
@@ -84,6 +85,40 @@ def test_metrics_of_cases_are_summarised_by_source_and_lesions_summed() -> None:
     assert "lesion recall" in page
     assert "NSD 3 mm" in page
     assert report.conventions["surfaces"] in page
+
+
+def test_intervals_stay_within_the_range_of_their_metric() -> None:
+    """Three patients of Dice 0.5, 0 and 1 have an interval in the file that ends at 0 and 1, and none on the page."""
+    patients = {name: PATIENTS[name] for name in ("half", "none", "perfect")}
+    report = build_report(REQUEST, CARD, SAME_DATASET, patients, [])
+    assert report.per_patient_mean["metrics"]["dice"]["t_ci95"] == (0.0, 1.0)
+    page, _ = draw_report(report, CARD, SAME_DATASET, patients, curves={})
+    assert "too few patients for an interval" in page
+    assert "0.000 to 1.000" not in page
+
+
+@pytest.mark.parametrize(("spacing_mm", "unit"), [((1.0, 1.0, 1.0), "ml"), (None, "voxels")])
+def test_volumes_are_in_ml_where_the_spacing_is_known(
+    monkeypatch: pytest.MonkeyPatch, spacing_mm: tuple[float, float, float] | None, unit: str
+) -> None:
+    """A voxel of 1 mm³ is 0.001 ml; without spacing the voxels of all slices are compared."""
+    drawn: list[tuple[list[float], list[float], str]] = []
+    draw = evaluation_report.volumes_figure
+
+    def noted(predicted: np.ndarray, reference: np.ndarray, *, unit: str) -> bytes:
+        drawn.append((predicted.tolist(), reference.tolist(), unit))
+        return draw(predicted, reference, unit=unit)
+
+    monkeypatch.setattr(evaluation_report, "volumes_figure", noted)
+    lesion, larger = np.zeros((2, 20, 20), np.uint8)
+    lesion[2:6, 2:6] = larger[2:6, 2:8] = 1
+    patients = {"one": _with_case(_score(tp=16, fp=8), larger, lesion, spacing_mm=spacing_mm)}
+    draw_report(build_report(REQUEST, CARD, SAME_DATASET, patients, []), CARD, SAME_DATASET, patients, curves={})
+    [(predicted, reference, shown)] = drawn
+    factor = 0.001 if spacing_mm else 1
+    assert predicted == pytest.approx([24 * factor])
+    assert reference == pytest.approx([16 * factor])
+    assert shown == unit
 
 
 def test_calibration_is_over_the_pixels_of_all_patients() -> None:

@@ -4,7 +4,7 @@
   const scans = data.scans.map(values => Object.fromEntries(data.fields.map((name, index) => [name, values[index]])));
   const PER_PAGE = 50;
   const find = id => document.getElementById(id);
-  const state = { sort: null, down: false, page: 0, shown: [], open: -1, outlined: true };
+  const state = { sort: null, down: false, page: 0, shown: [], open: -1, large: 0, outlined: true };
 
   const element = (tag, attributes = {}, ...children) => {
     const made = document.createElement(tag);
@@ -16,10 +16,15 @@
     made.append(...children.filter(child => child !== null && child !== undefined));
     return made;
   };
-  const grouped = value => value.toLocaleString("en-US");
-  const fixed = (value, digits) => value === null ? "–" : value.toFixed(digits);
+  // Numbers as core/numbers.py writes them.
+  const decimals = (value, digits) => value === null ? "–"
+    : value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const grouped = value => decimals(value, 0);
+  const score = value => decimals(value, 3);
+  const percent = value => value === null ? "–" : `${decimals(100 * value, 1)} %`;
   const sentences = indices => indices.map(index => data.sentences[index]);
   const flagsOf = scan => scan.flags.map(index => data.flags[index]);
+  const labelsOf = scan => scan.flags.map(index => data.labels[index]);
 
   // Verdicts are kept by this browser for this collection and model; those on another mask do not count.
   const store = `lesions-verdicts-${data.store}`;
@@ -50,7 +55,7 @@
     { name: "id", title: "Scan", value: scan => scan.id },
     { name: "status", title: "Status", value: scan => scan.status, optional: true },
     { name: "size", title: "Lesion size", value: size },
-    { name: "lung", title: "% of lung", value: scan => scan.lung, optional: true },
+    { name: "lung", title: "Share of lung", value: scan => scan.lung, optional: true },
     { name: "lesions", title: "Lesions", value: scan => scan.lesions, optional: true },
     { name: "quality", title: "Expected Dice", value: scan => scan.lesions ? scan.quality : null },
     { name: "drift", title: "Drift", value: scan => scan.drift, optional: true },
@@ -86,35 +91,35 @@
   const pictureOf = scan => Object.hasOwn(data.pictures, scan.id) ? data.pictures[scan.id]
     : `${data.previews}/${Object.hasOwn(data.names, scan.id) ? data.names[scan.id] : scan.id}.png`;
   const hasPicture = scan => scan.status === "done" || scan.status === "skipped";
-  const hasHalves = scan => scan.height !== null; // previews of earlier versions have outlines only
-  const lesionText = scan => scan.ml !== null ? `${fixed(scan.ml, scan.ml < 10 ? 1 : 0)} ml`
+  const hasSlices = scan => scan.shown !== null; // of earlier versions it is not known which slices a preview shows
+  const lesionText = scan => scan.ml !== null ? `${decimals(scan.ml, 1)} ml`
     : scan.voxels === null ? "–" : `${grouped(scan.voxels)} px`;
-  const qualityText = scan => !scan.lesions || scan.quality === null ? "–" : fixed(scan.quality, 2);
+  const qualityText = scan => scan.lesions ? score(scan.quality) : "–";
   const isForeign = scan => scan.drift > 1;
-  const percent = value => value === null ? "–" : (100 * value).toFixed(1);
 
   const cells = {
     picture: (scan, index) => hasPicture(scan) ? element("button",
-      { type: "button", class: hasHalves(scan) ? "thumb halves" : "thumb", "aria-label": `Open ${scan.id}`, onclick: () => open(index) },
+      { type: "button", class: "thumb", "aria-label": `Open ${scan.id}`, onclick: () => open(index) },
       element("img", { src: pictureOf(scan), alt: "", loading: "lazy", onerror: event => event.target.remove() })) : "",
     id: (scan, index) => element("button", { type: "button", class: "link", onclick: () => open(index) }, scan.id),
     status: scan => scan.status.replaceAll("_", " "),
     size: lesionText,
     lung: scan => percent(scan.lung),
-    lesions: scan => scan.lesions === null ? "–" : grouped(scan.lesions),
+    lesions: scan => grouped(scan.lesions),
     quality: scan => isForeign(scan) && qualityText(scan) !== "–" ? `(${qualityText(scan)})` : qualityText(scan),
-    drift: scan => fixed(scan.drift, 2),
-    flags: scan => element("span", {}, ...flagsOf(scan).map(name => element("span", { class: `pill ${name}` }, name.replaceAll("_", " ")))),
+    drift: scan => score(scan.drift),
+    flags: scan => element("span", {}, ...labelsOf(scan).map((label, n) =>
+      element("span", { class: `pill ${flagsOf(scan)[n]}`, title: flagsOf(scan)[n] }, label))),
     note: scan => scan.code ? `${scan.code}: ${noteOf(scan)}` : noteOf(scan),
     verdict: scan => element("span", { class: "verdict" }, verdictOf(scan) ?? ""),
   };
-  const classes = { id: "scan text", flags: "text", note: "text", status: "text" };
+  const classOf = ({ name, optional }) => [name, name === "id" ? "scan" : "", ["id", "flags", "note", "status"].includes(name) ? "text" : "", optional ? "optional" : ""].filter(Boolean).join(" ");
 
   const header = () => columns.map(column => {
     const sorted = state.sort === column.name;
     const content = column.value ? element("button", { type: "button", onclick: () => sortBy(column.name) },
       column.title + (sorted ? (state.down ? " ↓" : " ↑") : "")) : column.title;
-    const attributes = { scope: "col", class: `${classes[column.name] ?? ""}${column.optional ? " optional" : ""}` };
+    const attributes = { scope: "col", class: classOf(column) };
     if (sorted) attributes["aria-sort"] = state.down ? "descending" : "ascending";
     return element("th", attributes, content);
   });
@@ -123,7 +128,7 @@
     const first = state.page * PER_PAGE, rows = state.shown.slice(first, first + PER_PAGE);
     find("table").tHead.rows[0].replaceChildren(...header());
     find("table").tBodies[0].replaceChildren(...rows.map((scan, offset) => element("tr", {}, ...columns.map(column =>
-      element("td", { class: `${classes[column.name] ?? ""}${column.optional ? " optional" : ""}` },
+      element("td", { class: classOf(column), "data-title": column.title },
         cells[column.name](scan, first + offset))))));
     const pages = Math.max(1, Math.ceil(state.shown.length / PER_PAGE)), decided = scans.filter(verdictOf).length;
     const verdictsText = decided ? `; ${grouped(decided)} with a verdict` : "";
@@ -141,31 +146,45 @@
     find("table").tHead.querySelector("[aria-sort] button").focus();
   };
 
-  const strip = scan => {
-    if (!hasPicture(scan)) return [];
-    const image = element("img", { src: pictureOf(scan), alt: `Slices of ${scan.id}${state.outlined ? " with lesions and lungs outlined" : ""}`,
-      onerror: event => event.target.replaceWith("The picture is not beside this page: keep the folder previews/ with it.") });
-    if (!hasHalves(scan)) return [image];
-    const half = element("div", { class: state.outlined ? "half outlined" : "half" }, image);
+  // A preview has its slices side by side in one picture: each is shown by a window on it.
+  const nameOf = (scan, n) => scan.of > 1 ? `slice ${grouped(scan.shown[n])} of ${grouped(scan.of)}` : "slice";
+  const slice = (scan, n) => {
+    const image = element("img", { src: pictureOf(scan), alt: `${nameOf(scan, n)} of ${scan.id}, lesions and lungs outlined` });
+    const crop = element("div", { class: "crop" }, image, ...(scan.oriented ? ["R", "L"].map(side =>
+      element("span", { class: `side ${side}`, title: side === "R" ? "the patient's right" : "the patient's left" }, side)) : []));
     const fit = () => {
-      if (!image.naturalWidth) return;
-      const limit = Math.round(innerHeight * 0.55 * 2 * image.naturalWidth / image.naturalHeight);
-      half.style.width = `min(100%, ${limit}px)`;
-      half.style.aspectRatio = `${image.naturalWidth} / ${image.naturalHeight / 2}`;
+      const { naturalWidth, naturalHeight } = image;
+      if (!naturalWidth) return;
+      const width = (naturalWidth - (scan.shown.length - 1) * data.gap) / scan.shown.length;
+      crop.style.setProperty("--ratio", width / naturalHeight);
+      image.style.width = `${100 * naturalWidth / width}%`;
+      image.style.left = `${-100 * n * (width + data.gap) / width}%`;
     };
     image.addEventListener("load", fit);
+    image.addEventListener("error", () => crop.closest(".strip")?.replaceChildren("The picture is not beside this page: keep the folder previews/ with it."));
     fit();
-    return [half];
+    return crop;
   };
+  const strip = scan => !hasPicture(scan) ? [] : !hasSlices(scan) ? [element("img", { src: pictureOf(scan), alt: `Slices of ${scan.id}` })]
+    : scan.shown.map((_, n) => element("button", { type: "button", class: "slice", title: "Enlarge", "aria-label": `Enlarge ${nameOf(scan, n)}`, onclick: () => enlarge(n) },
+      slice(scan, n), element("span", { class: "caption" }, scan.of > 1 ? nameOf(scan, n) : "")));
+  const enlarge = n => {
+    const scan = state.shown[state.open];
+    state.large = n;
+    find("large-title").textContent = `${scan.id}${scan.of > 1 ? `, ${nameOf(scan, n)}` : ""}`;
+    find("large-slice").replaceChildren(slice(scan, n));
+    if (!find("large").open) find("large").showModal();
+  };
+  const stepLarge = step => { if (state.large + step in state.shown[state.open].shown) enlarge(state.large + step); };
   const factsOf = scan => [
     ["Status", scan.status.replaceAll("_", " ")],
-    ["Lesion size", lesionText(scan) + (scan.lung === null ? "" : `, ${percent(scan.lung)} % of the lung`)],
-    ["Lesions", scan.lesions === null ? "–" : grouped(scan.lesions)],
-    ["Expected Dice", qualityText(scan) === "–" ? "–" : `${qualityText(scan)} (nine of ten lie from ${fixed(scan.low, 2)} to ${fixed(scan.high, 2)}${isForeign(scan) ? "; holds for scans like the training data, not for this one" : ""})`],
-    ["Drift score", scan.drift === null ? "–" : `${fixed(scan.drift, 2)} (above 1: unlike the training data)`],
+    ["Lesion size", lesionText(scan) + (scan.lung === null ? "" : `, ${percent(scan.lung)} of the lung`)],
+    ["Lesions", grouped(scan.lesions)],
+    ["Expected Dice", qualityText(scan) === "–" ? "–" : `${qualityText(scan)} (nine of ten lie from ${score(scan.low)} to ${score(scan.high)}${isForeign(scan) ? "; holds for scans like the training data, not for this one" : ""})`],
+    ["Drift score", scan.drift === null ? "–" : `${score(scan.drift)} (above 1: unlike the training data)`],
     ["Slices", scan.slices === null ? "–" : `${grouped(scan.slices)}${scan.height === null ? "" : ` of ${scan.width} × ${scan.height} px`}`],
     ["Spacing", scan.spacing ? `${scan.spacing.map(step => Number(step.toFixed(2))).join(" × ")} mm (slices, rows, columns)` : "–"],
-    ["Flags", flagsOf(scan).join(", ").replaceAll("_", " ") || "–"],
+    ["Flags", labelsOf(scan).join(", ") || "–"],
     ...(!scan.sha ? [] : [["To correct it", "Press c, export verdicts.csv into OUTPUT/review/, then run: lesions review OUTPUT"]]),
   ];
   const profile = scan => scan.profile && scan.lesions ? [element("figcaption", {}, "Lesion along the slices, in the order of reading"),
@@ -173,17 +192,24 @@
       ...[...scan.profile].map(height => element("span", { style: `height:${data.heights.indexOf(height) / (data.heights.length - 1) * 100}%` })))] : [];
 
   const legend = scan => [
-    state.outlined || !hasHalves(scan) ? "Lesions red, lungs green." : "",
-    scan.slices > 1 ? (scan.lesions ? "The slice with the largest lesion, and those a quarter from either end of the lesions."
-      : "The middle slice, and those a quarter from either end.") : ""].join(" ");
+    state.outlined || !hasSlices(scan) ? "Lesions red, lungs blue-green." : "",
+    scan.of > 1 ? (scan.lesions ? "The slice with the largest lesion, and those a quarter from either end of the lesions."
+      : "The middle slice, and those a quarter from either end.") : "",
+    scan.oriented ? "R: the patient's right." : "Which side is the patient's right is not known.",
+    hasSlices(scan) ? "Click a slice to enlarge it." : ""].join(" ");
+  const drawOutlines = () => {
+    const scan = state.shown[state.open];
+    document.body.classList.toggle("plain", !state.outlined);
+    find("legend").textContent = legend(scan);
+    find("contours").setAttribute("aria-pressed", String(state.outlined));
+  };
   const drawScan = () => {
     const scan = state.shown[state.open], verdict = verdictOf(scan);
     find("scan-title").textContent = scan.id;
     find("strip").replaceChildren(...strip(scan));
     find("legend").hidden = !hasPicture(scan);
-    find("legend").textContent = legend(scan);
-    find("contours").hidden = !hasPicture(scan) || !hasHalves(scan);
-    find("contours").setAttribute("aria-pressed", String(state.outlined));
+    find("contours").hidden = !hasPicture(scan) || !hasSlices(scan);
+    drawOutlines();
     find("facts").replaceChildren(...factsOf(scan).flatMap(([term, text]) => [element("dt", {}, term), element("dd", {}, text)]));
     find("profile").replaceChildren(...profile(scan));
     find("remarks").textContent = cells.note(scan);
@@ -211,7 +237,13 @@
     setVerdict(scan, verdict);
     drawScan();
   };
-  const toggle = () => { state.outlined = !state.outlined; drawScan(); };
+  const toggle = () => { state.outlined = !state.outlined; drawOutlines(); };
+  const closed = () => { // the focus goes to the row of the scan, or where that was if a verdict took it off the list
+    const scan = state.shown[state.open];
+    draw();
+    const index = state.shown.includes(scan) ? state.shown.indexOf(scan) : Math.min(state.open, state.shown.length - 1);
+    find("table").tBodies[0].rows[index - state.page * PER_PAGE]?.querySelector(".scan button").focus();
+  };
 
   for (const id of ["show", "flag"]) find(id).addEventListener("change", () => { state.page = 0; state.sort = null; draw(); });
   find("text").addEventListener("input", () => { state.page = 0; draw(); });
@@ -219,7 +251,14 @@
   find("previous").addEventListener("click", () => { state.page -= 1; draw(); });
   find("next").addEventListener("click", () => { state.page += 1; draw(); });
   find("close").addEventListener("click", () => find("scan").close());
-  find("scan").addEventListener("close", draw);
+  find("scan").addEventListener("close", closed);
+  find("large-close").addEventListener("click", () => find("large").close());
+  find("large-slice").addEventListener("click", () => find("large").close());
+  find("large").addEventListener("close", () => find("strip").querySelectorAll("button")[state.large]?.focus());
+  find("large").addEventListener("keydown", event => {
+    const actions = { o: toggle, ArrowRight: () => stepLarge(1), ArrowLeft: () => stepLarge(-1) };
+    if (!event.ctrlKey && !event.metaKey && !event.altKey && Object.hasOwn(actions, event.key)) actions[event.key]();
+  });
   find("before").addEventListener("click", () => move(-1));
   find("after").addEventListener("click", () => move(1));
   find("contours").addEventListener("click", toggle);

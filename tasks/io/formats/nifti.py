@@ -84,7 +84,7 @@ def _volume(image: "nib.Nifti1Image") -> Volume:
     voxels = image.get_fdata(dtype=np.float32) if is_scaled else np.asanyarray(image.dataobj)  # not in float64
     forms = {name: np.array(image.header[name]) for name in FORM_FIELDS}
     warnings = tuple(_warnings(image))
-    return Volume(voxels.reshape(grid.shape), grid, warnings, forms)
+    return Volume(voxels.reshape(grid.shape), grid, warnings, forms, is_oriented=max(_codes(image)) > 0)
 
 
 def read_nifti_grid(content: bytes) -> Grid:
@@ -129,9 +129,13 @@ def _qform(image: "nib.Nifti1Image") -> np.ndarray | None:
         return None
 
 
+def _codes(image: "nib.Nifti1Image") -> tuple[int, int]:
+    """Return the codes of sform and qform; 0 = it says nothing."""
+    return int(image.header["sform_code"]), int(image.header["qform_code"])
+
+
 def _warnings(image: "nib.Nifti1Image") -> Iterator[str]:
-    header = image.header
-    codes = int(header["sform_code"]), int(header["qform_code"])
+    header, codes = image.header, _codes(image)
     if max(codes) <= 0:
         yield "The header gives no orientation (sform and qform codes are 0); the array is taken as stored in RAS+."
     if min(codes) <= 0:

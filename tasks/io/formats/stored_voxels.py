@@ -112,7 +112,7 @@ def read_volume_body(
             "unreadable", f"The file holds {len(body)} bytes of voxels; its header claims {n_bytes}. Upload it again."
         )
     native = stored.astype(dtype.newbyteorder("="), copy=False)
-    return Volume(native.reshape(grid.shape), grid, warnings)
+    return Volume(native.reshape(grid.shape), grid, warnings, is_oriented=NO_ORIENTATION not in warnings)
 
 
 def _inflated(body: memoryview, n_bytes: int, window_bits: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tasks.core.agreement import AGREEMENT_COLOURS, AGREEMENT_PALETTE, OPACITY, agreement
+from tasks.core.overlap_picture import OPACITY, OVERLAP_COLOURS, OVERLAP_PALETTE, overlap_picture
 from tasks.core.panels import GAP_PX, MIN_PANEL_PX
 
 VISION = {
@@ -36,28 +36,42 @@ def _seen(rgb: np.ndarray, vision: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("under", [40, 90, 160])
 def test_colours_differ_for_any_colour_vision(vision: str, under: int) -> None:
-    """On any grey of a lesion, the three colours differ from each other and from the grey itself."""
-    drawn = [OPACITY * np.array(colour) + (1 - OPACITY) * under for colour in AGREEMENT_COLOURS.values()]
-    seen = _seen(np.array([*drawn, [under] * 3]), VISION[vision])
+    """On any grey of a lesion, the three outlines differ from each other and from the grey itself."""
+    seen = _seen(np.array([*OVERLAP_COLOURS.values(), [under] * 3]), VISION[vision])
     gaps = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(seen, 2)]
     assert min(gaps) >= MIN_DIFFERENCE
 
 
-def test_found_false_and_missed_pixels_have_their_colours() -> None:
-    """Beside the plain slice: pixels in both masks, in the prediction alone, in the reference alone, and in none."""
+def test_found_false_and_missed_areas_are_outlined_and_lightly_filled() -> None:
+    """Beside the plain slice: areas of both masks, of the prediction alone, of the reference alone, and of none."""
     image = np.full((300, 260), 90, np.uint8)
     prediction, reference = np.zeros((2, 300, 260), np.uint8)
-    prediction[0:2, 0:20] = 1
-    reference[1:3, 0:20] = 1
-    picture = AGREEMENT_PALETTE[agreement(image, prediction=prediction, reference=reference)].astype(int)
+    prediction[0:20, 0:20] = 1
+    reference[10:30, 0:20] = 1
+    picture = OVERLAP_PALETTE[overlap_picture(image, prediction=prediction, reference=reference)].astype(int)
     assert picture.shape == (300, 2 * 260 + GAP_PX, 3)
     plain, coloured = picture[:, :260], picture[:, 260 + GAP_PX :]
     np.testing.assert_allclose(plain, 90, atol=1)
-    for row, name in ((1, "true positive"), (0, "false positive"), (2, "false negative")):
-        expected = OPACITY * np.array(AGREEMENT_COLOURS[name]) + (1 - OPACITY) * 90
-        np.testing.assert_allclose(coloured[row, 0:20], np.tile(expected, (20, 1)), atol=2)
-    np.testing.assert_allclose(coloured[3:], 90, atol=1)
+    for row, name in ((10, "true positive"), (0, "false positive"), (20, "false negative")):
+        colour = np.array(OVERLAP_COLOURS[name])
+        area = coloured[row : row + 10, 0:20]
+        np.testing.assert_array_equal(area[[0, 0, -1, -1], [0, -1, 0, -1]], [colour] * 4)
+        inside = OPACITY * colour + (1 - OPACITY) * 90
+        np.testing.assert_allclose(area[1:-1, 1:-1], np.broadcast_to(inside, (8, 18, 3)), atol=3)
+    np.testing.assert_allclose(coloured[30:], 90, atol=1)
     np.testing.assert_allclose(coloured[:, 20:], 90, atol=1)
+
+
+def test_the_edge_of_a_lesion_is_seen_through_its_area() -> None:
+    """Inside an area, a step of the slice keeps most of its height."""
+    image = np.full((300, 260), 40, np.uint8)
+    image[:, 130:] = 160
+    mask = np.zeros_like(image)
+    mask[50:250, 60:200] = 1
+    inside = OVERLAP_PALETTE[overlap_picture(image, prediction=mask, reference=mask)][150, 260 + GAP_PX + 100 :].astype(
+        int
+    )
+    assert (inside[60] - inside[0]).min() >= 0.75 * 120
 
 
 @pytest.mark.parametrize(("side", "factor"), [(20, 13), (128, 2), (255, 2), (512, 1)])
@@ -65,6 +79,6 @@ def test_a_small_slice_is_enlarged_and_every_grey_kept(side: int, factor: int) -
     """Pixels stay square; greys of the plain slice are off by one level at most."""
     image = (np.arange(side * side) % 256).astype(np.uint8).reshape(side, side)
     empty = np.zeros_like(image)
-    plain = AGREEMENT_PALETTE[agreement(image, prediction=empty, reference=empty)][:, : factor * side, 0]
+    plain = OVERLAP_PALETTE[overlap_picture(image, prediction=empty, reference=empty)][:, : factor * side, 0]
     assert max(plain.shape) >= MIN_PANEL_PX
     np.testing.assert_allclose(plain[::factor, ::factor].astype(int), image, atol=1)
