@@ -22,7 +22,7 @@ MAX_BYTES = 192 << 20
 most 512 MiB in Chromium. A scan of 300 slices has about 10 MiB."""
 
 NIIVUE = "vendor/niivue/niivue.umd.js"
-_SCRIPTS = (NIIVUE, "verdicts.js", "viewer_window.js", "viewer_masks.js", "viewer.js")
+SCRIPTS = (NIIVUE, "verdicts.js", "viewer_window.js", "viewer_masks.js", "viewer.js")
 _UNSAFE_IN_SCRIPT = ("</script", "<!--")
 """What ends a script element, or changes how its end is found (HTML standard, 4.12.1.3)."""
 
@@ -120,7 +120,7 @@ def viewer_page(
         masks: Digest of the mask of every scan of the collection, by id: an export has all their verdicts.
     """
     templates = environment()
-    scripts = [_source(templates, name) for name in _SCRIPTS]
+    scripts = [_source(templates, name) for name in SCRIPTS]
     shown = _fitting(scans)
     stored = stored_window(model_hu)
     half = stored.window_width_hu / 2

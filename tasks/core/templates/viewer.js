@@ -91,7 +91,7 @@ function read(id, options) {
 async function show(number) {
   if (number < 0 || number >= scans.length) return;
   wanted = number;
-  if (isLoading) return;
+  if (isLoading || shown === wanted) return;
   isLoading = true;
   document.body.dataset.state = "loading";
   let isShown = false;
@@ -234,7 +234,7 @@ function step(by) {
 function onKey(event) {
   if (event.target === canvas) event.stopPropagation(); // NiiVue has keys of its own
   if (event.type !== "keydown" || event.ctrlKey || event.metaKey || event.altKey) return;
-  const isOfControl = event.key.startsWith("Arrow") && event.target.matches("input");
+  const isOfControl = event.key.startsWith("Arrow") && event.target.matches("[type=range], [type=radio]");
   if (isOfControl) return;
   const isShown = document.body.dataset.state === "shown";
   if (Object.hasOwn(TURNS, event.key)) show(wanted + TURNS[event.key]);
