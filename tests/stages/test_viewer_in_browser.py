@@ -235,6 +235,8 @@ def test_picture_is_shown_as_it_is_read_in_grey_levels(opened: Opened) -> None:
     assert not opened.page.locator(".preset").first.is_visible()
     opened.page.keyboard.press("7")
     assert opened.text("width-shown") == "255 grey levels"
+    opened.show("oblique")
+    assert opened.page.locator("input[name=plane]:checked").get_attribute("value") == "3"  # as before
 
 
 def test_scan_that_cannot_be_shown_gets_no_verdict(opened: Opened) -> None:

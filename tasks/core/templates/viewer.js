@@ -39,6 +39,7 @@ const viewer = new niivue.Niivue({
     centerButton: niivue.DRAG_MODE.pan,
   },
 });
+let chosenPlane = MULTIPLANAR; // of volumes; a single slice has the axial one alone
 let wanted = 0;
 let shown = null;
 let isLoading = false;
@@ -176,7 +177,7 @@ function showVerdicts() {
 
 function offerPlanes(isVolume) {
   for (const input of planes) input.disabled = !isVolume && input.value !== "0";
-  setPlane(isVolume ? plane() : 0);
+  setPlane(isVolume ? chosenPlane : 0);
 }
 
 // Three planes beside each other use little of a wide picture: there the axial plane takes its whole height.
@@ -194,6 +195,11 @@ function setPlane(number) {
   layOut();
   viewer.setSliceType(number);
   showSlice();
+}
+
+function choosePlane(number) {
+  setPlane(number);
+  if (!planes.some((input) => input.disabled)) chosenPlane = number;
 }
 
 function applyCrosshair() {
@@ -217,10 +223,10 @@ const KEYS = {
   g: () => toggle("correction"),
   x: () => toggle("crosshair"),
   w: resetWindow,
-  1: () => setPlane(MULTIPLANAR),
-  2: () => setPlane(0),
-  3: () => setPlane(1),
-  4: () => setPlane(2),
+  1: () => choosePlane(MULTIPLANAR),
+  2: () => choosePlane(0),
+  3: () => choosePlane(1),
+  4: () => choosePlane(2),
   5: () => usePreset("5"),
   6: () => usePreset("6"),
   7: () => usePreset("7"),
@@ -253,7 +259,7 @@ function listen() {
   listenToMasks();
   element("slice").addEventListener("input", (event) => moveTo(Number(event.target.value)));
   element("crosshair").addEventListener("input", applyCrosshair);
-  for (const input of planes) input.addEventListener("input", () => setPlane(plane()));
+  for (const input of planes) input.addEventListener("input", () => choosePlane(plane()));
   for (const type of ["keydown", "keyup"]) document.addEventListener(type, onKey, { capture: true });
   for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault());
   new ResizeObserver(layOut).observe(element("picture"));

@@ -147,7 +147,8 @@ def _find_known(
 ) -> CorrectionRow | None:
     """Return the row of a correction that an earlier review accepted and whose label is still there."""
     row = known.get((scan_id, sha256(content).hexdigest()))
-    if row is None or row.layout is None or row.source_fingerprint != of.rows[scan_id].source_fingerprint:
+    scan = of.rows.get(scan_id)
+    if row is None or row.layout is None or scan is None or row.source_fingerprint != scan.source_fingerprint:
         return None
     [(image_uri, mask_uri), *_] = reviews.label_uris(of.output_uri, scan_id, row.layout)
     return row if storage.exists(image_uri) and storage.exists(mask_uri) else None

@@ -292,6 +292,20 @@ def test_package_that_a_reader_changed_ends_no_review(output: Path) -> None:
     assert ">volume<" not in page
 
 
+def test_correction_of_a_scan_that_is_in_the_table_no_more_ends_no_review(output: Path) -> None:
+    """It was taken in before; now it is refused like that of any unknown scan, and the viewer shows the others."""
+    review(output.as_uri(), n_scans=10)
+    correct_with_itk(output, "volume")
+    review(output.as_uri(), n_scans=10)
+    manifest, rows = segmentations.find_manifest(output.as_uri()), _rows(output)
+    assert manifest is not None
+    del rows["volume"]
+    segmentations.publish(output.as_uri(), manifest, list(rows.values()), page="")
+    review(output.as_uri(), n_scans=10)
+    assert _corrections(output)["volume"].error_code == "unknown_scan"
+    assert ">ct<" in (output / "review" / "viewer.html").read_text(encoding="utf-8")
+
+
 def test_correction_of_a_scan_that_changed_since_is_checked_again(output: Path) -> None:
     """It was drawn on another image; segmented anew, the scan is to be looked at again."""
     review(output.as_uri(), n_scans=10)
