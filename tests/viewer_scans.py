@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tasks.core.config.intensity import HuConfig
+from tasks.core.rows import ScanRow
 from tasks.core.viewer import ViewerScan
 from tasks.core.volumes import Grid
 from tasks.stages.viewer_volumes import viewer_scan
@@ -55,6 +57,14 @@ def anatomy(grid: Grid) -> np.ndarray:
     return np.clip(np.rint(110 + 25 * waves + 0.5 * x + 0.3 * y - 0.4 * z), 0, 255).astype(np.uint8)
 
 
-def read_as_viewer(stored: np.ndarray, mask: np.ndarray, grid: Grid, size_px: int) -> ViewerScan:
+def read_as_viewer(
+    stored: np.ndarray,
+    mask: np.ndarray,
+    grid: Grid,
+    size_px: int,
+    *,
+    row: ScanRow = DONE,
+    window: HuConfig | None = None,
+) -> ViewerScan:
     """Return a stored scan and its mask as the viewer shows them."""
-    return viewer_scan(DONE, grid.to_reading(stored), grid.to_reading(mask), grid.affine, size_px)
+    return viewer_scan(row, grid.to_reading(stored), grid.to_reading(mask), grid.affine, size_px, stored=window)

@@ -279,6 +279,7 @@ class SegmentationManifest(Record):
     speed: Speed
     test_time_flips: bool
     n_predictions: int
+    hu: HuConfig | None = None
     drift: CollectionDrift | None = None
     code_version: str
     versions: dict[str, str]

@@ -13,7 +13,6 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from tasks.core.collection_summary import SEGMENTED, CollectionSummary, flag_counts, needs_review, rejected_by_code
-from tasks.core.digests import digest
 from tasks.core.distributions import Distribution, distribution_of
 from tasks.core.flags import label
 from tasks.core.key_slices import key_slices
@@ -22,6 +21,7 @@ from tasks.core.panels import GAP_PX, GREY_OF_RGB
 from tasks.core.review_queue import ranked
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest
+from tasks.core.verdicts import browser_store
 
 PREVIEWS = "previews"
 """Folder of the pictures, beside the page."""
@@ -150,7 +150,7 @@ def _data(
         "previews": PREVIEWS,
         "pictures": {scan_id: data_uri(png) for scan_id, png in pictures.items()},
         "names": {row.scan_id: quote(row.scan_id, safe="") for row in rows if quote(row.scan_id) != row.scan_id},
-        "store": digest(scans=manifest.scans_uri, model=manifest.model_digest)[:16],
+        "store": browser_store(scans_uri=manifest.scans_uri, model_digest=manifest.model_digest),
     }
 
 

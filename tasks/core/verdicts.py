@@ -26,6 +26,11 @@ FORMULA_MARKS: Final = tuple("=+-@\t")
 """Beginnings of ids before which the report puts an apostrophe, since a spreadsheet would take them for formulas."""
 
 
+def browser_store(*, scans_uri: str, model_digest: str) -> str:
+    """Return the name under which a browser keeps the verdicts on a collection: report and viewer have the same."""
+    return digest(scans=scans_uri, model=model_digest)[:16]
+
+
 def read_verdicts(
     content: bytes, *, masks: Mapping[str, str], earlier: Iterable[VerdictRow], now: datetime
 ) -> list[VerdictRow]:

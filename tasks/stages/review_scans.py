@@ -84,7 +84,7 @@ def open_scan(source: ScanSource, row: ScanRow, output_uri: str) -> ReviewScan:
         raise DataError("changed", "The scan changed since it was segmented. Segment it again, then review it.")
     layout = layout_of(source.kind)
     volume = _volume(source, layout)
-    prediction = _prediction(row, output_uri, layout)
+    prediction = read_prediction(row, output_uri, layout).voxels
     if layout in ("series", "volume") and axis_order_of(source.kind) == "kji":
         prediction = prediction.T
     if prediction.shape != volume.voxels.shape:
@@ -131,13 +131,22 @@ def _slice(source: ScanSource) -> np.ndarray:
     return read_image(name_of(source), index.read(entry.files[0]))
 
 
-def _prediction(row: ScanRow, output_uri: str, layout: Layout) -> np.ndarray:
-    """Return the published mask, uint8 of 0 and 1, `(column, row, slice)`."""
+def read_prediction(row: ScanRow, output_uri: str, layout: Layout) -> Volume:
+    """Return the published mask, uint8 of 0 and 1, `(column, row, slice)`, on its grid; without a position, upright.
+
+    Raises:
+        DataError: `unknown_scan` without a mask, `changed` if it is not that of the table.
+        StorageError: If it is gone or the store does not answer.
+    """
     if row.mask_uri is None:
         raise DataError("unknown_scan", "The output has no mask of the scan.")
     uri = storage.join(output_uri, segmentations.MASKS_FOLDER, row.mask_uri.rpartition("/")[2])
     content = storage.read_bytes(uri)
     if hashlib.sha256(content).hexdigest() != row.mask_sha256:
         raise DataError("changed", "The mask is not the one that the table names. Segment the scan again.")
-    stored = read_labels(uri, content)[None].T if layout == "slice" else read_volume(uri, content).voxels
-    return (stored > 0).astype(np.uint8)
+    if layout == "slice":
+        stored = read_labels(uri, content)[None].T
+        return Volume((stored > 0).astype(np.uint8), Grid(stored.shape, UPRIGHT))
+    volume = read_volume(uri, content)
+    grid = Grid(volume.voxels.shape, UPRIGHT) if layout == "stack" else volume.grid
+    return Volume((volume.voxels > 0).astype(np.uint8), grid)

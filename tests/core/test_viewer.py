@@ -3,13 +3,15 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 
 import pytest
 
 from tasks.core import viewer
-from tasks.core.viewer import MAX_SCANS, NIIVUE, ViewerScan, caption_of, viewer_page
+from tasks.core.config.intensity import HuConfig
+from tasks.core.viewer import MAX_SCANS, NIIVUE, ViewerScan, caption_of, presets_of, stored_window, viewer_page
 from tests.core.samples import DONE
 
 VENDOR = files("tasks.core").joinpath("templates", *NIIVUE.split("/")[:-1])
@@ -78,11 +80,11 @@ def test_page_holds_its_scans_and_needs_nothing_else() -> None:
 
 
 def test_no_script_but_the_pages_own_may_run() -> None:
-    """The policy forbids everything but the two scripts as they stand in the page, by digest, and embedded pictures."""
+    """The policy forbids everything but the scripts as they stand in the page, by digest, and embedded pictures."""
     page = _Page(viewer_page(_scans(1)))
     policy = {name: rest for name, _, rest in (part.strip().partition(" ") for part in _policy(page).split(";"))}
     scripts = [text for name, text in page.scripts.items() if name.startswith("script")]
-    assert len(scripts) == 2
+    assert len(scripts) == len(viewer.SCRIPTS)
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     assert policy["script-src"].split() == [f"'sha256-{digest}'" for digest in digests]
     assert policy["default-src"] == "'none'"
@@ -126,7 +128,7 @@ def test_page_says_what_it_is_not_for() -> None:
     """Whoever looks at the page reads that it is not for diagnosis, and why."""
     text = _text(viewer_page(_scans(1)))
     assert "Not for diagnosis." in text
-    assert "the model's size" in text
+    assert "256 × 256 px" in text
 
 
 def test_script_that_could_end_its_element_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,3 +150,38 @@ def test_caption_says_why_a_scan_is_shown() -> None:
 def test_scans_that_were_not_even_opened_are_counted() -> None:
     """Whoever makes the page opens only as many scans as it holds."""
     assert "The first 1 of 25 scans;" in viewer_page(_scans(1), n_scans=25)
+
+
+def test_page_says_what_ct_values_it_holds() -> None:
+    """Range and step in HU stand at the top of a page with CT values, and in no page of grey levels."""
+    grey = _text(viewer_page(_scans(1)))
+    assert "HU" not in re.sub(r"<body.*?>|<fieldset.*?</fieldset>", "", grey, flags=re.DOTALL)
+    assert "from -1,024 to 506 HU in steps of 6 HU" in _text(viewer_page([replace(_scans(1)[0], is_hu=True)]))
+
+
+WIDE = HuConfig(window_level_hu=300, window_width_hu=3000)
+
+
+@pytest.mark.parametrize(
+    ("model_hu", "low", "high"), [(None, -1024, 506), (HuConfig(), -1024, 506), (WIDE, -1024, 1800)]
+)
+def test_values_are_kept_in_whole_steps_to_above_the_models_window(
+    model_hu: HuConfig | None, low: int, high: int
+) -> None:
+    """From air to the bones' lower end, which has lung and mediastinum; further if the model saw more."""
+    stored = stored_window(model_hu)
+    step_hu = stored.window_width_hu / 255
+    assert step_hu == int(step_hu)
+    assert stored.window_level_hu - stored.window_width_hu / 2 == low
+    assert high <= stored.window_level_hu + stored.window_width_hu / 2 < high + 255
+
+
+def test_first_window_is_the_models() -> None:
+    """Then lung and mediastinum, each under a key that stays; a model that stretches each slice has no window."""
+    known = presets_of(HuConfig(window_level_hu=-500, window_width_hu=1400))
+    assert [(preset.name, preset.key, preset.level_hu, preset.width_hu) for preset in known] == [
+        ("Model", "5", -500, 1400),
+        ("Lung", "6", -600, 1500),
+        ("Mediastinum", "7", 40, 400),
+    ]
+    assert presets_of(None) == presets_of(HuConfig(mapping="slice_min_max")) == known[1:]

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError
-from tasks.core.viewer import ViewerScan
+from tasks.core.intensity import hu_to_uint8
+from tasks.core.viewer import CORRECTED, MIN_STEP_HU, PREDICTED, ViewerScan, stored_window
 from tasks.core.volumes import Grid
 from tasks.stages.viewer_volumes import PICTURE_AFFINE, viewer_scan
 from tests.core.samples import DONE
@@ -63,6 +65,31 @@ def test_mask_is_where_the_lesion_is(tmp_path: Path, directions: np.ndarray) -> 
     expected = grid.affine @ [*np.argwhere(source).mean(axis=0), 1]
     np.testing.assert_allclose(centre[:3], expected[:3], atol=0.35)
     assert found.sum() * itk_grid(mask).voxel_mm3 == pytest.approx(source.sum() * grid.voxel_mm3, rel=0.1)
+
+
+def test_values_are_hu_for_whoever_reads_the_image(tmp_path: Path) -> None:
+    """SimpleITK reads CT values within half a step, those beyond the range as its ends."""
+    grid = grid_of((12, SIZE_PX, SIZE_PX), DIRECTIONS["flipped"])
+    voxels_hu = np.linspace(-2000, 1500, int(np.prod(grid.shape))).reshape(grid.shape)
+    window = stored_window(HuConfig())
+    stored = np.stack([hu_to_uint8(slice_, window) for slice_ in voxels_hu])
+    image, _ = _opened(read_as_viewer(stored, TRUTH.mask(grid), grid, SIZE_PX, window=window), tmp_path)
+    apart = SimpleITK.GetArrayFromImage(image) - grid.to_reading(np.clip(voxels_hu, -1024, 506))
+    assert np.abs(apart).max() <= MIN_STEP_HU / 2 + 0.01
+
+
+def test_correction_lies_beside_the_prediction(tmp_path: Path) -> None:
+    """Each is a bit of the mask, resized for itself: what is in both, in one or in none of them stays apart."""
+    grid = grid_of((12, 52, 44), DIRECTIONS["as read"])
+    truth = TRUTH.mask(grid)
+    corrected = np.roll(truth, 4, axis=2)
+    both = truth * np.uint8(PREDICTED) | corrected * np.uint8(CORRECTED)
+    _, mask = _opened(read_as_viewer(shades(grid), both, grid, SIZE_PX), tmp_path)
+    found = SimpleITK.GetArrayFromImage(mask)
+    for bit, of in ((PREDICTED, truth), (CORRECTED, corrected)):
+        _, alone = _opened(read_as_viewer(shades(grid), of, grid, SIZE_PX), tmp_path)
+        np.testing.assert_array_equal((found & bit) // bit, SimpleITK.GetArrayFromImage(alone))
+    assert set(np.unique(found)) == {0, 1, 2, 3}
 
 
 def test_grid_as_read_gives_the_same_scan() -> None:

@@ -26,27 +26,8 @@
   const flagsOf = scan => scan.flags.map(index => data.flags[index]);
   const labelsOf = scan => scan.flags.map(index => data.labels[index]);
 
-  // Verdicts are kept by this browser for this collection and model; those on another mask do not count.
-  const store = `lesions-verdicts-${data.store}`;
-  let verdicts = {};
-  try { verdicts = JSON.parse(localStorage.getItem(store) || "{}"); } catch { verdicts = {}; }
-  const verdictOf = scan => {
-    const kept = Object.hasOwn(verdicts, scan.id) ? verdicts[scan.id] : null;
-    return kept && kept.sha === scan.sha ? kept.verdict : null;
-  };
-  const setVerdict = (scan, verdict) => {
-    try { verdicts = JSON.parse(localStorage.getItem(store) || "{}"); } catch { /* as above; another tab may have added some */ }
-    if (verdictOf(scan) === verdict) delete verdicts[scan.id];
-    else verdicts[scan.id] = { verdict, sha: scan.sha, at: new Date().toISOString() };
-    try { localStorage.setItem(store, JSON.stringify(verdicts)); } catch { /* a private window: kept until it is closed */ }
-  };
-  const quoted = text => `"${String(text).replaceAll('"', '""')}"`;
-  const noFormula = text => /^[=+\-@\t]/.test(text) ? `'${text}` : text; // a spreadsheet would run it
-  const exported = () => {
-    const lines = scans.filter(verdictOf).map(scan =>
-      [noFormula(scan.id), verdictOf(scan), scan.sha, verdicts[scan.id].at, ""].map(quoted).join(","));
-    return ["scan_id,verdict,mask_sha256,decided_at,comment", ...lines, ""].join("\n");
-  };
+  const verdicts = keptVerdicts(data.store, scans, () => { draw(); if (find("scan").open) drawScan(); }); // verdicts.js
+  const verdictOf = verdicts.of;
 
   const size = scan => scan.ml ?? (scan.voxels === null ? null : scan.voxels / 1e9);
   const noteOf = scan => scan.error !== null ? data.sentences[scan.error] : sentences(scan.warnings).join(" ");
@@ -130,7 +111,7 @@
     find("table").tBodies[0].replaceChildren(...rows.map((scan, offset) => element("tr", {}, ...columns.map(column =>
       element("td", { class: classOf(column), "data-title": column.title },
         cells[column.name](scan, first + offset))))));
-    const pages = Math.max(1, Math.ceil(state.shown.length / PER_PAGE)), decided = scans.filter(verdictOf).length;
+    const pages = Math.max(1, Math.ceil(state.shown.length / PER_PAGE)), decided = verdicts.decided().length;
     const verdictsText = decided ? `; ${grouped(decided)} with a verdict` : "";
     find("count").textContent = `${grouped(state.shown.length)} of ${grouped(scans.length)} scans${verdictsText}`;
     find("page").textContent = `Page ${grouped(state.page + 1)} of ${grouped(pages)}`;
@@ -234,7 +215,7 @@
   const decide = verdict => {
     const scan = state.shown[state.open];
     if (!scan.sha) return;
-    setVerdict(scan, verdict);
+    verdicts.decide(scan, verdict);
     drawScan();
   };
   const toggle = () => { state.outlined = !state.outlined; drawOutlines(); };
@@ -278,11 +259,7 @@
     event.preventDefault();
     actions[event.key]();
   });
-  find("export").addEventListener("click", () => {
-    const address = URL.createObjectURL(new Blob([exported()], { type: "text/csv" }));
-    element("a", { href: address, download: "verdicts.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
-  });
+  find("export").addEventListener("click", verdicts.save);
   if (!scans.some(scan => scan.rank !== null)) find("show").value = "all";
   draw();
 })();

@@ -1,7 +1,6 @@
 "use strict";
-// Page of scans to check: NiiVue shows one scan at a time, and its mask above it, from the base64 in the page.
+// Page of scans to check: NiiVue shows one scan at a time, and its masks above it, from the base64 in the page.
 
-const GREY_RANGE = 255;
 const MULTIPLANAR = 3;
 const PLANE_AXES = { 0: 2, 1: 1, 2: 0, 3: 2 }; // axis of RAS+ that the slice slider of each plane moves along
 const WIDE = 1.25; // width of the picture by its height from which the axial plane is the largest of three
@@ -10,10 +9,11 @@ const WIDE_LAYOUT = [
   { sliceType: 1, position: [0.603, 0, 0.397, 0.496] },
   { sliceType: 2, position: [0.603, 0.504, 0.397, 0.496] },
 ];
-const LESION_COLOURS = { R: [0, 255, 255], G: [0, 40, 40], B: [0, 40, 40], A: [0, 128, 255], I: [0, 128, 255] };
+const data = JSON.parse(document.getElementById("data").textContent);
 const element = (id) => document.getElementById(id);
 const canvas = element("canvas");
 const scans = [...document.querySelectorAll("button.scan")];
+const verdictButtons = [...document.querySelectorAll("[data-verdict]")];
 const planes = [...document.querySelectorAll("input[name=plane]")];
 const viewer = new niivue.Niivue({
   logLevel: "error",
@@ -28,7 +28,8 @@ const viewer = new niivue.Niivue({
   multiplanarPadPixels: 6,
   sliceType: niivue.SLICE_TYPE.MULTIPLANAR,
   crosshairColor: [0.25, 0.85, 1, 0.8],
-  fontColor: [0.85, 0.9, 0.95, 1],
+  fontColor: [1, 0.62, 0.1, 1], // seen on air and on soft tissue
+  isForceMouseClickToVoxelCenters: true,
   invertScrollDirection: true, // down is towards the feet, as with the arrow key
   crosshairWidthUnit: "percent",
   crosshairGap: 6,
@@ -38,6 +39,7 @@ const viewer = new niivue.Niivue({
     centerButton: niivue.DRAG_MODE.pan,
   },
 });
+let chosenPlane = MULTIPLANAR; // of volumes; a single slice has the axial one alone
 let wanted = 0;
 let shown = null;
 let isLoading = false;
@@ -48,51 +50,6 @@ function plane() {
 
 function say(text) {
   element("status").textContent = text;
-}
-
-// Window: level and width in grey levels; the sliders show them as brightness and contrast, 0 is the whole range.
-
-function chosenWindow() {
-  const level = GREY_RANGE / 2 - Number(element("brightness").value);
-  const width = GREY_RANGE * 2 ** (-Number(element("contrast").value) / 25);
-  return { cal_min: level - width / 2, cal_max: level + width / 2 };
-}
-
-// Once per frame: a slider reports more often than a large scan can be drawn.
-let isWindowDue = false;
-
-function applyWindow() {
-  if (isWindowDue) return;
-  isWindowDue = true;
-  requestAnimationFrame(() => {
-    isWindowDue = false;
-    const [image] = viewer.volumes;
-    if (!image) return;
-    Object.assign(image, chosenWindow());
-    viewer.refreshLayers(image, 0);
-    viewer.drawScene();
-    showWindow();
-  });
-}
-
-function readWindow() {
-  const [image] = viewer.volumes;
-  if (!image) return;
-  const [level, width] = [(image.cal_min + image.cal_max) / 2, image.cal_max - image.cal_min];
-  element("brightness").value = GREY_RANGE / 2 - level;
-  element("contrast").value = -25 * Math.log2(Math.max(width, 1) / GREY_RANGE);
-  showWindow();
-}
-
-function showWindow() {
-  const [image] = viewer.volumes;
-  element("brightness-shown").value = `level ${Math.round((image.cal_min + image.cal_max) / 2)}`;
-  element("contrast-shown").value = `width ${Math.round(image.cal_max - image.cal_min)}`;
-}
-
-function resetWindow() {
-  element("brightness").value = element("contrast").value = 0;
-  applyWindow();
 }
 
 // Slices
@@ -113,29 +70,7 @@ function showSlice() {
   element("slice").max = n;
   element("slice").value = number;
   element("slice-shown").value = `${number} of ${n}`;
-}
-
-// The voxel to show first: the middle of the lesion in the slice with most of it; without a lesion the scan's middle.
-function firstVoxel(mask) {
-  const [, width, height, n] = mask.hdr.dims;
-  const best = { area: 0, voxel: [width / 2, height / 2, Math.floor(n / 2)] };
-  for (let slice = 0; slice < n; slice++) {
-    let [area, sumX, sumY] = [0, 0, 0];
-    for (let y = 0, at = slice * width * height; y < height; y++) {
-      for (let x = 0; x < width; x++, at++) {
-        if (mask.img[at]) {
-          area++;
-          sumX += x;
-          sumY += y;
-        }
-      }
-    }
-    if (area > best.area) {
-      best.area = area;
-      best.voxel = [Math.round(sumX / area), Math.round(sumY / area), slice];
-    }
-  }
-  return best.voxel;
+  showValue();
 }
 
 function centreOn(mask) {
@@ -157,7 +92,7 @@ function read(id, options) {
 async function show(number) {
   if (number < 0 || number >= scans.length) return;
   wanted = number;
-  if (isLoading) return;
+  if (isLoading || shown === wanted) return;
   isLoading = true;
   document.body.dataset.state = "loading";
   let isShown = false;
@@ -169,21 +104,27 @@ async function show(number) {
 async function load(number) {
   announce(number);
   shown = number;
+  const { isHu, isCorrected, hasPosition } = scans[number].dataset;
   try {
-    const image = await read(`image-${number}`, { colormap: "gray", ...chosenWindow() });
-    const mask = await read(`mask-${number}`, { colormap: "lesion", cal_min: 0, cal_max: 1, opacity: opacity() });
+    offerWindow(isHu === "true");
+    const image = await read(`image-${number}`, { colormap: "gray", ...limits(scale.first) });
+    const mask = await read(`mask-${number}`, { colormap: "mask", cal_min: 0, cal_max: 3, opacity: 1 });
     viewer.volumes = []; // removing them one by one draws each time
     viewer.addVolume(image);
     viewer.addVolume(mask);
     viewer.setPan2Dxyzmm([0, 0, 0, 1]);
     offerPlanes(mask.hdr.dims[3] > 1);
+    offerMasks(isCorrected === "true");
+    viewer.opts.isOrientationTextVisible = hasPosition === "true";
     centreOn(mask);
-    viewer.drawScene();
+    applyMasks();
     showSlice();
     showWindow();
     say("");
     return true;
   } catch (error) {
+    viewer.volumes = []; // of another scan
+    viewer.drawScene();
     say(`This scan cannot be shown (${error.message}).`);
     return false;
   }
@@ -196,7 +137,7 @@ function choose(number) {
 
 function announce(number) {
   say("Loading …");
-  const [id, caption] = scans[number].querySelectorAll("span, small");
+  const [id, caption] = scans[number].querySelectorAll("span, .caption");
   scans.forEach((button) => button.removeAttribute("aria-current"));
   scans[number].setAttribute("aria-current", "true");
   const list = document.querySelector("nav");
@@ -207,11 +148,36 @@ function announce(number) {
   element("caption").textContent = caption.textContent ? `${place} · ${caption.textContent}` : place;
   element("previous").disabled = number === 0;
   element("next").disabled = number === scans.length - 1;
+  showVerdicts();
+}
+
+// Verdicts: those of the report, on the same masks
+
+const verdicts = keptVerdicts(data.store, data.masks.map(([id, sha]) => ({ id, sha })), showVerdicts);
+const judged = (button) => ({ id: button.querySelector("span").textContent, sha: button.dataset.sha });
+
+function decide(verdict) {
+  const scan = judged(scans[wanted]);
+  if (!scan.sha || document.body.dataset.state !== "shown") return;
+  verdicts.decide(scan, verdict);
+  showVerdicts();
+}
+
+function showVerdicts() {
+  for (const button of scans) button.querySelector(".verdict").textContent = verdicts.of(judged(button)) ?? "";
+  const scan = judged(scans[wanted]);
+  for (const button of verdictButtons) {
+    button.hidden = !scan.sha;
+    button.setAttribute("aria-pressed", String(button.dataset.verdict === verdicts.of(scan)));
+  }
+  const n = verdicts.decided().length;
+  element("export").disabled = n === 0;
+  element("decided").textContent = n ? `${n.toLocaleString("en-US")} with a verdict` : "";
 }
 
 function offerPlanes(isVolume) {
   for (const input of planes) input.disabled = !isVolume && input.value !== "0";
-  setPlane(isVolume ? plane() : 0);
+  setPlane(isVolume ? chosenPlane : 0);
 }
 
 // Three planes beside each other use little of a wide picture: there the axial plane takes its whole height.
@@ -231,13 +197,9 @@ function setPlane(number) {
   showSlice();
 }
 
-function opacity() {
-  return element("overlay").checked ? Number(element("opacity").value) / 100 : 0;
-}
-
-function applyOpacity() {
-  element("opacity-shown").value = `${element("opacity").value} %`;
-  if (viewer.volumes.length > 1) viewer.setOpacity(1, opacity());
+function choosePlane(number) {
+  setPlane(number);
+  if (!planes.some((input) => input.disabled)) chosenPlane = number;
 }
 
 function applyCrosshair() {
@@ -248,20 +210,26 @@ function toggle(id) {
   element(id).click();
 }
 
+const TURNS = { n: 1, j: 1, ArrowRight: 1, p: -1, k: -1, ArrowLeft: -1 };
+// Of the picture that is shown; the same keys mean the same in the report.
 const KEYS = {
-  n: () => show(wanted + 1),
-  p: () => show(wanted - 1),
-  ArrowRight: () => show(wanted + 1),
-  ArrowLeft: () => show(wanted - 1),
   ArrowUp: () => step(1),
   ArrowDown: () => step(-1),
+  a: () => decide("accept"),
+  c: () => decide("correct"),
+  r: () => decide("reject"),
   o: () => toggle("overlay"),
-  c: () => toggle("crosshair"),
-  r: resetWindow,
-  1: () => setPlane(MULTIPLANAR),
-  2: () => setPlane(0),
-  3: () => setPlane(1),
-  4: () => setPlane(2),
+  f: () => toggle("fill"),
+  g: () => toggle("correction"),
+  x: () => toggle("crosshair"),
+  w: resetWindow,
+  1: () => choosePlane(MULTIPLANAR),
+  2: () => choosePlane(0),
+  3: () => choosePlane(1),
+  4: () => choosePlane(2),
+  5: () => usePreset("5"),
+  6: () => usePreset("6"),
+  7: () => usePreset("7"),
 };
 
 function step(by) {
@@ -272,30 +240,29 @@ function step(by) {
 function onKey(event) {
   if (event.target === canvas) event.stopPropagation(); // NiiVue has keys of its own
   if (event.type !== "keydown" || event.ctrlKey || event.metaKey || event.altKey) return;
-  const isOfControl = event.key.startsWith("Arrow") && event.target.matches("input");
-  const act = Object.hasOwn(KEYS, event.key) && viewer.volumes.length && !isOfControl ? KEYS[event.key] : null;
-  if (!act) return;
+  const isOfControl = event.key.startsWith("Arrow") && event.target.matches("[type=range], [type=radio]");
+  if (isOfControl) return;
+  const isShown = document.body.dataset.state === "shown";
+  if (Object.hasOwn(TURNS, event.key)) show(wanted + TURNS[event.key]);
+  else if (Object.hasOwn(KEYS, event.key) && isShown) KEYS[event.key]();
+  else return;
   event.preventDefault();
-  act();
 }
 
 function listen() {
   scans.forEach((button, number) => button.addEventListener("click", () => choose(number)));
   element("previous").addEventListener("click", () => show(wanted - 1));
   element("next").addEventListener("click", () => show(wanted + 1));
-  for (const id of ["brightness", "contrast"]) element(id).addEventListener("input", applyWindow);
-  element("reset").addEventListener("click", resetWindow);
+  for (const button of verdictButtons) button.addEventListener("click", () => decide(button.dataset.verdict));
+  element("export").addEventListener("click", verdicts.save);
+  listenToWindow();
+  listenToMasks();
   element("slice").addEventListener("input", (event) => moveTo(Number(event.target.value)));
-  for (const id of ["overlay", "opacity"]) element(id).addEventListener("input", applyOpacity);
   element("crosshair").addEventListener("input", applyCrosshair);
-  for (const input of planes) input.addEventListener("input", () => setPlane(plane()));
+  for (const input of planes) input.addEventListener("input", () => choosePlane(plane()));
   for (const type of ["keydown", "keyup"]) document.addEventListener(type, onKey, { capture: true });
   for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault());
-  for (const type of ["mousemove", "mouseup"]) {
-    canvas.addEventListener(type, (event) => (event.buttons & 2 || event.button === 2) && readWindow());
-  }
   new ResizeObserver(layOut).observe(element("picture"));
-  viewer.onIntensityChange = readWindow;
   viewer.onLocationChange = showSlice;
 }
 
@@ -306,10 +273,9 @@ async function start() {
     document.body.dataset.state = "failed";
     return;
   }
-  viewer.addColormap("lesion", LESION_COLOURS);
   await viewer.attachToCanvas(canvas);
+  startMasks();
   listen();
-  applyOpacity();
   applyCrosshair();
   await show(0);
 }

@@ -73,8 +73,7 @@ def review(output_uri: str, *, n_scans: int, kind: SegmentationType = "BINARY") 
         packages = _make_packages(due, of, sources, earlier.packages, kind)
         lock.check()
         tables = Tables(verdicts, packages, corrections)
-        packaged = {row.scan_id for row in packages if row.status == "accepted"}
-        viewer = draw_viewer([row for row in due if row.scan_id in packaged], output_uri)
+        viewer = _draw_viewer(of, manifest, due, tables)
         weeks = agreement_by_week(verdicts, corrections)
         reviews.publish(output_uri, tables, agreement=agreement_csv(weeks), viewer=viewer)
     handle = _handle(output_uri, tables, earlier, due={row.scan_id for row in due})
@@ -148,7 +147,8 @@ def _find_known(
 ) -> CorrectionRow | None:
     """Return the row of a correction that an earlier review accepted and whose label is still there."""
     row = known.get((scan_id, sha256(content).hexdigest()))
-    if row is None or row.layout is None or row.source_fingerprint != of.rows[scan_id].source_fingerprint:
+    scan = of.rows.get(scan_id)
+    if row is None or row.layout is None or scan is None or row.source_fingerprint != scan.source_fingerprint:
         return None
     [(image_uri, mask_uri), *_] = reviews.label_uris(of.output_uri, scan_id, row.layout)
     return row if storage.exists(image_uri) and storage.exists(mask_uri) else None
@@ -183,6 +183,20 @@ def _make_packages(
         rows[row.scan_id] = make_package(sources().get(row.scan_id), row, of.output_uri, kind)
         _log_refusal("package", rows[row.scan_id])
     return [rows[scan_id] for scan_id in sorted(rows)]
+
+
+def _draw_viewer(of: Segmented, manifest: SegmentationManifest, due: Sequence[ScanRow], tables: Tables) -> str:
+    """Return the page of the packaged scans: those to correct, most urgent first, then those that are corrected."""
+    corrected = {row.scan_id: row for row in tables.corrections if row.status == "accepted"}
+    packaged = {row.scan_id for row in tables.packages if row.status == "accepted"}
+    shown = [*due, *(of.rows[scan_id] for scan_id in corrected if scan_id in of.rows)]
+    return draw_viewer(
+        [row for row in shown if row.scan_id in packaged],
+        of.output_uri,
+        manifest,
+        corrections=corrected,
+        masks=_masks(of.rows.values()),
+    )
 
 
 def _is_whole(output_uri: str, scan_id: str) -> bool:

@@ -101,6 +101,7 @@ def _manifest(
         threshold=run.threshold,
         test_time_flips=run.test_time_flips,
         n_predictions=run.n_predictions,
+        hu=run.model_input.hu,
         drift=drift,
         min_lesion_px=run.min_lesion_px,
         counts=count_by_status(rows),

@@ -1,13 +1,17 @@
 """Scans to correct go out, and verdicts and corrections come in: the whole step, over real files."""
 
+import re
 import zipfile
+from base64 import b64decode
 from gzip import decompress as gunzip
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
 
+from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import ConfigError
 from tasks.core.rows import CorrectionRow, ScanRow
 from tasks.engine.steps.review import review
@@ -104,6 +108,39 @@ def test_the_viewer_shows_every_packaged_scan(output: Path) -> None:
     packaged = {folder.name for folder in (output / "review" / "packages").iterdir()}
     assert packaged
     assert all(f">{scan_id}<" in page for scan_id in packaged)
+
+
+def test_the_viewer_shows_corrections_beside_predictions(output: Path) -> None:
+    """Whatever the layout; also where the mask of the package was itself corrected and moved."""
+    review(output.as_uri(), n_scans=10)
+    grown = {scan_id: correct_with_itk(output, scan_id) for scan_id in ("ct", "volume", "phantom_070_1")}
+    for scan_id in grown:
+        (_package(output, scan_id) / "mask.nii.gz").unlink()
+    review(output.as_uri(), n_scans=10)
+    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
+    listed = re.findall(r'data-is-corrected="(true|false)"><span>(.*?)<', page)
+    assert [scan_id for is_corrected, scan_id in listed if is_corrected == "true"] == sorted(grown)
+    assert [is_corrected for is_corrected, _ in listed] == ["false"] * (len(listed) - 3) + ["true"] * 3
+    for number, (_, scan_id) in list(enumerate(listed))[-3:]:
+        [content] = re.findall(rf'id="mask-{number}">(.*?)<', page)
+        bits = nib.Nifti1Image.from_bytes(gunzip(b64decode(content))).get_fdata().astype(int)
+        assert bits[bits & 1 > 0].size  # the prediction is within its growth
+        assert set(np.unique(bits)) == {0, 2, 3}, scan_id
+        side = np.cbrt(bits.size / grown[scan_id].size)
+        assert np.count_nonzero(bits & 2) == pytest.approx(side**3 * np.count_nonzero(grown[scan_id]), rel=0.15)
+
+
+def test_the_viewer_has_the_window_of_the_model(output: Path) -> None:
+    """The manifest names it; one of an earlier version does not, and the page begins with that of the lung."""
+    review(output.as_uri(), n_scans=10)
+    assert "Model (5)" not in (output / "review" / "viewer.html").read_text(encoding="utf-8")
+    manifest = segmentations.find_manifest(output.as_uri())
+    assert manifest is not None
+    known = manifest.model_copy(update={"hu": HuConfig(window_level_hu=-500, window_width_hu=1400)})
+    segmentations.publish(output.as_uri(), known, list(_rows(output).values()), page="")
+    review(output.as_uri(), n_scans=10)
+    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
+    assert 'data-level="-500.0" data-width="1400.0">Model (5)' in page
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
@@ -253,6 +290,20 @@ def test_package_that_a_reader_changed_ends_no_review(output: Path) -> None:
     page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
     assert ">ct<" in page
     assert ">volume<" not in page
+
+
+def test_correction_of_a_scan_that_is_in_the_table_no_more_ends_no_review(output: Path) -> None:
+    """It was taken in before; now it is refused like that of any unknown scan, and the viewer shows the others."""
+    review(output.as_uri(), n_scans=10)
+    correct_with_itk(output, "volume")
+    review(output.as_uri(), n_scans=10)
+    manifest, rows = segmentations.find_manifest(output.as_uri()), _rows(output)
+    assert manifest is not None
+    del rows["volume"]
+    segmentations.publish(output.as_uri(), manifest, list(rows.values()), page="")
+    review(output.as_uri(), n_scans=10)
+    assert _corrections(output)["volume"].error_code == "unknown_scan"
+    assert ">ct<" in (output / "review" / "viewer.html").read_text(encoding="utf-8")
 
 
 def test_correction_of_a_scan_that_changed_since_is_checked_again(output: Path) -> None:

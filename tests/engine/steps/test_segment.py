@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tasks.core.appearance import appearance_of
+from tasks.core.config.intensity import HuConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.drift import appearance_of_training
 from tasks.core.errors import IncompleteError, StorageError
@@ -110,6 +111,7 @@ def test_scans_unlike_the_training_data_are_flagged_and_the_collection_is_warned
     assert {f"inverted_{patient}" for patient in range(50, 56)} <= foreign
     assert len(foreign) <= 8
     manifest = SegmentationManifest.model_validate_json((tmp_path / "output" / "manifest.json").read_bytes())
+    assert manifest.hu == HuConfig()  # of the bundle: the viewer begins with its window
     assert manifest.drift is not None
     assert (manifest.drift.n_scans, manifest.drift.n_foreign) == (12, len(foreign))
     [warning] = [text for text in manifest.warnings if text.startswith("drift: ")]

@@ -1,0 +1,43 @@
+"use strict";
+// Verdicts of a reader on masks, of the report and of the viewer: kept by this browser per collection and model, and
+// exported as verdicts.csv. `scans` have an id and the digest (sha) of their mask; a verdict on another mask does not
+// count. `onChange` is called when another tab changed them.
+const keptVerdicts = (name, scans, onChange) => {
+  const store = `lesions-verdicts-${name}`;
+  let kept = {};
+  const read = () => {
+    try {
+      kept = Object(JSON.parse(localStorage.getItem(store) || "{}"));
+    } catch { /* a private window, or damaged: as it is */ }
+  };
+  const verdictOf = scan => {
+    const found = Object.hasOwn(kept, scan.id) ? kept[scan.id] : null;
+    return found && found.sha === scan.sha ? found.verdict : null;
+  };
+  const decide = (scan, verdict) => {
+    read(); // another tab may have added some
+    if (verdictOf(scan) === verdict) delete kept[scan.id];
+    else kept[scan.id] = { verdict, sha: scan.sha, at: new Date().toISOString() };
+    try { localStorage.setItem(store, JSON.stringify(kept)); } catch { /* a private window: kept until it is closed */ }
+  };
+  const decided = () => scans.filter(verdictOf);
+  const quoted = text => `"${String(text).replaceAll('"', '""')}"`;
+  const noFormula = text => /^[=+\-@\t]/.test(text) ? `'${text}` : text; // a spreadsheet would run it
+  const save = () => {
+    const cells = scan => [noFormula(scan.id), verdictOf(scan), scan.sha, kept[scan.id].at, ""];
+    const lines = decided().map(scan => cells(scan).map(quoted).join(","));
+    const text = ["scan_id,verdict,mask_sha256,decided_at,comment", ...lines, ""].join("\n");
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = "verdicts.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  addEventListener("storage", event => {
+    if (event.key !== store && event.key !== null) return;
+    read();
+    onChange();
+  });
+  read();
+  return { of: verdictOf, decide, decided, save };
+};
