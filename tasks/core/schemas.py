@@ -271,6 +271,7 @@ class SegmentationManifest(Record):
     model_digest: str
     params_digest: str
     segmentation: Annotated[SegmentationConfig, _as_stored(SegmentationConfig)]
+    hu: HuConfig | None = None
     threshold: float
     min_lesion_px: int
     counts: dict[ScanStatus, int]

@@ -98,6 +98,7 @@ def _manifest(
         model_digest=run.model_digest,
         params_digest=run.params_digest,
         segmentation=run.request.segmentation,
+        hu=run.model_input.hu,
         threshold=run.threshold,
         test_time_flips=run.test_time_flips,
         n_predictions=run.n_predictions,
