@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,26 @@ def test_success_is_one_json_object_and_lines_for_people(
     assert datasets.read_card(handle.uri).preparation.fractions.test == 0.3
     assert _main(monkeypatch, *command) == 0
     assert capfd.readouterr().out == f"Dataset: {dataset} (40 slices)\n"
+
+
+@pytest.mark.ray
+@pytest.mark.server
+@pytest.mark.usefixtures("ray_session", "prefect_server")
+def test_an_incomplete_run_says_what_it_published(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], phantoms: Path, tmp_path: Path
+) -> None:
+    """Exit code 3 comes after the lines of success, and with --json after the handle, beside what was lost."""
+    shutil.copytree(phantoms, tmp_path / "source")
+    next((tmp_path / "source" / "frames").iterdir()).write_bytes(b"")
+    dataset = str(tmp_path / "dataset")
+    command = ["prepare", str(tmp_path / "source"), dataset, "--preparation.size-px", "64"]
+    command += ["--preparation.patient-id-pattern", PATIENT_ID_PATTERN]
+    assert _main(monkeypatch, *command) == 3
+    assert capfd.readouterr().out == f"Dataset: {dataset} (39 slices, 1 rejected)\n"
+    assert _main(monkeypatch, *command, "--json") == 3
+    found = json.loads(capfd.readouterr().out)
+    assert (found["error"], found["exit_code"]) == ("IncompleteError", 3)
+    assert DatasetHandle.model_validate(found["result"]).n_failed == 1
 
 
 def test_an_expected_failure_is_one_json_object(
