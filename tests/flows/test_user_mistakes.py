@@ -80,7 +80,7 @@ AT_ONCE = {
     "password of weights": Mistake(f"train a b --model.encoder-weights https://u:{HUNTER}@h/w.h5", "environment"),
     "password of a cluster": Mistake(f"segment a b c --compute.ray-address http://u:{HUNTER}@h:8265", "environment"),
     "names without a key": Mistake("names {folder}/segmentation", "LESIONS_ID_KEY"),
-    "names of no segmentation": Mistake("names {folder}", "Did you mean {folder}/segmentation?"),
+    "names of no segmentation": Mistake("names {folder}", "Did you mean file://{folder}/segmentation?"),
     "shell": Mistake("--install-completion --shell tcsh", "Choose from"),
 }
 """Mistakes that are found before any server starts."""
@@ -96,7 +96,7 @@ OF_INPUTS = {
     "no bundle": Mistake("segment {source} {source}/frames {folder}/new", "holds no model.json"),
     "no bundle for a dry run": Mistake("segment {source} {source}/frames {folder}/new --dry-run", "holds no model"),
     "damaged bundle": Mistake("segment {folder}/bundle {source}/frames {folder}/new", "is damaged"),
-    "dataset for a bundle": Mistake("evaluate {folder}/dataset {bundle} {folder}/new", "holds no model.json"),
+    "dataset for a bundle": Mistake("evaluate {folder}/dataset {folder}/dataset {folder}/new", "holds no model.json"),
     "store": Mistake("segment {bundle} gss://bucket/a {folder}/new", "gss:// is not read"),
     "half a store": Mistake("segment {bundle} s3:/bucket/a {folder}/new", "Did you mean s3://bucket/a?"),
     "no slashes": Mistake("segment {bundle} gs:bucket/a {folder}/new", "Did you mean gs://bucket/a?"),
@@ -107,7 +107,7 @@ IN_A_FLOW = {
     "output is a file": Mistake("segment {bundle} {source}/frames {folder}/file", "is a file"),
     "output in the scans": Mistake("segment {bundle} {source}/frames {source}/frames/out", "taken for scans"),
     "report among files of others": Mistake("evaluate {bundle} {folder}/dataset {folder}", "no run of ours wrote"),
-    "review of the parent": Mistake("review {folder}", "Did you mean {folder}/segmentation?"),
+    "review of the parent": Mistake("review {folder}", "Did you mean file://{folder}/segmentation?"),
     "empty source": Mistake("prepare {folder}/empty {folder}/new", "frames/ or images/ beside masks/"),
     "source without masks": Mistake("prepare {folder}/images {folder}/new", "of the expected ones frames"),
     "BatchNorm of no start": Mistake(

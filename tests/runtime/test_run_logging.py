@@ -32,11 +32,17 @@ def test_lines_say_what_is_so(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert _told(logger, unexpected, error=ValueError("a bug")) == unexpected
 
 
+def _apart(monkeypatch: pytest.MonkeyPatch, name: str) -> logging.Logger:
+    """Return a logger; what a test does to the filters of any is undone at its end."""
+    for each in map(logging.getLogger, run_logging._RUN_LOGGERS):
+        monkeypatch.setattr(each, "filters", [*each.filters])
+    return logging.getLogger(name)
+
+
 @pytest.mark.parametrize("name", run_logging._RUN_LOGGERS)
 def test_a_command_says_its_end_itself(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the states of runs are left out, and that a stopped run crashed; what happened is not."""
-    logger = logging.getLogger(name)
-    monkeypatch.setattr(logger, "filters", [*logger.filters])
+    logger = _apart(monkeypatch, name)
     run_logging.quieten_states()
     assert _told(logger, "Crash detected! Execution was aborted by an interrupt signal.") is None
     assert _told(logger, "Finished in state Completed()") is None
@@ -46,8 +52,7 @@ def test_a_command_says_its_end_itself(name: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("name", run_logging._RUN_LOGGERS)
 def test_debug_shows_tracebacks_without_what_was_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log line about an error of a library has its class and no message, which may be a header's value."""
-    logger = logging.getLogger(name)
-    monkeypatch.setattr(logger, "filters", [*logger.filters])
+    logger = _apart(monkeypatch, name)
     run_logging.show_all()
     error = ValueError("DOE^JOHN")
     record = logging.LogRecord(name, logging.ERROR, "", 1, "Ended in %r", (error,), (ValueError, error, None))
