@@ -105,7 +105,8 @@ def _accepted(scan: ReviewScan, label: np.ndarray, of: Segmented, sha256: str) -
     else:
         images = (slice_to_uint8(image) for image in scan.volume.voxels.T)
         contents = [(write_png(image), write_mask_png(mask)) for image, mask in zip(images, label.T, strict=True)]
-    # masks first: a preparation that reads meanwhile knows them by their digests, and the images beside them by that
+    # masks first: a preparation that reads meanwhile refuses a mask with another digest than the table's, and so never
+    # takes a new image with an old mask
     for (_, mask_uri), (_, mask) in zip(uris, contents, strict=True):
         storage.publish(mask_uri, mask)
     for (image_uri, _), (image, _) in zip(uris, contents, strict=True):
