@@ -52,6 +52,28 @@ def test_success_is_one_json_object_and_lines_for_people(
     assert capfd.readouterr().out == f"Dataset: {dataset} (40 slices)\n"
 
 
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_server")
+def test_a_dry_run_says_once_and_in_words_what_it_would_do(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    bright_bundle: str,
+    new_scans: Path,
+    tmp_path: Path,
+) -> None:
+    """The plan is one line on standard output and none on standard error; statuses are no codes, zeros are left out."""
+    (tmp_path / "scans").mkdir()
+    for path in [*new_scans.iterdir()][:2]:
+        shutil.copy(path, tmp_path / "scans")
+    command = ["segment", bright_bundle, str(tmp_path / "scans"), str(tmp_path / "output"), "--dry-run"]
+    assert _main(monkeypatch, *command) == 0
+    told = capfd.readouterr()
+    assert told.out == "0 scans would be segmented; 2 perhaps still uploading.\n"
+    assert "would be segmented" not in told.err
+    assert _main(monkeypatch, *command, "--json", "--segmentation.settle-minutes", "0") == 0
+    assert len(json.loads(capfd.readouterr().out)["due"]) == 2
+
+
 @pytest.mark.ray
 @pytest.mark.server
 @pytest.mark.usefixtures("ray_session", "prefect_server")
