@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,11 @@ from cyclopts.config import Dict
 from tasks.core.catalog import StepName
 from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.core.credentials import require_no_credentials
+from tasks.core.errors import IncompleteError
+from tasks.core.handles import Diagnosis
 from tasks.engine.cluster.garbage import uncollected
 from tasks.runtime.closing_lines import as_json, closing_lines
-from tasks.runtime.command_ends import A_BUG, End, end_of, machine_output, show_traceback
+from tasks.runtime.command_ends import A_BUG, End, end_of, exit_on_signals, machine_output, show_traceback
 from tasks.runtime.command_values import merged, read_config, require_groups_of, texts, without_inner_groups
 
 COMMANDS = {
@@ -85,12 +86,21 @@ def _run(
     with uncollected():
         command, bound, _ = app.parse_args(rest, exit_on_error=False, print_error=False)
     require_groups_of(command, inner)
+    if command.__module__ in FLOW_MODULES:
+        from tasks.runtime.inputs import require_inputs_of  # here, because help and typos need no storage
+
+        require_inputs_of(command.__module__, bound.arguments)
     with _started(command.__module__, bound.arguments, is_debug=is_debug):
-        result = command(*bound.args, **bound.kwargs)
-    if is_json:
-        return result
-    for line in closing_lines(command.__module__, result, bound.arguments):
-        sys.stdout.write(f"{line}\n")
+        incomplete: IncompleteError | None = None
+        try:
+            result = command(*bound.args, **bound.kwargs)
+        except IncompleteError as err:
+            result, incomplete = err.result, err
+    if not is_json:
+        for line in closing_lines(command.__module__, result, bound.arguments):
+            sys.stdout.write(f"{line}\n")
+    if incomplete:
+        raise incomplete
     return result
 
 
@@ -108,9 +118,6 @@ def _started(
     from tasks.runtime.prefect_server import require_server
     from tasks.runtime.run_logging import quieten_states, show_all
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # which would leave the server behind
-            signal.signal(number, lambda received, _: sys.exit(128 + received))
     if is_debug:
         show_all()
     else:
@@ -139,6 +146,7 @@ def main() -> None:
     if arguments in ([], ["--help"], ["-h"]):
         _new_app(is_overview=True).help_print([])
         return
+    exit_on_signals()
     is_json, is_debug = "--json" in arguments, "--debug" in arguments  # of commands that cannot be parsed, too
     with machine_output() if is_json else contextlib.nullcontext() as answer:
         exit_code = _outcome(arguments, answer, is_debug=is_debug)
@@ -156,7 +164,7 @@ def _outcome(arguments: Sequence[str], answer: Callable[[str], None] | None, *, 
     """
     try:
         result = app.meta(arguments, exit_on_error=False, print_error=False)
-    except (Exception, KeyboardInterrupt) as err:  # of a bug, the traceback is what helps
+    except (Exception, KeyboardInterrupt, SystemExit) as err:  # of a bug, the traceback is what helps
         end = end_of(err)
         if answer:
             answer((end or End("", type(err).__name__, A_BUG, 1)).to_json())
@@ -168,7 +176,7 @@ def _outcome(arguments: Sequence[str], answer: Callable[[str], None] | None, *, 
         return end.exit_code
     if answer:
         answer(as_json(result))
-    return 0
+    return result.exit_code if isinstance(result, Diagnosis) else 0
 
 
 if __name__ == "__main__":

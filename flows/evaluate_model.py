@@ -6,11 +6,12 @@ from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.evaluation import EvaluationConfig
 from tasks.core.handles import EvaluationHandle
-from tasks.evaluate import evaluate, evaluation_request
+from tasks.evaluate import evaluate, evaluation_request, require_comparable
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete
+from tasks.runtime.inputs import require_inputs
 from tasks.runtime.run_names import evaluation_name
 
 
@@ -43,7 +44,9 @@ def evaluate_model(
     """
     model_uri, dataset, report = locate(model_uri), locate(dataset), locate(report)
     require_ours(report, "evaluation")
+    require_inputs(compute, model_uri=model_uri, dataset=dataset)
     asked = evaluation_request(model_uri, dataset, report, split=split, evaluation=evaluation)
+    require_comparable(asked)
     scored = evaluate(asked, compute=compute)
     require_complete(evaluation=scored)
     return scored

@@ -1,5 +1,6 @@
 """Command `lesions names`: source URIs of hashed scan ids, for holders of the key."""
 
+from tasks.io.outputs.ownership import require_segmentation
 from tasks.io.outputs.segmentations import reveal
 from tasks.runtime.addresses import locate
 
@@ -12,4 +13,6 @@ def names(output: str) -> dict[str, str]:
     Args:
         output: URI of a segmentation with hashed ids.
     """
-    return dict(reveal(locate(output)))
+    uri = locate(output)
+    require_segmentation(uri)
+    return dict(reveal(uri))

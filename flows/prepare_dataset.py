@@ -11,6 +11,7 @@ from tasks.preprocess import preprocess
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete
+from tasks.runtime.inputs import require_inputs
 from tasks.runtime.run_names import preparation_name
 from tasks.split import split
 
@@ -42,6 +43,7 @@ def prepare_dataset(
     """
     source, dataset = locate(source), locate(dataset)
     require_ours(dataset, "dataset")
+    require_inputs(compute, source=source)
     prepared = prepare_steps(source, dataset, preparation=preparation, compute=compute)
     require_complete(dataset=prepared)
     return prepared

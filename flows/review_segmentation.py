@@ -4,7 +4,7 @@ from prefect import flow
 
 from tasks.core.errors import ConfigError
 from tasks.core.handles import ReviewHandle
-from tasks.io.outputs.ownership import require_ours
+from tasks.io.outputs.ownership import require_segmentation
 from tasks.review import review
 from tasks.runtime.addresses import locate
 from tasks.runtime.completeness import require_complete
@@ -27,7 +27,7 @@ def review_segmentation(output: str, *, n_scans: int = 10, labelmap: bool = Fals
     output = locate(output)
     if n_scans < 0:
         raise ConfigError(f"n_scans is {n_scans}; a number from 0 was expected.")
-    require_ours(output, "segmentation")
+    require_segmentation(output)
     reviewed = review(output, n_scans=n_scans, labelmap=labelmap)
     require_complete(review=reviewed)
     return reviewed

@@ -12,11 +12,12 @@ from tasks.core.config.preparation import PreparationConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import EvaluationHandle
 from tasks.engine.cluster.session import session
-from tasks.evaluate import evaluate, evaluation_request
+from tasks.evaluate import evaluate, evaluation_request, require_comparable
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import below, locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete, require_enough
+from tasks.runtime.inputs import require_inputs
 from tasks.runtime.run_names import pipeline_name
 from tasks.segment import segment, segmentation_request
 from tasks.train import train, training_request
@@ -69,10 +70,12 @@ def run_pipeline(
     require_ours(dataset_uri, "dataset")
     require_ours(model_uri, "bundle")
     require_ours(report_uri, "evaluation")
+    require_inputs(compute, source=source, scans=scans, model_uri=to_train.model.start_from)
     # one Ray session for all steps
     with session(compute, n_reserved_cpus=training.num_workers, n_gpus=training.n_gpus, has_dashboard=True):
         dataset = prepare_steps(source, dataset_uri, preparation=preparation, compute=compute)
         require_enough(dataset, max_failed_fraction=preparation.max_failed_fraction)
+        require_comparable(to_score)
         train(to_train, compute=compute)
         scored = evaluate(to_score, compute=compute)
         segmented = segment(to_segment, compute=compute) if to_segment else None

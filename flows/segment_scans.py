@@ -9,6 +9,7 @@ from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
 from tasks.runtime.completeness import require_complete
+from tasks.runtime.inputs import require_inputs
 from tasks.runtime.run_names import segmentation_name
 from tasks.segment import plan_segmentation, segment, segmentation_request
 
@@ -40,6 +41,7 @@ def segment_scans(
         locate(model_uri), locate(scans), locate(output), segmentation=segmentation, compute=compute
     )
     require_ours(request.output_uri, "segmentation")
+    require_inputs(compute, model_uri=request.model_uri, scans=request.scans_uri)
     if dry_run:
         return plan_segmentation(request)
     segmented = segment(request, compute=compute)

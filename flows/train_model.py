@@ -6,10 +6,10 @@ from tasks.core.config.augmentation import AugmentConfig
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.learning import ModelConfig, TrainingConfig
 from tasks.core.handles import ModelHandle
-from tasks.io.outputs import datasets
 from tasks.io.outputs.ownership import require_ours
 from tasks.runtime.addresses import locate
 from tasks.runtime.cancellation import stop_jobs
+from tasks.runtime.inputs import require_inputs
 from tasks.runtime.run_names import training_name
 from tasks.train import train, training_request
 
@@ -44,6 +44,6 @@ def train_model(
         compute: This machine or a Ray cluster.
     """
     asked = training_request(locate(dataset), locate(model_uri), model=model, training=training, augment=augment)
-    datasets.read_card(asked.dataset_uri)  # refuse a wrong address before a cluster starts
     require_ours(asked.model_uri, "bundle")
+    require_inputs(compute, dataset=asked.dataset_uri, model_uri=asked.model.start_from)
     return train(asked, compute=compute)

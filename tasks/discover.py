@@ -42,6 +42,7 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
     warnings = [
         *([unknown] if found.n_unknown else []),
         *([corrected] if corrections.n_unknown else []),
+        *corrections.warnings,
         *found.warnings,
     ]
     if warnings:
@@ -67,6 +68,7 @@ def _add_corrections(found: Discovery, dataset: str, preparation: PreparationCon
         found,
         [locate(uri) for uri in preparation.corrections],
         patient_id_pattern=preparation.patient_id_pattern,
+        hu=preparation.hu,
         assigned=earlier.assignments if earlier else {},
     )
     n_scans = sum(source.n_scans for source in added.sources)

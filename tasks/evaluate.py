@@ -13,12 +13,13 @@ from tasks.core.evaluation_page import evaluation_markdown
 from tasks.core.handles import EvaluationHandle
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs.dispatch import run_step
-from tasks.io.outputs import evaluations
+from tasks.io.outputs import datasets, evaluations
 from tasks.runtime.addresses import locate
 from tasks.runtime.live_line import progress_reporter
 from tasks.runtime.retries import STORAGE_RETRIES
 from tasks.runtime.run_logging import flow_run_id, logging_to_prefect
 from tasks.runtime.slots import gpu_step
+from tasks.stages.earlier_evaluation import read_comparable
 
 
 def evaluation_request(
@@ -45,6 +46,16 @@ def evaluation_request(
     return EvaluateRequest(
         model_uri=model_uri, dataset_uri=dataset_uri, report_uri=report_uri, split=split, compare_with=compare_with
     )
+
+
+def require_comparable(request: EvaluateRequest) -> None:
+    """Require that the earlier evaluation, if one is named, is of the patients that will be scored.
+
+    Raises:
+        ConfigError: If it is damaged or of other patients, or the dataset is damaged.
+    """
+    if request.compare_with:
+        read_comparable(request, datasets.read_cases(request.dataset_uri))
 
 
 @gpu_step(name="evaluate", **STORAGE_RETRIES)

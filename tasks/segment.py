@@ -67,7 +67,6 @@ def plan_segmentation(request: SegmentRequest) -> SegmentationPlan:
     """Return which scans a run would segment; write nothing to the output."""
     with logging_to_prefect():
         plan = plan_collection(request)
-        logger.info("%s", plan.sentence())
     create_markdown_artifact(plan_markdown(plan), key="segmentation-plan", description="Scans due in a run.")
     return plan
 

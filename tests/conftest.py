@@ -108,7 +108,9 @@ def prefect_server() -> Iterator[None]:
     """Prefect's temporary server, once."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    from tasks.runtime.local_server import without_heartbeats
+
+    with prefect_test_harness(server_startup_timeout=120), without_heartbeats():
         yield
 
 

@@ -2,7 +2,7 @@
 
 LesionWorkflowError          1  a bug, unless it is a subclass
 ├── InternalError            1  every scan of a run ended in the same bug
-├── ConfigError              2  the parameters cannot work together
+├── ConfigError              2  the parameters cannot work together, or name what does not exist
 ├── DataError                3  one input is bad: a row with a code, never the end of a run
 ├── IncompleteError          3  some inputs could not be used and are listed; the rest is published
 ├── LockedError              4  another running flow holds the output
@@ -16,6 +16,8 @@ import hashlib
 import traceback
 from collections.abc import Sequence
 from typing import ClassVar, Final, Literal
+
+from tasks.core.record import Record
 
 ErrorCode = Literal[
     "ambiguous_series",  # several series or files where one was meant
@@ -109,7 +111,7 @@ class LesionWorkflowError(Exception):
 
 
 class ConfigError(LesionWorkflowError):
-    """Invalid parameters; nothing was started."""
+    """Invalid parameters, or an address at which nothing exists; nothing was started."""
 
     exit_code = 2
 
@@ -138,9 +140,16 @@ class InternalError(LesionWorkflowError):
 
 
 class IncompleteError(LesionWorkflowError):
-    """Some inputs could not be used; the results of all others are published, and the flow run must fail."""
+    """Some inputs could not be used; the results of all others are published, and the flow run must fail.
+
+    `result` is the handle of what was published, for the last lines of a command; None if nothing was.
+    """
 
     exit_code = 3
+
+    def __init__(self, sentence: str, result: Record | None = None) -> None:
+        super().__init__(sentence)
+        self.result = result
 
 
 class LockedError(LesionWorkflowError):

@@ -1,5 +1,7 @@
 """Handles that steps pass on: URIs, fingerprints and counts, never arrays."""
 
+from typing import Final
+
 from tasks.core.plural import counted
 from tasks.core.record import Record
 from tasks.core.rows import CorrectionSource, ScanStatus
@@ -69,6 +71,30 @@ class ReviewHandle(Record):
         return f"{counted(self.n_packages, 'scan')} to correct, {taken}, {refused}."
 
 
+class Finding(Record):
+    """Result of a check of `lesions doctor`: whether all is as needed, and what was found and what to do."""
+
+    is_well: bool
+    sentence: str
+
+
+class Diagnosis(Record):
+    """Results of all checks of `lesions doctor`, by their names, and its exit code."""
+
+    checks: dict[str, Finding]
+    exit_code: int
+
+
+_LEFT_OUT: Final[dict[ScanStatus, str]] = {
+    "done": "finished by a run that was stopped",
+    "skipped": "up to date",
+    "deferred": "perhaps still uploading",
+    "failed": "rejected",
+    "not_a_scan": "no chest CT",
+}
+"""What is said of scans that a run would not segment, by status."""
+
+
 class SegmentationPlan(Record):
     """Plan of a segmentation: scans that are due, and the numbers of all others by status.
 
@@ -86,9 +112,10 @@ class SegmentationPlan(Record):
 
     def sentence(self) -> str:
         """Return the plan in one line."""
-        rest = ", ".join(f"{n} {status}" for status, n in self.up_to_date.items())
+        others = [f"{n:,} {_LEFT_OUT[status]}" for status, n in self.up_to_date.items() if n]
+        rest = f"; {', '.join(others)}" if others else ""
         named = f" ({', '.join(self.due[:3])}{', …' if len(self.due) > 3 else ''})" if self.due else ""
         seconds = self.estimated_seconds
         time = "" if seconds is None else f", in about {duration(seconds)} at the rate of the last run"
         cost = "" if self.estimated_cost is None else f", for about {self.estimated_cost:.2f}"
-        return f"{counted(len(self.due), 'scan')} would be segmented{named}{time}{cost}; all others: {rest}."
+        return f"{counted(len(self.due), 'scan')} would be segmented{named}{time}{cost}{rest}."

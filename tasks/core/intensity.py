@@ -75,6 +75,13 @@ def _advice(found: np.ndarray) -> str:
     return "Set preparation.mask_rule to nonzero if every value above 0 counts, else mend the mask."
 
 
+def mask_values(values: np.ndarray) -> str:
+    """Return the sentence about a mask that is not binary: the values it holds, and those that were expected."""
+    found = np.unique(values)
+    shown = ", ".join(map(str, found[:6].tolist())) + (", …" if found.size > 6 else "")
+    return f"Mask holds the {found.size} values {{{shown}}}; {{0,1}} or {{0,255}} was expected."
+
+
 def binarise_mask(values: np.ndarray, rule: MaskRule) -> np.ndarray:
     """Map stored mask values to 0 and 1.
 
@@ -96,9 +103,5 @@ def binarise_mask(values: np.ndarray, rule: MaskRule) -> np.ndarray:
     if rule == "binary":
         found = np.unique(values)
         if not any(set(found.tolist()) <= {0, on} for on in (1, 255, 65535)):
-            shown = ", ".join(map(str, found[:6].tolist())) + (", …" if found.size > 6 else "")
-            raise DataError(
-                "mask_values",
-                f"Mask holds the {found.size} values {{{shown}}}; {{0,1}} or {{0,255}} was expected. " + _advice(found),
-            )
+            raise DataError("mask_values", f"{mask_values(found)} {_advice(found)}")
     return (values > 0).astype(np.uint8)

@@ -16,7 +16,12 @@ ReviewStatus = Literal["accepted", "refused"]
 
 
 class SlicePair(Record):
-    """Labelled slice: URIs of image, mask and lung mask, and its identity; `lung_uri` is None without a lung mask."""
+    """Labelled slice: URIs of image, mask and lung mask, and its identity.
+
+    Attributes:
+        lung_uri: None without a lung mask.
+        mask_sha256: Digest that the mask must have; None if it is not known.
+    """
 
     case_id: str
     slice_index: int
@@ -25,6 +30,7 @@ class SlicePair(Record):
     image_uri: str
     mask_uri: str
     lung_uri: str | None = None
+    mask_sha256: str | None = None
     fingerprint: str
 
 
@@ -125,7 +131,7 @@ class VerdictRow(Record):
 
     Attributes:
         scan_id: Id of the scan; None if the line names none of the output.
-        verdict: None if it is none of the known ones.
+        verdict: None if it is none of the known ones; of an accepted line, if an earlier verdict is withdrawn by it.
         mask_sha256: Digest of the mask that was looked at.
         decided_at: Time of the decision.
         status: Whether it counts.

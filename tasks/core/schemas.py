@@ -271,6 +271,7 @@ class SegmentationManifest(Record):
     model_digest: str
     params_digest: str
     segmentation: Annotated[SegmentationConfig, _as_stored(SegmentationConfig)]
+    hu: HuConfig | None = None
     threshold: float
     min_lesion_px: int
     counts: dict[ScanStatus, int]
@@ -279,7 +280,6 @@ class SegmentationManifest(Record):
     speed: Speed
     test_time_flips: bool
     n_predictions: int
-    hu: HuConfig | None = None
     drift: CollectionDrift | None = None
     code_version: str
     versions: dict[str, str]

@@ -108,7 +108,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """Progress of a preparation, training or evaluation, counted in slices.
+    """Progress of a preparation, training or evaluation, counted in slices or in what `unit` says.
 
     Attributes:
         n_all: Slices of the step; of a training, over all epochs.
@@ -116,6 +116,7 @@ class StepProgress:
         n_before: Slices that earlier runs did.
         seconds: Seconds since the step began to work on slices.
         place: Where the step is, besides the number of slices.
+        unit: What is counted, in the plural.
     """
 
     n_all: int
@@ -123,6 +124,7 @@ class StepProgress:
     seconds: float
     n_before: int = 0
     place: str = ""
+    unit: str = "slices"
 
     @property
     def fraction(self) -> float:
@@ -146,9 +148,9 @@ class StepProgress:
         place = f"{self.place}, " if self.place else ""
         rate, left = self.slices_per_second, self.seconds_left
         if rate is None or left is None:
-            return f"{place}{self.n_done:,} of {self.n_all:,} slices, starting"
+            return f"{place}{self.n_done:,} of {self.n_all:,} {self.unit}, starting"
         ahead = "finished" if self.fraction >= 1 else f"{duration(left)} left"
-        return f"{place}{self.n_done:,} of {self.n_all:,} slices, {rate:.1f} slices/s, {ahead}"
+        return f"{place}{self.n_done:,} of {self.n_all:,} {self.unit}, {rate:.1f} {self.unit}/s, {ahead}"
 
 
 AnyProgress = Progress | StepProgress

@@ -39,7 +39,8 @@ def read_verdicts(
     Args:
         content: The whole file.
         masks: Digest of the mask of each scan, by its id.
-        earlier: Verdicts of earlier reviews; those that were accepted stay, also when the mask is made anew.
+        earlier: Verdicts of earlier reviews; those that were accepted stay, also when the mask is made anew, until a
+            later line replaces them or, with an empty verdict, withdraws them.
         now: Time of the review.
     """
     newest: dict[Looked, VerdictRow] = {}
@@ -101,8 +102,8 @@ def _row(
     try:
         decided_at = _checked_time(cells["decided_at"], now)
         verdict = next((one for one in get_args(Verdict) if one == cells["verdict"]), None)
-        if verdict is None:
-            raise DataError("bad_verdict", f"The verdict is none of {', '.join(get_args(Verdict))}.")
+        if verdict is None and cells["verdict"]:
+            raise DataError("bad_verdict", f"The verdict is none of {', '.join(get_args(Verdict))}, nor empty.")
         if not _SHA256.fullmatch(cells["mask_sha256"]):
             raise DataError("bad_verdict", "mask_sha256 is no SHA-256 of 64 hex digits; export it from the report.")
         looked = (cells["scan_id"], cells["mask_sha256"])

@@ -4,7 +4,6 @@ The patient of a correction is that of the same image in the source; else it fol
 naming rule, so that corrections stay on their patient's side of the split.
 """
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,16 +11,15 @@ from typing import Final
 
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Split
+from tasks.core.config.intensity import HuConfig
 from tasks.core.digests import digest
-from tasks.core.errors import ConfigError, StorageError
-from tasks.core.naming_rules import Naming, SliceIdentity, custom_naming, identify_slice
+from tasks.core.errors import StorageError
+from tasks.core.naming_rules import custom_naming
 from tasks.core.plural import counted
-from tasks.core.rows import CorrectionRow, CorrectionSource, SlicePair
+from tasks.core.rows import CorrectionSource, SlicePair
 from tasks.io import storage
+from tasks.io.correction_labels import Label, Reviewed
 from tasks.io.discovery import Discovery
-from tasks.io.formats import KINDS, suffix_of, without_suffix
-from tasks.io.outputs import reviews, segmentations
-from tasks.io.pseudonyms import Seal
 
 HASHED_SOURCE: Final = "hashed"
 """Source of corrected scans with hashed ids whose name would be taken from a file."""
@@ -36,60 +34,23 @@ class Corrections:
         splits: Splits of patients that were known by their hashed id alone before, by patient.
         n_replaced: Labels of the source that they replace.
         n_unknown: Labels that count as a patient of their own, because no naming rule knows their scan.
+        warnings: Sentences about segmentations made with other CT values than the dataset.
     """
 
     sources: tuple[CorrectionSource, ...] = ()
     splits: Mapping[str, Split] = field(default_factory=dict)
     n_replaced: int = 0
     n_unknown: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """Label made of a correction.
-
-    Attributes:
-        identity: Identity by the naming rule.
-        is_public: Whether a built-in rule found it.
-        is_volume: Whether it is a volume, which is its whole case.
-        image_uri: URI of the image beside it.
-        mask_uri: URI of the label.
-        source_uri: URI of the scan's file or folder.
-        scan: Fingerprint of the scan.
-        fingerprint: Digest of scan and label.
-        seal: Key, if ids are hashed.
-    """
-
-    identity: SliceIdentity
-    is_public: bool
-    is_volume: bool
-    image_uri: str
-    mask_uri: str
-    source_uri: str
-    scan: str
-    fingerprint: str
-    seal: Seal | None
-
-    @property
-    def hashed_patient(self) -> str:
-        """Hashed id of the patient; empty if ids are not hashed."""
-        return self.seal.id_of(self.identity.patient_id) if self.seal else ""
-
-    def as_pair(self) -> SlicePair:
-        """Return the label with its image as a labelled slice or volume."""
-        return SlicePair(
-            case_id=self.identity.case_id,
-            slice_index=0 if self.is_volume else self.identity.slice_index,
-            patient_id=self.identity.patient_id,
-            source=self.identity.source,
-            image_uri=self.image_uri,
-            mask_uri=self.mask_uri,
-            fingerprint=self.fingerprint,
-        )
+    warnings: tuple[str, ...] = ()
 
 
 def add_corrections(
-    found: Discovery, uris: Sequence[str], *, patient_id_pattern: str | None, assigned: Mapping[str, Split]
+    found: Discovery,
+    uris: Sequence[str],
+    *,
+    patient_id_pattern: str | None,
+    hu: HuConfig,
+    assigned: Mapping[str, Split],
 ) -> Corrections:
     """Add the accepted corrections of segmentations to a source; of the same case and slice they replace the label.
 
@@ -97,6 +58,7 @@ def add_corrections(
         found: Source as discovered; it receives the corrections, and rejections of those that fit nowhere.
         uris: URIs of segmentations; of two corrections of one slice the one of the later URI counts.
         patient_id_pattern: Naming rule of the user; without it, those of public collections are tried.
+        hu: Mapping of CT values of the dataset.
         assigned: Splits of the earlier dataset, by patient.
 
     Raises:
@@ -105,12 +67,14 @@ def add_corrections(
     """
     naming = custom_naming(patient_id_pattern) if patient_id_pattern else None
     sources: list[CorrectionSource] = []
-    labels: list[_Label] = []
-    for uri in dict.fromkeys(uris):
-        rows = sorted(_accepted(uri), key=lambda row: row.scan_id)
-        made_of = sorted(f"{row.source_fingerprint}\t{row.label_sha256}" for row in rows)
-        sources.append(CorrectionSource(uri=shown_uri(uri), n_scans=len(rows), digest=digest(labels=made_of)))
-        labels += _labels(uri, rows, naming)
+    labels: list[Label] = []
+    warnings: list[str] = []
+    for reviewed in map(Reviewed.at, dict.fromkeys(uris)):
+        made_of = sorted(f"{row.source_fingerprint}\t{row.label_sha256}" for row in reviewed.rows)
+        n_scans = len(reviewed.rows)
+        sources.append(CorrectionSource(uri=shown_uri(reviewed.uri), n_scans=n_scans, digest=digest(labels=made_of)))
+        labels += reviewed.labels(naming, found)
+        warnings += filter(None, [reviewed.warning(hu)])
     known = {pair.patient_id for pair in found.pairs} | assigned.keys()
     known |= {label.identity.patient_id for label in labels if label.seal is None}
     splits = {
@@ -121,55 +85,10 @@ def add_corrections(
     n_replaced, n_unknown = _merge(found, [_pseudonymised(label, known) for label in labels])
     found.pairs.sort(key=lambda pair: (pair.case_id, pair.slice_index))
     found.failures.sort(key=lambda failure: failure.uri)
-    return Corrections(tuple(sources), splits, n_replaced, n_unknown)
+    return Corrections(tuple(sources), splits, n_replaced, n_unknown, tuple(warnings))
 
 
-def _accepted(uri: str) -> list[CorrectionRow]:
-    if segmentations.find_manifest(uri) is None:
-        raise ConfigError(
-            f"preparation.corrections names {shown_uri(uri)}, which holds no finished segmentation. Name the output of "
-            "`lesions segment` that was reviewed."
-        )
-    return [row for row in reviews.read_corrections(uri) if row.status == "accepted"]
-
-
-def _labels(uri: str, rows: Sequence[CorrectionRow], naming: Naming | None) -> Iterator[_Label]:
-    """Yield the labels of a segmentation; of a stack one per slice."""
-    manifest = segmentations.find_manifest(uri)
-    if manifest is None or not rows:
-        return
-    seal = Seal.from_environment() if manifest.segmentation.hash_ids else None
-    for row in rows:
-        layout = row.layout or "volume"
-        sources = [seal.open_text(source) if seal else source for source in row.source_uris]
-        files = reviews.label_uris(uri, row.scan_id, layout, len(sources))
-        for number, (source_uri, (image_uri, mask_uri)) in enumerate(zip(sources, files, strict=True)):
-            identity = identify_slice(_stem(source_uri, manifest.scans_uri), naming)
-            if layout == "stack" and not identity.is_known:  # its slices are of one patient, whatever they are called
-                identity = replace(identity, patient_id=row.scan_id, case_id=row.scan_id, slice_index=number)
-            yield _Label(
-                identity,
-                is_public=identity.is_known and naming is None,
-                is_volume=layout in ("volume", "series"),
-                image_uri=image_uri,
-                mask_uri=mask_uri,
-                source_uri=source_uri.rstrip("/"),
-                scan=row.source_fingerprint or "",
-                fingerprint=digest(source=row.source_fingerprint, label=row.label_sha256, slice=number),
-                seal=seal,
-            )
-
-
-def _stem(uri: str, scans_uri: str) -> str:
-    """Return the path of a scan below its collection, without suffix; a member of an archive lies in its folder."""
-    root = f"{scans_uri.rstrip('/')}/"
-    path = uri.removeprefix(root) if uri.startswith(root) else uri.rpartition("/")[2]
-    archive, _, member = path.partition("!/")
-    path = f"{without_suffix(archive)}/{member}" if member else archive
-    return unicodedata.normalize("NFC", without_suffix(path) if suffix_of(path) in KINDS else path)
-
-
-def _pseudonymised(label: _Label, known: Iterable[str]) -> _Label:
+def _pseudonymised(label: Label, known: Iterable[str]) -> Label:
     """Return a label with hashed ids if those of its segmentation are, but for a patient known by name already."""
     identity = label.identity
     if label.seal is None or identity.patient_id in known:
@@ -183,7 +102,7 @@ def _pseudonymised(label: _Label, known: Iterable[str]) -> _Label:
     return replace(label, identity=hashed)
 
 
-def _merge(found: Discovery, labels: Sequence[_Label]) -> tuple[int, int]:
+def _merge(found: Discovery, labels: Sequence[Label]) -> tuple[int, int]:
     """Put labels beside or in place of those of a source; return how many replace one, and how many no rule knows."""
     volume_cases = found.volume_cases() | {label.identity.case_id for label in labels if label.is_volume}
     by_image = {pair.image_uri.rstrip("/"): pair for pair in found.pairs}
@@ -191,14 +110,14 @@ def _merge(found: Discovery, labels: Sequence[_Label]) -> tuple[int, int]:
     for pair in found.pairs:
         of_source[pair.case_id].append(pair)
     replaced: dict[str, SlicePair | None] = {}  # by the URI of the image in the source
-    added: list[_Label] = []
+    added: list[Label] = []
     images: set[str] = set()
     for label in _newest(labels, found):
         rivals = of_source[label.identity.case_id]
         same = by_image.get(label.source_uri) or _copy_of(label, rivals)
         if same:
             # with the image it was drawn on, which the source may have replaced since
-            files = {"image_uri": label.image_uri, "mask_uri": label.mask_uri}
+            files = {name: getattr(label, name) for name in ("image_uri", "mask_uri", "mask_sha256")}
             whole = digest(pair=same.fingerprint, label=label.fingerprint)
             replaced[same.image_uri] = same.model_copy(update={**files, "fingerprint": whole})
             images |= {label.image_uri} if label.is_volume else set()
@@ -213,9 +132,9 @@ def _merge(found: Discovery, labels: Sequence[_Label]) -> tuple[int, int]:
     return len(replaced), sum(not label.identity.is_known for label in added)
 
 
-def _newest(labels: Iterable[_Label], found: Discovery) -> Iterator[_Label]:
+def _newest(labels: Iterable[Label], found: Discovery) -> Iterator[Label]:
     """Yield the last correction of each place; those of several scans that claim one place are rejected."""
-    claims: dict[tuple[str, int | None], list[_Label]] = defaultdict(list)
+    claims: dict[tuple[str, int | None], list[Label]] = defaultdict(list)
     for label in labels:
         claims[label.identity.case_id, _place(label)].append(label)
     for (case_id, _), rivals in claims.items():
@@ -232,16 +151,16 @@ def _newest(labels: Iterable[_Label], found: Discovery) -> Iterator[_Label]:
             )
 
 
-def _place(label: _Label) -> int | None:
+def _place(label: Label) -> int | None:
     """Return the slice that a label is of; None for a whole case."""
     return None if label.is_volume else label.identity.slice_index
 
 
-def _is_replaced(pair: SlicePair, label: _Label) -> bool:
+def _is_replaced(pair: SlicePair, label: Label) -> bool:
     return label.is_volume or pair.slice_index == label.identity.slice_index
 
 
-def _as_known(label: _Label, rivals: Sequence[SlicePair]) -> _Label:
+def _as_known(label: Label, rivals: Sequence[SlicePair]) -> Label:
     """Return a label with patient and source as the source has them for its case."""
     if not rivals:
         return label
@@ -249,7 +168,7 @@ def _as_known(label: _Label, rivals: Sequence[SlicePair]) -> _Label:
     return replace(label, identity=replace(label.identity, patient_id=first.patient_id, source=first.source))
 
 
-def _copy_of(label: _Label, rivals: Sequence[SlicePair]) -> SlicePair | None:
+def _copy_of(label: Label, rivals: Sequence[SlicePair]) -> SlicePair | None:
     """Return the pair whose image is a copy of the scan; asked only where equal names may be of two patients."""
     if label.identity.is_known or len(rivals) != 1 or "!/" in label.source_uri:
         return None
@@ -260,7 +179,7 @@ def _copy_of(label: _Label, rivals: Sequence[SlicePair]) -> SlicePair | None:
     return rivals[0] if is_copy else None
 
 
-def _conflict(label: _Label, rivals: Sequence[SlicePair], volume_cases: set[str]) -> str | None:
+def _conflict(label: Label, rivals: Sequence[SlicePair], volume_cases: set[str]) -> str | None:
     """Return why a correction can be put neither beside the labels of a source nor in their place."""
     case_id = label.identity.case_id
     if rivals and not label.identity.is_known:

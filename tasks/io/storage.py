@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pyarrow.fs
 
 from tasks.core.addresses import shown_uri
-from tasks.core.errors import StorageError
+from tasks.core.errors import ConfigError, StorageError
 from tasks.io import stored_objects
 from tasks.io.atomic_write import part_file, remove_parts
 from tasks.io.file_systems import is_local, open_file_system
@@ -49,7 +49,7 @@ def list_objects(uri: str, *, hidden: str = "") -> list[StoredObject]:
     fs, root = open_file_system(uri)
     with storage_errors(uri, "list"):
         if not fs.exists(root):
-            raise _nothing_at(uri)
+            raise StorageError(_nothing_at(uri), can_pass=False)
         try:
             found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
             elsewhere = stored_objects.elsewhere(root, found) if is_local(fs) and fs.isdir(root) else set()
@@ -155,19 +155,18 @@ def exists(uri: str) -> bool:
 
 
 def require(uri: str) -> None:
-    """Require that something exists at a URI.
+    """Require that something exists at a URI that a parameter names.
 
     Raises:
-        StorageError: If nothing does.
+        ConfigError: If nothing does.
+        StorageError: If the store does not answer.
     """
     if not exists(uri):
-        raise _nothing_at(uri)
+        raise ConfigError(_nothing_at(uri))
 
 
-def _nothing_at(uri: str) -> StorageError:
-    return StorageError(
-        f"Nothing exists at {shown_uri(uri)}. Check the path, and that this machine may read it.", can_pass=False
-    )
+def _nothing_at(uri: str) -> str:
+    return f"Nothing exists at {shown_uri(uri)}. Check the path, and that this machine may read it."
 
 
 @retrying

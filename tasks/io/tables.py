@@ -33,6 +33,7 @@ SCHEMAS: dict[type[Record], pa.Schema] = {
             ("image_uri", pa.string()),
             ("mask_uri", pa.string()),
             ("lung_uri", pa.string()),
+            ("mask_sha256", pa.string()),
             ("fingerprint", pa.string()),
         ]
     ),

@@ -5,8 +5,8 @@ import io
 import json
 import os
 import re
+import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,13 +19,19 @@ from rich.text import Text
 
 from tasks.core.addresses import scrubbed
 from tasks.core.config.groups import PARAMETER_GROUPS
-from tasks.core.errors import ConfigError, LesionWorkflowError
+from tasks.core.errors import ConfigError, IncompleteError, LesionWorkflowError
+from tasks.core.record import Record
 from tasks.runtime.nearest import did_you_mean
+from tasks.runtime.tracebacks import redacted_traceback
 
 BAD_PARAMETERS: Final = "Bad parameters"
 A_BUG: Final = "This is a bug; its traceback is on standard error."
 INTERRUPTED_EXIT: Final = 130
 """Exit code of a command that Ctrl-C ends, as shells have it: 128 + SIGINT."""
+STOPPED: Final = "Stopped. What was finished is recorded; start the command again to continue."
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+_EXITS: Final = {code: 128 + number for number in _SIGNALS for code in (number, 128 + number)}
+"""Exit codes of a command that is told to end, likewise; once it has started, Ray exits with the bare number."""
 
 GENERAL_FLAGS: Final = ("--config", "--debug", "--help", "--json", "--version", "--install-completion")
 """Flags of every command."""
@@ -43,12 +49,14 @@ class End:
         name: Class of the error, for machines.
         sentence: What was found, what was expected and what to do.
         exit_code: Of the command.
+        result: Handle of what an incomplete command published.
     """
 
     title: str
     name: str
     sentence: str
     exit_code: int
+    result: Record | None = None
 
     def show(self) -> None:
         """Print the end: one line, which the terminal wraps, so that logs and searches find it whole."""
@@ -57,16 +65,21 @@ class End:
 
     def to_json(self) -> str:
         """Return the end for machines."""
-        return json.dumps({"error": self.name, "sentence": self.sentence, "exit_code": self.exit_code})
+        found: dict[str, object] = {"error": self.name, "sentence": self.sentence, "exit_code": self.exit_code}
+        if self.result is not None:
+            found["result"] = self.result.model_dump(mode="json")
+        return json.dumps(found)
 
 
 def end_of(err: BaseException) -> End | None:
     """Return the end that an error means; None for a bug, whose traceback is what helps."""
     if isinstance(err, LesionWorkflowError):
-        return End(type(err).__name__, type(err).__name__, str(err), err.exit_code)
+        result = err.result if isinstance(err, IncompleteError) else None
+        return End(type(err).__name__, type(err).__name__, str(err), err.exit_code, result)
     if isinstance(err, KeyboardInterrupt):
-        sentence = "Stopped. What was finished is recorded; start the command again to continue."
-        return End("Interrupted", "KeyboardInterrupt", sentence, INTERRUPTED_EXIT)
+        return End("Interrupted", "KeyboardInterrupt", STOPPED, INTERRUPTED_EXIT)
+    if isinstance(err, SystemExit) and err.code in _EXITS:
+        return End("Terminated", "SystemExit", STOPPED, _EXITS[err.code])
     if isinstance(err, ShellDetectionError):
         sentence = f"{' '.join(str(err).split())} Name it, as --install-completion --shell bash."
         return End(BAD_PARAMETERS, ConfigError.__name__, sentence, ConfigError.exit_code)
@@ -77,9 +90,16 @@ def end_of(err: BaseException) -> End | None:
     return None
 
 
+def exit_on_signals() -> None:
+    """Let a signal to end raise `SystemExit`, so that the command stops its server and says how it ended."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
+
+
 def show_traceback(err: BaseException) -> None:
     """Print the traceback of an expected end, for `--debug`."""
-    traceback.print_exception(err, file=sys.stderr)
+    sys.stderr.write(redacted_traceback(err))
 
 
 def _of_syntax(err: Exception) -> str:

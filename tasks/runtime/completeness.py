@@ -17,7 +17,8 @@ def require_complete(
 
     Raises:
         InternalError: If every scan of the run failed with the same bug.
-        IncompleteError: If inputs could not be used; the message has their number and where they are listed.
+        IncompleteError: If inputs could not be used; the message has their number and where they are listed, and its
+            result is the handle that the flow would have returned.
     """
     if segmentation and segmentation.common_bug:
         n_failed = counted(segmentation.n_new_failures, "scan")
@@ -28,7 +29,7 @@ def require_complete(
     lost: list[str] = []
     if dataset and dataset.n_failed:
         lost.append(
-            f"{counted(dataset.n_failed, 'slice')} rejected, listed in {shown_uri(dataset.uri)}/failures.parquet"
+            f"{counted(dataset.n_failed, 'input')} rejected, listed in {shown_uri(dataset.uri)}/failures.parquet"
         )
     if evaluation and evaluation.n_failed:
         n_failed = counted(evaluation.n_failed, "slice")
@@ -42,7 +43,8 @@ def require_complete(
         )
         lost.append(f"{n_refused} newly refused, listed in the tables of {shown_uri(review.uri)}/review")
     if lost:
-        raise IncompleteError("Everything good is published, but the run is incomplete: " + "; ".join(lost) + ".")
+        sentence = f"Everything good is published, but the run is incomplete: {'; '.join(lost)}."
+        raise IncompleteError(sentence, result=evaluation or segmentation or dataset or review)
 
 
 def require_enough(dataset: DatasetHandle, *, max_failed_fraction: float) -> None:
@@ -56,5 +58,6 @@ def require_enough(dataset: DatasetHandle, *, max_failed_fraction: float) -> Non
         raise IncompleteError(
             f"{dataset.n_failed} of {n_all} slices were rejected ({dataset.n_failed / n_all:.1%}), more than "
             f"preparation.max_failed_fraction {max_failed_fraction:.1%}; the dataset is published, training was "
-            f"not started. They are listed in {shown_uri(dataset.uri)}/failures.parquet."
+            f"not started. They are listed in {shown_uri(dataset.uri)}/failures.parquet.",
+            result=dataset,
         )

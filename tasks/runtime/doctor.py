@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
@@ -28,6 +27,7 @@ from tasks.core.addresses import scrubbed, shown_uri
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.credentials import require_no_credentials
 from tasks.core.errors import LesionWorkflowError, ServerError, StorageError
+from tasks.core.handles import Finding
 from tasks.core.plural import counted
 from tasks.engine.cluster.session import session
 from tasks.engine.jobs.connection import connect
@@ -41,14 +41,6 @@ PATIENCE_S = 10.0
 """Seconds to wait for a cluster."""
 PAGE = 200
 """Largest number of deployments that a Prefect server returns per request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Result of a check."""
-
-    is_well: bool
-    sentence: str
 
 
 def drifted_pins() -> list[str]:
@@ -72,8 +64,8 @@ def check_install() -> Finding:
     """Compare the installed libraries with the pinned ones."""
     drifted = drifted_pins()
     if drifted:
-        return Finding(False, "; ".join(drifted) + ". Run `make setup`.")
-    return Finding(True, "all libraries have the pinned versions")
+        return Finding(is_well=False, sentence="; ".join(drifted) + ". Run `make setup`.")
+    return Finding(is_well=True, sentence="all libraries have the pinned versions")
 
 
 def check_storage() -> Finding:
@@ -84,8 +76,8 @@ def check_storage() -> Finding:
             storage.publish(uri, b"probe")
             is_same = storage.read_bytes(uri) == b"probe"
         except StorageError as err:
-            return Finding(False, str(err))
-    return Finding(is_same, f"{folder.rsplit('/', 1)[0]} can be written and read")
+            return Finding(is_well=False, sentence=str(err))
+    return Finding(is_well=is_same, sentence=f"{folder.rsplit('/', 1)[0]} can be written and read")
 
 
 def check_addresses() -> Finding:
@@ -104,10 +96,13 @@ def check_addresses() -> Finding:
         except LesionWorkflowError as err:
             wrong.append(f"{name}: {err}")
     if wrong:
-        return Finding(False, " ".join(wrong))
+        return Finding(is_well=False, sentence=" ".join(wrong))
     unnamed = [name for name in checks if name not in named]
     not_checked = f"not set and not checked: {', '.join(unnamed)}" if unnamed else ""
-    return Finding(True, "; ".join(filter(None, [f"{', '.join(named)} can be used" if named else "", not_checked])))
+    return Finding(
+        is_well=True,
+        sentence="; ".join(filter(None, [f"{', '.join(named)} can be used" if named else "", not_checked])),
+    )
 
 
 def check_ray() -> Finding:
@@ -117,42 +112,53 @@ def check_ray() -> Finding:
         compute = ComputeConfig(ray_address=address)
         if compute.is_remote:
             connect(address, patience_s=PATIENCE_S)
-            return Finding(True, f"{address} responds")
+            return Finding(is_well=True, sentence=f"{address} responds")
         with session(compute):
             resources = ray.cluster_resources()
     except ValidationError as err:
         return Finding(
-            False, f"LESIONS_RAY_ADDRESS is {address!r}: {err.errors()[0]['msg'].removeprefix('Value error, ')}"
+            is_well=False,
+            sentence=f"LESIONS_RAY_ADDRESS is {address!r}: {err.errors()[0]['msg'].removeprefix('Value error, ')}",
         )
     except LesionWorkflowError as err:
-        return Finding(False, str(err))
+        return Finding(is_well=False, sentence=str(err))
     where = address or "on this machine"
-    return Finding(True, f"{where}: {resources.get('CPU', 0):.0f} logical CPUs, {resources.get('GPU', 0):.0f} GPUs")
+    return Finding(
+        is_well=True,
+        sentence=f"{where}: {resources.get('CPU', 0):.0f} logical CPUs, {resources.get('GPU', 0):.0f} GPUs",
+    )
 
 
 def check_prefect() -> Finding:
     """Check the health and the schedules of the configured Prefect server; without one, flows start their own."""
     url = PREFECT_API_URL.value()
     if not url:
-        return Finding(True, "no server configured; each run starts its own. Set PREFECT_API_URL to use yours.")
+        return Finding(
+            is_well=True, sentence="no server configured; each run starts its own. Set PREFECT_API_URL to use yours."
+        )
     try:
         require_server()
         with get_client(sync_client=True) as client:
             scheduled = _on_schedule(client)
             stalled = [found.name for found in scheduled if not _has_run_ahead(client, found)]
     except ServerError as err:
-        return Finding(False, str(err))
+        return Finding(is_well=False, sentence=str(err))
     except httpx.HTTPError as err:
-        return Finding(False, f"{shown_uri(url)} did not list its deployments ({scrubbed(str(err), url)}).")
+        return Finding(
+            is_well=False, sentence=f"{shown_uri(url)} did not list its deployments ({scrubbed(str(err), url)})."
+        )
     if stalled:
         has = "has" if len(stalled) == 1 else "have"
         return Finding(
-            False,
-            f"{counted(len(stalled), 'deployment')} {has} an active schedule and no scheduled run: "
+            is_well=False,
+            sentence=f"{counted(len(stalled), 'deployment')} {has} an active schedule and no scheduled run: "
             f"{', '.join(stalled)}. Unless deployed within the last minute, the server's scheduler does not work; "
             "look for errors in its log. Where the server runs, sqlalchemy must be 2.0.x.",
         )
-    return Finding(True, f"{shown_uri(url)} responds, {counted(len(scheduled), 'deployment')} on an active schedule")
+    return Finding(
+        is_well=True,
+        sentence=f"{shown_uri(url)} responds, {counted(len(scheduled), 'deployment')} on an active schedule",
+    )
 
 
 def _on_schedule(client: SyncPrefectClient) -> list[DeploymentResponse]:

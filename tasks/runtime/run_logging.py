@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from tasks.core.errors import LesionWorkflowError
+from tasks.runtime.tracebacks import redacted_traceback
 
 INNER = "tasks"
 """Name of the root of all loggers that are relayed."""
@@ -57,22 +58,38 @@ for _name in _RUN_LOGGERS:
 
 
 def show_all() -> None:
-    """Show Prefect's lines as they are, with every traceback."""
+    """Show Prefect's lines as they are, with every traceback; messages of libraries, which may quote names, are not."""
     for name in _RUN_LOGGERS:
         for each in _FILTERS:
             logging.getLogger(name).removeFilter(each)
+        logging.getLogger(name).addFilter(_redacted)
+    _quieten_stores()
 
 
 def quieten_states() -> None:
-    """Leave out what a command line says itself as the outcome: states of runs, tracebacks of the stores' clients."""
+    """Leave out what a command line says itself as the outcome: states and ends of runs, tracebacks of the stores."""
     for name in _RUN_LOGGERS:
         logging.getLogger(name).addFilter(_is_no_state)
+    _quieten_stores()
+
+
+def _quieten_stores() -> None:
     for name in _STORE_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _is_no_state(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_OF_STATES)
+    return not str(record.msg).startswith((*_OF_STATES, _ABORTED))
+
+
+def _redacted(record: logging.LogRecord) -> bool:
+    """Put a redacted traceback in place of a whole one, and the class of a library's error in place of its message."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        record.exc_info, record.exc_text = None, redacted_traceback(error)
+        if not isinstance(error, LesionWorkflowError):
+            record.msg, record.args = f"A run ended in {type(error).__name__}", ()
+    return True
 
 
 class _Relay(logging.Handler):

@@ -1,5 +1,6 @@
 """Labelled pairs: image and mask of a slice or a volume, checked against each other."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -78,16 +79,16 @@ def reference_mask(uri: str, slice_index: int, rule: MaskRule, image_uri: str = 
 
 def _slice(pair: SlicePair, preparation: PreparationConfig) -> _Pixels:
     image = slice_to_uint8(read_image(pair.image_uri, storage.read_bytes(pair.image_uri)))
-    mask = _slice_mask(pair.mask_uri, image, preparation.mask_rule)
+    mask = _slice_mask(pair.mask_uri, image, preparation.mask_rule, pair.mask_sha256)
     if pair.lung_uri is None:
         return image, mask, None
     with _about_the_lung_mask():
         return image, mask, _slice_mask(pair.lung_uri, image, LUNG_RULE)
 
 
-def _slice_mask(uri: str, image: np.ndarray, rule: MaskRule) -> np.ndarray:
+def _slice_mask(uri: str, image: np.ndarray, rule: MaskRule, sha256: str | None = None) -> np.ndarray:
     """Return the mask of an image, checked against it, uint8 `(H, W)` of 0 and 1."""
-    labels = read_labels(uri, storage.read_bytes(uri))
+    labels = read_labels(uri, _content(uri, sha256))
     if image.shape != labels.shape:
         raise DataError(
             "shape_mismatch",
@@ -99,7 +100,7 @@ def _slice_mask(uri: str, image: np.ndarray, rule: MaskRule) -> np.ndarray:
 
 def _volume_slices(volume: Volume, pair: SlicePair, preparation: PreparationConfig) -> Iterator[_Pixels]:
     volume.check()
-    references = _volume_mask(pair.mask_uri, volume, preparation.mask_rule)
+    references = _volume_mask(pair.mask_uri, volume, preparation.mask_rule, pair.mask_sha256)
     lungs: Iterable[np.ndarray | None] = [None] * len(references)
     if pair.lung_uri is not None:
         with _about_the_lung_mask():
@@ -109,9 +110,21 @@ def _volume_slices(volume: Volume, pair: SlicePair, preparation: PreparationConf
         yield pixels, np.ascontiguousarray(reference), None if lung is None else np.ascontiguousarray(lung)
 
 
-def _volume_mask(uri: str, volume: Volume, rule: MaskRule) -> np.ndarray:
+def _content(uri: str, sha256: str | None) -> bytes:
+    """Return the content of a mask.
+
+    Raises:
+        DataError: `changed`, if it has not the digest that was listed.
+    """
+    content = storage.read_bytes(uri)
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError("changed", "The label changed since it was listed, perhaps by a review. Prepare again.")
+    return content
+
+
+def _volume_mask(uri: str, volume: Volume, rule: MaskRule, sha256: str | None = None) -> np.ndarray:
     """Return the mask of a volume, checked against it, uint8 `(D, H, W)` of 0 and 1 in reading orientation."""
-    labels = _labels(uri, volume.grid)
+    labels = _labels(uri, volume.grid, sha256)
     check_one_grid(volume.grid, labels.grid)
     mask: np.ndarray = labels.grid.to_reading(binarise_mask(labels.voxels, rule))
     return mask
@@ -135,7 +148,7 @@ def _grid(uri: str) -> Grid:
     return read_grid(uri) if kind_of(uri) == "dicom" else formats.read_grid(uri, storage.read_bytes(uri))
 
 
-def _labels(uri: str, grid: Grid) -> Volume:
+def _labels(uri: str, grid: Grid, sha256: str | None = None) -> Volume:
     """Return the labels of a volume; a DICOM-SEG on the grid of its image."""
     if not is_volume(uri):
         raise DataError(
@@ -144,7 +157,7 @@ def _labels(uri: str, grid: Grid) -> Volume:
             "image's grid or a DICOM-SEG, or the image as PNG.",
         )
     if kind_of(uri) != "dicom":
-        return read_volume(uri, storage.read_bytes(uri))
+        return read_volume(uri, _content(uri, sha256))
     files = storage.list_objects(uri)
     if len(files) != 1:
         raise DataError(

@@ -1,7 +1,7 @@
 """Corrections taken in: files that readers put back, each checked against its scan, or refused with a sentence."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from tasks.core.errors import DataError, StorageError, as_refusal
-from tasks.core.intensity import binarise_mask, slice_to_uint8
+from tasks.core.intensity import binarise_mask, mask_values, slice_to_uint8
 from tasks.core.metrics import count_pixels, dice
 from tasks.core.rows import CorrectionRow, ScanRow
 from tasks.core.volumes import check_one_grid
@@ -27,6 +27,7 @@ from tasks.io.stored_objects import StoredObject
 from tasks.stages.review_scans import ReviewScan, compact, open_scan
 
 LINK: Final = "A link out of the folder of the corrections is not followed; put the file itself there."
+ONE_SEGMENT: Final = "Export the lesions alone, as one segment of a binary label map, and put it back."
 SEG_MARK: Final = ".seg"
 """End of the names that 3D Slicer gives to segmentations, before the suffix."""
 
@@ -50,11 +51,11 @@ class Segmented:
     now: datetime
 
 
-def scan_id_of(file: StoredObject, rows: Mapping[str, ScanRow]) -> str:
+def scan_id_of(file: StoredObject, known: Container[str]) -> str:
     """Return the id of the scan that a file is named after, which need not be one of the known."""
     stem = without_suffix(file.path)
     bare = stem.removesuffix(SEG_MARK)
-    return bare if bare in rows and stem not in rows else stem
+    return bare if bare in known and stem not in known else stem
 
 
 def take_correction(file: StoredObject, content: bytes, of: Segmented, *, n_rivals: int = 0) -> CorrectionRow:
@@ -104,9 +105,12 @@ def _accepted(scan: ReviewScan, label: np.ndarray, of: Segmented, sha256: str) -
     else:
         images = (slice_to_uint8(image) for image in scan.volume.voxels.T)
         contents = [(write_png(image), write_mask_png(mask)) for image, mask in zip(images, label.T, strict=True)]
-    for (image_uri, mask_uri), (image, mask) in zip(uris, contents, strict=True):
-        storage.publish(image_uri, image)
+    # masks first: a preparation that reads meanwhile refuses a mask with another digest than the table's, and so never
+    # takes a new image with an old mask
+    for (_, mask_uri), (_, mask) in zip(uris, contents, strict=True):
         storage.publish(mask_uri, mask)
+    for (image_uri, _), (image, _) in zip(uris, contents, strict=True):
+        storage.publish(image_uri, image)
     found = scan.slice_uris
     return CorrectionRow(
         scan_id=row.scan_id,
@@ -119,7 +123,7 @@ def _accepted(scan: ReviewScan, label: np.ndarray, of: Segmented, sha256: str) -
         layout=scan.layout,
         source_uris=[of.seal.close_text(of.seal.open_text(uri)) for uri in found] if of.seal else found,
         source_fingerprint=row.source_fingerprint,
-        label_sha256=hashlib.sha256(b"".join(hashlib.sha256(mask).digest() for _, mask in contents)).hexdigest(),
+        label_sha256=reviews.label_digest(mask for _, mask in contents),
         taken_at=of.now,
     )
 
@@ -143,7 +147,7 @@ def _label(file: StoredObject, content: bytes, scan: ReviewScan) -> np.ndarray:
         )
     labels = read_volume(file.path, content)
     check_one_grid(scan.volume.grid, labels.grid)
-    read = labels.grid.to_reading(binarise_mask(labels.voxels, "binary"))
+    read = labels.grid.to_reading(_binary(labels.voxels))
     return np.ascontiguousarray(scan.volume.grid.from_reading(read))
 
 
@@ -157,7 +161,19 @@ def _of_slice(path: str, content: bytes, scan: ReviewScan) -> np.ndarray:
             "shape_mismatch",
             f"Image is {width}×{height} px, its mask {label.shape[1]}×{label.shape[0]}; they must be the same.",
         )
-    return np.ascontiguousarray(binarise_mask(label, "binary")[None].T)
+    return np.ascontiguousarray(_binary(label)[None].T)
+
+
+def _binary(values: np.ndarray) -> np.ndarray:
+    """Return a mask of 0 and 1 from stored values.
+
+    Raises:
+        DataError: `mask_values`, with what a reader can do: a review has no parameter for other values.
+    """
+    try:
+        return binarise_mask(values, "binary")
+    except DataError as err:
+        raise DataError(err.code, f"{mask_values(values)} {ONE_SEGMENT}") from err
 
 
 def _of_dicom(content: bytes, scan: ReviewScan) -> np.ndarray:
@@ -171,4 +187,4 @@ def _of_dicom(content: bytes, scan: ReviewScan) -> np.ndarray:
         referenced = referenced_series(content)
         if referenced and series not in referenced:
             raise DataError("other_scan", "The DICOM-SEG refers to another series than the scan's. Is it another's?")
-    return binarise_mask(read_segmentation(content, scan.volume.grid), "binary")
+    return _binary(read_segmentation(content, scan.volume.grid))

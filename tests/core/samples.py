@@ -12,7 +12,9 @@ from tasks.core.drift import CollectionDrift, SourceAppearance, TrainingAppearan
 from tasks.core.flags import FlagLimits
 from tasks.core.handles import (
     DatasetHandle,
+    Diagnosis,
     EvaluationHandle,
+    Finding,
     ModelHandle,
     ReviewHandle,
     SegmentationHandle,
@@ -305,6 +307,8 @@ MANIFEST = SegmentationManifest(
     versions={"tensorflow": "2.21.0"},
 )
 
+FINDING = Finding(is_well=True, sentence="/tmp can be written and read")  # noqa: S108 - as it is shown
+
 SAMPLES: dict[type[Record], Record] = {
     type(sample): sample
     for sample in (
@@ -337,6 +341,8 @@ SAMPLES: dict[type[Record], Record] = {
         CORRECTION,
         PackageRow(scan_id="scan_done", status="accepted", digest="d" * 64),
         CORRECTIONS,
+        FINDING,
+        Diagnosis(checks={"storage": FINDING}, exit_code=0),
         ReviewHandle(uri="file:///out", n_packages=3, n_verdicts=2, n_corrections=1, n_refused=1, n_new_refusals=1),
         SegmentationPlan(
             due=["a__b"],

@@ -64,6 +64,7 @@ def test_fraction_is_between_nothing_and_all(n_done: int, n_skipped: int, n_fail
     ("progress", "sentence"),
     [
         (StepProgress(100, n_done=0, seconds=0.0), "0 of 100 slices, starting"),
+        (StepProgress(9, n_done=3, seconds=3.0, unit="pairs"), "3 of 9 pairs, 1.0 pairs/s, 6 s left"),
         (StepProgress(100, n_done=20, seconds=10.0, n_before=10), "20 of 100 slices, 1.0 slices/s, 80 s left"),
         (StepProgress(100, n_done=100, seconds=10.0), "100 of 100 slices, 10.0 slices/s, finished"),
         (

@@ -99,3 +99,14 @@ def test_clock_a_little_ahead_is_taken() -> None:
     """Clocks differ; a day ahead is a mistake."""
     at = (NOW + timedelta(hours=2)).isoformat()
     assert _read(_line(at=at))[0].status == "accepted"
+
+
+def test_an_empty_verdict_withdraws_the_one_before_it() -> None:
+    """The mask has none from then on, whatever older exports say; a later verdict counts again."""
+    given = _line(at="2026-03-01T11:00:00Z")
+    withdrawn = _read(_line(verdict="", at="2026-03-02T11:00:00Z"), earlier=_read(given))
+    assert verdicts_on(MASKS, withdrawn) == {}
+    assert [row.status for row in withdrawn] == ["accepted"]
+    assert verdicts_on(MASKS, _read(given, earlier=withdrawn)) == {}
+    again = _read(_line(verdict="reject", at="2026-03-03T11:00:00Z"), earlier=withdrawn)
+    assert verdicts_on(MASKS, again) == {"scan_a": "reject"}

@@ -1,5 +1,6 @@
 import contextlib
 import inspect
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from tasks.core.config.forms import FormModel
 from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.engine.jobs import dispatch
 from tasks.runtime import local_server
+from tasks.runtime.doctor import CHECKS
 
 PRESETS = Path(__file__).parents[2] / "infra" / "presets"
 
@@ -161,9 +163,9 @@ def test_exit_codes_of_what_is_not_there(
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
-    """A source that does not exist is storage (5), a folder that is no bundle is a parameter (2); no traceback."""
+    """A name at which nothing exists, or no bundle, is a bad parameter (2); no traceback."""
     nowhere = str(tmp_path / "nowhere")
-    assert _exit_code(monkeypatch, "prepare", nowhere, str(tmp_path / "dataset")) == 5
+    assert _exit_code(monkeypatch, "prepare", nowhere, str(tmp_path / "dataset")) == 2
     assert _exit_code(monkeypatch, "segment", nowhere, nowhere, str(tmp_path / "output")) == 2
     assert "holds no model.json" in " ".join(capfd.readouterr().err.split())
     assert "Finished in state" not in caplog.text
@@ -212,9 +214,10 @@ def _one_sentence(told: str, name: str) -> str:
     return " ".join(after.split())
 
 
-def test_a_configured_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_a_configured_server_that_is_not_there_is_one_line(bright_bundle: str, phantoms: Path, tmp_path: Path) -> None:
     """It is asked before the flow begins, whose client would end in a hundred lines."""
-    run = _lesions("segment", "model", "scans", str(tmp_path), PREFECT_API_URL="http://127.0.0.1:9/api")
+    arguments = ("segment", bright_bundle, str(phantoms), str(tmp_path))
+    run = _lesions(*arguments, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert run.returncode == 5, run.stderr
     assert _one_sentence(run.stderr, "ServerError").startswith("http://127.0.0.1:9/api does not respond")
     assert len(run.stderr.splitlines()) == 1
@@ -237,10 +240,10 @@ def test_a_server_that_does_not_start_exits_5(phantoms: Path, tmp_path: Path) ->
 
 @pytest.mark.ray
 @pytest.mark.server
-def test_a_server_that_does_not_start_leaves_no_ray(phantoms: Path, tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_leaves_no_ray(bright_bundle: str, phantoms: Path, tmp_path: Path) -> None:
     """Where a step's Ray has started beside a server that fails, the sentence is the same and nothing is left."""
     run = _lesions(
-        *("segment", "model", str(phantoms), str(tmp_path / "out")),
+        *("segment", bright_bundle, str(phantoms), str(tmp_path / "out")),
         PREFECT_API_URL="",
         PREFECT_HOME=str(tmp_path / "home"),
         PREFECT_SERVER_DATABASE_CONNECTION_URL=f"sqlite+aiosqlite:///{tmp_path}/nowhere/prefect.db",
@@ -275,8 +278,10 @@ def test_a_local_ray_that_does_not_start_exits_5(prefect_server: None, phantoms:
 
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_server")
-def test_what_needs_no_ray_starts_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A step has one before its flow begins, but a dry run none, nor a step that may have to wait for its slot."""
+def test_what_needs_no_ray_starts_none(
+    monkeypatch: pytest.MonkeyPatch, bright_bundle: str, phantoms: Path, tmp_path: Path
+) -> None:
+    """A step has one before its flow begins; a dry run, a step that may have to wait and a wrong address have none."""
     asked: list[str] = []
 
     def ray_ahead(step: str, **_: object) -> contextlib.AbstractContextManager[None]:
@@ -284,36 +289,58 @@ def test_what_needs_no_ray_starts_none(monkeypatch: pytest.MonkeyPatch, tmp_path
         return contextlib.nullcontext()
 
     monkeypatch.setattr(dispatch, "ray_ahead", ray_ahead)
-    arguments = ["segment", str(tmp_path), str(tmp_path / "scans"), str(tmp_path / "output")]
+    arguments = ["segment", bright_bundle, str(phantoms), str(phantoms / "output")]  # refused by the flow
     assert _exit_code(monkeypatch, *arguments) == 2  # a server is configured
     monkeypatch.setattr(local_server, "begin_local_server", lambda: SimpleNamespace(wait=lambda: None))
     assert _exit_code(monkeypatch, *arguments, "--dry-run") == 2
+    assert _exit_code(monkeypatch, "segment", str(tmp_path), str(phantoms), str(tmp_path / "output")) == 2
     assert not asked
     assert _exit_code(monkeypatch, *arguments) == 2
     assert asked == ["segment"]
 
 
 @pytest.mark.server
-def test_a_command_that_is_terminated_leaves_no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """While its temporary server still starts, SIGTERM ends the command, and the server with it."""
+def test_a_command_that_is_terminated_leaves_no_server(
+    monkeypatch: pytest.MonkeyPatch, phantoms: Path, tmp_path: Path
+) -> None:
+    """While its temporary server still starts, SIGTERM ends the command, and the server with it; --json says so."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    arguments = ("run", str(tmp_path / "source"), str(tmp_path / "output"))
+    arguments = ("run", str(phantoms), str(tmp_path / "output"), "--json")
     with subprocess.Popen(
-        [sys.executable, "-m", "flows", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "flows", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as command:
         assert command.stdout is not None
-        assert any("Starting temporary server" in line for line in command.stdout)
+        assert command.stderr is not None
+        assert any("Starting temporary server" in line for line in command.stderr)
         while not (children := psutil.Process(command.pid).children()):
             time.sleep(0.01)
         command.terminate()
         assert command.wait(30) == 128 + signal.SIGTERM
         assert not any(child.is_running() for child in children)
+        assert json.loads(command.stdout.read())["exit_code"] == 128 + signal.SIGTERM
+        assert "Terminated: Stopped." in command.stderr.read()
 
 
 @pytest.mark.ray
-def test_doctor_finds_this_machine_well(monkeypatch: pytest.MonkeyPatch, ray_session: None) -> None:
-    """On a machine where the tests run, the doctor finds nothing wrong."""
-    assert _exit_code(monkeypatch, "doctor") == 0
+def test_doctor_finds_this_machine_well(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], ray_session: None
+) -> None:
+    """On a machine where the tests run, the doctor finds nothing wrong; machines get every check with its sentence."""
+    assert _exit_code(monkeypatch, "doctor", "--json") == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["checks"].keys() == CHECKS.keys()
+    assert all(check["is_well"] and check["sentence"] for check in found["checks"].values())
+
+
+def test_a_check_that_fails_exits_5(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The other checks are made all the same, and --json holds them with the exit code."""
+    for name in ("Ray", "Prefect", "install"):
+        monkeypatch.delitem(CHECKS, name)
+    monkeypatch.setenv("LESIONS_SCANS_URI", "/nowhere")
+    assert _exit_code(monkeypatch, "doctor", "--json") == 5
+    found = json.loads(capfd.readouterr().out)
+    assert {name: check["is_well"] for name, check in found["checks"].items()} == {"storage": True, "addresses": False}
+    assert found["exit_code"] == 5
 
 
 def test_overview_says_what_each_command_does(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,48 @@ def test_success_is_one_json_object_and_lines_for_people(
     assert datasets.read_card(handle.uri).preparation.fractions.test == 0.3
     assert _main(monkeypatch, *command) == 0
     assert capfd.readouterr().out == f"Dataset: {dataset} (40 slices)\n"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_server")
+def test_a_dry_run_says_once_and_in_words_what_it_would_do(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    bright_bundle: str,
+    new_scans: Path,
+    tmp_path: Path,
+) -> None:
+    """The plan is one line on standard output and none on standard error; statuses are no codes, zeros are left out."""
+    (tmp_path / "scans").mkdir()
+    for path in [*new_scans.iterdir()][:2]:
+        shutil.copy(path, tmp_path / "scans")
+    command = ["segment", bright_bundle, str(tmp_path / "scans"), str(tmp_path / "output"), "--dry-run"]
+    assert _main(monkeypatch, *command) == 0
+    told = capfd.readouterr()
+    assert told.out == "0 scans would be segmented; 2 perhaps still uploading.\n"
+    assert "would be segmented" not in told.err
+    assert _main(monkeypatch, *command, "--json", "--segmentation.settle-minutes", "0") == 0
+    assert len(json.loads(capfd.readouterr().out)["due"]) == 2
+
+
+@pytest.mark.ray
+@pytest.mark.server
+@pytest.mark.usefixtures("ray_session", "prefect_server")
+def test_an_incomplete_run_says_what_it_published(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], phantoms: Path, tmp_path: Path
+) -> None:
+    """Exit code 3 comes after the lines of success, and with --json after the handle, beside what was lost."""
+    shutil.copytree(phantoms, tmp_path / "source")
+    next((tmp_path / "source" / "frames").iterdir()).write_bytes(b"")
+    dataset = str(tmp_path / "dataset")
+    command = ["prepare", str(tmp_path / "source"), dataset, "--preparation.size-px", "64"]
+    command += ["--preparation.patient-id-pattern", PATIENT_ID_PATTERN]
+    assert _main(monkeypatch, *command) == 3
+    assert capfd.readouterr().out == f"Dataset: {dataset} (39 slices, 1 rejected)\n"
+    assert _main(monkeypatch, *command, "--json") == 3
+    found = json.loads(capfd.readouterr().out)
+    assert (found["error"], found["exit_code"]) == ("IncompleteError", 3)
+    assert DatasetHandle.model_validate(found["result"]).n_failed == 1
 
 
 def test_an_expected_failure_is_one_json_object(

@@ -39,7 +39,7 @@ def test_review_ends_green_until_something_is_newly_refused(tmp_path: Path) -> N
 def test_bad_parameters_are_refused(tmp_path: Path) -> None:
     """A folder of somebody else, and a negative number of scans, are refused before anything is written."""
     (tmp_path / "letter.txt").write_text("not ours")
-    with pytest.raises(ConfigError, match="no run of ours wrote"):
+    with pytest.raises(ConfigError, match="so no finished segmentation"):
         review_segmentation(str(tmp_path))
     with pytest.raises(ConfigError, match="n_scans is -1"):
         review_segmentation(str(tmp_path), n_scans=-1)

@@ -55,7 +55,7 @@ def test_tolerated_failures_let_it_go_on_but_not_end_green() -> None:
     require_enough(ONE_LOST, max_failed_fraction=0.01)
     with pytest.raises(IncompleteError, match=r"1 of 100 slices.*1\.0%.*more than"):
         require_enough(ONE_LOST, max_failed_fraction=0.009)
-    with pytest.raises(IncompleteError, match="1 slice rejected"):
+    with pytest.raises(IncompleteError, match="1 input rejected"):
         require_complete(dataset=ONE_LOST)
 
 
@@ -64,8 +64,10 @@ def test_everything_used_is_green_and_each_loss_is_named() -> None:
     evaluation = EvaluationHandle(uri="e", fingerprint="f", n_failed=2)
     segmentation = SegmentationHandle(uri="s", fingerprint="f", counts={"failed": 5}, n_new_failures=3)
     require_complete(dataset=NOTHING_LOST, evaluation=evaluation.model_copy(update={"n_failed": 0}))
-    with pytest.raises(IncompleteError, match=r"2 slices could not be scored.*3 scans newly failed.*s/scans\.parquet"):
+    lost = r"2 slices could not be scored.*3 scans newly failed.*s/scans\.parquet"
+    with pytest.raises(IncompleteError, match=lost) as caught:
         require_complete(dataset=NOTHING_LOST, evaluation=evaluation, segmentation=segmentation)
+    assert caught.value.result == evaluation, "whose Dice a command prints"
 
 
 def test_known_bad_scans_do_not_redden_a_run() -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,8 +14,10 @@ from prefect.logging.configuration import setup_logging
 
 from flows.__main__ import main
 from tasks.io import output_lock
+from tasks.runtime import local_server
+from tests.core.samples import DATASET, MANIFEST
 
-BAD_PARAMETERS, LOCKED, OUTSIDE = 2, 4, 5
+BAD_PARAMETERS, LOCKED = 2, 4
 HUNTER = "hunter2"
 
 
@@ -75,33 +79,50 @@ AT_ONCE = {
     "password in YAML": Mistake("train a b --config {folder}/password.yaml", "through the environment"),
     "password of weights": Mistake(f"train a b --model.encoder-weights https://u:{HUNTER}@h/w.h5", "environment"),
     "password of a cluster": Mistake(f"segment a b c --compute.ray-address http://u:{HUNTER}@h:8265", "environment"),
-    "names without a key": Mistake("names {folder}", "LESIONS_ID_KEY"),
+    "names without a key": Mistake("names {folder}/segmentation", "LESIONS_ID_KEY"),
+    "names of no segmentation": Mistake("names {folder}", "Did you mean file://{folder}/segmentation?"),
     "shell": Mistake("--install-completion --shell tcsh", "Choose from"),
 }
 """Mistakes that are found before any server starts."""
 
-IN_A_FLOW = {
-    "store": Mistake("segment {bundle} gss://bucket/a {folder}/new", "gss:// is not read"),
-    "half a store": Mistake("segment {bundle} s3:/bucket/a {folder}/new", "Did you mean s3://bucket/a?"),
-    "no slashes": Mistake("segment {bundle} gs:bucket/a {folder}/new", "Did you mean gs://bucket/a?"),
-    "output is a file": Mistake("segment {bundle} {source}/frames {folder}/file", "is a file"),
-    "output in the scans": Mistake("segment {bundle} {source}/frames {source}/frames/out", "taken for scans"),
-    "report among files of others": Mistake("evaluate {bundle} {folder} {folder}", "no run of ours wrote"),
-    "empty source": Mistake("prepare {folder}/empty {folder}/new", "frames/ or images/ beside masks/"),
-    "source without masks": Mistake("prepare {folder}/images {folder}/new", "of the expected ones frames"),
-    "no source": Mistake("prepare {folder}/nowhere {folder}/new", "Nothing exists at", OUTSIDE),
+OF_INPUTS = {
+    "no source": Mistake("prepare {folder}/nowhere {folder}/new", "Nothing exists at"),
+    "no source of a pipeline": Mistake("run {folder}/nowhere {folder}/new", "Nothing exists at"),
+    "no scans of a pipeline": Mistake("run {source} {folder}/new {folder}/nowhere", "Nothing exists at"),
     "no dataset": Mistake("train {folder}/nowhere {folder}/new", "holds no dataset.json"),
     "scans for a dataset": Mistake("train {source} {folder}/new", "holds no dataset.json"),
     "cut dataset": Mistake("train {folder}/cut {folder}/new", "is damaged"),
-    "BatchNorm of no start": Mistake("train {source} {folder}/new --training.freeze-batchnorm", "model.start_from"),
-    "start where it ends": Mistake("train {source} {folder}/new --model.start-from {folder}/new", "Write it elsewhere"),
+    "no scans": Mistake("segment {bundle} {folder}/nowhere {folder}/new", "Nothing exists at"),
+    "no bundle": Mistake("segment {source} {source}/frames {folder}/new", "holds no model.json"),
+    "no bundle for a dry run": Mistake("segment {source} {source}/frames {folder}/new --dry-run", "holds no model"),
+    "damaged bundle": Mistake("segment {folder}/bundle {source}/frames {folder}/new", "is damaged"),
+    "dataset for a bundle": Mistake("evaluate {folder}/dataset {folder}/dataset {folder}/new", "holds no model.json"),
+    "store": Mistake("segment {bundle} gss://bucket/a {folder}/new", "gss:// is not read"),
+    "half a store": Mistake("segment {bundle} s3:/bucket/a {folder}/new", "Did you mean s3://bucket/a?"),
+    "no slashes": Mistake("segment {bundle} gs:bucket/a {folder}/new", "Did you mean gs://bucket/a?"),
+}
+"""Mistakes in an address that is read, found before any server starts."""
+
+IN_A_FLOW = {
+    "output is a file": Mistake("segment {bundle} {source}/frames {folder}/file", "is a file"),
+    "output in the scans": Mistake("segment {bundle} {source}/frames {source}/frames/out", "taken for scans"),
+    "report among files of others": Mistake("evaluate {bundle} {folder}/dataset {folder}", "no run of ours wrote"),
+    "review of the parent": Mistake("review {folder}", "Did you mean file://{folder}/segmentation?"),
+    "empty source": Mistake("prepare {folder}/empty {folder}/new", "frames/ or images/ beside masks/"),
+    "source without masks": Mistake("prepare {folder}/images {folder}/new", "of the expected ones frames"),
+    "BatchNorm of no start": Mistake(
+        "train {folder}/dataset {folder}/new --training.freeze-batchnorm", "model.start_from"
+    ),
+    "start where it ends": Mistake(
+        "train {folder}/dataset {folder}/new --model.start-from {folder}/new", "Write it elsewhere"
+    ),
+    "start from no bundle": Mistake(
+        "train {folder}/dataset {folder}/new --model.start-from {folder}", "holds no model.json"
+    ),
 }
 """Mistakes that a flow finds before it starts a cluster."""
 
 IN_A_STEP = {
-    "no scans": Mistake("segment {bundle} {folder}/nowhere {folder}/new", "Nothing exists at", OUTSIDE),
-    "no bundle": Mistake("segment {source} {source}/frames {folder}/new", "holds no model.json"),
-    "damaged bundle": Mistake("segment {folder}/bundle {source}/frames {folder}/new", "is damaged"),
     "locked output": Mistake("segment {bundle} {source}/frames {folder}/locked", "is held by run", LOCKED),
 }
 """Mistakes that a step finds."""
@@ -124,6 +145,8 @@ def folder(phantoms: Path, tmp_path: Path) -> Iterator[Path]:
         "password.yaml": f"model: {{encoder_weights: 'https://u:{HUNTER}@h/w.h5'}}",
         "cut/dataset.json": "{",
         "bundle/model.json": "{}",
+        "dataset/dataset.json": DATASET.model_dump_json(),
+        "segmentation/manifest.json": MANIFEST.model_dump_json(),
     }
     for name, content in files.items():
         path = tmp_path / name
@@ -158,7 +181,7 @@ class Shell:
             main()
         told = self.capfd.readouterr()
         assert stop.value.code == mistake.status, told.err
-        assert mistake.says in " ".join(told.err.split())
+        assert _filled(mistake.says, places) in " ".join(told.err.split())
         assert "Traceback" not in told.err
         assert HUNTER not in told.out + told.err
         assert not told.out
@@ -181,6 +204,31 @@ def shell(
 def test_a_mistake_on_the_command_line_is_one_sentence(name: str, shell: Shell, folder: Path) -> None:
     """What no flow can be asked ends before anything starts, with the nearest name where one is misspelt."""
     shell.check(AT_ONCE[name], folder=folder)
+
+
+@pytest.mark.parametrize("name", OF_INPUTS)
+def test_a_mistake_in_an_input_is_one_sentence(
+    name: str, shell: Shell, folder: Path, phantoms: Path, bright_bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not there, or is something else, is said before a server or Ray starts, and nothing is written."""
+    monkeypatch.setattr(local_server, "begin_local_server", _never)
+    shell.check(OF_INPUTS[name], folder=folder, source=phantoms, bundle=bright_bundle)
+    assert not (folder / "new").exists()
+
+
+def _never() -> None:
+    raise AssertionError("a server was started")
+
+
+@pytest.mark.parametrize("name", ["command", "no bundle", "fractions above one"])
+def test_a_shell_sees_the_same(name: str, folder: Path, phantoms: Path) -> None:
+    """A process of its own ends with the exit code and one line on standard error, as the tests in one process do."""
+    mistake = (AT_ONCE | OF_INPUTS)[name]
+    command = [_filled(argument, {"folder": folder, "source": phantoms}) for argument in mistake.command.split()]
+    run = subprocess.run([sys.executable, "-m", "flows", *command], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (mistake.status, ""), run.stderr
+    assert mistake.says in run.stderr
+    assert len(run.stderr.splitlines()) == 1
 
 
 @pytest.mark.server

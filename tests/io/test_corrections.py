@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.config.intensity import HuConfig
 from tasks.core.rows import CorrectionRow, SlicePair
+from tasks.io import storage
 from tasks.io.corrections import add_corrections
 from tasks.io.discovery import Discovery
 from tasks.io.outputs import reviews, segmentations
@@ -18,8 +20,18 @@ CORONA = "Jun_coronacases_case10_100"
 def _reviewed(output: Path, *rows: CorrectionRow) -> str:
     """Publish a segmentation with corrections, and return its URI."""
     segmentations.publish(output.as_uri(), MANIFEST.model_copy(update={"scans_uri": SCANS}), [], page="")
-    reviews.publish(output.as_uri(), reviews.Tables([], [], rows), agreement="")
+    made = [_with_label(output, row) for row in rows]
+    reviews.publish(output.as_uri(), reviews.Tables([], [], made), agreement="")
     return output.as_uri()
+
+
+def _with_label(output: Path, row: CorrectionRow) -> CorrectionRow:
+    """Write image and label of a correction, whose content is the digest that the row has, and give it the true one."""
+    content = str(row.label_sha256).encode()
+    files = reviews.label_uris(output.as_uri(), row.scan_id, row.layout, len(row.source_uris))
+    for uri in (uri for pair in files for uri in pair):
+        storage.publish(uri, content)
+    return row.model_copy(update={"label_sha256": reviews.label_digest([content] * len(files))})
 
 
 def _correction(path: str, *, layout: str = "slice", scan_id: str = "", label: str = "l") -> CorrectionRow:
@@ -38,7 +50,7 @@ def _added(
 ) -> Discovery:
     volumes = {pair.image_uri for pair in pairs if pair.image_uri.endswith(".nii.gz")}
     found = Discovery(pairs=[*pairs], volumes=volumes)
-    add_corrections(found, [_reviewed(output, *rows)], patient_id_pattern=pattern, assigned={})
+    add_corrections(found, [_reviewed(output, *rows)], patient_id_pattern=pattern, hu=HuConfig(), assigned={})
     return found
 
 
@@ -95,7 +107,7 @@ def test_corrections_that_no_rule_knows_are_counted(tmp_path: Path) -> None:
     """Each may be of a patient who is there by another name."""
     rows = [_correction(f"{CORONA}.png"), _correction("p/ct.nii.gz", layout="volume")]
     found = Discovery(pairs=[], volumes=set())
-    added = add_corrections(found, [_reviewed(tmp_path, *rows)], patient_id_pattern=None, assigned={})
+    added = add_corrections(found, [_reviewed(tmp_path, *rows)], patient_id_pattern=None, hu=HuConfig(), assigned={})
     assert added.n_unknown == 1
 
 
@@ -148,7 +160,7 @@ def test_later_output_wins(tmp_path: Path) -> None:
     fingerprints = set()
     for uris in (outputs, outputs[::-1], [outputs[1]]):
         found = Discovery()
-        added = add_corrections(found, uris, patient_id_pattern=None, assigned={})
+        added = add_corrections(found, uris, patient_id_pattern=None, hu=HuConfig(), assigned={})
         [pair] = found.pairs
         assert pair.mask_uri.startswith(uris[-1])
         assert [source.n_scans for source in added.sources] == [1] * len(uris)
@@ -178,3 +190,41 @@ def test_refused_corrections_are_not_used(tmp_path: Path) -> None:
     """Only what a review accepted becomes a label."""
     row = _correction(f"{CORONA}.png").model_copy(update={"status": "refused"})
     assert _keys(_added(tmp_path, [row])) == []
+
+
+@pytest.mark.parametrize("file", ["mask_0000.png", "image_0000.png"])
+def test_label_that_is_not_the_accepted_one_is_rejected(tmp_path: Path, file: str) -> None:
+    """A label that was overwritten in place, or an image that is gone, is a row with what to do; others are taken."""
+    rows = [_correction(f"{CORONA}.png"), _correction("Jun_coronacases_case10_101.png")]
+    uri = _reviewed(tmp_path, *rows)
+    path = tmp_path / "review" / "accepted" / f"{CORONA}.png" / file
+    if file.startswith("mask"):
+        path.write_bytes(b"another label")
+    else:
+        path.unlink()
+    found = Discovery()
+    add_corrections(found, [uri], patient_id_pattern=None, hu=HuConfig(), assigned={})
+    assert [pair.slice_index for pair in found.pairs] == [101]
+    [failure] = found.failures
+    assert (failure.error_code, failure.uri.rpartition("/")[2]) == ("changed", "mask_0000.png")
+    assert "Run `lesions review` again" in failure.error
+
+
+@pytest.mark.parametrize(
+    ("predicted", "says"),
+    [
+        (HuConfig(window_level_hu=40, window_width_hu=400), "window level 40 HU, width 400 HU, this dataset has"),
+        (HuConfig(mapping="slice_min_max"), "minimum to maximum of each slice, this dataset has window level -600 HU"),
+        (HuConfig(), None),
+        (None, None),
+    ],
+)
+def test_corrections_of_other_ct_values_are_warned_of(
+    tmp_path: Path, predicted: HuConfig | None, says: str | None
+) -> None:
+    """Both mappings are in the sentence; an output that does not say its own, and whose bundle is gone, has none."""
+    uri = _reviewed(tmp_path, _correction(f"{CORONA}.png"))
+    segmentations.publish(uri, MANIFEST.model_copy(update={"scans_uri": SCANS, "hu": predicted}), [], page="")
+    added = add_corrections(Discovery(), [uri], patient_id_pattern=None, hu=HuConfig(), assigned={})
+    assert len(added.warnings) == bool(says)
+    assert all(says in warning for warning in added.warnings if says)

@@ -10,8 +10,9 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
+from tasks.core.handles import Finding
 from tasks.runtime import doctor
-from tasks.runtime.doctor import Finding, check_addresses, check_prefect, check_ray
+from tasks.runtime.doctor import check_addresses, check_prefect, check_ray
 
 
 @pytest.mark.server
@@ -83,4 +84,5 @@ def test_addresses_of_the_night_are_looked_at(
     monkeypatch.setenv("LESIONS_MODEL_URI", bright_bundle)
     monkeypatch.setenv("LESIONS_SCANS_URI", str(tmp_path))
     monkeypatch.setenv("LESIONS_OUTPUT_URI", str(tmp_path / "new"))
-    assert check_addresses() == Finding(True, "LESIONS_MODEL_URI, LESIONS_SCANS_URI, LESIONS_OUTPUT_URI can be used")
+    can_be_used = "LESIONS_MODEL_URI, LESIONS_SCANS_URI, LESIONS_OUTPUT_URI can be used"
+    assert check_addresses() == Finding(is_well=True, sentence=can_be_used)

@@ -80,8 +80,10 @@ def _config(content: bytes) -> Callable[[Night], list[str]]:
 MISTAKES = {
     "no model": Mistake(PARAMETERS, "holds no model.json", lambda night: night.segment(model="/nowhere")),
     "changed model": Mistake(PARAMETERS, "was changed", lambda night: night.segment(model=night.changed_model())),
-    "no scans": Mistake(OUTSIDE, "Nothing exists at", lambda night: night.segment(scans="/nowhere")),
-    "bucket that is none": Mistake(OUTSIDE, "Nothing exists at", lambda night: night.segment(scans="gs://nowhere/a")),
+    "no scans": Mistake(PARAMETERS, "Nothing exists at", lambda night: night.segment(scans="/nowhere")),
+    "bucket that is none": Mistake(
+        PARAMETERS, "Nothing exists at", lambda night: night.segment(scans="gs://nowhere/a")
+    ),
     "no such store": Mistake(PARAMETERS, "ftp:// is not read", lambda night: night.segment(scans="ftp://host/a")),
     "variable not set": Mistake(PARAMETERS, "Is a variable not set", lambda night: night.segment(output="")),
     "password in an address": Mistake(PARAMETERS, "environment", lambda night: night.segment(model="https://a:b@c/d")),

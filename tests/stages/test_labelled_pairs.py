@@ -1,5 +1,6 @@
 """Lung masks go with their slices and volumes, are checked like masks, and are said to be wrong as what they are."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,3 +129,22 @@ def test_a_lung_mask_on_another_grid_rejects_its_volume(
     with pytest.raises(DataError, match=r"^Lung mask: ") as caught:
         _rows(tmp_path)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("put", [_put_slice, _put_volume])
+def test_a_mask_that_changed_since_it_was_listed_is_refused(
+    tmp_path: Path, put: Callable[[Path, np.ndarray | None], None]
+) -> None:
+    """A review may write a correction anew while its label waits to be prepared: the digest decides, and no lock."""
+    put(tmp_path, None)
+    [pair] = discover_source(str(tmp_path)).pairs
+    mask = next((tmp_path / "masks").iterdir())
+    known = pair.model_copy(update={"mask_sha256": hashlib.sha256(mask.read_bytes()).hexdigest()})
+    assert list(preprocess_pair(known, PREPARATION))
+    if put is _put_slice:
+        _write(mask, np.zeros_like(LESION))
+    else:
+        mask.write_bytes(write_nifti_mask(np.zeros(GRID.shape, np.uint8), GRID))
+    with pytest.raises(DataError, match="changed since it was listed") as caught:
+        list(preprocess_pair(known, PREPARATION))
+    assert caught.value.code == "changed"

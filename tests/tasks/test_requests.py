@@ -14,11 +14,12 @@ from tasks.core.errors import ConfigError
 from tasks.core.step_inputs import EvaluateRequest, TrainRequest
 from tasks.engine.cluster.session import session
 from tasks.engine.jobs import connection
-from tasks.evaluate import evaluation_request
+from tasks.evaluate import evaluation_request, require_comparable
+from tasks.io.outputs import datasets
 from tasks.runtime.addresses import locate
 from tasks.segment import segmentation_request
 from tasks.train import training_request
-from tests.core.samples import EVALUATION
+from tests.core.samples import CASE, DATASET, EVALUATION
 
 PLACES = ("gs://b/model", "gs://b/scans", "gs://b/masks")
 
@@ -126,3 +127,19 @@ def test_an_earlier_evaluation_that_cannot_be_compared_is_refused(tmp_path: Path
     for name in ("", "/metrics.json"):
         with pytest.raises(ConfigError, match=r"which the new report replaces\. Write it elsewhere"):
             _evaluation(f"{tmp_path}{name}", report=tmp_path.as_uri())
+
+
+def test_an_earlier_evaluation_of_other_patients_is_refused_before_a_training(tmp_path: Path) -> None:
+    """As soon as the dataset is there, its patients are compared with those that were scored."""
+    (tmp_path / "metrics.json").write_text(EVALUATION.model_dump_json())
+    dataset = (tmp_path / "dataset").as_uri()
+    cases = [
+        CASE.model_copy(update={"patient_id": f"patient_{name}", "case_id": name, "split": split})
+        for name, split in (("a", "test"), ("b", "test"), ("c", "train"))
+    ]
+    asked = _evaluation(str(tmp_path)).model_copy(update={"dataset_uri": dataset})
+    datasets.publish_dataset(dataset, DATASET, cases=cases, failures=[], duplicates=[])
+    require_comparable(asked)
+    datasets.publish_dataset(dataset, DATASET, cases=cases[1:], failures=[], duplicates=[])
+    with pytest.raises(ConfigError, match="0 only here, 1 only there"):
+        require_comparable(asked)

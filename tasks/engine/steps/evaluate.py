@@ -5,10 +5,8 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from tasks.core.catalog import SPLITS, Split
 from tasks.core.errors import ConfigError
 from tasks.core.handles import EvaluationHandle
-from tasks.core.paired_comparison import require_same_patients
 from tasks.core.rows import CaseRow
 from tasks.core.schemas import DatasetCard, ModelCard
 from tasks.core.step_inputs import EvaluateRequest
@@ -18,6 +16,7 @@ from tasks.engine.inference.chunks import PredictionSpec
 from tasks.engine.inference.stream import PredictionStream
 from tasks.io.outputs import bundles, datasets, evaluations
 from tasks.io.outputs.ownership import claim
+from tasks.stages.earlier_evaluation import read_comparable, splits_of
 from tasks.stages.evaluation_report import build_report, draw_report
 from tasks.stages.patient_scores import ShardScore, add_up, views
 from tasks.stages.score_slices import load_shard, score_shard
@@ -48,13 +47,9 @@ def evaluate(
             f"The model takes {card.input_size_px} px, the dataset holds {dataset.size_px} px. "
             f"Prepare it with preparation.size_px {card.input_size_px}."
         )
-    splits = _splits(request)
+    splits = splits_of(request)
     cases = [case for case in datasets.read_cases(request.dataset_uri) if case.split in splits]
-    earlier = evaluations.read_earlier(request.compare_with) if request.compare_with else None
-    if earlier:
-        require_same_patients(
-            {case.patient_id for case in cases}, [str(row["patient_id"]) for row in earlier.per_patient]
-        )
+    earlier = read_comparable(request, cases)
     datasets.require_whole(request.dataset_uri, dataset, splits)
     claim(request.report_uri, "evaluation")
     shards = _score_shards(request, card, dataset, cases, load_model=load_model, report_progress=report_progress)
@@ -74,10 +69,6 @@ def evaluate(
     return EvaluationHandle(uri=request.report_uri, fingerprint=card.digest, n_failed=report.n_failed)
 
 
-def _splits(request: EvaluateRequest) -> tuple[Split, ...]:
-    return SPLITS if request.split == "all" else (request.split,)
-
-
 def _score_shards(
     request: EvaluateRequest,
     card: ModelCard,
@@ -88,7 +79,7 @@ def _score_shards(
     report_progress: ReportProgress,
 ) -> list[ShardScore]:
     """Return the scores of each shard; held-out patients are scored by their network."""
-    uris = [uri for split in _splits(request) for uri in datasets.list_shards(request.dataset_uri, split)]
+    uris = [uri for split in splits_of(request) for uri in datasets.list_shards(request.dataset_uri, split)]
     shards: list[ShardScore] = []
     sums, started, n_slices = StageSums(), time.monotonic(), sum(case.n_slices for case in cases)
     for view in views(card, {case.patient_id for case in cases}):

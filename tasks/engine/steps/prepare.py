@@ -143,7 +143,8 @@ def _write_shards(
     for row in results.iter_rows():
         if row["uri"] not in pairs_done:
             pairs_done.add(row["uri"])
-            report_progress(StepProgress(len(pairs), n_done=len(pairs_done), seconds=time.monotonic() - started))
+            seconds = time.monotonic() - started
+            report_progress(StepProgress(len(pairs), n_done=len(pairs_done), seconds=seconds, unit="labelled images"))
         if row["error_code"]:
             written.failures.append(FailureRow(uri=row["uri"], error_code=row["error_code"], error=row["error"]))
             if row["where"]:

@@ -113,12 +113,13 @@ def _masks(rows: Iterable[ScanRow]) -> dict[str, str]:
 def _take_corrections(of: Segmented, sources: ListSources, earlier: Sequence[CorrectionRow]) -> list[CorrectionRow]:
     """Return the rows of the corrections that lie there; one that was accepted before is not checked again."""
     files = reviews.list_corrections(of.output_uri)
-    claims = Counter(scan_id_of(file, of.rows) for file in files)
     known = {(row.scan_id, row.sha256): row for row in earlier if row.status == "accepted"}
+    ids = {*of.rows, *(scan_id for scan_id, _ in known)}
+    claims = Counter(scan_id_of(file, ids) for file in files)
     first = {(row.scan_id, row.sha256): row.taken_at for row in earlier}
     rows = []
     for file in files:
-        scan_id = scan_id_of(file, of.rows)
+        scan_id = scan_id_of(file, ids)
         content = _content(file)
         row = _find_known(known, scan_id, content, of) if claims[scan_id] == 1 else None
         if row is None:
@@ -145,13 +146,14 @@ def _content(file: StoredObject) -> bytes:
 def _find_known(
     known: Mapping[tuple[str, str], CorrectionRow], scan_id: str, content: bytes, of: Segmented
 ) -> CorrectionRow | None:
-    """Return the row of a correction that an earlier review accepted and whose label is still there."""
-    row = known.get((scan_id, sha256(content).hexdigest()))
-    scan = of.rows.get(scan_id)
-    if row is None or row.layout is None or scan is None or row.source_fingerprint != scan.source_fingerprint:
+    """Return the row of a correction that an earlier review accepted and whose label is as it was accepted.
+
+    A scan that a later run rejected, or that is gone, has no mask any more; its correction stays as it was accepted.
+    """
+    row, segmented = known.get((scan_id, sha256(content).hexdigest())), of.rows.get(scan_id)
+    if row is None or (segmented is not None and row.source_fingerprint != segmented.source_fingerprint):
         return None
-    [(image_uri, mask_uri), *_] = reviews.label_uris(of.output_uri, scan_id, row.layout)
-    return row if storage.exists(image_uri) and storage.exists(mask_uri) else None
+    return row if reviews.intact_label(of.output_uri, row) else None
 
 
 def _due(
@@ -219,7 +221,7 @@ def _handle(output_uri: str, tables: Tables, earlier: Tables, *, due: Set[str]) 
     return ReviewHandle(
         uri=output_uri,
         n_packages=sum(row.status == "accepted" and row.scan_id in due for row in tables.packages),
-        n_verdicts=sum(row.status == "accepted" for row in tables.verdicts),
+        n_verdicts=sum(row.status == "accepted" and row.verdict is not None for row in tables.verdicts),
         n_corrections=sum(row.status == "accepted" for row in tables.corrections),
         n_refused=len(refused),
         n_new_refusals=len(refused - before),

@@ -43,6 +43,7 @@ def segment(
         load_model: Function that loads the model of a bundle in an actor.
 
     Raises:
+        ConfigError: If nothing exists at the scans' address.
         IncompleteError: If no scan was read although files are or were there; nothing is published.
         LockedError: If another running flow holds the output.
         ModelError: If the bundle is missing, damaged or fails its self-test.

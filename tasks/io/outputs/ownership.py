@@ -49,6 +49,10 @@ _WORKING_FILES: Final = (
 """Files of a run that has not ended, by path in the output, and keys of those that are JSON."""
 
 _MAX_JSON_BYTES: Final = 64 << 20
+_MAX_NEAR_LOOKED_AT: Final = 100
+"""Folders below a wrong address in which a segmentation is looked for."""
+_MAX_NEAR: Final = 3
+"""Segmentations there that are named."""
 _KNOWN_NAMES: Final = {
     *("frames/", "images/", "imagesTr/", "masks/", "labels/", "labelsTr/", "lungs/"),
     *("previews/", "slices/", "index.csv"),
@@ -84,6 +88,40 @@ def require_ours(uri: str, kind: OutputKind) -> None:
     other = next((other for other in get_args(OutputKind) if _carries(uri, other, names)), None)
     found = f"is the {other} of another run" if other else f"holds what no run of ours wrote ({_shown(names)})"
     raise ConfigError(f"The output {shown_uri(uri)} {found}, which could be overwritten. Choose an empty folder.")
+
+
+def require_segmentation(uri: str) -> None:
+    """Require a finished segmentation, to be reviewed or read.
+
+    Raises:
+        ConfigError: If there is none; the message has what is there, and which folder was perhaps meant.
+        StorageError: If the store does not answer.
+    """
+    storage.require(uri)
+    names = storage.list_names(uri)
+    kind = next((kind for kind in get_args(OutputKind) if _carries(uri, kind, names)), None)
+    if kind == "segmentation":
+        return
+    found = (
+        f"is the {kind} of another run"
+        if kind
+        else f"holds no {segmentations.MANIFEST_FILE}, so no finished segmentation"
+    )
+    near = _segmentations_near(uri)
+    todo = f"Did you mean {' or '.join(map(shown_uri, near))}?" if near else "Name the output of `lesions segment`."
+    raise ConfigError(f"{shown_uri(uri)} {found}. {todo}")
+
+
+def _segmentations_near(uri: str) -> list[str]:
+    """Return the first segmentations directly below a URI, or that of which it is a folder."""
+    folders = [name.rstrip("/") for name in storage.list_names(uri) if name.endswith("/")][:_MAX_NEAR_LOOKED_AT]
+    near = [storage.join(uri, name) for name in folders]
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    if name in _FOLDERS:
+        near.insert(0, parent)
+    names = storage.map_in_parallel(storage.list_names, near)
+    found = [one for one, own in zip(near, names, strict=True) if _carries(one, "segmentation", own)]
+    return found[:_MAX_NEAR]
 
 
 def list_inputs(uri: str) -> tuple[list[StoredObject], int]:

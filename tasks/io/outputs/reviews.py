@@ -3,12 +3,13 @@
 It lies in `review/` of the segmentation. People write to `verdicts.csv` and `corrections/`, reviews to all else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final, TypeVar
 
 from tasks.core.addresses import shown_uri
-from tasks.core.errors import ConfigError
+from tasks.core.errors import ConfigError, StorageError
 from tasks.core.rows import CorrectionRow, PackageRow, VerdictRow
 from tasks.core.volumes import Layout
 from tasks.io import storage
@@ -69,6 +70,29 @@ def label_uris(output_uri: str, scan_id: str, layout: Layout, n_slices: int = 1)
         names = [(f"image_{number:04d}.png", f"mask_{number:04d}.png") for number in range(n_slices)]
     folder = storage.join(output_uri, FOLDER, ACCEPTED_FOLDER, scan_id)
     return [(storage.join(folder, image), storage.join(folder, mask)) for image, mask in names]
+
+
+def label_digest(masks: Iterable[bytes]) -> str:
+    """Return the digest of the label of a scan, made of those of its mask files."""
+    return sha256(b"".join(sha256(mask).digest() for mask in masks)).hexdigest()
+
+
+def intact_label(output_uri: str, row: CorrectionRow) -> list[str] | None:
+    """Return the digest of each mask file of an accepted correction; None if they are not those that were accepted.
+
+    Raises:
+        StorageError: If the store does not answer.
+    """
+    uris = label_uris(output_uri, row.scan_id, row.layout or "volume", len(row.source_uris))
+    try:
+        masks = [storage.read_bytes(mask_uri) for _, mask_uri in uris]
+    except StorageError as err:
+        if err.can_pass:
+            raise
+        return None
+    if not all(storage.exists(image_uri) for image_uri, _ in uris) or label_digest(masks) != row.label_sha256:
+        return None
+    return [sha256(mask).hexdigest() for mask in masks]
 
 
 def find_verdicts(output_uri: str) -> bytes | None:

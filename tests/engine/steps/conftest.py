@@ -44,6 +44,6 @@ def volume_dataset(
     from flows.prepare_dataset import prepare_dataset
 
     dataset = tmp_path_factory.mktemp("prepared") / "dataset"
-    with pytest.raises(IncompleteError, match="1 slice rejected"):
+    with pytest.raises(IncompleteError, match="1 input rejected"):
         prepare_dataset(str(volumes), str(dataset), preparation=BY_VOLUME)
     return dataset

@@ -28,11 +28,22 @@ TRUTH = Truth()
 CT = grid_around(TRUTH, (12, 40, 44), (4.0, 1.5, 1.6), np.eye(3)[:, [2, 1, 0]] * [1, -1, -1])
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labelled slices of four patients."""
-    write_phantoms(tmp_path / "source", n_patients=4, n_slices=3, size_px=64)
-    return tmp_path / "source"
+    folder = tmp_path_factory.mktemp("corrected-source")
+    write_phantoms(folder, n_patients=4, n_slices=3, size_px=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reviewed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Segmentation of a new patient and of a slice of the source, all corrected."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    scans = _new_patient(folder / "new")
+    shutil.copy(source / "frames" / "phantom_002_1.png", scans)
+    _reviewed(scans, folder / "output")
+    return folder / "output"
 
 
 def _with(*outputs: Path, **changes: object) -> PreparationConfig:
@@ -68,14 +79,11 @@ def _new_patient(folder: Path, patient: int = 50) -> Path:
     return folder / "frames"
 
 
-def test_correction_changes_the_next_dataset_and_moves_nobody(source: Path, tmp_path: Path) -> None:
+def test_correction_changes_the_next_dataset_and_moves_nobody(source: Path, reviewed: Path, tmp_path: Path) -> None:
     """Corrected slices of a known patient replace their labels there, those of a new one join; the card names both."""
-    dataset, output = tmp_path / "dataset", tmp_path / "output"
+    dataset, output = tmp_path / "dataset", reviewed
     prepare_dataset(str(source), str(dataset), preparation=PREPARATION)
     before, sides = _slices(dataset), _card(dataset).assignments
-    scans = _new_patient(tmp_path / "new")
-    shutil.copy(source / "frames" / "phantom_002_1.png", scans)
-    _reviewed(scans, output)
     handle = prepare_dataset(str(source), str(dataset), preparation=_with(output))
     after, card = _slices(dataset), _card(dataset)
     assert handle.n_slices == len(after) == len(before) + 2
@@ -92,10 +100,10 @@ def test_correction_changes_the_next_dataset_and_moves_nobody(source: Path, tmp_
     assert (named.uri, named.n_scans) == (output.as_uri(), 3)
 
 
-def test_same_corrections_twice_change_nothing(source: Path, tmp_path: Path) -> None:
+def test_same_corrections_twice_change_nothing(source: Path, reviewed: Path, tmp_path: Path) -> None:
     """Neither a second review nor a second preparation changes a shard; two URIs of one output double no case."""
     dataset, output = tmp_path / "dataset", tmp_path / "output"
-    _reviewed(_new_patient(tmp_path / "new"), output)
+    shutil.copytree(reviewed, output)
     prepare_dataset(str(source), str(dataset), preparation=_with(output))
     first, written = _card(dataset), (dataset / "dataset.json").stat().st_mtime_ns
     review(output.as_uri(), n_scans=0)
@@ -173,6 +181,8 @@ def test_patients_with_hashed_ids_stay_on_their_side(
     """A patient of the source is known by name; a new one has a hashed id, whose split stays when the name is known."""
     monkeypatch.setenv(KEY_VARIABLE, "k" * 32)
     seal, dataset, output = Seal.from_environment(), tmp_path / "dataset", tmp_path / "output"
+    shutil.copytree(source, tmp_path / "source")
+    source = tmp_path / "source"
     scans = _new_patient(tmp_path / "new")
     shutil.copy(source / "frames" / "phantom_002_1.png", scans)
     _reviewed(scans, output, seal=seal)
@@ -199,7 +209,7 @@ def test_correction_that_fits_nowhere_is_a_rejected_slice(source: Path, tmp_path
     for folder in ("a", "b"):
         shutil.copytree(_new_patient(tmp_path / folder), scans / folder)
     _reviewed(scans, output, "a__phantom_050_0", "b__phantom_050_0", "b__phantom_050_1")
-    with pytest.raises(IncompleteError, match="2 slices rejected"):
+    with pytest.raises(IncompleteError, match="2 inputs rejected"):
         prepare_dataset(str(source), str(tmp_path / "dataset"), preparation=_with(output))
     assert _card(tmp_path / "dataset").n_slices == 12 + 1
     failures = datasets.read_failures(str(tmp_path / "dataset"))

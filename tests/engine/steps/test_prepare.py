@@ -139,7 +139,7 @@ def test_bad_slices_are_rows_and_the_rest_is_published(phantoms: Path, tmp_path:
     (source / "lungs" / "phantom_001_1.png").unlink()
     Image.new("L", (50, 50)).save(masks / "phantom_002_0.png")
     Image.fromarray(np.full((96, 96), 77, np.uint8)).save(masks / "phantom_002_1.png")
-    with pytest.raises(IncompleteError, match="6 slices rejected"):
+    with pytest.raises(IncompleteError, match="6 inputs rejected"):
         prepare_dataset(str(source), str(tmp_path / "dataset"), preparation=PREPARATION)
     failures = datasets.read_failures(str(tmp_path / "dataset"))
     codes = {

@@ -241,6 +241,7 @@ def test_malformed_correction_is_a_row_and_the_rest_goes_on(
     correct_with_itk(output, "phantom_070_2")
     handles = [review(output.as_uri(), n_scans=0) for _ in range(2)]
     refused = _corrections(output)[name.partition(".")[0]]
+    assert "preparation." not in (refused.error or ""), "a review has no such parameter"
     assert (refused.status, refused.error_code) == ("refused", code), refused.error
     assert refused.error
     assert refused.label_sha256 is None
@@ -293,7 +294,7 @@ def test_package_that_a_reader_changed_ends_no_review(output: Path) -> None:
 
 
 def test_correction_of_a_scan_that_is_in_the_table_no_more_ends_no_review(output: Path) -> None:
-    """It was taken in before; now it is refused like that of any unknown scan, and the viewer shows the others."""
+    """It was taken in before and stays; the viewer, which has no image of it any more, shows the others."""
     review(output.as_uri(), n_scans=10)
     correct_with_itk(output, "volume")
     review(output.as_uri(), n_scans=10)
@@ -302,8 +303,10 @@ def test_correction_of_a_scan_that_is_in_the_table_no_more_ends_no_review(output
     del rows["volume"]
     segmentations.publish(output.as_uri(), manifest, list(rows.values()), page="")
     review(output.as_uri(), n_scans=10)
-    assert _corrections(output)["volume"].error_code == "unknown_scan"
-    assert ">ct<" in (output / "review" / "viewer.html").read_text(encoding="utf-8")
+    assert _corrections(output)["volume"].status == "accepted"
+    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
+    assert ">ct<" in page
+    assert ">volume<" not in page
 
 
 def test_correction_of_a_scan_that_changed_since_is_checked_again(output: Path) -> None:
@@ -317,6 +320,46 @@ def test_correction_of_a_scan_that_changed_since_is_checked_again(output: Path) 
     publish_segmentation(scans, output)
     review(output.as_uri(), n_scans=0)
     assert _corrections(output)["volume"].source_fingerprint != before.source_fingerprint
+
+
+def test_accepted_correction_outlives_its_scan(output: Path) -> None:
+    """A later run rejects the scan, or no longer finds it: the correction stays; a new file for it is refused."""
+    review(output.as_uri(), n_scans=10)
+    for scan_id, suffix in (("volume", ".nii.gz"), ("ct", ".seg.nrrd")):
+        correct_with_itk(output, scan_id, suffix=suffix)
+    review(output.as_uri(), n_scans=0)
+    before = _corrections(output)
+    rows = [row for scan_id, row in _rows(output).items() if scan_id != "ct"]
+    rejected = {"status": "failed", "error_code": "unreadable", "error": "Damaged.", "mask_uri": None}
+    rows = [row.model_copy(update=rejected) if row.scan_id == "volume" else row for row in rows]
+    segmentations.publish(output.as_uri(), segmentations.find_manifest(output.as_uri()), rows, page="")
+    assert review(output.as_uri(), n_scans=0).n_new_refusals == 0
+    assert _corrections(output) == before
+    put_back(output, "volume.nii.gz", b"another")
+    review(output.as_uri(), n_scans=0)
+    assert _corrections(output)["volume"].error_code == "unknown_scan"
+
+
+def test_label_that_was_overwritten_is_made_anew(output: Path) -> None:
+    """What lies in review/accepted is the review's: another label there is replaced by that of the reader's file."""
+    review(output.as_uri(), n_scans=10)
+    correct_with_itk(output, "volume")
+    review(output.as_uri(), n_scans=0)
+    label = output / "review" / "accepted" / "volume" / "mask.nii.gz"
+    accepted = SimpleITK.GetArrayFromImage(_itk(label))
+    label.write_bytes(write_nifti_mask(np.zeros(VOLUME.shape, np.uint8), VOLUME))
+    review(output.as_uri(), n_scans=0)
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(_itk(label)), accepted)
+
+
+def test_withdrawn_verdicts_are_not_counted(output: Path) -> None:
+    """Without any verdict left, the most urgent scans are packaged again."""
+    row = _rows(output)["ct"]
+    write_verdicts(output, (row, "accept"))
+    assert review(output.as_uri(), n_scans=1).n_verdicts == 1
+    write_verdicts(output, (row, ""))
+    handle = review(output.as_uri(), n_scans=1)
+    assert (handle.n_verdicts, handle.n_packages, handle.n_new_refusals) == (0, 1, 0)
 
 
 def test_correction_that_is_known_is_not_taken_in_again(output: Path) -> None:

@@ -14,7 +14,7 @@ from tasks.core.appearance import appearance_of
 from tasks.core.config.intensity import HuConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.drift import appearance_of_training
-from tasks.core.errors import IncompleteError, StorageError
+from tasks.core.errors import ConfigError, IncompleteError
 from tasks.core.flags import FlagLimits
 from tasks.core.geometry import resize_slice
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
@@ -210,7 +210,7 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert "6 scans would be segmented (phantom_050_0, phantom_050_1, phantom_050_2, …)" in plan.sentence()
     assert not output.exists()
     waiting = _plan(bright_bundle, new_scans, output, settle_minutes=30)
-    assert (waiting.due, waiting.up_to_date["deferred"]) == ([], 6)
+    assert waiting.sentence() == "0 scans would be segmented; 6 perhaps still uploading."
 
 
 def test_dry_run_estimates_time_and_cost_at_the_rate_of_the_last_run(
@@ -224,7 +224,7 @@ def test_dry_run_estimates_time_and_cost_at_the_rate_of_the_last_run(
     found = plan(request.model_copy(update={"price_per_node_hour": 3600.0}))
     assert found.estimated_seconds == pytest.approx(6 / speed.scans_per_hour * 3600)
     assert found.estimated_cost == pytest.approx(found.estimated_seconds * speed.n_nodes)
-    assert f"for about {found.estimated_cost:.2f}; all others" in found.sentence()
+    assert found.sentence().endswith(f", for about {found.estimated_cost:.2f}.")
     assert plan(request).estimated_cost is None
 
 
@@ -303,7 +303,7 @@ def test_a_run_without_scans_is_green_only_if_none_were_lost(
 
 def test_scans_that_do_not_exist_leave_no_output(bright_bundle: str, tmp_path: Path) -> None:
     """A misspelt address is refused before anything is written."""
-    with pytest.raises(StorageError, match="Nothing exists at"):
+    with pytest.raises(ConfigError, match="Nothing exists at"):
         _segment(bright_bundle, tmp_path / "nowhere", tmp_path / "output")
     assert not (tmp_path / "output").exists()
 

@@ -15,6 +15,7 @@ from tasks.io.outputs.ownership import (
     is_written_by,
     outputs_among,
     require_ours,
+    require_segmentation,
 )
 from tests.io.stores import put
 
@@ -135,3 +136,19 @@ def test_masks_are_told_through_links(tmp_path: Path) -> None:
     (tmp_path / "night" / "masks").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "night" / "masks")
     assert is_part_of_output(str(tmp_path / "link"))
+
+
+def test_a_folder_that_is_no_segmentation_names_the_one_that_was_meant(root: str) -> None:
+    """The output below a parent, the output that a folder is of, and what else is there; an output itself is taken."""
+    meant = storage.join(root, "out", "segmentation")
+    storage.publish(storage.join(meant, "manifest.json"), OURS["manifest.json"])
+    put(root, "out/segmentation/masks/a.png", "out/dataset/slices/a.parquet")
+    require_segmentation(meant)
+    for wrong in (storage.join(root, "out"), storage.join(meant, "masks")):
+        with pytest.raises(ConfigError, match=r"holds no manifest\.json.* Did you mean .*out/segmentation\?"):
+            require_segmentation(wrong)
+    storage.publish(storage.join(root, "out", "dataset", "dataset.json"), OURS["dataset.json"])
+    with pytest.raises(ConfigError, match=r"is the dataset of another run\. Name the output of `lesions segment`"):
+        require_segmentation(storage.join(root, "out", "dataset"))
+    with pytest.raises(ConfigError, match="Nothing exists at"):
+        require_segmentation(storage.join(root, "nowhere"))
