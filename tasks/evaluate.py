@@ -9,8 +9,8 @@ from tasks.core.catalog import Scored
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.evaluation import EvaluationConfig
 from tasks.core.errors import ConfigError
-from tasks.core.evaluation_page import evaluation_markdown
 from tasks.core.handles import EvaluationHandle
+from tasks.core.pages.evaluation import evaluation_markdown
 from tasks.core.step_inputs import EvaluateRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import datasets, evaluations

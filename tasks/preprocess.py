@@ -6,7 +6,7 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.preparation import PreparationConfig
 from tasks.core.handles import DatasetHandle, SourceHandle
-from tasks.core.reports import dataset_markdown, failures_markdown
+from tasks.core.pages.artifacts import dataset_markdown, failures_markdown
 from tasks.core.step_inputs import PrepareRequest
 from tasks.engine.jobs.dispatch import run_step
 from tasks.io.outputs import datasets

@@ -19,8 +19,8 @@ from prefect.runtime import flow_run
 from tasks.core.config.compute import ComputeConfig
 from tasks.core.config.segmentation import SegmentationConfig
 from tasks.core.handles import SegmentationHandle, SegmentationPlan
-from tasks.core.reports import MAX_ROWS, plan_markdown
-from tasks.core.segmentation_summary import segmentation_markdown
+from tasks.core.pages.artifacts import MAX_ROWS, plan_markdown
+from tasks.core.pages.segmentation_summary import segmentation_markdown
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import AnyProgress, ReportProgress
 from tasks.engine.jobs.dispatch import at_intervals, run_step

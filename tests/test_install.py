@@ -76,5 +76,5 @@ def test_wheel_holds_every_file_of_the_packages() -> None:
     held = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
     templates = ROOT / "tasks" / "core" / "templates"
     wanted = {str(path.relative_to(ROOT)) for path in templates.rglob("*") if path.is_file()}
-    assert "tasks/core/templates/vendor/niivue/LICENSE" in wanted
+    assert "tasks/core/pages/templates/vendor/niivue/LICENSE" in wanted
     assert wanted <= held

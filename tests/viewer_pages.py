@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.core.config.intensity import HuConfig
+from tasks.core.pages.viewer import CORRECTED, PREDICTED, ViewerScan, viewer_page
 from tasks.core.verdicts import browser_store
-from tasks.core.viewer import CORRECTED, PREDICTED, ViewerScan, viewer_page
 from tasks.stages.viewer_volumes import PICTURE_AFFINE, viewer_scan
 from tests.core.samples import DONE, MANIFEST
 from tests.viewer_scans import DIRECTIONS, TRUTH, anatomy, grid_of, read_as_viewer

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tasks.core.config.intensity import HuConfig
+from tasks.core.pages.viewer import ViewerScan
 from tasks.core.rows import ScanRow
-from tasks.core.viewer import ViewerScan
 from tasks.core.volumes import Grid
 from tasks.stages.viewer_volumes import viewer_scan
 from tests.core.samples import DONE

@@ -9,13 +9,13 @@ import numpy as np
 
 from tasks.core import calibration, intervals
 from tasks.core.addresses import shown_uri
-from tasks.core.evaluation_page import PatientPanel, Rank, evaluation_report
-from tasks.core.figures import precision_recall_figure, reliability_figure, volumes_figure
 from tasks.core.lesions import SIZES, LesionCounts
 from tasks.core.metrics import METRICS, Counts, score
+from tasks.core.pages.evaluation import PatientPanel, Rank, evaluation_report
 from tasks.core.paired_comparison import PairedComparison
 from tasks.core.paired_differences import compare_patients
 from tasks.core.patient_metrics import CONVENTIONS, PATIENT_METRICS, RANGES
+from tasks.core.pictures.figures import precision_recall_figure, reliability_figure, volumes_figure
 from tasks.core.plural import counted
 from tasks.core.probability_histogram import ProbabilityHistogram, precision_recall_curve
 from tasks.core.rows import FailureRow

@@ -7,7 +7,7 @@ import numpy as np
 
 from tasks.core.geometry import resize_slice_to
 from tasks.core.metrics import Counts
-from tasks.core.overlap_picture import OVERLAP_PALETTE, overlap_picture
+from tasks.core.pictures.overlap import OVERLAP_PALETTE, overlap_picture
 from tasks.core.probability_histogram import ProbabilityHistogram
 from tasks.core.rows import FailureRow
 from tasks.core.schemas import ModelCard

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tasks.core.geometry import resize_slice_to
-from tasks.core.key_slices import key_slices
-from tasks.core.panels import PALETTE, overlay, side_by_side
+from tasks.core.pictures.key_slices import key_slices
+from tasks.core.pictures.panels import PALETTE, overlay, side_by_side
 from tasks.io.formats.raster import write_png
 from tasks.stages.chunk import Predicted
 from tasks.stages.load_scans import LoadedScan

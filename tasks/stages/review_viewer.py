@@ -9,10 +9,10 @@ import numpy as np
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError, StorageError
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
+from tasks.core.pages.viewer import CORRECTED, MAX_SCANS, PREDICTED, SIZE_PX, ViewerScan, stored_window, viewer_page
 from tasks.core.rows import CorrectionRow, ScanRow
 from tasks.core.schemas import SegmentationManifest
 from tasks.core.verdicts import browser_store
-from tasks.core.viewer import CORRECTED, MAX_SCANS, PREDICTED, SIZE_PX, ViewerScan, stored_window, viewer_page
 from tasks.core.volumes import Volume
 from tasks.io import storage
 from tasks.io.formats import read_labels

@@ -8,8 +8,8 @@ import numpy as np
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError
 from tasks.core.geometry import resize_mask, resize_slice, resized_grid
+from tasks.core.pages.viewer import CORRECTED, N_STEPS, PREDICTED, ViewerScan, caption_of
 from tasks.core.rows import ScanRow
-from tasks.core.viewer import CORRECTED, N_STEPS, PREDICTED, ViewerScan, caption_of
 from tasks.core.volumes import Grid
 
 PICTURE_AFFINE = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], float)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.core.figures import training_curves
 from tasks.core.handles import SegmentationHandle
 from tasks.core.history import EpochRow
+from tasks.core.pictures.figures import training_curves
 from tasks.core.schemas import WEIGHTS_FILE
 from tasks.core.step_inputs import SegmentRequest
 from tasks.core.throughput import ReportProgress

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.core.catalog import Output
-from tasks.core.figures import training_curves
 from tasks.core.labels import pack_labels
 from tasks.core.phantoms import phantom_scan
+from tasks.core.pictures.figures import training_curves
 from tasks.core.schemas import WEIGHTS_FILE
 from tasks.engine.inference.predictor import make_self_test
 from tasks.engine.network.model import weights_to_bytes

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from tasks.core.panels import N_GREYS, PALETTE
+from tasks.core.pictures.panels import N_GREYS, PALETTE
 from tasks.io.scan_sources import ScanSource
 from tasks.stages.chunk import Predicted
 from tasks.stages.load_scans import LoadedScan

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK
 
 from tasks.core.intensity import hu_to_uint8
-from tasks.core.segmentation_page import segmentation_report
+from tasks.core.pages.segmentation import segmentation_report
 from tasks.core.verdicts import read_verdicts
 from tests.core.samples import MANIFEST
 from tests.itk_files import itk_grid, itk_image

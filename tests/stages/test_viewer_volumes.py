@@ -9,7 +9,7 @@ import SimpleITK
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError
 from tasks.core.intensity import hu_to_uint8
-from tasks.core.viewer import CORRECTED, MIN_STEP_HU, PREDICTED, ViewerScan, stored_window
+from tasks.core.pages.viewer import CORRECTED, MIN_STEP_HU, PREDICTED, ViewerScan, stored_window
 from tasks.core.volumes import Grid
 from tasks.stages.viewer_volumes import PICTURE_AFFINE, viewer_scan
 from tests.core.samples import DONE

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from tasks.core.addresses import shown_uri
 from tasks.core.drift import CollectionDrift
+from tasks.core.pages.segmentation import segmentation_report, to_review
 from tasks.core.plural import counted
 from tasks.core.rows import ScanRow
 from tasks.core.schemas import SegmentationManifest, Speed
-from tasks.core.segmentation_page import segmentation_report, to_review
 from tasks.core.throughput import StageSums, cost_per_1000
 from tasks.engine.steps.up_to_date import count_by_status
 from tasks.io import ledger, output_lock, storage

@@ -4,8 +4,8 @@ import logging
 import uuid
 
 from tasks.core.catalog import SPLITS
-from tasks.core.figures import training_curves
 from tasks.core.handles import ModelHandle
+from tasks.core.pictures.figures import training_curves
 from tasks.core.schemas import ModelCard
 from tasks.core.step_inputs import TrainRequest
 from tasks.core.throughput import ReportProgress

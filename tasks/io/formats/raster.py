@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tasks.core.errors import DataError
-from tasks.core.mask_colours import check_transparency, palette_values
+from tasks.core.pictures.mask_colours import check_transparency, palette_values
 from tasks.core.turns import STORED, turned_back
 from tasks.io.formats.format import Format, MaskWriter, ScanMask
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks.core.addresses import shown_uri
 from tasks.core.errors import ModelError, StorageError
-from tasks.core.model_card_page import model_card_markdown
+from tasks.core.pages.model_card import model_card_markdown
 from tasks.core.postprocess import threshold_probability
 from tasks.core.schemas import WEIGHTS_FILE, ModelCard
 from tasks.io import storage

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from tasks.core.addresses import shown_uri
 from tasks.core.catalog import Split
-from tasks.core.dataset_card_page import dataset_card_markdown
 from tasks.core.errors import ConfigError, StorageError
 from tasks.core.handles import DatasetHandle
+from tasks.core.pages.dataset_card import dataset_card_markdown
 from tasks.core.plural import counted
 from tasks.core.rows import CaseRow, DuplicateRow, FailureRow
 from tasks.core.schemas import DatasetCard
