@@ -10,7 +10,7 @@ from importlib.resources import files
 import pytest
 
 from tasks.core.config.intensity import HuConfig
-from tasks.core.pages.rendering import viewer
+from tasks.core.pages import viewer
 from tasks.core.pages.viewer import MAX_SCANS, NIIVUE, ViewerScan, caption_of, presets_of, stored_window, viewer_page
 from tests.core.samples import DONE
 
