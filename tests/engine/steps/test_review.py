@@ -1,4 +1,4 @@
-"""Scans to correct go out, and verdicts and corrections come in: the whole step, over real files."""
+"""Scans to correct go out, and verdicts come in: the whole step, over real files."""
 
 import re
 import zipfile
@@ -13,75 +13,44 @@ import SimpleITK
 
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import ConfigError
-from tasks.core.rows import CorrectionRow, ScanRow
 from tasks.engine.steps.review import review
 from tasks.io.formats import read_image
-from tasks.io.formats.nifti import write_nifti_mask
 from tasks.io.outputs import reviews, segmentations
 from tasks.io.pseudonyms import KEY_VARIABLE, Seal
-from tests.bad_inputs import png
+from tests.engine.steps.review_output import (
+    CT,
+    NAMES,
+    TRUTH,
+    VOLUME,
+    corrections_of,
+    package_of,
+    place_of,
+    read_itk,
+    rows_of,
+    segmented,
+    write_scans,
+)
 from tests.phantoms import write_phantoms
 from tests.stages.reviewed import correct_with_itk, publish_segmentation, put_back, write_verdicts
-from tests.volumes import Truth, grid_around, put_series, to_bytes, to_dicom, to_nifti
-
-TRUTH = Truth()
-OBLIQUE = np.linalg.qr(np.array([[0.1, 0.0, -1.0], [0.2, -1.0, 0.05], [1.0, 0.15, 0.1]]))[0]
-FLIPPED = np.eye(3)[:, [2, 1, 0]] * [-1, -1, 1]
-CT = grid_around(TRUTH, (12, 40, 44), (4.0, 1.5, 1.6), OBLIQUE)
-VOLUME = grid_around(TRUTH, (44, 40, 12), (1.6, 1.5, 4.0), FLIPPED[:, ::-1])
-NAMES = (b"phantom_", b"volume.nii", b"john_doe", b"Secret^Name", b"SECRET-ID")
-"""Of files, and of the patient in the headers of the series."""
-
-
-def _write_scans(folder: Path) -> Path:
-    """Write two slices, an oblique CT series and a flipped volume."""
-    write_phantoms(folder / "made", n_patients=1, n_slices=4, size_px=96, first_patient=70)
-    scans = folder / "scans"
-    scans.mkdir()
-    for path in sorted((folder / "made" / "frames").iterdir())[1:3]:
-        path.rename(scans / path.name)
-    put_series((scans / "ct").as_uri(), to_dicom(TRUTH.voxels(CT), CT))
-    (scans / "volume.nii.gz").write_bytes(to_nifti(TRUTH.voxels(VOLUME), VOLUME))
-    return scans
+from tests.volumes import to_bytes, to_dicom, to_nifti
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """A segmentation of these scans."""
-    publish_segmentation(_write_scans(tmp_path), tmp_path / "output")
-    return tmp_path / "output"
-
-
-def _rows(output: Path) -> dict[str, ScanRow]:
-    return {row.scan_id: row for row in segmentations.read_rows(output.as_uri())}
-
-
-def _corrections(output: Path) -> dict[str, CorrectionRow]:
-    return {row.scan_id: row for row in reviews.read_corrections(output.as_uri())}
-
-
-def _itk(path: Path) -> SimpleITK.Image:
-    return SimpleITK.ReadImage(str(path))
-
-
-def _place(image: SimpleITK.Image) -> list[float]:
-    return [*image.GetSize(), *image.GetOrigin(), *image.GetSpacing(), *image.GetDirection()]
-
-
-def _package(output: Path, scan_id: str) -> Path:
-    return output / "review" / "packages" / scan_id
+    """A segmentation of two slices, a series and a volume."""
+    return segmented(tmp_path)
 
 
 @pytest.mark.parametrize("scan_id", ["ct", "volume", "phantom_070_1"])
 def test_image_and_mask_of_a_package_lie_in_register(output: Path, scan_id: str) -> None:
     """ITK reads both on one grid, and the mask has the lesion where the image has it, oblique and flipped axes too."""
     review(output.as_uri(), n_scans=10)
-    image, mask = (_itk(_package(output, scan_id) / name) for name in ("image.nii.gz", "mask.nii.gz"))
-    assert _place(image) == pytest.approx(_place(mask), abs=1e-5)
+    image, mask = (read_itk(package_of(output, scan_id) / name) for name in ("image.nii.gz", "mask.nii.gz"))
+    assert place_of(image) == pytest.approx(place_of(mask), abs=1e-5)
     voxels, lesion = SimpleITK.GetArrayFromImage(image), SimpleITK.GetArrayFromImage(mask) > 0
     assert lesion.any()
     assert voxels[lesion].mean() > voxels[~lesion].mean() + 50
-    readme = (_package(output, scan_id) / "README.txt").read_text().splitlines()
+    readme = (package_of(output, scan_id) / "README.txt").read_text().splitlines()
     assert len(readme) == 5
     assert any(f"{scan_id}.nii.gz" in line for line in readme)
 
@@ -92,8 +61,8 @@ def test_a_package_lies_where_the_scan_lies(output: Path) -> None:
     scans = output.parent / "scans"
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(scans / "ct")))
-    for scan_id, source in (("volume", _itk(scans / "volume.nii.gz")), ("ct", reader.Execute())):
-        packed = _itk(_package(output, scan_id) / "image.nii.gz")
+    for scan_id, source in (("volume", read_itk(scans / "volume.nii.gz")), ("ct", reader.Execute())):
+        packed = read_itk(package_of(output, scan_id) / "image.nii.gz")
         at = [(5, 6, 7), (0, 0, 0), (20, 12, 3)]
         for index in at:
             point = source.TransformIndexToPhysicalPoint(index)
@@ -115,7 +84,7 @@ def test_the_viewer_shows_corrections_beside_predictions(output: Path) -> None:
     review(output.as_uri(), n_scans=10)
     grown = {scan_id: correct_with_itk(output, scan_id) for scan_id in ("ct", "volume", "phantom_070_1")}
     for scan_id in grown:
-        (_package(output, scan_id) / "mask.nii.gz").unlink()
+        (package_of(output, scan_id) / "mask.nii.gz").unlink()
     review(output.as_uri(), n_scans=10)
     page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
     listed = re.findall(r'data-is-corrected="(true|false)"><span>(.*?)<', page)
@@ -137,7 +106,7 @@ def test_the_viewer_has_the_window_of_the_model(output: Path) -> None:
     manifest = segmentations.find_manifest(output.as_uri())
     assert manifest is not None
     known = manifest.model_copy(update={"hu": HuConfig(window_level_hu=-500, window_width_hu=1400)})
-    segmentations.publish(output.as_uri(), known, list(_rows(output).values()), page="")
+    segmentations.publish(output.as_uri(), known, list(rows_of(output).values()), page="")
     review(output.as_uri(), n_scans=10)
     page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
     assert 'data-level="-500.0" data-width="1400.0">Model (5)' in page
@@ -149,139 +118,20 @@ def test_package_of_a_series_has_a_dicom_seg(output: Path, kind: str) -> None:
     import highdicom as hd
 
     review(output.as_uri(), n_scans=10, kind=kind)
-    path = _package(output, "ct") / "segmentation.dcm"
+    path = package_of(output, "ct") / "segmentation.dcm"
     found = hd.seg.segread(path)
     assert found.segmentation_type.value == kind
     put_back(output, "ct.dcm", path.read_bytes())
     review(output.as_uri(), n_scans=0)
-    row = _corrections(output)["ct"]
+    row = corrections_of(output)["ct"]
     assert (row.status, row.dice_with_prediction) == ("accepted", 1.0), row.error
-    assert row.n_voxels_before == row.n_voxels_after == _rows(output)["ct"].lesion_voxels
-
-
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"])
-def test_correction_in_any_format_is_taken_in(output: Path, suffix: str) -> None:
-    """A mask that ITK writes in a format of volumes is accepted, and its label is the one that was written."""
-    review(output.as_uri(), n_scans=10)
-    grown = {name: correct_with_itk(output, name, suffix=suffix) for name in ("ct", "volume", "phantom_070_1")}
-    handle = review(output.as_uri(), n_scans=0)
-    assert (handle.n_corrections, handle.n_new_refusals) == (3, 0)
-    for scan_id, row in _corrections(output).items():
-        assert row.n_voxels_after == np.count_nonzero(grown[scan_id]) > row.n_voxels_before
-        assert 0.5 < row.dice_with_prediction < 1
-    label = _itk(output / "review" / "accepted" / "ct" / "mask.nii.gz")
-    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(label), grown["ct"])
-
-
-def test_slice_comes_back_as_png(output: Path) -> None:
-    """The mask of a slice is packaged as PNG too, and a PNG of 0 and 255 is accepted."""
-    review(output.as_uri(), n_scans=10)
-    put_back(output, "phantom_070_1.png", (_package(output, "phantom_070_1") / "mask.png").read_bytes())
-    review(output.as_uri(), n_scans=0)
-    assert _corrections(output)["phantom_070_1"].dice_with_prediction == 1.0
-
-
-def _moved(output: Path) -> bytes:
-    mask = _itk(_package(output, "volume") / "mask.nii.gz")
-    mask.SetOrigin([mask.GetOrigin()[0] + 1.0, *mask.GetOrigin()[1:]])
-    path = output.parent / "moved.nii.gz"
-    SimpleITK.WriteImage(mask, str(path))
-    return path.read_bytes()
-
-
-def _values(output: Path) -> bytes:
-    mask = _itk(_package(output, "volume") / "mask.nii.gz")
-    path = output.parent / "values.nii.gz"
-    SimpleITK.WriteImage(mask * 3 + 1, str(path))
-    return path.read_bytes()
-
-
-def _cropped(output: Path) -> bytes:
-    path = output.parent / "cropped.nii.gz"
-    SimpleITK.WriteImage(_itk(_package(output, "volume") / "mask.nii.gz")[:, :, 1:], str(path))
-    return path.read_bytes()
-
-
-def _of_other_series(output: Path) -> bytes:
-    other = output.parent / "other"
-    put_series((other / "ct2").as_uri(), to_dicom(TRUTH.voxels(CT), CT, series=2))
-    publish_segmentation(other, output.parent / "output2", dicom_seg=True)
-    return (output.parent / "output2" / "masks" / "ct2.dcm").read_bytes()
-
-
-REFUSED = {
-    "another grid": ("volume.nii.gz", _moved, "mixed_geometry"),
-    "another shape": ("volume.nii.gz", _cropped, "shape_mismatch"),
-    "another scan's mask": (
-        "volume.nii.gz",
-        lambda output: (_package(output, "ct") / "mask.nii.gz").read_bytes(),
-        "mixed_geometry",
-    ),
-    "another series": ("ct.dcm", _of_other_series, "other_scan"),
-    "no binary mask": ("volume.nii.gz", _values, "mask_values"),
-    "cut short": ("volume.nii.gz", lambda output: _moved(output)[:200], "unreadable"),
-    "no mask at all": ("volume.nii.gz", lambda _: b"a picture", "unreadable"),
-    "no DICOM": ("ct.dcm", lambda _: b"a picture", "wrong_suffix"),
-    "a slice for a volume": ("volume.png", lambda _: png(), "unsupported_format"),
-    "a slice of another size": ("phantom_070_1.png", lambda _: png(), "shape_mismatch"),
-    "a format without reader": ("volume.docx", lambda _: b"a letter", "unsupported_format"),
-    "an unknown scan": ("john_doe.nii.gz", _moved, "unknown_scan"),
-    "an empty file": ("volume.nii.gz", lambda _: b"", "empty_file"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_malformed_correction_is_a_row_and_the_rest_goes_on(
-    output: Path, caplog: pytest.LogCaptureFixture, case: str
-) -> None:
-    """It is refused with a code and one sentence, counts as new once, and a good one beside it is accepted."""
-    name, make, code = REFUSED[case]
-    review(output.as_uri(), n_scans=10)
-    put_back(output, name, make(output))
-    correct_with_itk(output, "phantom_070_2")
-    handles = [review(output.as_uri(), n_scans=0) for _ in range(2)]
-    refused = _corrections(output)[name.partition(".")[0]]
-    assert "preparation." not in (refused.error or ""), "a review has no such parameter"
-    assert (refused.status, refused.error_code) == ("refused", code), refused.error
-    assert refused.error
-    assert refused.label_sha256 is None
-    assert _corrections(output)["phantom_070_2"].status == "accepted"
-    assert [(handle.n_corrections, handle.n_new_refusals) for handle in handles] == [(1, 1), (1, 0)]
-    assert "john_doe" not in caplog.text
-
-
-def test_two_files_for_one_scan_are_both_refused(output: Path) -> None:
-    """Which of them is meant is not guessed."""
-    review(output.as_uri(), n_scans=10)
-    for suffix in (".nii.gz", ".nrrd"):
-        correct_with_itk(output, "volume", suffix=suffix)
-    assert review(output.as_uri(), n_scans=0).n_new_refusals == 2
-    assert {row.error_code for row in reviews.read_corrections(output.as_uri())} == {"duplicate_slice"}
-
-
-def test_link_out_of_the_folder_is_not_followed(output: Path) -> None:
-    """Whoever may write to the folder of the corrections does not read other files by it."""
-    review(output.as_uri(), n_scans=10)
-    link = put_back(output, "volume.nii.gz", b"")
-    link.unlink()
-    link.symlink_to(_package(output, "volume") / "mask.nii.gz")
-    review(output.as_uri(), n_scans=0)
-    assert _corrections(output)["volume"].error_code == "unsafe_member"
-
-
-def test_link_to_a_folder_ends_no_review(output: Path) -> None:
-    """It is refused like any other; what else was put in is taken in."""
-    review(output.as_uri(), n_scans=10)
-    correct_with_itk(output, "volume")
-    (output / "review" / "corrections" / "ct.nii.gz").symlink_to(output / "masks")
-    review(output.as_uri(), n_scans=0)
-    assert _corrections(output)["volume"].status == "accepted"
+    assert row.n_voxels_before == row.n_voxels_after == rows_of(output)["ct"].lesion_voxels
 
 
 def test_package_that_a_reader_changed_ends_no_review(output: Path) -> None:
     """A mask that was moved is made again; one that was damaged in its place is left out of the viewer."""
     review(output.as_uri(), n_scans=10)
-    mask = _package(output, "volume") / "mask.nii.gz"
+    mask = package_of(output, "volume") / "mask.nii.gz"
     whole = mask.read_bytes()
     mask.unlink()
     review(output.as_uri(), n_scans=10)
@@ -293,68 +143,9 @@ def test_package_that_a_reader_changed_ends_no_review(output: Path) -> None:
     assert ">volume<" not in page
 
 
-def test_correction_of_a_scan_that_is_in_the_table_no_more_ends_no_review(output: Path) -> None:
-    """It was taken in before and stays; the viewer, which has no image of it any more, shows the others."""
-    review(output.as_uri(), n_scans=10)
-    correct_with_itk(output, "volume")
-    review(output.as_uri(), n_scans=10)
-    manifest, rows = segmentations.find_manifest(output.as_uri()), _rows(output)
-    assert manifest is not None
-    del rows["volume"]
-    segmentations.publish(output.as_uri(), manifest, list(rows.values()), page="")
-    review(output.as_uri(), n_scans=10)
-    assert _corrections(output)["volume"].status == "accepted"
-    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
-    assert ">ct<" in page
-    assert ">volume<" not in page
-
-
-def test_correction_of_a_scan_that_changed_since_is_checked_again(output: Path) -> None:
-    """It was drawn on another image; segmented anew, the scan is to be looked at again."""
-    review(output.as_uri(), n_scans=10)
-    correct_with_itk(output, "volume")
-    review(output.as_uri(), n_scans=0)
-    scans = output.parent / "scans"
-    (scans / "volume.nii.gz").write_bytes(to_nifti(TRUTH.voxels(VOLUME) + 1, VOLUME))
-    before = _corrections(output)["volume"]
-    publish_segmentation(scans, output)
-    review(output.as_uri(), n_scans=0)
-    assert _corrections(output)["volume"].source_fingerprint != before.source_fingerprint
-
-
-def test_accepted_correction_outlives_its_scan(output: Path) -> None:
-    """A later run rejects the scan, or no longer finds it: the correction stays; a new file for it is refused."""
-    review(output.as_uri(), n_scans=10)
-    for scan_id, suffix in (("volume", ".nii.gz"), ("ct", ".seg.nrrd")):
-        correct_with_itk(output, scan_id, suffix=suffix)
-    review(output.as_uri(), n_scans=0)
-    before = _corrections(output)
-    rows = [row for scan_id, row in _rows(output).items() if scan_id != "ct"]
-    rejected = {"status": "failed", "error_code": "unreadable", "error": "Damaged.", "mask_uri": None}
-    rows = [row.model_copy(update=rejected) if row.scan_id == "volume" else row for row in rows]
-    segmentations.publish(output.as_uri(), segmentations.find_manifest(output.as_uri()), rows, page="")
-    assert review(output.as_uri(), n_scans=0).n_new_refusals == 0
-    assert _corrections(output) == before
-    put_back(output, "volume.nii.gz", b"another")
-    review(output.as_uri(), n_scans=0)
-    assert _corrections(output)["volume"].error_code == "unknown_scan"
-
-
-def test_label_that_was_overwritten_is_made_anew(output: Path) -> None:
-    """What lies in review/accepted is the review's: another label there is replaced by that of the reader's file."""
-    review(output.as_uri(), n_scans=10)
-    correct_with_itk(output, "volume")
-    review(output.as_uri(), n_scans=0)
-    label = output / "review" / "accepted" / "volume" / "mask.nii.gz"
-    accepted = SimpleITK.GetArrayFromImage(_itk(label))
-    label.write_bytes(write_nifti_mask(np.zeros(VOLUME.shape, np.uint8), VOLUME))
-    review(output.as_uri(), n_scans=0)
-    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(_itk(label)), accepted)
-
-
 def test_withdrawn_verdicts_are_not_counted(output: Path) -> None:
     """Without any verdict left, the most urgent scans are packaged again."""
-    row = _rows(output)["ct"]
+    row = rows_of(output)["ct"]
     write_verdicts(output, (row, "accept"))
     assert review(output.as_uri(), n_scans=1).n_verdicts == 1
     write_verdicts(output, (row, ""))
@@ -362,47 +153,27 @@ def test_withdrawn_verdicts_are_not_counted(output: Path) -> None:
     assert (handle.n_verdicts, handle.n_packages, handle.n_new_refusals) == (0, 1, 0)
 
 
-def test_correction_that_is_known_is_not_taken_in_again(output: Path) -> None:
-    """A second review changes neither row nor label; new content is a new correction, no file is none."""
-    review(output.as_uri(), n_scans=10)
-    correct_with_itk(output, "volume")
-    review(output.as_uri(), n_scans=0)
-    first, label = _corrections(output)["volume"], output / "review" / "accepted" / "volume" / "mask.nii.gz"
-    written = label.stat().st_mtime_ns
-    review(output.as_uri(), n_scans=0)
-    assert _corrections(output)["volume"] == first
-    assert label.stat().st_mtime_ns == written
-    empty = np.zeros(VOLUME.shape, np.uint8)
-    put_back(output, "volume.nii.gz", write_nifti_mask(empty, VOLUME))
-    review(output.as_uri(), n_scans=0)
-    row = _corrections(output)["volume"]
-    assert (row.status, row.n_voxels_after, row.dice_with_prediction) == ("accepted", 0, 0.0)
-    (output / "review" / "corrections" / "volume.nii.gz").unlink()
-    assert review(output.as_uri(), n_scans=0).n_corrections == 0
-    assert _corrections(output) == {}
-
-
 def test_scans_to_correct_are_those_with_that_verdict(output: Path) -> None:
     """Without verdicts the most urgent are packaged, with verdicts those to correct, and none that is corrected."""
     assert review(output.as_uri(), n_scans=1).n_packages == 1
     for path in (output / "review" / "packages").iterdir():
-        assert path.name in _rows(output)
-    rows = _rows(output)
+        assert path.name in rows_of(output)
+    rows = rows_of(output)
     write_verdicts(output, (rows["ct"], "correct"), (rows["volume"], "accept"), (rows["phantom_070_1"], "reject"))
     review(output.as_uri(), n_scans=1)
-    assert _package(output, "ct").exists()
-    assert not _package(output, "volume").exists() or not _package(output, "phantom_070_1").exists()
+    assert package_of(output, "ct").exists()
+    assert not package_of(output, "volume").exists() or not package_of(output, "phantom_070_1").exists()
     correct_with_itk(output, "ct")
     review(output.as_uri(), n_scans=1)
-    written = (_package(output, "ct") / "README.txt").stat().st_mtime_ns
+    written = (package_of(output, "ct") / "README.txt").stat().st_mtime_ns
     review(output.as_uri(), n_scans=1)
-    assert (_package(output, "ct") / "README.txt").stat().st_mtime_ns == written
+    assert (package_of(output, "ct") / "README.txt").stat().st_mtime_ns == written
     agreement = (output / "review" / "agreement.csv").read_text().splitlines()
     cells = dict(zip(agreement[0].split(","), agreement[-1].split(","), strict=True))
     assert [cells[name] for name in ("week", "n_accepted", "n_corrected", "n_rejected", "n_corrections")] == [
         *("all", "1", "1", "1", "1")
     ]
-    assert float(cells["dice_mean"]) == pytest.approx(_corrections(output)["ct"].dice_with_prediction, abs=1e-3)
+    assert float(cells["dice_mean"]) == pytest.approx(corrections_of(output)["ct"].dice_with_prediction, abs=1e-3)
 
 
 def test_changed_scan_gets_no_package(output: Path) -> None:
@@ -439,7 +210,7 @@ def test_scans_of_archives_stacks_and_headers_are_packaged(tmp_path: Path) -> No
     assert review(output.as_uri(), n_scans=10).n_packages == 3
     grown = {scan_id: correct_with_itk(output, scan_id) for scan_id in rows}
     assert review(output.as_uri(), n_scans=0).n_corrections == 3
-    found = _corrections(output)
+    found = corrections_of(output)
     assert {scan_id: row.n_voxels_after for scan_id, row in found.items()} == {
         scan_id: np.count_nonzero(mask) for scan_id, mask in grown.items()
     }
@@ -463,7 +234,7 @@ def test_hashed_ids_stay_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """With the key, scans are found and corrections taken in; no name stands in any file of the review."""
     monkeypatch.setenv(KEY_VARIABLE, "k" * 32)
     output, seal = tmp_path / "output", Seal.from_environment()
-    rows = publish_segmentation(_write_scans(tmp_path), output, seal=seal)
+    rows = publish_segmentation(write_scans(tmp_path), output, seal=seal)
     assert review(output.as_uri(), n_scans=10).n_packages == len(rows) == 4
     for scan_id in rows:
         correct_with_itk(output, scan_id)
@@ -492,6 +263,6 @@ def test_slices_of_a_stack_with_hashed_ids_are_named_nowhere(tmp_path: Path, mon
     review(output.as_uri(), n_scans=1)
     correct_with_itk(output, scan_id)
     assert review(output.as_uri(), n_scans=0).n_corrections == 1
-    uris = _corrections(output)[scan_id].source_uris
+    uris = corrections_of(output)[scan_id].source_uris
     assert not [uri for uri in uris if "phantom" in uri]
     assert [seal.open_text(uri)[-5:] for uri in uris] == [f"{number}.png" for number in range(3)]
