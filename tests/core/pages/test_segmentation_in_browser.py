@@ -89,7 +89,7 @@ def test_scans_are_filtered_and_paged(page: Page) -> None:
 
 
 def test_one_key_is_one_verdict_and_all_are_exported(page: Page) -> None:
-    """Verdicts name the mask that was looked at; pressed again a verdict is withdrawn; ids are quoted."""
+    """They name the mask that was looked at; ids are quoted; pressed again a key withdraws, also what was exported."""
     queue = to_review(report_rows())
     page.locator(".thumb").first.click()
     for key in ("a", "n", "c", "n", "r", "n", "a", "a"):
@@ -105,7 +105,7 @@ def test_one_key_is_one_verdict_and_all_are_exported(page: Page) -> None:
     rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
     assert download.value.suggested_filename == "verdicts.csv"
     found = {row["scan_id"]: (row["verdict"], row["mask_sha256"]) for row in rows}
-    given = dict(zip((row.scan_id for row in queue), ("accept", "correct", "reject"), strict=False))
+    given = dict(zip((row.scan_id for row in queue), ("accept", "correct", "reject", ""), strict=False))
     given[ODD_ID] = "reject"
     shas = {row.scan_id: row.mask_sha256 for row in report_rows()}
     assert found == {scan_id: (verdict, shas[scan_id]) for scan_id, verdict in given.items()}

@@ -117,7 +117,7 @@
     find("page").textContent = `Page ${grouped(state.page + 1)} of ${grouped(pages)}`;
     find("previous").disabled = state.page === 0;
     find("next").disabled = state.page >= pages - 1;
-    find("export").disabled = decided === 0;
+    find("export").disabled = !verdicts.canSave();
   };
   const sortBy = name => {
     state.down = state.sort === name ? !state.down : false;

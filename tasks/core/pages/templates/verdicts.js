@@ -1,7 +1,8 @@
 "use strict";
 // Verdicts of a reader on masks, of the report and of the viewer: kept by this browser per collection and model, and
 // exported as verdicts.csv. `scans` have an id and the digest (sha) of their mask; a verdict on another mask does not
-// count. `onChange` is called when another tab changed them.
+// count. One that the reader takes back is kept as "", which withdraws it also where it was exported before. `onChange`
+// is called when another tab changed them.
 const keptVerdicts = (name, scans, onChange) => {
   const store = `lesions-verdicts-${name}`;
   let kept = {};
@@ -10,22 +11,24 @@ const keptVerdicts = (name, scans, onChange) => {
       kept = Object(JSON.parse(localStorage.getItem(store) || "{}"));
     } catch { /* a private window, or damaged: as it is */ }
   };
-  const verdictOf = scan => {
+  const keptOf = scan => {
     const found = Object.hasOwn(kept, scan.id) ? kept[scan.id] : null;
-    return found && found.sha === scan.sha ? found.verdict : null;
+    return found && found.sha === scan.sha ? found : null;
   };
+  const verdictOf = scan => keptOf(scan)?.verdict || null;
   const decide = (scan, verdict) => {
     read(); // another tab may have added some
-    if (verdictOf(scan) === verdict) delete kept[scan.id];
-    else kept[scan.id] = { verdict, sha: scan.sha, at: new Date().toISOString() };
+    const isTakenBack = verdictOf(scan) === verdict;
+    kept[scan.id] = { verdict: isTakenBack ? "" : verdict, sha: scan.sha, at: new Date().toISOString() };
     try { localStorage.setItem(store, JSON.stringify(kept)); } catch { /* a private window: kept until it is closed */ }
   };
   const decided = () => scans.filter(verdictOf);
+  const canSave = () => scans.some(keptOf);
   const quoted = text => `"${String(text).replaceAll('"', '""')}"`;
   const noFormula = text => /^[=+\-@\t]/.test(text) ? `'${text}` : text; // a spreadsheet would run it
   const save = () => {
-    const cells = scan => [noFormula(scan.id), verdictOf(scan), scan.sha, kept[scan.id].at, ""];
-    const lines = decided().map(scan => cells(scan).map(quoted).join(","));
+    const cells = scan => [noFormula(scan.id), keptOf(scan).verdict, scan.sha, keptOf(scan).at, ""];
+    const lines = scans.filter(keptOf).map(scan => cells(scan).map(quoted).join(","));
     const text = ["scan_id,verdict,mask_sha256,decided_at,comment", ...lines, ""].join("\n");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
@@ -39,5 +42,5 @@ const keptVerdicts = (name, scans, onChange) => {
     onChange();
   });
   read();
-  return { of: verdictOf, decide, decided, save };
+  return { of: verdictOf, decide, decided, canSave, save };
 };

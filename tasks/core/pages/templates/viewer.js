@@ -171,7 +171,7 @@ function showVerdicts() {
     button.setAttribute("aria-pressed", String(button.dataset.verdict === verdicts.of(scan)));
   }
   const n = verdicts.decided().length;
-  element("export").disabled = n === 0;
+  element("export").disabled = !verdicts.canSave();
   element("decided").textContent = n ? `${n.toLocaleString("en-US")} with a verdict` : "";
 }
 
