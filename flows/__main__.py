@@ -18,8 +18,9 @@ from tasks.core.errors import IncompleteError
 from tasks.core.handles import Diagnosis
 from tasks.engine.cluster.garbage import uncollected
 from tasks.runtime.closing_lines import as_json, closing_lines
-from tasks.runtime.command_ends import A_BUG, End, end_of, exit_on_signals, machine_output, show_traceback
+from tasks.runtime.command_ends import A_BUG, End, end_of, machine_output, show_traceback
 from tasks.runtime.command_values import merged, read_config, require_groups_of, texts, without_inner_groups
+from tasks.runtime.signals import exit_on_signals
 
 COMMANDS = {
     "demo": ("flows.demo:demo", "Run every step on artificial scans."),

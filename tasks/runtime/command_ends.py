@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tasks.core.config.groups import PARAMETER_GROUPS
 from tasks.core.errors import ConfigError, IncompleteError, LesionWorkflowError
 from tasks.core.record import Record
 from tasks.runtime.nearest import did_you_mean
+from tasks.runtime.signals import TO_END
 from tasks.runtime.tracebacks import redacted_traceback
 
 BAD_PARAMETERS: Final = "Bad parameters"
@@ -29,8 +29,7 @@ A_BUG: Final = "This is a bug; its traceback is on standard error."
 INTERRUPTED_EXIT: Final = 130
 """Exit code of a command that Ctrl-C ends, as shells have it: 128 + SIGINT."""
 STOPPED: Final = "Stopped. What was finished is recorded; start the command again to continue."
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
-_EXITS: Final = {code: 128 + number for number in _SIGNALS for code in (number, 128 + number)}
+_EXITS: Final = {code: 128 + number for number in TO_END for code in (number, 128 + number)}
 """Exit codes of a command that is told to end, likewise; once it has started, Ray exits with the bare number."""
 
 GENERAL_FLAGS: Final = ("--config", "--debug", "--help", "--json", "--version", "--install-completion")
@@ -88,13 +87,6 @@ def end_of(err: BaseException) -> End | None:
         sentence = _explain(cause) if isinstance(cause, ValidationError) else _of_syntax(err)
         return End(BAD_PARAMETERS, ConfigError.__name__, sentence, ConfigError.exit_code)
     return None
-
-
-def exit_on_signals() -> None:
-    """Let a signal to end raise `SystemExit`, so that the command stops its server and says how it ended."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def show_traceback(err: BaseException) -> None:
