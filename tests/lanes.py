@@ -16,21 +16,26 @@ def _without(paths: tuple[str, ...]) -> list[str]:
 
 
 DEPLOYED = ("tests/flows/test_deployments.py", "tests/flows/test_pipeline.py")
+NETWORKS = (
+    "tests/engine/network",
+    "tests/engine/training",
+    "tests/engine/inference",
+    "tests/engine/steps/test_train.py",
+)
 JOBS = (
-    *("tests/engine/jobs", "tests/engine/cluster", "tests/engine/inference", "tests/runtime"),
-    "tests/engine/steps/test_corrections.py",
+    *("tests/engine/jobs", "tests/engine/cluster", "tests/engine/steps/test_corrections.py", "tests/runtime"),
     *(f"tests/flows/test_{name}.py" for name in ("command", "machine_output", "user_mistakes")),
 )
 """And commands, which wait for processes as jobs do."""
 FILES = ("tests/core", "tests/io", "tests/stages")
 LANES = {
-    "deployments": ["-m", "not soak", *DEPLOYED],
-    "networks": ["-m", "tf and not soak", *_without(DEPLOYED)],
-    "jobs": ["-m", "not tf and not soak", *JOBS],
-    "files": ["-m", "not tf and not soak", *FILES],
-    "others": ["-m", "not tf and not soak", *_without(DEPLOYED + JOBS + FILES)],
+    "deployments": [*DEPLOYED],
+    "networks": [*NETWORKS],
+    "jobs": [*JOBS],
+    "files": [*FILES],
+    "others": _without(DEPLOYED + NETWORKS + JOBS + FILES),
 }
-"""By file and marker, so that every test is in one of them; each lane waits half of its time for processes."""
+"""By file, so that every test is in one of them; each lane waits half of its time for processes."""
 
 
 def _of_failures(lines: list[str]) -> list[str]:

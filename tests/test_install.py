@@ -74,7 +74,7 @@ def test_flows_do_not_load_tensorflow() -> None:
 def test_wheel_holds_every_file_of_the_packages() -> None:
     """Templates, vendored files and their licences are installed with the modules that read them."""
     held = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
-    templates = ROOT / "tasks" / "core" / "templates"
+    templates = ROOT / "tasks" / "core" / "pages" / "templates"
     wanted = {str(path.relative_to(ROOT)) for path in templates.rglob("*") if path.is_file()}
     assert "tasks/core/pages/templates/vendor/niivue/LICENSE" in wanted
     assert wanted <= held

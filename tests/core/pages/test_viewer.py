@@ -14,7 +14,7 @@ from tasks.core.pages import viewer
 from tasks.core.pages.viewer import MAX_SCANS, NIIVUE, ViewerScan, caption_of, presets_of, stored_window, viewer_page
 from tests.core.samples import DONE
 
-VENDOR = files("tasks.core").joinpath("templates", *NIIVUE.split("/")[:-1])
+VENDOR = files("tasks.core.pages").joinpath("templates", *NIIVUE.split("/")[:-1])
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'&"
 
 
