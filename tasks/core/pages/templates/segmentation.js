@@ -113,7 +113,7 @@
         cells[column.name](scan, first + offset))))));
     const pages = Math.max(1, Math.ceil(state.shown.length / PER_PAGE)), decided = verdicts.decided().length;
     const verdictsText = decided ? `; ${grouped(decided)} with a verdict` : "";
-    find("count").textContent = `${grouped(state.shown.length)} of ${grouped(scans.length)} scans${verdictsText}`;
+    find("count").textContent = `${grouped(state.shown.length)} of ${grouped(scans.length)} ${scans.length === 1 ? "scan" : "scans"}${verdictsText}`;
     find("page").textContent = `Page ${grouped(state.page + 1)} of ${grouped(pages)}`;
     find("previous").disabled = state.page === 0;
     find("next").disabled = state.page >= pages - 1;
