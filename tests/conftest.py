@@ -20,6 +20,7 @@ from tests.phantoms import PATIENT_ID_PATTERN, write_phantoms
 os.environ.update(WORKER_ENVIRONMENT)  # before any test module imports TensorFlow or albumentations
 os.environ.update(emulators.AT_IMPORT)
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # as commands have it
 
 OF_TENSORFLOW = re.compile(r"^pytestmark = .*\bmark\.tf\b", re.MULTILINE)
 SIZE_PX = 64

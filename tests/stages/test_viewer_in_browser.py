@@ -196,7 +196,7 @@ def _extent(mask: np.ndarray) -> list[int]:
 
 
 def test_verdicts_are_those_of_the_report(opened: Opened, tmp_path: Path) -> None:
-    """The keys a, c and r are verdicts, which a review reads, and which the report shows where both share storage."""
+    """The keys a, c and r are verdicts, which a review reads, also one taken back, and which the report shows, too."""
     page, keys = opened.page, opened.page.keyboard
     for key in ("a", "n", "c", "n", "r", "n", "a", "a"):
         keys.press(key)
@@ -209,7 +209,7 @@ def test_verdicts_are_those_of_the_report(opened: Opened, tmp_path: Path) -> Non
     content = Path(download.value.path()).read_bytes()
     found = read_verdicts(content, masks=SHAS, earlier=[], now=datetime.now(UTC))
     assert {row.scan_id: row.verdict for row in found} == dict(
-        zip(GRIDS, ("accept", "correct", "reject"), strict=False)
+        zip(GRIDS, ("accept", "correct", "reject", None), strict=False)
     )
     report = tmp_path / "report.html"
     report.write_text(segmentation_report(MANIFEST, list(ROWS.values()), pictures={}), encoding="utf-8")
