@@ -32,8 +32,8 @@ def discover(source: str, dataset: str, preparation: PreparationConfig) -> Sourc
     uri = storage.join(dataset, SOURCE_FOLDER)
     publish_found(uri, found.pairs, found.failures, splits=corrections.splits)
     unknown = (
-        f"{counted(found.n_unknown, 'labelled image')} without a name that matches a naming rule; each counts as a patient "
-        "of its own. Set preparation.patient_id_pattern."
+        f"{counted(found.n_unknown, 'labelled image')} without a name that matches a naming rule; each counts as a "
+        "patient of its own. Set preparation.patient_id_pattern."
     )
     corrected = (
         f"{corrections.n_unknown} corrections are of scans whose names match no naming rule; each counts as a patient "

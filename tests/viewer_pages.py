@@ -47,7 +47,7 @@ def viewer_scans() -> list[ViewerScan]:
     return [
         *phantoms,
         replace(read_as_viewer(anatomy(grid), corrected, grid, SIZE_PX, row=ROWS["corrected"]), is_corrected=True),
-        replace(picture, has_position=False),
+        replace(picture, has_sides=False),
         ViewerScan("damaged", "", b"damaged", b"damaged", mask_sha256="d" * 64),
         replace(phantoms[0], scan_id=HOSTILE, caption=HOSTILE, mask_sha256=SHAS[HOSTILE]),
     ]

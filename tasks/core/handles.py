@@ -60,6 +60,7 @@ class ReviewHandle(Record):
     uri: str
     n_packages: int
     n_verdicts: int
+    n_withdrawn: int = 0
     n_corrections: int
     n_refused: int
     n_new_refusals: int
@@ -67,6 +68,7 @@ class ReviewHandle(Record):
     def sentence(self) -> str:
         """Return the review in one line."""
         taken = f"{counted(self.n_verdicts, 'verdict')} and {counted(self.n_corrections, 'correction')} taken in"
+        taken += f", {counted(self.n_withdrawn, 'verdict')} withdrawn" if self.n_withdrawn else ""
         refused = f"{self.n_refused} refused ({self.n_new_refusals} new)"
         return f"{counted(self.n_packages, 'scan')} to correct, {taken}, {refused}."
 
@@ -90,7 +92,7 @@ _LEFT_OUT: Final[dict[ScanStatus, str]] = {
     "skipped": "up to date",
     "deferred": "perhaps still uploading",
     "failed": "rejected",
-    "not_a_scan": "no chest CT",
+    "not_a_scan": "that are no chest CT",
 }
 """What is said of scans that a run would not segment, by status."""
 

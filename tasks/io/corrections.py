@@ -70,10 +70,12 @@ def add_corrections(
     labels: list[Label] = []
     warnings: list[str] = []
     for reviewed in map(Reviewed.at, dict.fromkeys(uris)):
-        made_of = sorted(f"{row.source_fingerprint}\t{row.label_sha256}" for row in reviewed.rows)
-        n_scans = len(reviewed.rows)
-        sources.append(CorrectionSource(uri=shown_uri(reviewed.uri), n_scans=n_scans, digest=digest(labels=made_of)))
-        labels += reviewed.labels(naming, found)
+        own = list(reviewed.labels(naming, found))
+        taken = {label.scan for label in own}  # without those whose label was changed
+        rows = [row for row in reviewed.rows if row.source_fingerprint in taken]
+        made_of = sorted(f"{row.source_fingerprint}\t{row.label_sha256}" for row in rows)
+        sources.append(CorrectionSource(uri=shown_uri(reviewed.uri), n_scans=len(rows), digest=digest(labels=made_of)))
+        labels += own
         warnings += filter(None, [reviewed.warning(hu)])
     known = {pair.patient_id for pair in found.pairs} | assigned.keys()
     known |= {label.identity.patient_id for label in labels if label.seal is None}

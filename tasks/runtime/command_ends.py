@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ A_BUG: Final = "This is a bug; its traceback is on standard error."
 INTERRUPTED_EXIT: Final = 130
 """Exit code of a command that Ctrl-C ends, as shells have it: 128 + SIGINT."""
 STOPPED: Final = "Stopped. What was finished is recorded; start the command again to continue."
-_EXITS: Final = {code: 128 + number for number in TO_END for code in (number, 128 + number)}
+_EXITS: Final = {128 + number: 128 + number for number in TO_END} | {signal.SIGTERM: 128 + signal.SIGTERM}
 """Exit codes of a command that is told to end, likewise; once it has started, Ray exits with the bare number."""
 
 GENERAL_FLAGS: Final = ("--config", "--debug", "--help", "--json", "--version", "--install-completion")

@@ -1,4 +1,7 @@
-"""Signals that end a command: each is raised as an exception in the main thread, but never inside of logging."""
+"""Signals that end a command: each is raised as an exception in the main thread, but not inside of logging.
+
+Inside a flow, Prefect handles SIGTERM itself, and Ray once it runs; Ctrl-C is left to the command by both.
+"""
 
 import logging
 import signal

@@ -9,6 +9,7 @@ import numpy as np
 from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import DataError, StorageError
 from tasks.core.intensity import hu_to_uint8, slice_to_uint8
+from tasks.core.numbers import score
 from tasks.core.pages.viewer import CORRECTED, MAX_SCANS, PREDICTED, SIZE_PX, ViewerScan, stored_window, viewer_page
 from tasks.core.rows import CorrectionRow, ScanRow
 from tasks.core.schemas import SegmentationManifest
@@ -76,11 +77,11 @@ def _scan(row: ScanRow, output_uri: str, stored: HuConfig, correction: Correctio
             raise DataError("shape_mismatch", f"Mask is {mask.shape}, its correction {corrected.shape}.")
         mask = mask | corrected * np.uint8(CORRECTED)
     scan = viewer_scan(row, np.stack(slices), mask, image.grid.affine, SIZE_PX, stored=stored if is_hu else None)
-    scan = replace(scan, has_position=has_position)
+    scan = replace(scan, has_sides=bool(row.is_oriented))
     if correction is None:
         return scan
     agreement = correction.dice_with_prediction
-    facts = "corrected" if agreement is None else f"corrected, Dice with the prediction {agreement:.2f}"
+    facts = "corrected" if agreement is None else f"corrected, Dice with the prediction {score(agreement)}"
     return replace(scan, is_corrected=True, caption=f"{facts} · {scan.caption}")
 
 

@@ -112,6 +112,7 @@ DONE = ScanRow(
     source_fingerprint="f4",
     status="done",
     n_slices=1,
+    is_oriented=False,
     height_px=512,
     width_px=512,
     lesion_profile=[1234],

@@ -31,7 +31,7 @@ def test_review_ends_green_until_something_is_newly_refused(tmp_path: Path) -> N
     with get_client(sync_client=True) as client:
         artifacts = {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=of_run)}
     assert "| all | 0 | 3 | 0 | 1 |" in artifacts["review-agreement"]
-    assert '"n_packages": 2, "n_verdicts": 3, "n_corrections": 1' in artifacts["review"]
+    assert '"n_packages": 2, "n_verdicts": 3, "n_withdrawn": 0, "n_corrections": 1' in artifacts["review"]
     assert "john_doe" not in "".join(artifacts.values()) + (state.message or "")
     assert review_segmentation(str(output), return_state=True).is_completed()
 

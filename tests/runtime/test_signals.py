@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tasks.runtime.command_ends import end_of
 from tasks.runtime.signals import TO_END, exit_on_signals
 
 ENDED = (KeyboardInterrupt, SystemExit)
@@ -65,9 +66,17 @@ def test_a_signal_elsewhere_ends_the_command_at_once() -> None:
 
 
 @pytest.mark.usefixtures("_handled")
-def test_an_ignored_signal_stays_ignored() -> None:
-    """What a shell runs in the background does not end by the Ctrl-C of what runs in front of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
+    """What a shell runs in the background, or under nohup, does not end by it."""
+    signal.signal(number, signal.SIG_IGN)
     exit_on_signals()
-    signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    signal.raise_signal(number)
+    assert signal.getsignal(number) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("code", "ended"), [(15, 143), (143, 143), (129, 129), (1, None), (None, None)])
+def test_only_a_signals_exit_is_said_to_be_one(code: int | None, ended: int | None) -> None:
+    """Ray exits with SIGTERM's bare number; 1 is SIGHUP's, but also what any failure exits with."""
+    end = end_of(SystemExit(code))
+    assert (end and end.exit_code) == ended

@@ -181,8 +181,11 @@ def _profile(voxels: Sequence[int] | None) -> str | None:
 
 
 def _key_slices(row: ScanRow) -> tuple[list[int] | None, int | None]:
-    """Return the numbers of the slices in the preview, from 1, and of how many; None of rows of earlier versions."""
-    areas = row.lesion_profile
+    """Return the numbers of the slices in the preview, from 1, and of how many.
+
+    None of rows of earlier versions, whose previews hold each slice twice; they do not say whether they are oriented.
+    """
+    areas = row.lesion_profile if row.is_oriented is not None else None
     return ([n + 1 for n in key_slices(areas)], len(areas)) if areas else (None, None)
 
 

@@ -52,7 +52,7 @@ class ViewerScan:
         mask: Lesions on the same grid as gzipped NIfTI, uint8: bits `PREDICTED` and `CORRECTED`.
         mask_sha256: Digest of the predicted mask, which verdicts are on.
         is_hu: Whether the image has CT values; else grey levels.
-        has_position: Whether it lies in space; else sides are not known, and not named.
+        has_sides: Whether it is known which side is the patient's right; else sides are not named.
         is_corrected: Whether the mask has a correction.
     """
 
@@ -62,7 +62,7 @@ class ViewerScan:
     mask: bytes
     mask_sha256: str | None = None
     is_hu: bool = False
-    has_position: bool = True
+    has_sides: bool = True
     is_corrected: bool = False
 
 

@@ -73,7 +73,7 @@ def review(output_uri: str, *, n_scans: int, kind: SegmentationType = "BINARY") 
         packages = _make_packages(due, of, sources, earlier.packages, kind)
         lock.check()
         tables = Tables(verdicts, packages, corrections)
-        viewer = _draw_viewer(of, manifest, due, tables)
+        viewer = _draw_viewer(of, manifest, due, tables, kind)
         weeks = agreement_by_week(verdicts, corrections)
         reviews.publish(output_uri, tables, agreement=agreement_csv(weeks), viewer=viewer)
     handle = _handle(output_uri, tables, earlier, due={row.scan_id for row in due})
@@ -187,13 +187,18 @@ def _make_packages(
     return [rows[scan_id] for scan_id in sorted(rows)]
 
 
-def _draw_viewer(of: Segmented, manifest: SegmentationManifest, due: Sequence[ScanRow], tables: Tables) -> str:
-    """Return the page of the packaged scans: those to correct, most urgent first, then those that are corrected."""
+def _draw_viewer(
+    of: Segmented, manifest: SegmentationManifest, due: Sequence[ScanRow], tables: Tables, kind: SegmentationType
+) -> str:
+    """Return the page of the packaged scans: those to correct, most urgent first, then those that are corrected.
+
+    A scan that was segmented anew since it was packaged is left out: a verdict is on the mask that its row names.
+    """
     corrected = {row.scan_id: row for row in tables.corrections if row.status == "accepted"}
-    packaged = {row.scan_id for row in tables.packages if row.status == "accepted"}
+    packaged = {row.scan_id: row.digest for row in tables.packages if row.status == "accepted"}
     shown = [*due, *(of.rows[scan_id] for scan_id in corrected if scan_id in of.rows)]
     return draw_viewer(
-        [row for row in shown if row.scan_id in packaged],
+        [row for row in shown if packaged.get(row.scan_id) == package_digest(row, kind)],
         of.output_uri,
         manifest,
         corrections=corrected,
@@ -222,6 +227,7 @@ def _handle(output_uri: str, tables: Tables, earlier: Tables, *, due: Set[str]) 
         uri=output_uri,
         n_packages=sum(row.status == "accepted" and row.scan_id in due for row in tables.packages),
         n_verdicts=sum(row.status == "accepted" and row.verdict is not None for row in tables.verdicts),
+        n_withdrawn=sum(row.status == "accepted" and row.verdict is None for row in tables.verdicts),
         n_corrections=sum(row.status == "accepted" for row in tables.corrections),
         n_refused=len(refused),
         n_new_refusals=len(refused - before),

@@ -71,7 +71,6 @@ def segment(
             report_progress(progress)
         lock.check()
         counts = count_by_status(new)
-        n_nodes = sum(node["Alive"] for node in ray.nodes())
         rows = sorted([*scans.known, *new], key=lambda row: row.scan_id)
         drift = CollectionDrift.of(row.drift_score for row in rows)
         warnings = (*card.warnings, *found.warnings(), *_warnings_of(new), *(drift.warnings() if drift else ()))
@@ -80,7 +79,7 @@ def segment(
             run,
             rows,
             n_new_failures=scans.n_unreported + counts["failed"],
-            speed=speed_of(run, sums, time.monotonic() - started, n_done=counts["done"], n_nodes=n_nodes),
+            speed=speed_of(run, sums, time.monotonic() - started, n_done=counts["done"], n_nodes=_n_nodes()),
             drift=drift,
             warnings=warnings,
         )
@@ -93,6 +92,10 @@ def segment(
         n_new_failures=manifest.n_new_failures,
         common_bug=common_bug(new),
     )
+
+
+def _n_nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
 
 
 def _log(warnings: Sequence[str]) -> None:

@@ -25,6 +25,14 @@ def _page(rows: list[ScanRow], **changes: object) -> str:
     return segmentation_report(MANIFEST.model_copy(update=changes), rows, pictures={})
 
 
+def test_previews_of_earlier_versions_are_shown_whole() -> None:
+    """They hold each slice twice, and their rows do not say which side is the patient's right."""
+    for is_oriented in (True, False, None):
+        row = DONE.model_copy(update={"n_slices": 3, "lesion_profile": [0, 5, 0], "is_oriented": is_oriented})
+        [scan] = _data(_page([row]))["scans"]
+        assert (scan["shown"] is None) == (is_oriented is None)
+
+
 def test_every_scan_is_in_the_page_with_its_figures() -> None:
     """Flags and sentences are by number, since many scans share them."""
     flagged = DONE.model_copy(update={"scan_id": "b", "flags": ["no_lung"], "warnings": ["odd", "rare"]})

@@ -138,6 +138,35 @@ def test_verdicts_of_two_tabs_add_up(browser: Browser, report: Path) -> None:
             expect(tab.locator("#count")).to_have_text("31 of 122 scans; 2 with a verdict")
 
 
+def test_an_open_scan_stays_open_whatever_another_tab_decides(browser: Browser, report: Path) -> None:
+    """A verdict there takes a scan off the list of those to decide, not the open one from under the reader."""
+    with opened(browser, report) as (page, trouble):
+        page.select_option("#show", "undecided")
+        ids = _shown_ids(page)
+        page.locator(".thumb").nth(len(ids) - 1).click()
+        other = page.context.new_page()
+        other.goto(report.as_uri())
+        other.locator(".thumb").first.click()
+        other.keyboard.press("a")
+        page.keyboard.press("r")
+        expect(page.locator("#scan-title")).to_have_text(ids[-1])
+        page.keyboard.press("Escape")
+        expect(page.locator("#count")).to_have_text("29 of 122 scans; 2 with a verdict")
+        assert trouble == []
+
+
+def test_verdicts_stay_where_nothing_can_be_stored(browser: Browser, report: Path) -> None:
+    """In a private window the page keeps every verdict until it is closed."""
+    with opened(browser, report) as (page, trouble):
+        page.evaluate("void (Storage.prototype.setItem = () => { throw new Error('full') })")
+        page.locator(".thumb").first.click()
+        for key in ("a", "n", "c"):
+            page.keyboard.press(key)
+        page.keyboard.press("Escape")
+        expect(page.locator("#count")).to_have_text("31 of 122 scans; 2 with a verdict")
+        assert trouble == []
+
+
 def test_no_id_is_a_formula_in_a_spreadsheet(browser: Browser, tmp_path: Path) -> None:
     """An apostrophe before it makes it text, which the review takes off again."""
     row = DONE.model_copy(update={"scan_id": "=1+1", "flags": ["no_lung"]})

@@ -1,21 +1,17 @@
 """Scans to correct go out, and verdicts come in: the whole step, over real files."""
 
-import re
 import zipfile
-from base64 import b64decode
 from gzip import decompress as gunzip
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
 
-from tasks.core.config.intensity import HuConfig
 from tasks.core.errors import ConfigError
 from tasks.engine.steps.review import review
 from tasks.io.formats import read_image
-from tasks.io.outputs import reviews, segmentations
+from tasks.io.outputs import reviews
 from tasks.io.pseudonyms import KEY_VARIABLE, Seal
 from tests.engine.steps.review_output import (
     CT,
@@ -70,48 +66,6 @@ def test_a_package_lies_where_the_scan_lies(output: Path) -> None:
         assert packed.GetSpacing() == pytest.approx(source.GetSpacing(), abs=1e-4)
 
 
-def test_the_viewer_shows_every_packaged_scan(output: Path) -> None:
-    """Whatever its layout, most urgent first; its page is beside the packages."""
-    review(output.as_uri(), n_scans=10)
-    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
-    packaged = {folder.name for folder in (output / "review" / "packages").iterdir()}
-    assert packaged
-    assert all(f">{scan_id}<" in page for scan_id in packaged)
-
-
-def test_the_viewer_shows_corrections_beside_predictions(output: Path) -> None:
-    """Whatever the layout; also where the mask of the package was itself corrected and moved."""
-    review(output.as_uri(), n_scans=10)
-    grown = {scan_id: correct_with_itk(output, scan_id) for scan_id in ("ct", "volume", "phantom_070_1")}
-    for scan_id in grown:
-        (package_of(output, scan_id) / "mask.nii.gz").unlink()
-    review(output.as_uri(), n_scans=10)
-    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
-    listed = re.findall(r'data-is-corrected="(true|false)"><span>(.*?)<', page)
-    assert [scan_id for is_corrected, scan_id in listed if is_corrected == "true"] == sorted(grown)
-    assert [is_corrected for is_corrected, _ in listed] == ["false"] * (len(listed) - 3) + ["true"] * 3
-    for number, (_, scan_id) in list(enumerate(listed))[-3:]:
-        [content] = re.findall(rf'id="mask-{number}">(.*?)<', page)
-        bits = nib.Nifti1Image.from_bytes(gunzip(b64decode(content))).get_fdata().astype(int)
-        assert bits[bits & 1 > 0].size  # the prediction is within its growth
-        assert set(np.unique(bits)) == {0, 2, 3}, scan_id
-        side = np.cbrt(bits.size / grown[scan_id].size)
-        assert np.count_nonzero(bits & 2) == pytest.approx(side**3 * np.count_nonzero(grown[scan_id]), rel=0.15)
-
-
-def test_the_viewer_has_the_window_of_the_model(output: Path) -> None:
-    """The manifest names it; one of an earlier version does not, and the page begins with that of the lung."""
-    review(output.as_uri(), n_scans=10)
-    assert "Model (5)" not in (output / "review" / "viewer.html").read_text(encoding="utf-8")
-    manifest = segmentations.find_manifest(output.as_uri())
-    assert manifest is not None
-    known = manifest.model_copy(update={"hu": HuConfig(window_level_hu=-500, window_width_hu=1400)})
-    segmentations.publish(output.as_uri(), known, list(rows_of(output).values()), page="")
-    review(output.as_uri(), n_scans=10)
-    page = (output / "review" / "viewer.html").read_text(encoding="utf-8")
-    assert 'data-level="-500.0" data-width="1400.0">Model (5)' in page
-
-
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 def test_package_of_a_series_has_a_dicom_seg(output: Path, kind: str) -> None:
     """It refers to the series and holds the mask, as bits or as labels; put back unchanged, it is accepted."""
@@ -151,6 +105,7 @@ def test_withdrawn_verdicts_are_not_counted(output: Path) -> None:
     write_verdicts(output, (row, ""))
     handle = review(output.as_uri(), n_scans=1)
     assert (handle.n_verdicts, handle.n_packages, handle.n_new_refusals) == (0, 1, 0)
+    assert "1 verdict withdrawn" in handle.sentence()
 
 
 def test_scans_to_correct_are_those_with_that_verdict(output: Path) -> None:

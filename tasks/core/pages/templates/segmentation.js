@@ -26,7 +26,7 @@
   const flagsOf = scan => scan.flags.map(index => data.flags[index]);
   const labelsOf = scan => scan.flags.map(index => data.labels[index]);
 
-  const verdicts = keptVerdicts(data.store, scans, () => { draw(); if (find("scan").open) drawScan(); }); // verdicts.js
+  const verdicts = keptVerdicts(data.store, scans, () => find("scan").open ? drawScan() : draw()); // an open scan keeps its place in the list
   const verdictOf = verdicts.of;
 
   const size = scan => scan.ml ?? (scan.voxels === null ? null : scan.voxels / 1e9);
@@ -173,7 +173,7 @@
       ...[...scan.profile].map(height => element("span", { style: `height:${data.heights.indexOf(height) / (data.heights.length - 1) * 100}%` })))] : [];
 
   const legend = scan => [
-    state.outlined || !hasSlices(scan) ? "Lesions red, lungs blue-green." : "",
+    !hasSlices(scan) ? "Lesions are outlined in red." : state.outlined ? "Lesions red, lungs blue-green." : "",
     scan.of > 1 ? (scan.lesions ? "The slice with the largest lesion, and those a quarter from either end of the lesions."
       : "The middle slice, and those a quarter from either end.") : "",
     scan.oriented ? "R: the patient's right." : "Which side is the patient's right is not known.",

@@ -5,8 +5,9 @@
 // is called when another tab changed them.
 const keptVerdicts = (name, scans, onChange) => {
   const store = `lesions-verdicts-${name}`;
-  let kept = {};
+  let kept = {}, isStored = true;
   const read = () => {
+    if (!isStored) return; // what is stored lacks what could not be written
     try {
       kept = Object(JSON.parse(localStorage.getItem(store) || "{}"));
     } catch { /* a private window, or damaged: as it is */ }
@@ -20,7 +21,7 @@ const keptVerdicts = (name, scans, onChange) => {
     read(); // another tab may have added some
     const isTakenBack = verdictOf(scan) === verdict;
     kept[scan.id] = { verdict: isTakenBack ? "" : verdict, sha: scan.sha, at: new Date().toISOString() };
-    try { localStorage.setItem(store, JSON.stringify(kept)); } catch { /* a private window: kept until it is closed */ }
+    try { localStorage.setItem(store, JSON.stringify(kept)); } catch { isStored = false; /* a private window: kept until it is closed */ }
   };
   const decided = () => scans.filter(verdictOf);
   const canSave = () => scans.some(keptOf);

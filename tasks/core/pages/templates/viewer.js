@@ -104,7 +104,7 @@ async function show(number) {
 async function load(number) {
   announce(number);
   shown = number;
-  const { isHu, isCorrected, hasPosition } = scans[number].dataset;
+  const { isHu, isCorrected, hasSides } = scans[number].dataset;
   try {
     offerWindow(isHu === "true");
     const image = await read(`image-${number}`, { colormap: "gray", ...limits(scale.first) });
@@ -115,7 +115,7 @@ async function load(number) {
     viewer.setPan2Dxyzmm([0, 0, 0, 1]);
     offerPlanes(mask.hdr.dims[3] > 1);
     offerMasks(isCorrected === "true");
-    viewer.opts.isOrientationTextVisible = hasPosition === "true";
+    viewer.opts.isOrientationTextVisible = hasSides === "true";
     centreOn(mask);
     applyMasks();
     showSlice();
