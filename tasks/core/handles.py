@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tasks.core.numbers import count
 from tasks.core.plural import counted
 from tasks.core.record import Record
 from tasks.core.rows import CorrectionSource, ScanStatus
@@ -114,7 +115,7 @@ class SegmentationPlan(Record):
 
     def sentence(self) -> str:
         """Return the plan in one line."""
-        others = [f"{n:,} {_LEFT_OUT[status]}" for status, n in self.up_to_date.items() if n]
+        others = [f"{count(n)} {_LEFT_OUT[status]}" for status, n in self.up_to_date.items() if n]
         rest = f"; {', '.join(others)}" if others else ""
         named = f" ({', '.join(self.due[:3])}{', …' if len(self.due) > 3 else ''})" if self.due else ""
         seconds = self.estimated_seconds

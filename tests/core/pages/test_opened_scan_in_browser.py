@@ -1,7 +1,6 @@
 """An opened scan of a report: its slices with numbers, sides and outlines, enlarged, and closed again."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,42 +10,13 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tasks.core.pages.segmentation import to_review
-from tests.browsers import chromium, opened
-from tests.core.pages.collection_report import ODD_ID, SIDE_PX, report_rows, write_report
+from tests.browsers import opened
+from tests.core.pages.collection_report import ODD_ID, SIDE_PX, report_rows
 
 pytestmark = pytest.mark.browser
 
 PHONE_PX = 390
 SERIOUS = {"serious", "critical"}
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report with pictures inside it and beside it."""
-    return write_report(tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for the tests of this file."""
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def shown(browser: Browser, report: Path) -> Iterator[Page]:
-    """One page for the tests of this file; it must raise no error and ask for nothing outside."""
-    with opened(browser, report) as (page, trouble):
-        yield page
-        assert trouble == []
-
-
-@pytest.fixture
-def page(shown: Page) -> Page:
-    """The report as it is when it is opened, without verdicts."""
-    shown.evaluate("localStorage.clear()")
-    shown.reload()
-    return shown
 
 
 def _pixels(locator: Locator) -> np.ndarray:
